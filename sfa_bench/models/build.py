@@ -1,0 +1,57 @@
+"""From the configuration to a network with reproducible weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from sfa_bench.errors import ConfigError
+from sfa_bench.models.convnet import ConvNet
+from sfa_bench.models.network import Backbone, Network
+from sfa_bench.models.preact_resnet import PreActResNet18
+from sfa_bench.models.resnet import ResNet32
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import ModelConfig
+
+_MIN_SIDE = {"convnet": ConvNet.min_side, "preact_resnet18": PreActResNet18.min_side, "resnet32": ResNet32.min_side}
+
+
+def build(
+    model: ModelConfig,
+    in_channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    heads: Sequence[str],
+    seed: int,
+) -> Network:
+    """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
+
+    Args: image_size (H, W) in pixels; heads ("main",) or ("main", "abc").
+    Raises: ConfigError when the images are too small for the model.
+    """
+    if min(image_size) < _MIN_SIDE[model.name]:
+        raise ConfigError(
+            f"model={model.name} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "
+            f"{_MIN_SIDE[model.name]}×{_MIN_SIDE[model.name]} or more. "
+            + ("Use larger images." if model.name == "convnet" else "Use model=convnet (8×8 or more)."),
+            invalid_combination=True,
+        )
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
+        torch.default_generator.manual_seed(seed)
+        return Network(_backbone(model, in_channels), num_classes, abc="abc" in heads)
+
+
+def _backbone(model: ModelConfig, in_channels: int) -> Backbone:
+    width = {} if model.width is None else {"width": model.width}
+    match model.name:
+        case "convnet":
+            return ConvNet(in_channels, **width)
+        case "preact_resnet18":
+            return PreActResNet18(in_channels, **width, variant=model.variant)
+        case "resnet32":
+            return ResNet32(in_channels, **width)
+    raise ValueError(f"no model {model.name!r}")
