@@ -1,0 +1,162 @@
+"""From a configuration to the data of one run: source → long tail → noise → validation split (spec/data.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfa_bench.data import imbalance, sources, validation
+from sfa_bench.data.groups import shot_groups
+from sfa_bench.data.legacy import LegacyGenerators
+from sfa_bench.data.noise import corrupt, noise_law
+from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
+from sfa_bench.errors import DataError
+from sfa_bench.streams import numpy_generator
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+# per-channel mean and std that `dataset.normalise` can borrow (spec/data.md §1)
+NORMALISE = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
+    "fashion_mnist": ((0.2860,), (0.3530,)),
+}
+
+
+def build(config: RunConfig) -> Data:
+    """The data of one run. Subset, noise and split depend on `data_seed` alone, so that methods share their labels.
+
+    Raises: DataError (or ConfigError) with a sentence before anything is trained.
+    """
+    dataset, seed = config.dataset, config.data_seed
+    source = sources.load(dataset, config.data_dir)
+    clean, given = _labels(source, noisy=config.noise.name != "none")
+    basis = given if clean is None else clean
+    num_classes = source.num_classes
+
+    held = np.zeros(len(basis), dtype=bool)
+    available = np.bincount(basis, minlength=num_classes)
+    if dataset.val == "clean_balanced":
+        if clean is None:
+            raise DataError("dataset.val=clean_balanced needs clean labels (y_train_clean); use dataset.val=noisy")
+        quota = validation.balanced_quota(dataset.val_fraction, available)
+        held = validation.hold_out(clean, quota, numpy_generator(seed, "validation"))
+        available = available - quota
+
+    counts = imbalance.class_counts(config.imbalance.name, config.imb_factor, len(basis), available)
+    remaining = np.where(held, -1, basis)
+    law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, numpy_generator(seed, "noise_targets"))
+    if dataset.generator == "legacy":
+        legacy = LegacyGenerators(seed)
+        index = legacy.take(remaining, counts)
+        observed = legacy.corrupt(given[index], law, symmetric=config.noise.name == "symmetric")
+    else:
+        index = imbalance.take(remaining, counts, numpy_generator(seed, "subset"))
+        observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
+
+    val = None
+    if dataset.val == "clean_balanced":
+        val = _evaluation_set(source.train_images[held], basis[held])
+    elif dataset.val == "noisy":
+        quota = validation.noisy_quota(dataset.val_fraction, np.bincount(observed, minlength=num_classes))
+        held = validation.hold_out(observed, quota, numpy_generator(seed, "validation"))
+        val = _evaluation_set(source.train_images[index[held]], observed[held])
+        index, observed = index[~held], observed[~held]
+
+    view = LearnerView(
+        _to_tensor(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
+    )
+    test = _evaluation_set(source.test_images, source.test_labels)
+    return _describe(config, view, index, None if clean is None else clean[index], test, val)
+
+
+def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:
+    """Clean labels (None: unknown), and the labels that noise starts from, int64 [n] each."""
+    given = source.train_labels
+    if source.labels_are_clean:
+        return given, given
+    truth = source.clean_labels
+    if not noisy:
+        return truth, given
+    if truth is not None and not np.array_equal(truth, given):
+        raise DataError(
+            f"y_train differs from y_train_clean in {np.count_nonzero(truth != given)} places: it is noisy already; "
+            "use noise=none, or leave y_train_clean out to take y_train as clean"
+        )
+    return given, given
+
+
+def _describe(
+    config: RunConfig,
+    view: LearnerView,
+    index: np.ndarray,
+    clean: np.ndarray | None,
+    test: EvaluationSet,
+    val: EvaluationSet | None,
+) -> Data:
+    num_classes = view.num_classes
+    observed = view.observed_labels.numpy()
+    observed_counts = np.bincount(observed, minlength=num_classes)
+    noise_rate = confusion = clean_counts = None
+    if clean is not None:
+        confusion = np.bincount(clean * num_classes + observed, minlength=num_classes**2)
+        confusion = confusion.reshape(num_classes, num_classes)
+        clean_counts = confusion.sum(axis=1)
+        noise_rate = float((clean != observed).mean())
+    rank_counts = observed_counts if clean_counts is None else clean_counts
+    basis_counts = observed_counts if config.dataset.shots.basis == "observed" else rank_counts
+    clean_labels = np.full(len(index), -1, dtype=np.int64) if clean is None else clean
+    held_out = [test] if val is None else [test, val]
+    return Data(
+        view=view,
+        index=index,
+        clean_labels=clean_labels,
+        test=test,
+        val=val,
+        noise_rate=noise_rate,
+        confusion=confusion,
+        clean_counts=clean_counts,
+        observed_counts=observed_counts,
+        fingerprints={
+            "images": fingerprint(view.images.numpy(), *(part.images.numpy() for part in held_out)),
+            "clean_labels": fingerprint(clean_labels, *(part.labels.numpy() for part in held_out)),
+            "observed_labels": fingerprint(observed),
+        },
+        groups=shot_groups(config.dataset.source, basis_counts, rank_counts),
+    )
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """16 hex digits of SHA-256 over type, shape and content; the same on every machine."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        content = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{content.dtype.str}{content.shape}".encode())
+        digest.update(content.data)
+    return digest.hexdigest()[:16]
+
+
+def _to_tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def _evaluation_set(images: np.ndarray, labels: np.ndarray) -> EvaluationSet:
+    return EvaluationSet(_to_tensor(images), torch.from_numpy(labels))
+
+
+def _transform(source: Source, dataset) -> Transform:
+    mean, std = source.mean, source.std
+    if dataset.normalise is not None:
+        mean, std = NORMALISE[dataset.normalise]
+        channels = source.train_images.shape[-1]
+        if len(mean) != channels:
+            raise DataError(
+                f"dataset.normalise={dataset.normalise} has constants for {len(mean)} channels, the images of "
+                f"{dataset.name} have {channels}; leave dataset.normalise out"
+            )
+    return Transform(mean, std, source.padding, source.flip)

@@ -1,0 +1,36 @@
+"""Which classes count as many, medium, few and as head, mid, tail (spec/data.md §7, design.md §4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FIXED_TEN = {"many": [0, 1], "medium": [2, 3, 4, 5, 6], "few": [7, 8, 9]}
+FIXED_SOURCES = ("digits", "fashion_mnist", "cifar10")
+
+
+def shot_groups(source: str, basis_counts: np.ndarray, rank_counts: np.ndarray) -> dict[str, list[int]]:
+    """Class ids of each group; a group may be empty.
+
+    Args: basis_counts [K] decide many, medium and few (`dataset.shots.basis`); rank_counts [K] (clean where known)
+    decide head, mid and tail: max(1, int(0.3K)) classes at each end. Ties: the lower class first.
+    """
+    num_classes = len(basis_counts)
+    if source in FIXED_SOURCES:
+        groups = {name: list(ids) for name, ids in FIXED_TEN.items()}
+    elif source == "cifar100":
+        groups = {
+            "many": np.flatnonzero(basis_counts > 100).tolist(),
+            "medium": np.flatnonzero((basis_counts >= 20) & (basis_counts <= 100)).tolist(),
+            "few": np.flatnonzero(basis_counts < 20).tolist(),
+        }
+    else:
+        ends = int(0.3 * num_classes)
+        groups = dict(zip(("many", "medium", "few"), _by_rank(basis_counts, max(1, ends), ends), strict=True))
+    ends = max(1, int(0.3 * num_classes))
+    return groups | dict(zip(("head", "mid", "tail"), _by_rank(rank_counts, ends, ends), strict=True))
+
+
+def _by_rank(counts: np.ndarray, top: int, bottom: int) -> tuple[list[int], list[int], list[int]]:
+    order = np.argsort(-counts, kind="stable").tolist()
+    last = len(order) - bottom
+    return sorted(order[:top]), sorted(order[top:last]), sorted(order[last:])

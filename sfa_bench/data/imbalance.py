@@ -1,0 +1,45 @@
+"""The long tail: how many samples of every class are kept, and which ones (spec/data.md §3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfa_bench.errors import DataError
+
+
+def class_counts(profile: str, imb_factor: float, total: int, available: np.ndarray) -> np.ndarray:
+    """Samples to keep of each class, int64 [K]; class 0 is the largest.
+
+    With m = total / K: `exp` keeps int(m·IF^(c/(K-1))); `step` keeps int(m) of the first K//2 classes and int(m·IF) of
+    the rest; `none` keeps everything. Never more than `available` int64 [K].
+
+    Raises: DataError when a class would be left without a sample.
+    """
+    num_classes = len(available)
+    mean = total / num_classes
+    if profile == "none":
+        counts = available.copy()
+    elif profile == "exp":
+        counts = np.array([int(mean * imb_factor ** (c / (num_classes - 1))) for c in range(num_classes)])
+    elif profile == "step":
+        head = num_classes // 2
+        counts = np.array([int(mean)] * head + [int(mean * imb_factor)] * (num_classes - head))
+    else:
+        raise ValueError(f"no imbalance profile is called {profile!r}")
+    counts = np.minimum(counts, available).astype(np.int64)
+    if not counts.all():
+        empty = int(np.flatnonzero(counts == 0)[0])
+        way_out = "" if profile == "none" else f"; the smallest imb_factor that does not is about {1 / mean:.2g}"
+        cause = "the data" if profile == "none" or not available[empty] else f"imb_factor={imb_factor:g}"
+        raise DataError(f"{cause} would leave class {empty} without a training image{way_out}")
+    return counts
+
+
+def take(labels: np.ndarray, counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Positions to keep, int64 [Σ counts], blocked by class 0…K-1; within a class in random order.
+
+    A class is always shuffled as a whole, so that a smaller subset of the same seed lies inside a larger one. Labels
+    below zero belong to no class.
+    """
+    kept = [generator.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
+    return np.concatenate(kept)

@@ -1,0 +1,182 @@
+"""Label noise: who loses the label, and what takes its place (spec/data.md §4).
+
+A `NoiseLaw` says it in one form for every model: class a loses a label at `rate[a]`, and the new label is drawn from
+row a of `target`. A row of zeros is a class that keeps its labels. Flips are computed from the clean labels of all
+samples at once (spec/quirks.md Q52), on the class counts before noise (Q20).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfa_bench.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import NoiseConfig
+
+# CIFAR-100's fine classes by superclass, in the order of the coarse ids 0…19 (spec/data.md §4.2)
+_SUPERCLASS_IDS = """
+    4 30 55 72 95   1 32 67 73 91   54 62 70 82 92  9 10 16 28 61   0 51 53 57 83
+    22 39 40 86 87  5 20 25 84 94   6 7 14 18 24    3 42 43 88 97   12 17 37 68 76
+    23 33 49 60 71  15 19 21 31 38  34 63 64 66 75  26 45 77 79 99  2 11 35 46 98
+    27 29 44 78 93  36 50 65 74 80  47 52 56 59 96  8 13 48 58 90   41 69 81 85 89
+"""
+SUPERCLASSES = np.array([int(fine) for fine in _SUPERCLASS_IDS.split()]).reshape(20, 5)
+
+
+def _cycle(blocks: np.ndarray) -> dict[int, int]:
+    return dict(zip(blocks.ravel().tolist(), np.roll(blocks, -1, axis=1).ravel().tolist(), strict=True))
+
+
+ASYMMETRIC: dict[tuple[str, str], dict[int, int]] = {
+    ("cifar10", "default"): {9: 1, 2: 0, 3: 5, 5: 3, 4: 7},
+    ("cifar100", "default"): _cycle(SUPERCLASSES),
+    ("cifar100", "block5"): _cycle(np.arange(100).reshape(20, 5)),
+    ("fashion_mnist", "default"): {9: 7, 7: 5, 2: 6, 4: 3, 3: 4},
+}
+
+AUTO_COUNT = {"symmetric": "exact", "joint": "exact", "asymmetric": "exact_per_class"}
+
+
+@dataclass(frozen=True)
+class NoiseLaw:
+    """rate [K] in [0, 1] and target [K, K] (rows sum to 1, or are zero), float64; count is how flips are counted.
+
+    `exact`: int(rate·N) samples drawn from all; `exact_per_class`: int(rate·n_a) of each class; `bernoulli`: each
+    sample on its own.
+    """
+
+    rate: np.ndarray
+    target: np.ndarray
+    count: str
+
+
+def noise_law(
+    noise: NoiseConfig, ratio: float, counts: np.ndarray, dataset: str, generator: np.random.Generator
+) -> NoiseLaw:
+    """The law of one noise model.
+
+    Args: counts int64 [K] clean counts before noise; dataset is the source's name (asymmetric maps belong to one);
+    generator draws the targets of `flip`.
+    Raises: ConfigError for a model that the data set does not define; DataError for a bad matrix file.
+    """
+    num_classes = len(counts)
+    rate = np.full(num_classes, float(ratio))
+    count = AUTO_COUNT.get(noise.name, "bernoulli") if noise.count == "auto" else noise.count
+    if noise.name == "none":
+        rate, target = np.zeros(num_classes), np.eye(num_classes)
+    elif noise.name == "symmetric":
+        target = np.ones((num_classes, num_classes))
+    elif noise.name == "joint":
+        target = np.tile(counts.astype(np.float64), (num_classes, 1))
+        if noise.include_self:
+            # the rate at which a label drawn from the prior is wrong: more must be drawn for `ratio` wrong ones
+            wrong = 1 - ((counts / counts.sum()) ** 2).sum()
+            rate = np.full(num_classes, min(1.0, ratio / wrong) if wrong > 0 else 0.0)
+    elif noise.name == "asymmetric":
+        target = _one_hot(_asymmetric_map(dataset, noise.map), num_classes)
+    elif noise.name == "pair":
+        target = np.roll(np.eye(num_classes), 1, axis=1)
+    elif noise.name == "flip":
+        others = (np.arange(num_classes) + generator.integers(1, num_classes, num_classes)) % num_classes
+        target = np.eye(num_classes)[others]
+    elif noise.name == "tail_to_head":
+        target = np.where(counts[None, :] > counts[:, None], counts[None, :], 0).astype(np.float64)
+    elif noise.name == "matrix":
+        target = read_matrix(noise.file, num_classes)
+        rate = 1 - np.diag(target)
+        if count == "exact":
+            raise ConfigError(
+                "noise=matrix has a rate for each class: use noise.count=exact_per_class or bernoulli, not exact",
+                invalid_combination=True,
+            )
+    else:
+        raise ConfigError(f"no noise model is called {noise.name!r}")
+    if not (noise.name in ("symmetric", "joint") and noise.include_self):
+        np.fill_diagonal(target, 0)
+    total = target.sum(axis=1, keepdims=True)
+    return NoiseLaw(rate, np.divide(target, total, out=np.zeros_like(target), where=total > 0), count)
+
+
+def transition_matrix(law: NoiseLaw, counts: np.ndarray) -> np.ndarray:
+    """T[a, b] = P(observed b | clean a), float64 [K, K], with the rates that integer counts leave (spec/data.md §4)."""
+    rate = law.rate
+    if law.count == "exact":
+        rate = np.full(len(counts), int(rate[0] * counts.sum()) / counts.sum())
+    elif law.count == "exact_per_class":
+        rate = np.array([int(r * n) / n if n else 0.0 for r, n in zip(rate, counts, strict=True)])
+    rate = np.where(law.target.any(axis=1), rate, 0)[:, None]
+    return (1 - rate) * np.eye(len(counts)) + rate * law.target
+
+
+def corrupt(labels: np.ndarray, law: NoiseLaw, generator: np.random.Generator) -> np.ndarray:
+    """Observed labels int64 [N] for the clean labels int64 [N]."""
+    if law.count == "exact":
+        # the product is taken in float64 and then cut: int(.29·27500) = 7974
+        flipped = generator.permutation(len(labels))[: int(law.rate[0] * len(labels))]
+    elif law.count == "exact_per_class":
+        members = [generator.permutation(np.flatnonzero(labels == a)) for a in range(len(law.rate))]
+        flipped = np.concatenate([m[: int(r * len(m))] for m, r in zip(members, law.rate, strict=True)])
+    elif law.count == "bernoulli":
+        flipped = np.flatnonzero(generator.random(len(labels)) < law.rate[labels])
+    else:
+        raise ValueError(f"noise.count={law.count!r} is none of exact, exact_per_class, bernoulli")
+    flipped = flipped[law.target[labels[flipped]].any(axis=1)]
+    cumulative = law.target[labels[flipped]].cumsum(axis=1)
+    # the last column becomes exactly 1, so that no draw in [0, 1) falls behind it
+    cumulative /= cumulative[:, -1:]
+    observed = labels.astype(np.int64, copy=True)
+    observed[flipped] = (generator.random(len(flipped))[:, None] >= cumulative).sum(axis=1)
+    return observed
+
+
+def read_matrix(file: str | None, num_classes: int) -> np.ndarray:
+    """A row-stochastic matrix [K, K] from a `.npy` file, or a text file with commas or blanks between the numbers.
+
+    Raises: DataError when it cannot be read or is no transition matrix (rows sum to 1 within 1e-6).
+    """
+    if not file:
+        raise ConfigError("noise=matrix needs noise.file=FILE, a .npy or text file with K rows of K numbers")
+    path = Path(file).expanduser()
+    try:
+        if path.suffix == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+        else:
+            matrix = np.loadtxt(path.read_text().replace(",", " ").splitlines(), ndmin=2)
+        matrix = np.array(matrix, dtype=np.float64)
+    except FileNotFoundError:
+        raise DataError(f"noise.file={file} does not exist") from None
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise DataError(f"noise.file={file} cannot be read as a matrix of numbers: {error}") from None
+    if matrix.shape != (num_classes, num_classes):
+        shape = " × ".join(map(str, matrix.shape))
+        raise DataError(f"noise.file={file} holds a {shape} matrix; the data set needs {num_classes} × {num_classes}")
+    if not np.isfinite(matrix).all() or (matrix < 0).any():
+        raise DataError(f"noise.file={file} holds a negative or non-finite number; every entry is a probability")
+    off = np.abs(matrix.sum(axis=1) - 1)
+    if off.max() > 1e-6:
+        row = int(off.argmax())
+        raise DataError(f"row {row} of noise.file={file} sums to {matrix[row].sum():.6g}; every row must sum to 1")
+    return matrix
+
+
+def _asymmetric_map(dataset: str, name: str) -> dict[int, int]:
+    if (dataset, name) in ASYMMETRIC:
+        return ASYMMETRIC[dataset, name]
+    known = ", ".join(d if m == "default" else f"{d} with noise.map={m}" for d, m in ASYMMETRIC)
+    choice = "" if name == "default" else f" noise.map={name}"
+    raise ConfigError(
+        f"noise=asymmetric{choice} has no class map for {dataset} (there is one for {known}); try noise=pair",
+        invalid_combination=True,
+    )
+
+
+def _one_hot(targets: dict[int, int], num_classes: int) -> np.ndarray:
+    matrix = np.zeros((num_classes, num_classes))
+    for source, target in targets.items():
+        matrix[source, target] = 1
+    return matrix

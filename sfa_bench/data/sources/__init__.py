@@ -1,0 +1,26 @@
+"""Where images and labels come from: one file a data set, each with `load(...) -> Source`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import DatasetConfig
+
+DEFAULT_DATA_DIR = "data"
+
+
+def load(dataset: DatasetConfig, data_dir: str) -> Source:
+    """Read the data set from `data_dir`. Raises DataError with a sentence for everything that is missing or broken."""
+    folder = Path(data_dir).expanduser()
+    if str(data_dir) != DEFAULT_DATA_DIR and not folder.exists():
+        raise DataError(f"data_dir={data_dir} does not exist; give an existing folder, or leave data_dir out")
+    if dataset.source == "digits":
+        from sfa_bench.data.sources import digits
+
+        return digits.load()
+    raise DataError(f"dataset.source={dataset.source} has no reader")
