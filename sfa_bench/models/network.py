@@ -54,12 +54,9 @@ class Network(nn.Module):
         """Images float32 [B, C, H, W] to features [B, d]."""
         return self.backbone(images)
 
-    def heads(self, features: Tensor) -> Output:
-        """Features [B, d] to the logits of every head: the part that stays outside autocast."""
-        return Output(features, self.main(features), None if self.abc is None else self.abc(features))
-
     def forward(self, images: Tensor) -> Output:
-        return self.heads(self.features(images))
+        features = self.features(images)
+        return Output(features, self.main(features), None if self.abc is None else self.abc(features))
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

@@ -1,0 +1,1 @@
+"""The run: device, epochs, evaluation, checkpoint, progress."""
