@@ -1,0 +1,91 @@
+"""From what is typed to a RunConfig: check, compose with Hydra, convert, resolve, validate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices, split_sweep
+from sfa_bench.config.recipes import resolve
+from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.validate import select, validate
+from sfa_bench.config.values import convert
+from sfa_bench.errors import ConfigError
+
+__all__ = ["check_overrides", "compose", "split_sweep"]
+
+
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
+    """The resolved configuration of one run. Raises ConfigError for whatever is wrong with it."""
+    conf = (config_dir or CONF).resolve()
+    typed = check_overrides(overrides, conf)
+    cached, names = _composed(conf, tuple(t.text for t in typed if t.group))
+    config = copy.deepcopy(cached)
+    values = [t for t in typed if not t.group]
+    for t in values:
+        if not _has(config, t.key):
+            raise _not_an_option(t, names, conf)
+        OmegaConf.update(config, t.key, list(t.value) if isinstance(t.value, tuple) else t.value, merge=False)
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    if plain["dataset"]["name"] in (None, "???"):
+        raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
+    given = frozenset(t.key for t in values)
+    run = select(convert(RunConfig, plain, names=names), given)
+    run = resolve(run)
+    validate(run, given)
+    return run
+
+
+@lru_cache(maxsize=64)
+def _composed(conf: Path, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """Hydra's composition of the chosen groups, shared by the jobs of a sweep, and the choices made."""
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            config = hydra_compose("config", list(groups), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the configuration in {conf} cannot be composed: {error}") from error
+    chosen = config.hydra.runtime.choices
+    names = {g: str(chosen[g]) for g in (*GROUPS, "preset") if g in chosen}
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, names
+
+
+def _has(config: DictConfig, path: str) -> bool:
+    *parents, leaf = path.split(".")
+    node: Any = config
+    for parent in parents:
+        if parent not in node:
+            return False
+        node = node[parent]
+    return leaf in node.keys()  # noqa: SIM118  `in` is False for a missing value (???)
+
+
+def _not_an_option(t: Typed, names: dict[str, str], conf: Path) -> ConfigError:
+    """The key exists, but not with this choice of its group."""
+    group, inner = t.key.split(".", 1)
+    having = []
+    for choice in choices(group, conf):
+        node = yaml.safe_load((conf / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        node = node.get(group, node)
+        for part in inner.split("."):
+            node = node.get(part) if isinstance(node, dict) and part in node else None
+        if node is not None:
+            having.append(choice)
+    return ConfigError(
+        f"{t.key} has no effect with {group}={names[group]}: it belongs to {group}={' or '.join(having)}",
+        invalid_combination=True,
+    )

@@ -1,0 +1,155 @@
+"""What is typed, read with Hydra's grammar and checked against conf/ and the schema before Hydra composes anything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, ValueType
+from hydra.errors import OverrideParseException
+
+from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.values import check_value, nearest, options, unknown_key
+from sfa_bench.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+APPENDED = ("preset",)  # groups that are not in the defaults list: +preset=NAME
+
+# What the releases and spec/ call a thing -> what is typed here.
+OTHER_NAMES = {
+    ("noise", "imb"): "noise=joint",
+    ("noise", "sym"): "noise=symmetric",
+    ("noise", "sym_incl"): "noise=symmetric noise.include_self=true",
+    ("noise", "unif"): "noise=symmetric noise.include_self=true",
+    ("noise", "joint_incl"): "noise=joint noise.include_self=true",
+    ("noise", "asym"): "noise=asymmetric",
+    ("noise", "asym_block5"): "noise=asymmetric noise.map=block5",
+    ("method", "sfa"): "method=dividemix plugin=sfa",
+    ("method", "erm"): "method=ce",
+    ("method", "rolt+"): "method=rolt_plus",
+}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """One checked override with one value. `text` is the override as Hydra reads it."""
+
+    key: str
+    value: Any
+    text: str
+    group: bool
+
+
+@cache
+def choices(group: str, config_dir: Path = CONF) -> tuple[str, ...]:
+    """The choices of a group: its YAML files."""
+    return tuple(sorted(p.stem for p in (config_dir / group).glob("*.yaml")))
+
+
+def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> list[Typed]:
+    """Refuse what exists nowhere: keys, choices, types, ranges. Several values for a key are read in a sweep only.
+
+    Returns: the overrides of one run (in a sweep: one entry per value), without those of Hydra itself.
+    Raises: ConfigError with key, value, what is allowed and what to type.
+    """
+    conf = config_dir or CONF
+    return list(itertools.chain.from_iterable(_check(o, conf, sweep) for o in _parse(overrides)))
+
+
+def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
+    """The jobs of a sweep, each as its list of overrides; the last key varies fastest."""
+    axes = []
+    for override in _parse(overrides):
+        _check(override, config_dir or CONF, sweep=True)
+        key = override.get_key_element()
+        axes.append([f"{key}={text}" for _, text in _values(override, config_dir or CONF)])
+    return [list(job) for job in itertools.product(*axes)]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except OverrideParseException as error:
+            hint = "put it in quotes" if "=" in text else "type KEY=VALUE"
+            raise ConfigError(f"cannot read {text!r}: {hint} (python run.py --help lists the keys)") from error
+    return parsed
+
+
+def _check(override: Override, conf: Path, sweep: bool) -> list[Typed]:
+    key = override.key_or_group
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return []
+    known = options()
+    groups = [*GROUPS, *APPENDED]
+    if key not in known and key not in groups:
+        raise unknown_key(key, [*groups, *(k for k in known if k not in GROUPS)])
+    if override.is_delete():
+        raise ConfigError(f"~{key}: keys cannot be removed; give it a value, or leave it out for its default")
+    if override.package is not None:
+        raise ConfigError(f"{key}@{override.package}: packages cannot be changed; type {key}=VALUE")
+    if (override.is_add() or override.is_force_add()) and key not in APPENDED:
+        raise ConfigError(f"{override.input_line}: {key} exists already; type it without +")
+    if key in APPENDED and not override.is_add():
+        raise ConfigError(f"{override.input_line}: a {key} is added; type +{key}=NAME")
+    several = override.is_sweep_override()
+    if several and not sweep:
+        raise ConfigError(
+            f"{override.input_line}: several values make a sweep; put -m before it: python run.py -m {override.input_line}"
+        )
+    checked = []
+    for value, text in _values(override, conf):
+        if key in groups:
+            _check_choice(key, value, conf)
+        elif is_dataclass(known[key][0]):
+            raise ConfigError(f"{key}={text}: {key} is a section; type {key}.KEY=VALUE")
+        elif known[key][1].get("fixed"):
+            raise ConfigError(_fixed(key, text))
+        elif not (isinstance(value, str) and "${" in value):  # interpolations are checked when they are resolved
+            value = check_value(key, value)
+        checked.append(Typed(key, value, f"{override.get_key_element()}={text}", key in groups))
+    return checked
+
+
+def _values(override: Override, conf: Path) -> list[tuple[Any, str]]:
+    """The values of an override with their texts: one, or those of a sweep."""
+    if not override.is_sweep_override():
+        return [(override.value(), override.get_value_element_as_str())]
+    raw = override.value()
+    if isinstance(raw, Glob):
+        names = raw.filter(list(choices(override.key_or_group, conf)))
+        if not names:
+            raise ConfigError(f"{override.input_line}: no choice of {override.key_or_group} matches")
+        return [(name, name) for name in names]
+    if isinstance(raw, IntervalSweep):
+        raise ConfigError(f"{override.input_line}: an interval has no end of values; list them, or use range(a,b,step)")
+    texts = list(override.sweep_string_iterator())
+    key = override.get_key_element()
+    return [(_parse([f"{key}={text}"])[0].value(), text) for text in texts]
+
+
+def _check_choice(group: str, value: Any, conf: Path) -> None:
+    names = choices(group, conf)
+    if isinstance(value, str) and value in names:
+        return
+    shown = "null" if value is None else value
+    meant = OTHER_NAMES.get((group, str(value)))
+    if meant is None and isinstance(value, str) and (near := nearest(value, names)):
+        meant = f"{'+' if group in APPENDED else ''}{group}={near}"
+    hint = f"; did you mean {meant}?" if meant else ""
+    raise ConfigError(f"{group}={shown}: must be one of {', '.join(names)}{hint}")
+
+
+def _fixed(key: str, text: str) -> str:
+    group, leaf = key.split(".", 1)
+    way = f"{group}={text}" if leaf == "name" else f"{group}=CHOICE"
+    return f"{key}={text}: it comes with the choice of {group}; type {way}"
+
+
+__all__ = ["CONF", "Typed", "ValueType", "check_overrides", "choices", "split_sweep"]

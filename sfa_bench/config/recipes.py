@@ -1,0 +1,122 @@
+"""Recipes (design.md §3 "Matched recipes" and "Other lengths"; native ones: spec/methods.md §1, spec/README.md §3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from sfa_bench.config.schema import Effective, RunConfig
+from sfa_bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Backbone and schedule of one data set or one original. `nominal` = epochs that per-epoch constants refer to."""
+
+    model: str
+    epochs: int
+    warmup_epochs: int
+    batch_size: int  # labelled; warm-up and single-network steps take twice as many
+    lr: float = 0.02
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    milestone: float = 0.75  # the learning rate drops in epochs e > milestone * E
+    nominal: int = 200
+
+
+MATCHED = {
+    "digits": Recipe("convnet", 60, 9, 32),
+    "arrays": Recipe("convnet", 60, 9, 64),
+    "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
+    "cifar10": Recipe("preact_resnet18", 200, 30, 64),
+    "cifar100": Recipe("preact_resnet18", 200, 30, 64),
+}
+
+
+def width(model: str, source: str) -> int:
+    """Default channels of a backbone's first stage."""
+    return 64 if model == "preact_resnet18" and source != "fashion_mnist" else 16
+
+
+def native(config: RunConfig) -> Recipe:
+    """What the original of this method ran. Raises ConfigError where there is none."""
+    method, plugin, source = config.names.get("method"), config.names.get("plugin"), config.dataset.source
+    if source not in ("cifar10", "cifar100"):
+        raise ConfigError(
+            f"recipe=native exists for dataset=cifar10 and cifar100, not for {source}: choose one, or recipe=matched",
+            invalid_combination=True,
+        )
+    short = 10 if source == "cifar10" else 30
+    if method == "dividemix" and plugin == "none":
+        return Recipe("preact_resnet18", 301, short, 64, milestone=150 / 301)
+    if method == "dividemix" and plugin in ("sfa", "sfa_release"):
+        return Recipe("preact_resnet18", 200, 30, 64)
+    if method == "rolt_plus" and plugin == "none":
+        long_tailed = config.imbalance.name != "none" and config.imb_factor < 1
+        return Recipe("preact_resnet18", 300, 50 if long_tailed else short, 64, milestone=0.5)
+    raise ConfigError(
+        f"recipe=native does not exist for method={method} plugin={plugin} (only for dividemix with plugin=none, sfa "
+        "or sfa_release, and rolt_plus with plugin=none): type recipe=matched",
+        invalid_combination=True,
+    )
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fill in what is null from the recipe and scale per-epoch constants to the run's length."""
+    is_native = config.recipe.name == "native"
+    recipe = native(config) if is_native else MATCHED[config.dataset.source]
+    epochs = config.epochs or recipe.epochs
+    warmup = config.warmup_epochs
+    if warmup is None:
+        warmup = -(-recipe.warmup_epochs * epochs // recipe.epochs)  # rounded up, in whole numbers
+    model = config.model.name or recipe.model
+    milestone = _first(config.recipe.milestone, recipe.milestone)
+    literal = is_native or config.names.get("preset", "").startswith("release_")
+    stretch = 1.0 if literal else recipe.nominal / epochs
+    ramp = config.method.ramp_epochs
+    effective = Effective(
+        beta=config.plugin.beta**stretch,
+        phi=config.plugin.phi**stretch,
+        ramp_epochs=ramp if literal else max(1.0, ramp / stretch),
+        # The tolerance keeps 150/301 of 301 epochs at 150, whatever the last bit of the product.
+        lr_drop_epoch=math.floor(milestone * epochs + 1e-9) + 1,
+    )
+    original = is_native and config.names.get("method") == "dividemix" and config.names.get("plugin") == "none"
+    sample_min = config.plugin.sample_min
+    if sample_min == "release":
+        sample_min = 300 if config.dataset.source.startswith("cifar") else "auto"
+    fraction = config.dataset.val_fraction
+    if config.dataset.val != "none" and fraction is None:
+        fraction = 0.1
+    return replace(
+        config,
+        epochs=epochs,
+        warmup_epochs=warmup,
+        batch_size=config.batch_size or recipe.batch_size,
+        lr=config.lr or recipe.lr,
+        dataset=replace(config.dataset, val_fraction=fraction),
+        method=replace(
+            config.method,
+            ramp_origin=config.method.ramp_origin or ("zero_based" if original else "one_based"),
+            lambda_u=_paper_lambda(config) if config.method.lambda_u == "paper" else config.method.lambda_u,
+        ),
+        plugin=replace(config.plugin, sample_min=sample_min),
+        model=replace(config.model, name=model, width=config.model.width or width(model, config.dataset.source)),
+        recipe=replace(
+            config.recipe,
+            momentum=_first(config.recipe.momentum, recipe.momentum),
+            weight_decay=_first(config.recipe.weight_decay, recipe.weight_decay),
+            milestone=milestone,
+            effective=effective,
+        ),
+    )
+
+
+def _first(given: float | None, otherwise: float) -> float:
+    return otherwise if given is None else given
+
+
+def _paper_lambda(config: RunConfig) -> float:
+    """DivideMix's paper: no unlabelled loss at 20 % noise and for asymmetric noise (spec/methods.md §1)."""
+    little = config.noise.name in ("none", "asymmetric") or config.noise_ratio <= 0.2
+    return 0.0 if little else 25.0

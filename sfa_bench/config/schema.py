@@ -1,0 +1,211 @@
+"""The typed, closed configuration of one run (design.md §3): every key, its type, its range and one line of help.
+
+A field's type says what may be typed: `Literal` lists the choices, a range stands in the field's metadata. A field
+marked `auto` may be null in YAML and on the command line (null = the recipe's or the data set's own); after
+`compose` it has a value. A `derived` field cannot be typed at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+def option(default: Any = None, help: str = "", **limits: Any) -> Any:
+    """A field with its default, its help line and what the checks need.
+
+    limits: `low`/`high` (inclusive), `above`/`below` (exclusive), `pattern` (of a string), `auto` (null allowed and
+    resolved later), `derived` (never typed), `fixed` (comes with the choice of a group, not typed by itself).
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
+def section(cls: type, help: str = "", **limits: Any) -> Any:
+    """A nested group of options."""
+    return field(default_factory=cls, metadata={"help": help, **limits})
+
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+DEVICE = r"auto|cpu|mps|(cuda|xpu)(:\d+)?"
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    every: int = option(1, "test after every n-th epoch, and always after the last", low=1)
+    ensemble: Literal["logit_sum", "prob_mean", "main", "abc"] = option("logit_sum", "which outputs predict")
+    batch_size: int = option(256, "images a batch in evaluation and selection passes", low=1)
+
+
+@dataclass(frozen=True)
+class ShotsConfig:
+    basis: Literal["clean", "observed"] = option("clean", "class counts that define many / medium / few")
+
+
+Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "arrays"]
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    name: str = option(None, "identity of the data in folders and tables (required for arrays)", pattern=NAME)
+    source: Source = option("digits", "the reader", fixed=True)
+    normalise: Source | None = option(None, "mean/std: null = the data set's own, or those of another data set")
+    checksum: bool = option(True, "verify official checksums; false admits your own files of the same format")
+    generator: Literal["project", "legacy"] = option("project", "legacy = the releases' exact subsets and labels")
+    val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
+    val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
+    shots: ShotsConfig = section(ShotsConfig)
+    revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
+
+
+NoiseName = Literal["joint", "symmetric", "asymmetric", "pair", "flip", "tail_to_head", "matrix", "none"]
+Count = Literal["auto", "exact", "exact_per_class", "bernoulli"]
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    name: NoiseName = option("joint", "the noise law", fixed=True)
+    count: Count = option("auto", "how many labels flip: auto = the law's usual way")
+    include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
+    map: Literal["default", "block5"] = option("default", "class map of asymmetric noise; block5 only on cifar100")
+    file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
+    revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)
+
+
+@dataclass(frozen=True)
+class ImbalanceConfig:
+    name: Literal["exp", "step", "none"] = option("exp", "profile of the class counts", fixed=True)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    name: Literal["ce", "balanced_softmax"] = option("ce", "loss of the main head")
+
+
+SelectorName = Literal["none", "loss_gmm", "loss_gmm_cls", "proto", "sfa", "oracle"]
+
+
+@dataclass(frozen=True)
+class SelectorConfig:
+    name: SelectorName = option("none", "who decides which labels are clean")
+    view: Literal["test", "train"] = option("test", "images of the selection pass: test, or augmented as in training")
+    no_clean_class: Literal["keep_all", "none"] = option(
+        "keep_all", "a class with no sample selected: keep all or none"
+    )
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    learner: Literal["single", "dividemix"] = option("single", "one network, or DivideMix's two", fixed=True)
+    loss: LossConfig = section(LossConfig)
+    selector: SelectorConfig = section(SelectorConfig)
+    lambda_u: float | Literal["paper"] = option(25.0, "weight of the unlabelled loss; paper = its 0 or 25", low=0)
+    alpha: float = option(4.0, "Beta parameter of mixup", above=0)
+    temperature: float = option(0.5, "sharpening of guessed labels", above=0)
+    penalty: Literal["uniform", "none"] = option("uniform", "penalty on the mean prediction")
+    guess_mode: Literal["train", "eval"] = option("train", "BatchNorm mode of the network that guesses its labels")
+    ramp_origin: Literal["one_based", "zero_based"] = option(
+        None, "first epoch of the ramp (null = recipe's)", auto=True
+    )
+    ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0)
+    revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
+
+
+@dataclass(frozen=True)
+class AbcConfig:
+    counts: Literal["selected", "observed"] = option("selected", "class counts inside the balanced head's softmax")
+    count_floor: float = option(1.0, "smallest count (release: 0)", low=0)
+    detach: bool = option(False, "keep the balanced head's gradient out of the backbone")
+
+
+@dataclass(frozen=True)
+class GmmConfig:
+    min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2)
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    selector: Literal["none", "sfa"] = option("none", "selector the plug-in brings (replaces the method's)", fixed=True)
+    moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
+    beta: float = option(0.99, "smoothing of the moments, nominal (per 200 epochs)", low=0, below=1)
+    phi: float = option(1.005, "growth of the gate's threshold per epoch, nominal (per 200 epochs)", above=0)
+    tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
+    samples: int = option(1, "draws of each centroid", low=1)
+    draw: bool = option(True, "draw centroids; false uses their means")
+    sample_min: int | Literal["auto", "release"] = option("auto", "draw only classes with more gated samples", low=0)
+    head: Literal["abc", "none"] = option("none", "auxiliary balanced classifier")
+    main_subset: Literal["selected", "all"] = option("selected", "samples in the main loss of single-network methods")
+    empty_class: Literal["carry", "error"] = option("carry", "a class with no gated sample keeps its moments, or fails")
+    p_threshold: float = option(0.5, "clean probability above which a sample is selected", low=0, below=1)
+    var_floor: float = option(1e-30, "smallest variance of a centroid", above=0)
+    abc: AbcConfig = section(AbcConfig)
+    gmm: GmmConfig = section(GmmConfig)
+    revision: int = option(1, "raised when a change of the plug-in changes results", low=1, fixed=True)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: Literal["convnet", "preact_resnet18", "resnet32"] = option(None, "the backbone", auto=True, fixed=True)
+    width: int = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
+    variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What acts in this run, after scaling to its length (design.md §3 "Other lengths")."""
+
+    beta: float
+    phi: float
+    ramp_epochs: float
+    lr_drop_epoch: int  # first epoch (from 1) with the lower learning rate
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    name: Literal["matched", "native"] = option("matched", "whose schedule", fixed=True)
+    momentum: float = option(None, "SGD momentum (null = recipe's)", low=0, below=1, auto=True)
+    weight_decay: float = option(None, "weight decay on all parameters (null = recipe's)", low=0, auto=True)
+    milestone: float = option(None, "the learning rate drops in epochs e > milestone*E", above=0, high=1, auto=True)
+    lr_drop: float = option(0.1, "factor of that drop", above=0, high=1)
+    effective: Effective = option(None, derived=True)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, resolved. Learning rate per step, batch_size = labelled batch B; warm-up and single-network steps 2B."""
+
+    replicate: int = option(0, "sets seed and data_seed", low=0)
+    seed: int = option(0, "training: weights, order, augmentation (default: replicate)", low=0)
+    data_seed: int = option(0, "subset and label noise (default: replicate)", low=0)
+    noise_ratio: float = option(0.4, "share of wrong labels", low=0, below=1)
+    imb_factor: float = option(0.1, "smallest class / largest class", above=0, high=1)
+    epochs: int = option(None, "null = recipe's", low=1, auto=True)
+    warmup_epochs: int = option(None, "null = recipe's, scaled with epochs", low=0, auto=True)
+    batch_size: int = option(None, "labelled batch; warm-up uses twice as many (null = recipe's)", low=1, auto=True)
+    lr: float = option(None, "learning rate (null = recipe's)", above=0, auto=True)
+    threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1)
+    device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
+    precision: Literal["fp32", "bf16", "auto"] = option("fp32", "of the backbone; everything else is fp32")
+    data_dir: str = option("data", "folder of the data sets, or the .npz file of arrays")
+    runs_dir: str = option("runs", "where runs are kept")
+    checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
+    keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
+    eval: EvalConfig = section(EvalConfig)
+    dataset: DatasetConfig = section(DatasetConfig)
+    noise: NoiseConfig = section(NoiseConfig)
+    imbalance: ImbalanceConfig = section(ImbalanceConfig)
+    method: MethodConfig = section(MethodConfig)
+    plugin: PluginConfig = section(PluginConfig)
+    model: ModelConfig = section(ModelConfig)
+    recipe: RecipeConfig = section(RecipeConfig)
+    names: dict[str, str] = field(default_factory=dict, metadata={"derived": True})
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""
+        plain = asdict(self)
+        del plain["names"]
+        if isinstance(plain["device"], tuple):
+            plain["device"] = list(plain["device"])
+        return plain
+
+
+GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "model", "recipe")

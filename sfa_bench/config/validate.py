@@ -1,0 +1,88 @@
+"""Values that exist but do not go together (design.md §3 "Not valid together"): refused with the way out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.errors import ConfigError
+
+SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
+SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28}
+
+
+def _refuse(message: str) -> ConfigError:
+    return ConfigError(message, invalid_combination=True)
+
+
+def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
+    """The selector that acts: the plug-in's own, else the method's."""
+    brought = config.plugin.selector
+    if brought == "none":
+        return config
+    if "method.selector.name" in given:
+        raise _refuse(
+            f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which brings "
+            "its own selector: type plugin=abc or plugin=none"
+        )
+    return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=brought)))
+
+
+def validate(config: RunConfig, given: frozenset[str]) -> None:
+    """Raise ConfigError (invalid_combination) on the first pair that makes no sense. `given`: the keys typed."""
+    _method(config, given)
+    _data(config, given)
+
+
+def _method(config: RunConfig, given: frozenset[str]) -> None:
+    method, selector = config.names.get("method"), config.method.selector.name
+    if method == "rolt_plus" and selector == "sfa":
+        raise _refuse("method=rolt_plus with sfa is method=dividemix plugin=sfa: type that, or add plugin=none")
+    if config.method.learner == "dividemix" and selector == "none":
+        raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
+    if config.plugin.head == "none":
+        for key in sorted(given):
+            if key.startswith("plugin.abc."):
+                raise _refuse(f"{key} without the balanced head: type plugin.head=abc, or leave {key} out")
+        if config.eval.ensemble == "abc":
+            raise _refuse("eval.ensemble=abc without the balanced head: type plugin=abc, or eval.ensemble=main")
+    uses_warmup = config.method.learner == "dividemix" or selector != "none"
+    if uses_warmup and config.warmup_epochs >= config.epochs:
+        raise _refuse(
+            f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or type "
+            f"warmup_epochs below {config.epochs}"
+        )
+    if isinstance(config.device, tuple) and config.method.learner != "dividemix":
+        raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: type one device")
+
+
+def _data(config: RunConfig, given: frozenset[str]) -> None:
+    data, noise, source = config.dataset, config.noise, config.dataset.source
+    if noise.name == "asymmetric" and source not in ("cifar10", "cifar100", "fashion_mnist"):
+        raise _refuse(
+            f"noise=asymmetric has no class map for dataset={config.names.get('dataset')} (only cifar10, cifar100, "
+            "fashion_mnist): type noise=pair, noise=flip or noise=matrix"
+        )
+    if noise.name == "asymmetric" and noise.map == "block5" and source != "cifar100":
+        raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
+    if noise.name == "matrix" and noise.file is None:
+        raise ConfigError("noise=matrix needs noise.file=FILE, a row-stochastic KxK matrix (.npy or text)")
+    if data.generator == "legacy":
+        if noise.name not in ("joint", "symmetric", "none") or noise.include_self:
+            raise _refuse(
+                f"dataset.generator=legacy knows noise=joint, symmetric (without include_self) and none, not "
+                f"{noise.name}: type dataset.generator=project"
+            )
+        if noise.count not in ("auto", "exact"):
+            raise _refuse(f"dataset.generator=legacy flips an exact number: leave noise.count={noise.count} out")
+    if data.val == "none" and data.val_fraction is not None:
+        raise _refuse(
+            f"dataset.val_fraction={data.val_fraction:g} without a validation set: type dataset.val=noisy or clean_balanced"
+        )
+    side, needed = SIDES.get(source), SMALLEST[config.model.name]
+    if side is not None and side < needed:
+        raise _refuse(
+            f"model={config.model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
+        )
+    if source == "arrays" and data.name in SIDES:
+        raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")

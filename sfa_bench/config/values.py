@@ -1,0 +1,156 @@
+"""Typed values from plain ones: `convert` builds the schema's dataclasses and says what is wrong with a value."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.errors import ConfigError
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+@cache
+def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    """Every path that can stand in a configuration, with its type and metadata; sections have their dataclass."""
+    found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    hints = typing.get_type_hints(cls)
+    for f in fields(cls):
+        if f.metadata.get("derived"):
+            continue
+        found[prefix + f.name] = (hints[f.name], f.metadata)
+        if is_dataclass(hints[f.name]):
+            found |= options(hints[f.name], f"{prefix}{f.name}.")
+    return found
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate a typist most likely meant: same last part, similar whole, similar last part; else None."""
+    pool = list(candidates)
+    leaves = {c.rsplit(".", 1)[-1]: c for c in reversed(pool)}
+    leaf = word.rsplit(".", 1)[-1]
+    if leaf in leaves:
+        return leaves[leaf]
+    close = difflib.get_close_matches(word, pool, 1)
+    if close:
+        return close[0]
+    begins = [c for c in pool if len(word) > 1 and c.startswith(word)]
+    close = begins or [leaves[c] for c in difflib.get_close_matches(leaf, leaves, 1)]
+    return close[0] if close else None
+
+
+def unknown_key(key: str, candidates: Iterable[str]) -> ConfigError:
+    """The refusal of a key that does not exist, with the nearest one that does."""
+    near = nearest(key, candidates)
+    hint = f"; did you mean {near}?" if near else "; python run.py --help lists them"
+    return ConfigError(f"unknown key {key}{hint}")
+
+
+def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: Any) -> Any:
+    """An instance of a schema class from plain values. Raises ConfigError on an unknown key or a wrong value."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls) if not f.metadata.get("derived")}
+    for key in plain:
+        if key not in known:
+            raise unknown_key(f"{prefix}{key}", options())
+    made = dict(derived)
+    for name, value in plain.items():
+        if is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}{name}={_show(value)}: this is a section, type {prefix}{name}.KEY=VALUE")
+            made[name] = convert(hints[name], value, f"{prefix}{name}.")
+        else:
+            made[name] = check_value(f"{prefix}{name}", value)
+    return cls(**made)
+
+
+def check_value(path: str, value: Any) -> Any:
+    """The value of one option in its own type (0 -> 0.0 for a number). Raises ConfigError saying what is allowed."""
+    kind, limits = options()[path]
+    if value is None and limits.get("auto"):
+        return None
+    alternatives = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    for alternative in alternatives:
+        converted = _as(alternative, value)
+        if converted is not _NO:
+            _check_range(path, converted, limits)
+            return converted
+    allowed = [*alternatives, type(None)] if limits.get("auto") else alternatives
+    words = " or ".join(_describe(a) for a in allowed)
+    literals = [str(c) for a in alternatives if get_origin(a) is Literal for c in get_args(a)]
+    near = nearest(value, literals) if isinstance(value, str) else None
+    raise ConfigError(f"{path}={_show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
+
+
+_NO = object()
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """The value as one of the schema's simple types, or _NO."""
+    if get_origin(kind) is Literal:
+        return value if isinstance(value, str) and value in get_args(kind) else _NO
+    if get_origin(kind) is tuple:
+        fits = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)
+        return tuple(value) if fits else _NO
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is float and number:
+        return float(value)
+    if kind is int and number and value == int(value):
+        return int(value)
+    if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind in (bool, type(None)) and isinstance(value, kind):
+        return value
+    return _NO
+
+
+def _describe(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind))) if len(get_args(kind)) > 1 else str(get_args(kind)[0])
+    return "a list of two names" if get_origin(kind) is tuple else _WORDS[kind]
+
+
+def _show(value: Any) -> str:
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, bool | None) else f"{value}"
+    )
+
+
+def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
+    for text in value if isinstance(value, tuple) else [value]:
+        pattern = limits.get("pattern")
+        if pattern and text is not None and not re.fullmatch(pattern, text):
+            example = (
+                limits["help"]
+                if path == "device"
+                else "letters, digits, '_', '-', '.', beginning with a letter or digit"
+            )
+            raise ConfigError(f"{path}={text}: must be {example}")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)
+    if low <= value <= high and above < value < below:
+        return
+    left = f"{above:g} < " if "above" in limits else f"{low:g} <= " if "low" in limits else ""
+    right = f" < {below:g}" if "below" in limits else f" <= {high:g}" if "high" in limits else ""
+    raise ConfigError(f"{path}={value:g}: must be in {left}{path}{right}{_meant(path, value)}")
+
+
+_BOUNDS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf), ("below", math.inf))
+
+
+def _meant(path: str, value: float) -> str:
+    """The usual slips: an imbalance ratio for a factor, per cent for a share."""
+    if path == "imb_factor" and value > 1:
+        return f"; did you mean {1 / value:g}?"
+    if path in ("noise_ratio", "dataset.val_fraction") and 1 < value < 100:
+        return f"; did you mean {value / 100:g}?"
+    return ""
