@@ -1,0 +1,184 @@
+"""One process per run folder, on one machine or on a shared file system (design.md §4).
+
+A claim is a file `.claim.N`; the highest N counts. Taking over a stale claim N is the exclusive creation of claim N+1,
+which only one of many newcomers can do, and N never falls, so that a newcomer that slept between looking and creating
+finds a higher number and withdraws. Releasing sets the file's time to 1970: silent at once, also on a full disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from sfa_bench.errors import RunError
+
+SILENT_SECONDS = 120.0
+BEAT_SECONDS = 15.0
+PREFIX = ".claim."
+
+log = logging.getLogger("sfa_bench.store")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a claim. `process` (the start time of the pid) and `machine` keep a reused pid, another container or a
+    machine with the same name from being taken for the holder."""
+
+    host: str
+    pid: int
+    process: str
+    machine: str
+    start: str
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return cls(socket.gethostname(), os.getpid(), process_start(os.getpid()) or "", this_machine(), start)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.start})"
+
+
+class Claimed(RunError):
+    """The folder is held by a live process."""
+
+    def __init__(self, folder: Path, holder: Holder):
+        super().__init__(f"{folder} is being worked on by {holder}")
+        self.holder = holder
+
+
+UNKNOWN = Holder("an unknown host", 0, "", "", "just now")
+
+
+@cache
+def this_machine() -> str:
+    """This boot of this machine and the space its process ids live in; the host's name where the kernel tells none."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def process_start(pid: int) -> str | None:
+    """When the process started, "" where the system does not tell, None when it is dead (a zombie is)."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:  # alive, and another user's
+            return ""
+        return ""
+    return None if state in "ZX" else rest[18]
+
+
+class Claim:
+    """This process's claim on one folder, or its attempt at one."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._number: int | None = None
+        self._seen: tuple[int, float, float] = (0, 0.0, 0.0)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> Holder | None:
+        """Try once. Returns None when this process now holds the folder, else the live holder."""
+        while True:
+            number = self._latest()
+            if number and (holder := self._live_holder(number)):
+                return holder
+            mine = number + 1
+            try:
+                descriptor = os.open(self._file(mine), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileExistsError:
+                continue
+            try:
+                with os.fdopen(descriptor, "w") as file:
+                    json.dump(asdict(Holder.this_process()), file)
+            except OSError:
+                self._file(mine).unlink(missing_ok=True)
+                raise
+            if self._latest() != mine:  # others came and went since we looked
+                self._file(mine).unlink(missing_ok=True)
+                continue
+            self._number = mine
+            for lower in self._numbers():
+                if lower < mine:
+                    self._file(lower).unlink(missing_ok=True)
+            self._thread = threading.Thread(target=self._beat, name="claim heartbeat", daemon=True)
+            self._thread.start()
+            return None
+
+    def held(self) -> bool:
+        """Whether the claim is still ours: a process that was stopped for long may have been taken over."""
+        return self._number is not None and self._latest() == self._number
+
+    def release(self) -> None:
+        """Give the folder back."""
+        if self._number is None:
+            return
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        with suppress(FileNotFoundError):  # taken over
+            os.utime(self._file(self._number), (0, 0))
+        self._number = None
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            try:
+                os.utime(self._file(self._number or 0))
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                log.warning("the heartbeat of %s failed: %s", self.folder, error.strerror)
+
+    def _live_holder(self, number: int) -> Holder | None:
+        path = self._file(number)
+        try:
+            modified = path.stat().st_mtime
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        if (number, modified) != self._seen[:2]:
+            self._seen = (number, modified, time.monotonic())
+        # The second term: a clock that was set back would keep a dead claim young for long.
+        silent = max(self._now() - modified, time.monotonic() - self._seen[2])
+        if silent >= SILENT_SECONDS:
+            return None
+        try:
+            plain = json.loads(text)
+            holder = Holder(**{field.name: plain[field.name] for field in fields(Holder)})
+        except (ValueError, KeyError, TypeError):  # its owner is just writing it, or died doing so
+            return UNKNOWN
+        dead = holder.machine == this_machine() and process_start(holder.pid) != (holder.process or "")
+        return None if dead else holder
+
+    def _now(self) -> float:
+        """The time by the clock of the file system, the only one that all claimants share."""
+        with tempfile.TemporaryFile(dir=self.folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{PREFIX}{number}"
+
+    def _numbers(self) -> list[int]:
+        suffixes = (name.removeprefix(PREFIX) for name in os.listdir(self.folder) if name.startswith(PREFIX))
+        return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+
+    def _latest(self) -> int:
+        return max(self._numbers(), default=0)

@@ -1,0 +1,61 @@
+"""All runs below a folder: the disk is the ledger (design.md §4)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.store.record import RecordError, loads
+
+DEFAULTS = {"plugin": "none", "classifier": "joint"}
+
+log = logging.getLogger("sfa_bench.store")
+
+
+def run_path(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str) -> Path:
+    """`RUNS_DIR/<dataset>/<method>[+<plugin>][+<classifier>]/<hash>`; plugin none and classifier joint are silent."""
+    parts = [names["method"]]
+    parts += [names[group] for group, silent in DEFAULTS.items() if names.get(group, silent) != silent]
+    levels = (names["dataset"], "+".join(parts), hash)
+    return Path(runs_dir, *(level.replace("/", "-") for level in levels))
+
+
+def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Every folder with a `run.json` at or below the paths, each once, in sorted order; hidden folders are left out."""
+    seen: set[Path] = set()
+    for root in paths:
+        for folder, subfolders, files in os.walk(root):
+            if "run.json" in files:
+                subfolders.clear()
+                path = Path(folder)
+                if (place := path.resolve()) not in seen:
+                    seen.add(place)
+                    yield path
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+
+
+def records(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, record) of every run at or below the paths; a record that cannot be read is said and left out."""
+    for folder in run_folders(paths):
+        if (record := _read(folder / "run.json")) is not None:
+            yield folder, record
+
+
+def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
+    """The folder of a finished run of this hash, under whatever names it was started."""
+    for path in sorted(Path(runs_dir).glob(f"*/*/{hash}/run.json")):
+        record = _read(path)
+        if record is not None and record["state"] == "done" and record["hash"] == hash:
+            return path.parent
+    return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return loads(path.read_bytes())
+    except (RecordError, OSError) as error:
+        log.warning("%s is left out: %s", path, error)
+        return None
