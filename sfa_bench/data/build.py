@@ -13,18 +13,17 @@ from sfa_bench.data import imbalance, sources, validation
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.legacy import LegacyGenerators
 from sfa_bench.data.noise import corrupt, noise_law
+from sfa_bench.data.sources import cifar, fashion_mnist
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
 from sfa_bench.streams import numpy_generator
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import RunConfig
+    from sfa_bench.config.schema import DatasetConfig, RunConfig
 
-# per-channel mean and std that `dataset.normalise` can borrow (spec/data.md §1)
-NORMALISE = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
-    "fashion_mnist": ((0.2860,), (0.3530,)),
+# whose constants `dataset.normalise` can borrow (spec/data.md §1)
+NORMALISE = {name: (layout.mean, layout.std) for name, layout in cifar.LAYOUTS.items()} | {
+    "fashion_mnist": (fashion_mnist.MEAN, fashion_mnist.STD)
 }
 
 
@@ -44,6 +43,7 @@ def build(config: RunConfig) -> Data:
     if dataset.val == "clean_balanced":
         if clean is None:
             raise DataError("dataset.val=clean_balanced needs clean labels (y_train_clean); use dataset.val=noisy")
+        assert dataset.val_fraction is not None
         quota = validation.balanced_quota(dataset.val_fraction, available)
         held = validation.hold_out(clean, quota, numpy_generator(seed, "validation"))
         available = available - quota
@@ -63,6 +63,7 @@ def build(config: RunConfig) -> Data:
     if dataset.val == "clean_balanced":
         val = _evaluation_set(source.train_images[held], basis[held])
     elif dataset.val == "noisy":
+        assert dataset.val_fraction is not None
         quota = validation.noisy_quota(dataset.val_fraction, np.bincount(observed, minlength=num_classes))
         held = validation.hold_out(observed, quota, numpy_generator(seed, "validation"))
         val = _evaluation_set(source.train_images[index[held]], observed[held])
@@ -142,21 +143,25 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 
 def _to_tensor(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    # a copy: arrays read straight from a file are not writable, which Torch warns about
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
 
 def _evaluation_set(images: np.ndarray, labels: np.ndarray) -> EvaluationSet:
     return EvaluationSet(_to_tensor(images), torch.from_numpy(labels))
 
 
-def _transform(source: Source, dataset) -> Transform:
+def _transform(source: Source, dataset: DatasetConfig) -> Transform:
     mean, std = source.mean, source.std
-    if dataset.normalise is not None:
-        mean, std = NORMALISE[dataset.normalise]
+    borrowed = dataset.normalise
+    if borrowed is not None and borrowed != dataset.source:
+        if borrowed not in NORMALISE:
+            raise DataError(f"dataset.normalise={borrowed} has no fixed constants; use {', '.join(NORMALISE)} or null")
+        mean, std = NORMALISE[borrowed]
         channels = source.train_images.shape[-1]
         if len(mean) != channels:
             raise DataError(
-                f"dataset.normalise={dataset.normalise} has constants for {len(mean)} channels, the images of "
+                f"dataset.normalise={borrowed} has constants for {len(mean)} channels, the images of "
                 f"{dataset.name} have {channels}; leave dataset.normalise out"
             )
     return Transform(mean, std, source.padding, source.flip)

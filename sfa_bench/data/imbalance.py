@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sfa_bench.errors import DataError
@@ -29,9 +31,13 @@ def class_counts(profile: str, imb_factor: float, total: int, available: np.ndar
     counts = np.minimum(counts, available).astype(np.int64)
     if not counts.all():
         empty = int(np.flatnonzero(counts == 0)[0])
-        way_out = "" if profile == "none" else f"; the smallest imb_factor that does not is about {1 / mean:.2g}"
-        cause = "the data" if profile == "none" or not available[empty] else f"imb_factor={imb_factor:g}"
-        raise DataError(f"{cause} would leave class {empty} without a training image{way_out}")
+        if not available[empty]:
+            raise DataError(f"class {empty} has no training image; every class needs at least one")
+        enough = math.ceil(1e4 / mean) / 1e4
+        raise DataError(
+            f"imb_factor={imb_factor:g} leaves class {empty} without a training image (the classes of the whole set "
+            f"have {mean:g} on average); use imb_factor={enough:g} or more"
+        )
     return counts
 
 

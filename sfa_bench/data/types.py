@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Transform:
-    """How pixels become input: mean and std per channel of pixels in [0, 1]; crop padding in pixels; horizontal flip."""
+    """How pixels become input: mean and std per channel of pixels in [0, 1]; padding in pixels; horizontal flip."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -66,7 +66,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its files hold it, before long tail and noise: images uint8 [n, H, W, C], labels int64 [n] in 0…K-1.
+    """A data set as its files hold it, before long tail and noise: images uint8 [n, H, W, C], labels int64 [n].
 
     `labels_are_clean` is false where the labels may be noisy as they come (`arrays`); then `clean_labels` int64 [n] are
     the true ones if the files tell them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sfa_bench.data.sources import arrays, cifar, digits, fashion_mnist
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -20,7 +21,11 @@ def load(dataset: DatasetConfig, data_dir: str) -> Source:
     if str(data_dir) != DEFAULT_DATA_DIR and not folder.exists():
         raise DataError(f"data_dir={data_dir} does not exist; give an existing folder, or leave data_dir out")
     if dataset.source == "digits":
-        from sfa_bench.data.sources import digits
-
         return digits.load()
-    raise DataError(f"dataset.source={dataset.source} has no reader")
+    if dataset.source == "fashion_mnist":
+        return fashion_mnist.load(folder, dataset.checksum)
+    if dataset.source in cifar.LAYOUTS:
+        return cifar.load(dataset.source, folder, dataset.checksum)
+    if dataset.source == "arrays":
+        return arrays.load(folder)
+    raise ValueError(f"no reader for dataset.source={dataset.source!r}")

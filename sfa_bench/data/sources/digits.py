@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfa_bench.data.sources import files
 from sfa_bench.data.types import Source
 
 
@@ -16,15 +17,15 @@ def load() -> Source:
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
     test = np.arange(len(labels)) % 5 == 4
-    pixels = images[~test] / 255
+    mean, std = files.pixel_statistics(images[~test])
     return Source(
         train_images=images[~test],
         train_labels=labels[~test],
         test_images=images[test],
         test_labels=labels[test],
         num_classes=10,
-        mean=(float(pixels.mean()),),
-        std=(float(pixels.std()),),
+        mean=mean,
+        std=std,
         padding=1,
         flip=False,
     )

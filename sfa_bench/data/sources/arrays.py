@@ -1,0 +1,85 @@
+"""A user's own data: an `.npz` with x_train, y_train, x_test, y_test and optionally y_train_clean (design.md §3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sfa_bench.data.sources import files
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+MIN_STD = 1e-3
+
+
+def load(path: Path) -> Source:
+    """Images uint8 [N, H, W] or [N, H, W, C]; integer labels 0…K-1 without a gap. No crop and no flip.
+
+    Mean and std are taken over all training images, per channel. Labels count as noisy as they come.
+    """
+    arrays = _read(path)
+    train, test = (_check_images(arrays[name], name, path) for name in ("x_train", "x_test"))
+    if train.shape[1:] != test.shape[1:]:
+        raise DataError(f"{path}: images of x_train are {list(train.shape[1:])}, of x_test {list(test.shape[1:])}")
+    truth = arrays.get("y_train_clean")
+    num_classes = _num_classes(arrays["y_train"] if truth is None else truth, path)
+
+    def labels(name: str, count: int) -> np.ndarray:
+        return files.check_labels(arrays[name], count, num_classes, f"{name} of {path}")
+
+    mean, std = files.pixel_statistics(train)
+    return Source(
+        train,
+        labels("y_train", len(train)),
+        test,
+        labels("y_test", len(test)),
+        num_classes,
+        mean,
+        tuple(max(s, MIN_STD) for s in std),
+        padding=0,
+        flip=False,
+        labels_are_clean=False,
+        clean_labels=None if truth is None else labels("y_train_clean", len(train)),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"dataset=arrays reads one .npz file: data_dir={path} is none; give data_dir=FILE.npz")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
+            missing = [name for name in REQUIRED if name not in archive.files]
+            if missing:
+                raise DataError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(archive.files)}")
+            names = [*REQUIRED, *({"y_train_clean"} & set(archive.files))]
+            return {name: archive[name] for name in names}
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each have their own ways to fail on a broken file
+        raise DataError(f"{path} is truncated or no .npz of plain arrays ({error})") from error
+
+
+def _check_images(images: np.ndarray, name: str, path: Path) -> np.ndarray:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:]:
+        raise DataError(
+            f"{name} of {path} must be uint8 [N, H, W] or [N, H, W, C], not {images.dtype} {list(images.shape)}"
+        )
+    if len(images) == 0:
+        raise DataError(f"{name} of {path} holds no image")
+    return images if images.ndim == 4 else images[..., None]
+
+
+def _num_classes(labels: np.ndarray, path: Path) -> int:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"the labels in {path} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
+    present = np.unique(labels)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if len(gaps) and present[0] >= 0:
+        raise DataError(f"class {gaps[0]} has no training image in {path}: labels must be 0…K-1 without a gap")
+    if len(present) < 2:
+        raise DataError(f"the training labels in {path} hold {len(present)} class(es); at least two are needed")
+    return len(present)

@@ -1,0 +1,118 @@
+"""CIFAR-10 and CIFAR-100, Python version (spec/data.md §1–2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sfa_bench.data.safe_pickle import RefusedPickle, load_arrays
+from sfa_bench.data.sources import files
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+
+class Layout(NamedTuple):
+    """Where one of the two keeps what; files map to their official MD5."""
+
+    title: str
+    folder: str
+    train: dict[str, str]
+    test: dict[str, str]
+    label_key: str
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+LAYOUTS = {
+    "cifar10": Layout(
+        "CIFAR-10",
+        "cifar-10-batches-py",
+        {  # this order is the original index
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        },
+        {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        "labels",
+        10,
+        # the stds are means of per-image stds, not the pixels' (0.2470 …): the field's convention
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+    ),
+    "cifar100": Layout(
+        "CIFAR-100",
+        "cifar-100-python",
+        {"train": "16019d7e3df5f24257cddd939b257f8d"},
+        {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        "fine_labels",
+        100,
+        (0.507, 0.487, 0.441),
+        (0.267, 0.256, 0.276),
+    ),
+}
+
+
+def load(name: str, data_dir: Path, checksum: bool) -> Source:
+    """50,000 training and 10,000 test images [32, 32, 3], from either layout of the folder, else by download."""
+    layout = LAYOUTS[name]
+    folders = (data_dir, data_dir / layout.folder)
+    folder = files.first_folder(folders, layout.train | layout.test)
+    if folder is None:
+        files.fetch(lambda: _download(name, data_dir), layout.title, data_dir)
+        folder = data_dir / layout.folder
+    train_images, train_labels = _read(folder, layout.train, layout, checksum)
+    test_images, test_labels = _read(folder, layout.test, layout, checksum)
+    return Source(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        layout.num_classes,
+        layout.mean,
+        layout.std,
+        padding=4,
+        flip=True,
+    )
+
+
+def _download(name: str, data_dir: Path) -> None:
+    from torchvision import datasets
+
+    {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name](data_dir, download=True)
+
+
+def _read(folder: Path, batches: dict[str, str], layout: Layout, checksum: bool) -> tuple[np.ndarray, np.ndarray]:
+    parts = [_read_batch(folder / name, layout, md5 if checksum else None) for name, md5 in batches.items()]
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return images, labels
+
+
+def _read_batch(path: Path, layout: Layout, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
+    content = files.read(path)
+    if md5 is not None:
+        files.verify(content, md5, path)
+    try:
+        batch = load_arrays(content)
+    except RefusedPickle as refusal:
+        raise DataError(f"{path} is refused: {refusal}, which a CIFAR file never does; nothing of it was run") from None
+    except Exception as error:  # a broken pickle may raise anything
+        raise DataError(f"{path} is truncated or no CIFAR file ({type(error).__name__}: {error})") from error
+    if not isinstance(batch, dict) or not {"data", layout.label_key} <= batch.keys():
+        raise DataError(f"{path} is no {layout.title} file: it must hold a dict with data and {layout.label_key}")
+    pixels = batch["data"]
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
+        found = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise DataError(
+            f"data of {path} must be uint8 [n, 3072] (32×32 pixels in red, green, blue planes), not {found}"
+        )
+    try:
+        labels = np.asarray(batch[layout.label_key])
+    except ValueError:
+        raise DataError(f"{layout.label_key} of {path} is no list of integers") from None
+    labels = files.check_labels(labels, len(pixels), layout.num_classes, str(path))
+    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels

@@ -1,0 +1,90 @@
+"""Fashion-MNIST: IDX files, gzipped or plain, from the user's folder or Debian's package `dataset-fashion-mnist`."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from sfa_bench.data.sources import files
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MEAN, STD = (0.2860,), (0.3530,)
+
+# official MD5 of the unpacked content: packages compress it anew
+MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+
+
+def load(data_dir: Path, checksum: bool) -> Source:
+    """60,000 training and 10,000 test images [28, 28, 1] (spec/data.md §1–2)."""
+    names = [name + ending for name in MD5 for ending in ("", ".gz")]
+    raw = data_dir / "FashionMNIST" / "raw"
+    folder = files.first_folder((data_dir, raw, DEBIAN_FOLDER), names)
+    if folder is None:
+        files.fetch(lambda: _download(data_dir), "Fashion-MNIST", data_dir)
+        folder = raw
+    train_images, train_labels = _read(folder, "train", checksum)
+    test_images, test_labels = _read(folder, "t10k", checksum)
+    return Source(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        num_classes=10,
+        mean=MEAN,
+        std=STD,
+        padding=2,
+        flip=True,
+    )
+
+
+def _download(data_dir: Path) -> None:
+    from torchvision.datasets import FashionMNIST
+
+    FashionMNIST(data_dir, download=True)
+
+
+def _read(folder: Path, part: str, checksum: bool) -> tuple[np.ndarray, np.ndarray]:
+    images = _read_idx(folder, f"{part}-images-idx3-ubyte", 3, checksum)
+    labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", 1, checksum)
+    if images.shape[1:] != (28, 28):
+        size = "×".join(map(str, images.shape[1:]))
+        raise DataError(f"the images of {folder / f'{part}-images-idx3-ubyte'} are {size}; Fashion-MNIST's are 28×28")
+    return images[..., None], files.check_labels(labels, len(images), 10, str(folder / f"{part}-labels-idx1-ubyte"))
+
+
+def _read_idx(folder: Path, name: str, dimensions: int, checksum: bool) -> np.ndarray:
+    """An IDX file of bytes: two zeros, type 8, the number of dimensions, their big-endian sizes, then the values."""
+    path = folder / name
+    if not path.is_file():
+        path = folder / f"{name}.gz"
+    content = files.read(path)
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path} is truncated or no gzip file ({error})") from None
+    if checksum:
+        files.verify(content, MD5[name], path)
+    header = 4 + 4 * dimensions
+    if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
+        raise DataError(
+            f"{path} is no IDX file of bytes with {dimensions} dimension(s): it starts with {content[:4].hex()}"
+        )
+    shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
+    if len(content) - header != math.prod(shape):
+        raise DataError(
+            f"{path} is truncated or damaged: its header announces {math.prod(shape):,} bytes, "
+            f"{len(content) - header:,} follow"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
