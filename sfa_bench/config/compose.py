@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,7 +29,8 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
     """The resolved configuration of one run. Raises ConfigError for whatever is wrong with it."""
     conf = (config_dir or CONF).resolve()
     typed = check_overrides(overrides, conf)
-    cached, names = _composed(conf, tuple(t.text for t in typed if t.group))
+    hydras_own = (o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/")))
+    cached, names = _composed(conf, (*(t.text for t in typed if t.group), *hydras_own))
     config = copy.deepcopy(cached)
     values = [t for t in typed if not t.group]
     for t in values:
@@ -50,13 +51,18 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 
 
 @lru_cache(maxsize=64)
-def _composed(conf: Path, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+def _composed(conf: Path, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     """Hydra's composition of the chosen groups, shared by the jobs of a sweep, and the choices made."""
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            config = hydra_compose("config", list(groups), return_hydra_config=True)
+            config = hydra_compose("config", list(overrides), return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration in {conf} cannot be composed: {error}") from error
+        if any(o.startswith("hydra") for o in overrides):  # without Hydra's advice to add keys with +
+            raise ConfigError(f"{str(error).splitlines()[0]} (among {' '.join(overrides)})") from error
+        raise ConfigError(f"the configuration in {conf} cannot be composed: {' '.join(str(error).split())}") from error
     chosen = config.hydra.runtime.choices
     names = {g: str(chosen[g]) for g in (*GROUPS, "preset") if g in chosen}
     OmegaConf.set_struct(config, False)
@@ -64,9 +70,9 @@ def _composed(conf: Path, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str
     return config, names
 
 
-def _has(config: DictConfig, path: str) -> bool:
+def _has(config: Any, path: str) -> bool:
     *parents, leaf = path.split(".")
-    node: Any = config
+    node = config
     for parent in parents:
         if parent not in node:
             return False
@@ -80,10 +86,8 @@ def _not_an_option(t: Typed, names: dict[str, str], conf: Path) -> ConfigError:
     having = []
     for choice in choices(group, conf):
         node = yaml.safe_load((conf / group / f"{choice}.yaml").read_text(encoding="utf-8"))
-        node = node.get(group, node)
-        for part in inner.split("."):
-            node = node.get(part) if isinstance(node, dict) and part in node else None
-        if node is not None:
+        node = node.get(group, node)  # a choice with `@package _global_` holds its values under its group
+        if _has(node, inner):
             having.append(choice)
     return ConfigError(
         f"{t.key} has no effect with {group}={names[group]}: it belongs to {group}={' or '.join(having)}",

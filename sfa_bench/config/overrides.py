@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, ValueType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
 from sfa_bench.config.schema import GROUPS
@@ -101,7 +101,7 @@ def _check(override: Override, conf: Path, sweep: bool) -> list[Typed]:
     several = override.is_sweep_override()
     if several and not sweep:
         raise ConfigError(
-            f"{override.input_line}: several values make a sweep; put -m before it: python run.py -m {override.input_line}"
+            f"{override.input_line}: several values make a sweep; put -m first: python run.py -m {override.input_line}"
         )
     checked = []
     for value, text in _values(override, conf):
@@ -128,7 +128,9 @@ def _values(override: Override, conf: Path) -> list[tuple[Any, str]]:
             raise ConfigError(f"{override.input_line}: no choice of {override.key_or_group} matches")
         return [(name, name) for name in names]
     if isinstance(raw, IntervalSweep):
-        raise ConfigError(f"{override.input_line}: an interval has no end of values; list them, or use range(a,b,step)")
+        raise ConfigError(
+            f"{override.input_line}: an interval has no end of values; list them, or type range(a,b,step)"
+        )
     texts = list(override.sweep_string_iterator())
     key = override.get_key_element()
     return [(_parse([f"{key}={text}"])[0].value(), text) for text in texts]
@@ -150,6 +152,3 @@ def _fixed(key: str, text: str) -> str:
     group, leaf = key.split(".", 1)
     way = f"{group}={text}" if leaf == "name" else f"{group}=CHOICE"
     return f"{key}={text}: it comes with the choice of {group}; type {way}"
-
-
-__all__ = ["CONF", "Typed", "ValueType", "check_overrides", "choices", "split_sweep"]

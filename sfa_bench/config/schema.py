@@ -5,6 +5,8 @@ marked `auto` may be null in YAML and on the command line (null = the recipe's o
 `compose` it has a value. A `derived` field cannot be typed at all.
 """
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
@@ -178,9 +180,11 @@ class RunConfig:
     data_seed: int = option(0, "subset and label noise (default: replicate)", low=0)
     noise_ratio: float = option(0.4, "share of wrong labels", low=0, below=1)
     imb_factor: float = option(0.1, "smallest class / largest class", above=0, high=1)
-    epochs: int = option(None, "null = recipe's", low=1, auto=True)
-    warmup_epochs: int = option(None, "null = recipe's, scaled with epochs", low=0, auto=True)
-    batch_size: int = option(None, "labelled batch; warm-up uses twice as many (null = recipe's)", low=1, auto=True)
+    epochs: int = option(None, "epochs (null = recipe's)", low=1, auto=True)
+    warmup_epochs: int = option(
+        None, "epochs before the first selection (null = recipe's, scaled with epochs)", low=0, auto=True
+    )
+    batch_size: int = option(None, "labelled batch; warm-up uses twice as many (null = recipe's)", low=2, auto=True)
     lr: float = option(None, "learning rate (null = recipe's)", above=0, auto=True)
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1)
     device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)

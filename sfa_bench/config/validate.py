@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
@@ -22,8 +23,8 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
         return config
     if "method.selector.name" in given:
         raise _refuse(
-            f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which brings "
-            "its own selector: type plugin=abc or plugin=none"
+            f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
+            "brings its own selector: type plugin=abc or plugin=none"
         )
     return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=brought)))
 
@@ -67,6 +68,8 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
     if noise.name == "matrix" and noise.file is None:
         raise ConfigError("noise=matrix needs noise.file=FILE, a row-stochastic KxK matrix (.npy or text)")
+    if noise.name == "matrix" and not Path(str(noise.file)).is_file():
+        raise ConfigError(f"noise.file={noise.file}: there is no such file")
     if data.generator == "legacy":
         if noise.name not in ("joint", "symmetric", "none") or noise.include_self:
             raise _refuse(
@@ -77,7 +80,8 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             raise _refuse(f"dataset.generator=legacy flips an exact number: leave noise.count={noise.count} out")
     if data.val == "none" and data.val_fraction is not None:
         raise _refuse(
-            f"dataset.val_fraction={data.val_fraction:g} without a validation set: type dataset.val=noisy or clean_balanced"
+            f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "
+            "dataset.val=noisy or clean_balanced"
         )
     side, needed = SIDES.get(source), SMALLEST[config.model.name]
     if side is not None and side < needed:

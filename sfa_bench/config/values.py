@@ -65,7 +65,7 @@ def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: An
     for name, value in plain.items():
         if is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{name}={_show(value)}: this is a section, type {prefix}{name}.KEY=VALUE")
+                raise ConfigError(f"{prefix}{name}={show(value)}: this is a section, type {prefix}{name}.KEY=VALUE")
             made[name] = convert(hints[name], value, f"{prefix}{name}.")
         else:
             made[name] = check_value(f"{prefix}{name}", value)
@@ -84,10 +84,10 @@ def check_value(path: str, value: Any) -> Any:
             _check_range(path, converted, limits)
             return converted
     allowed = [*alternatives, type(None)] if limits.get("auto") else alternatives
-    words = " or ".join(_describe(a) for a in allowed)
+    words = " or ".join(describe(a) for a in allowed)
     literals = [str(c) for a in alternatives if get_origin(a) is Literal for c in get_args(a)]
     near = nearest(value, literals) if isinstance(value, str) else None
-    raise ConfigError(f"{path}={_show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
+    raise ConfigError(f"{path}={show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
 
 
 _NO = object()
@@ -112,16 +112,18 @@ def _as(kind: Any, value: Any) -> Any:
     return _NO
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
+    """In words, what a type admits."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(describe(k) for k in get_args(kind))
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind))) if len(get_args(kind)) > 1 else str(get_args(kind)[0])
     return "a list of two names" if get_origin(kind) is tuple else _WORDS[kind]
 
 
-def _show(value: Any) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, bool | None) else f"{value}"
-    )
+def show(value: Any) -> str:
+    """As it is typed: null, true, false."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
@@ -139,9 +141,14 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)
     if low <= value <= high and above < value < below:
         return
-    left = f"{above:g} < " if "above" in limits else f"{low:g} <= " if "low" in limits else ""
-    right = f" < {below:g}" if "below" in limits else f" <= {high:g}" if "high" in limits else ""
-    raise ConfigError(f"{path}={value:g}: must be in {left}{path}{right}{_meant(path, value)}")
+    raise ConfigError(f"{path}={value:g}: allowed is {range_text(path, limits)}{_meant(path, value)}")
+
+
+def range_text(path: str, limits: Mapping[str, Any]) -> str:
+    """`0 < path <= 1`; the path alone where nothing bounds it."""
+    left = f"{limits['above']:g} < " if "above" in limits else f"{limits['low']:g} <= " if "low" in limits else ""
+    right = f" < {limits['below']:g}" if "below" in limits else f" <= {limits['high']:g}" if "high" in limits else ""
+    return f"{left}{path}{right}"
 
 
 _BOUNDS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf), ("below", math.inf))

@@ -1,0 +1,86 @@
+"""The text of `python run.py --help`, made from the schema and the first comment of every YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sfa_bench.config.overrides import APPENDED, CONF, choices
+from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.values import describe, options, range_text, show
+
+INTRO = """\
+sfa-bench trains and compares methods for long-tailed data with noisy labels.
+
+  python run.py                              SFA on DivideMix, on a data set that needs no download
+  python run.py dataset=cifar10 noise_ratio=0.5 imb_factor=0.01
+  python run.py -m method=ce,dividemix plugin=none,sfa replicate=0,1,2      every combination; -m stands first
+  python run.py +preset=release_sfa_cifar dataset=cifar10                   a published script, switch by switch
+  python run.py --cfg job KEY=VALUE ...                                     print the configuration, train nothing
+  python -m analysis.table runs --rows method,plugin --cols noise_ratio     mean and spread of what was run
+
+The same command continues what is unfinished and skips what is done. Exit status: 0 done, 1 a run failed,
+2 refused before training, 130/143 interrupted.
+"""
+OUTRO = "A key that does not exist, a wrong value or a pair that makes no sense is refused with the way out."
+
+
+def help_text(config_dir: Path | None = None) -> str:
+    """What a run is made of: groups and choices, one run's keys, options of the groups."""
+    conf = config_dir or CONF
+    parts = [INTRO, "Groups (GROUP=CHOICE; * = default)", *_groups(conf), "", "Keys (KEY=VALUE)", *_keys(RunConfig)]
+    for group in GROUPS:
+        lines = list(_keys(options()[group][0], f"{group}.", _chosen(conf, group)))
+        if lines:
+            parts += ["", f"Options of {group}", *lines]
+    return "\n".join([*parts, "", OUTRO])
+
+
+def _default_choices(conf: Path) -> dict[str, str]:
+    listed = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
+
+
+def _chosen(conf: Path, group: str) -> dict[str, Any]:
+    """The values of a group's default choice."""
+    path = conf / group / f"{_default_choices(conf)[group]}.yaml"
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+def _groups(conf: Path) -> Iterator[str]:
+    default = _default_choices(conf)
+    for group in (*GROUPS, *APPENDED):
+        yield f"  {'+' if group in APPENDED else ''}{group}"
+        for choice in choices(group, conf):
+            mark = "*" if default.get(group) == choice else " "
+            yield f"   {mark} {choice:<20} {_first_comment(conf / group / f'{choice}.yaml')}"
+
+
+def _first_comment(path: Path) -> str:
+    """The first comment that is not Hydra's package directive."""
+    comments = (line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+    return next((c for c in comments if not c.startswith("@")), "")
+
+
+def _keys(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> Iterator[str]:
+    """One line an option that can be typed: key, default (of the default choice), meaning, what is allowed."""
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(cls)} | (chosen or {})
+    for name, (kind, limits) in options(cls).items():
+        if "." in name or limits.get("fixed") or (not prefix and name in GROUPS):
+            continue
+        if is_dataclass(kind):
+            yield from _keys(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)
+            continue
+        yield f"  {prefix + name:<32} {show(defaults[name]):<11} {limits['help']}{_allowed(name, kind, limits)}"
+
+
+def _allowed(name: str, kind: Any, limits: Any) -> str:
+    words = describe(kind)
+    if range_text(name, limits) != name:
+        return f" ({range_text('value', limits)})"
+    return f" ({words.removeprefix('one of ')})" if words.startswith("one of ") else ""
