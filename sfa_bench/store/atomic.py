@@ -35,7 +35,7 @@ def replacing(path: Path, keep_old_as: Path | None = None) -> Iterator[BinaryIO]
     sync_folder(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace `path` by a file with this content."""
     with replacing(path) as file:
         file.write(content)

@@ -165,7 +165,7 @@ class Claim:
             holder = Holder(**{field.name: plain[field.name] for field in fields(Holder)})
         except (ValueError, KeyError, TypeError):  # its owner is just writing it, or died doing so
             return UNKNOWN
-        dead = holder.machine == this_machine() and process_start(holder.pid) != (holder.process or "")
+        dead = holder.machine == this_machine() and process_start(holder.pid) != holder.process
         return None if dead else holder
 
     def _now(self) -> float:

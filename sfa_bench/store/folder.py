@@ -101,6 +101,8 @@ class RunFolder:
             return records.loads(path.read_bytes())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {path} ({error.strerror}); choose another folder: runs_dir=PATH") from error
         except records.SchemaError as error:
             raise ConfigError(f"{path} was written by another version: {error}; use another runs_dir") from error
         except records.RecordError as error:
@@ -123,9 +125,7 @@ class RunFolder:
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch's line, flushed to the disk; a row has the key `epoch`."""
         line = json.dumps(records.plain(row), allow_nan=False) + "\n"
-        path = self.path / "metrics.jsonl"
-        self._check_claim()
-        with writing(path), open(path, "ab") as file:
+        with self._writing("metrics.jsonl") as path, open(path, "ab") as file:
             size = file.tell()
             try:
                 file.write(line.encode())
@@ -141,10 +141,13 @@ class RunFolder:
         rows: list[dict[str, Any]] = []
         if not path.exists():
             return rows
-        for line in path.read_bytes().split(b"\n")[:-1]:
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
                 row = json.loads(line)
-            except ValueError:
+                whole = line.endswith(b"\n") and isinstance(row["epoch"], int)
+            except (ValueError, TypeError, KeyError):
+                whole = False
+            if not whole:
                 log.warning("%s is torn after %d lines; the rest is ignored", path, len(rows))
                 break
             rows.append(row)
@@ -162,9 +165,7 @@ class RunFolder:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write `last.pt` (tensors and plain types only); the one before becomes `previous.pt`."""
         content = _serialised(state)
-        last, previous = (self.path / name for name in CHECKPOINTS)
-        self._check_claim()
-        with writing(last), replacing(last, keep_old_as=previous) as file:
+        with self._writing("last.pt") as last, replacing(last, keep_old_as=self.path / "previous.pt") as file:
             file.write(content)
 
     def load_checkpoint(self) -> tuple[dict[str, Any] | None, str | None]:
@@ -194,12 +195,12 @@ class RunFolder:
 
     def reduce_checkpoint(self, state: dict[str, Any] | None) -> None:
         """Of a run that is done: keep this state as the only checkpoint, or none at all."""
-        last, previous = (self.path / name for name in CHECKPOINTS)
-        if state is not None:
-            self._write(last.name, _serialised(state))
-        else:
-            last.unlink(missing_ok=True)
-        previous.unlink(missing_ok=True)
+        with self._writing("last.pt") as last:
+            if state is not None:
+                write_bytes(last, _serialised(state))
+            else:
+                last.unlink(missing_ok=True)
+            (self.path / "previous.pt").unlink(missing_ok=True)
 
     # Arrays and the log
 
@@ -207,7 +208,7 @@ class RunFolder:
         """Replace an `.npz` file; equal arrays give equal bytes. Arrays of Python objects are refused (TypeError)."""
         import numpy as np
 
-        converted = {key: np.asarray(value) for key, value in sorted(arrays.items())}
+        converted: dict[str, Any] = {key: np.asarray(value) for key, value in sorted(arrays.items())}
         if objects := [key for key, value in converted.items() if value.dtype.hasobject]:
             raise TypeError(f"{name}: {', '.join(objects)} would need pickle")
         buffer = io.BytesIO()
@@ -230,13 +231,15 @@ class RunFolder:
             log.warning("%s (log.txt: %s)", message, error.strerror)
 
     def _write(self, name: str, content: bytes | memoryview) -> None:
-        self._check_claim()
-        with writing(self.path / name):
-            write_bytes(self.path / name, content)
+        with self._writing(name) as path:
+            write_bytes(path, content)
 
-    def _check_claim(self) -> None:
-        if self._claim is not None and not self._claim.held():
-            raise RunError(f"{self.path} was taken over by another process while this one was silent")
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        with writing(self.path / name):
+            if self._claim is not None and not self._claim.held():
+                raise RunError(f"{self.path} was taken over by another process while this one was silent")
+            yield self.path / name
 
 
 def _serialised(state: dict[str, Any]) -> memoryview:

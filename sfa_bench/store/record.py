@@ -26,7 +26,8 @@ class SchemaError(RecordError):
 def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], command: str) -> dict[str, Any]:
     """The record of a run that starts: `config` is plain and resolved, `names` maps a group to its choice as typed."""
     start = {"schema": SCHEMA, "state": "running", "hash": hash, "config": config, "names": names, "command": command}
-    return start | {"data": {}, "metrics": {}, "selection": {}, "knows": [], "cost": {}, "environment": {}, "error": None}
+    empty: dict[str, Any] = {key: {} for key in ("data", "metrics", "selection", "cost", "environment")}
+    return start | empty | {"knows": [], "error": None}
 
 
 def plain(value: Any) -> Any:
@@ -52,7 +53,7 @@ def dumps(record: dict[str, Any]) -> str:
         raise ValueError(f"a record has the keys {KEYS}; these differ: {sorted(set(record) ^ set(KEYS))}")
     if record["state"] not in STATES:
         raise ValueError(f"state {record['state']!r} is none of {STATES}")
-    return json.dumps(plain(record), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(plain({key: record[key] for key in KEYS}), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
 
 
 def loads(text: str | bytes) -> dict[str, Any]:
