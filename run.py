@@ -1,0 +1,8 @@
+"""The door: `python run.py KEY=VALUE …` for one run, `python run.py -m KEY=V1,V2 …` for a sweep, `--help` for the rest."""
+
+import sys
+
+from sfa_bench.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""What a run costs: seconds per phase, samples, floating-point operations, memory (design.md §4)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sfa_bench.methods.base import Method
+
+
+class Cost:
+    """A clock that is in one phase at a time, kept across restarts."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.evaluated = 0
+        self._phase: str | None = None
+        self._since = 0.0
+
+    def enter(self, phase: str | None) -> None:
+        """Close the phase that is open and open this one (None: none)."""
+        now = time.perf_counter()
+        if self._phase is not None:
+            self.seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.enter(name)
+        try:
+            yield
+        finally:
+            self.enter(None)
+
+    def state(self) -> dict[str, Any]:
+        self.enter(self._phase)
+        return {"seconds": dict(self.seconds), "evaluated": self.evaluated}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for phase, seconds in state["seconds"].items():
+            self.seconds[phase] += seconds
+        self.evaluated = state["evaluated"]
+
+    def report(self, method: Method, image_shape: tuple[int, ...], peak_memory: dict[str, int]) -> dict[str, Any]:
+        """The `cost` of a record. FLOPs are estimated: a backward pass counts as two forward passes."""
+        self.enter(self._phase)
+        ledger = method.cost
+        forward = forward_flops(method, image_shape)
+        forwards = 3 * ledger.trained + ledger.guessed + ledger.selected + self.evaluated
+        busy = sum(self.seconds[phase] for phase in ("warm-up", "training"))
+        return {
+            "seconds": {phase: round(seconds, 3) for phase, seconds in self.seconds.items()},
+            "total_seconds": round(sum(self.seconds.values()), 3),
+            "steps": ledger.steps,
+            "samples": {"trained": ledger.trained, "guessed": ledger.guessed, "selected": ledger.selected}
+            | {"evaluated": self.evaluated},
+            "flops": forward * forwards,
+            "flops_per_forward": forward,
+            "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
+            "images_per_second": round((ledger.trained + ledger.guessed) / busy, 1) if busy else None,
+            "peak_memory": peak_memory,
+        }
+
+
+def forward_flops(method: Method, image_shape: tuple[int, ...]) -> int:
+    """Floating-point operations of one image through one network (convolutions and matrix products)."""
+    network = method.networks[0]
+    mode = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *image_shape, device=method.devices[0]))
+    network.train(mode)
+    return counter.get_total_flops()

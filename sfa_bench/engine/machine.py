@@ -1,0 +1,93 @@
+"""The machine a run uses: device, precision, threads; and what the record says about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfa_bench.errors import ConfigError
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "sfa_bench")
+
+
+def devices(name: str | tuple[str, str]) -> list[torch.device]:
+    """The devices a configuration names; `auto` takes CUDA where there is one.
+
+    Raises: ConfigError for a device that this machine does not have.
+    """
+    if name == "auto":
+        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+    found = []
+    for one in (name,) if isinstance(name, str) else name:
+        try:
+            device = torch.device(one)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"device={one} cannot be used here ({reason}); device=auto takes what there is") from error
+        found.append(device)
+    return found
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the backbone trains in bfloat16: always for `bf16`, where the hardware has it for `auto`."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
+    return "AVX512" in capabilities and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def set_threads(threads: int | None) -> int:
+    """Use that many CPU threads, or as many as this process has cores."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    return torch.get_num_threads()
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Largest memory of this process so far, in bytes: of the host, and of a CUDA device."""
+    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """Commit of the code that runs and whether files of it were changed; None outside a git checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def environment(used: list[torch.device], threads: int, bfloat16: bool) -> dict[str, Any]:
+    """The `environment` of a record."""
+    head, modified = commit()
+    device = used[0]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        "commit": head,
+        "modified": modified,
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "device": [str(d) for d in used],
+        "device_name": name,
+        "threads": threads,
+        "precision": "bf16" if bfloat16 else "fp32",
+    }

@@ -1,0 +1,114 @@
+"""What goes into the record beside the accuracies: the data, the selections, the predictions, the surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from sfa_bench.data.types import Data
+from sfa_bench.engine.metrics import selection_metrics
+from sfa_bench.methods.base import Method
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
+
+_FALLBACKS = {
+    "class_without_mixture": "{n} class(es) cannot be split (one sample, or equal scores): all their samples are kept",
+    "class_without_clean_sample": "{n} class(es) have no sample above the threshold (method.selector.no_clean_class)",
+    "class_without_gated_sample": "{n} class(es) have no sample above the gate: their centroids are carried over",
+}
+
+
+def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
+    """The `data` of a record: which images and labels these are, and what was done to them."""
+    confusion = data.confusion
+    if confusion is not None and len(confusion) > LARGEST_CONFUSION:
+        confusion = np.diagonal(confusion)
+    return {
+        "name": config.dataset.name,
+        "fingerprints": data.fingerprints,
+        "samples": {
+            "train": len(data.index),
+            "test": len(data.test.labels),
+            "val": 0 if data.val is None else len(data.val.labels),
+        },
+        "clean_counts": data.clean_counts,
+        "observed_counts": data.observed_counts,
+        "noise_rate": data.noise_rate,
+        "confusion": confusion,
+        "groups": data.groups,
+    }
+
+
+def selection_row(method: Method, data: Data) -> dict[str, Any]:
+    """How good this epoch's selections are: the mean over the networks, and how far the networks agree."""
+    probes, selections = method.probes, method.selections
+    observed, clean = data.view.observed_labels.numpy(), data.clean_labels
+    # The networks' joint guess, without the augmentation that training guesses with.
+    guess = np.mean([softmax(probe.logits, axis=1) for probe in probes], axis=0).argmax(axis=1)
+    prior = None if data.clean_counts is None else data.clean_counts / data.clean_counts.sum()
+    each = [
+        selection_metrics(
+            selected=selection.mask,
+            clean_probability=selection.clean_probability,
+            score=selection.score,
+            observed=observed,
+            clean=clean,
+            groups=data.groups,
+            num_classes=data.view.num_classes,
+            clean_prior=prior,
+            pseudo_labels=guess,
+            predictions=probe.logits.argmax(axis=1),
+        )
+        for selection, probe in zip(selections, probes, strict=True)
+    ]
+    row = {key: _mean([one[key] for one in each]) for key in each[0]}
+    row["agreement"] = float((selections[0].mask == selections[1].mask).mean()) if len(selections) == 2 else None
+    row["classes_drawn"] = _mean([selection.classes_drawn for selection in selections])
+    fallbacks: dict[str, int] = {}
+    for selection in selections:
+        for name, count in selection.fallbacks.items():
+            fallbacks[name] = max(count, fallbacks.get(name, 0))
+    row["fallbacks"] = fallbacks
+    return row
+
+
+def _mean(values: list[Any]) -> Any:
+    """Mean of what is defined; lists elementwise."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return None
+    return np.mean(defined, axis=0).tolist()
+
+
+def surprises(method: Method, row: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What a user should hear about an epoch's selections: (kind, sentence); the caller says each kind once."""
+    if row is None:
+        return
+    for name, count in row["fallbacks"].items():
+        yield name, _FALLBACKS[name].format(n=count)
+    for k, selection in enumerate(method.selections):
+        if not selection.mask.any():
+            yield f"empty_{k}", f"network {k + 1} selects no sample: there is nothing to learn from until it does"
+
+
+def predictions(method: Method, data: Data, logits: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of `predictions.npz` (design.md §4); per-network ones are stacked along the first axis."""
+    arrays: dict[str, np.ndarray] = {
+        "test_label": data.test.labels.numpy(),
+        "index": data.index,
+        "observed_label": data.view.observed_labels.numpy(),
+        "clean_label": data.clean_labels,
+    }
+    for k, heads in enumerate(logits, start=1):
+        for head, values in heads.items():
+            arrays[f"test_logits_{k}_{head}"] = values
+    if method.selections:
+        arrays["clean_probability"] = np.stack([s.clean_probability for s in method.selections]).astype(np.float32)
+        arrays["selected"] = np.stack([s.mask for s in method.selections])
+    return arrays

@@ -1,0 +1,301 @@
+"""One run from start to record: claim the folder, train or go on, evaluate, keep what was done (design.md §4)."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from sfa_bench.config import canonical
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.data import build as build_data
+from sfa_bench.data.types import Data, EvaluationSet
+from sfa_bench.engine import machine
+from sfa_bench.engine.build import build_method, knows
+from sfa_bench.engine.cost import Cost
+from sfa_bench.engine.metrics import ensemble, summarise, test_metrics
+from sfa_bench.engine.progress import Display, summary
+from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises
+from sfa_bench.engine.signals import Interrupted, StopAtStep
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.methods.base import Method
+from sfa_bench.store.folder import RunFolder, ensure_writable
+from sfa_bench.store.ledger import find_done, run_path
+from sfa_bench.store.record import new_record
+
+logger = logging.getLogger("sfa_bench")
+
+
+def run(config: RunConfig, command: str, console: Console) -> Path:
+    """Train this configuration, or go on with it, or find it done. Returns its folder.
+
+    Raises: ConfigError before anything is trained; RunError after recording the failure; Interrupted after saving the
+    state of the last whole epoch.
+    """
+    run_hash = canonical.run_hash(config)
+    ensure_writable(Path(config.runs_dir))
+    # A finished run of this hash counts whatever names it was started under.
+    path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
+    folder = RunFolder(path)
+    with StopAtStep() as stop, folder.claim(wait=_Waiting(console, stop)):
+        record = folder.read_record()
+        if record is not None and record["state"] == "done":
+            if _user_data(config):
+                _refuse_other_data(record, build_data(config))
+            console.print(f"already done: {path}", highlight=False, soft_wrap=True)
+            console.print(summary(record["metrics"], record["selection"]))
+            return path
+        with _log_file(path):
+            Session(config, run_hash, command, folder, record, console, stop).execute()
+    return path
+
+
+class _Waiting:
+    """Says once who holds the folder; a signal ends the waiting."""
+
+    def __init__(self, console: Console, stop: StopAtStep):
+        self.console, self.stop, self.said = console, stop, False
+
+    def __call__(self, holder: object) -> None:
+        self.stop.check()
+        if not self.said:
+            self.console.print(f"waiting: {holder} works on this run", highlight=False, soft_wrap=True)
+            self.said = True
+
+
+def _user_data(config: RunConfig) -> bool:
+    """Whether the files may change under the same name: no official checksum ties the name to the content."""
+    return config.dataset.source == "arrays" or not config.dataset.checksum
+
+
+def _refuse_other_data(record: dict[str, Any], data: Data) -> None:
+    old = record["data"].get("fingerprints")
+    if old and old != data.fingerprints:
+        changed = ", ".join(name for name in data.fingerprints if data.fingerprints[name] != old.get(name))
+        raise ConfigError(
+            f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
+            "another runs_dir"
+        )
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Everything said while a run goes on is also in its `log.txt`."""
+    handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    previous = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(previous)
+        logger.propagate = True
+        handler.close()
+
+
+class Session:
+    """One process's work on one run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_hash: str,
+        command: str,
+        folder: RunFolder,
+        old: dict[str, Any] | None,
+        console: Console,
+        stop: StopAtStep,
+    ):
+        config = self._as_recorded(config, old)
+        self.config, self.folder, self.stop = config, folder, stop
+        self.display = Display(console, config.epochs, config.warmup_epochs)
+        self.record = new_record(
+            hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command
+        )
+        devices = machine.devices(config.device)
+        self.devices = devices
+        threads = machine.set_threads(config.threads)
+        bfloat16 = machine.uses_bfloat16(config.precision, devices[0])
+        self.record["environment"] = machine.environment(devices, threads, bfloat16)
+        self.record["knows"] = knows(config)
+        self.cost = Cost()
+        with self.cost.phase("data"):
+            self.data = build_data(config)
+        if old is not None:
+            _refuse_other_data(old, self.data)
+        self.method: Method = build_method(
+            config, self.data, devices, bfloat16=bfloat16, on_step=self._on_step, on_phase=self.cost.enter
+        )
+        self.epoch = 0  # the last whole one
+        self.rows: list[dict[str, Any]] = []
+        self.unsaved: dict[str, Any] | None = None  # state of the last whole epoch where it is not on disk
+        self.saved_at = time.monotonic()
+        self.said: set[str] = set()
+
+    def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None) -> RunConfig:
+        """A resume keeps the number of threads, on which the last bits depend, where the user names none."""
+        if old is None or config.threads is not None:
+            return config
+        return replace(config, threads=old["environment"].get("threads"))
+
+    # ---- the course of a run
+
+    def execute(self) -> None:
+        """Train to the end; whatever happens, the record says it."""
+        folder = self.folder
+        try:
+            with self.display:
+                self._begin()
+                while self.epoch < self.config.epochs:
+                    self._one_epoch(self.epoch + 1)
+                self._finish()
+        except Interrupted as interrupted:
+            if self.unsaved is not None:
+                folder.save_checkpoint(self.unsaved)
+            self._record("interrupted", error={"type": "Interrupted", "message": str(interrupted)})
+            self.display.say(
+                f"interrupted by {interrupted} after epoch {self.epoch}; the same command goes on from there"
+            )
+            raise
+        except Exception as error:
+            folder.log(traceback.format_exc())
+            self._record("failed", error={"type": type(error).__name__, "message": str(error)})
+            if isinstance(error, (ConfigError, RunError)):
+                raise
+            raise RunError(
+                f"{type(error).__name__}: {error} (epoch {self.epoch + 1}; the traceback is in {folder.path}/log.txt)"
+            ) from error
+        self.display.say(f"done: {folder.path}")
+        self.display.console.print(summary(self.record["metrics"], self.record["selection"]))
+
+    def _begin(self) -> None:
+        say = self.display.say
+        state, note = self.folder.load_checkpoint()
+        if note:
+            say(note)
+        if state is not None:
+            self.method.load_state(state["method"])
+            self.cost.load(state["cost"])
+            self.epoch = state["epoch"]
+        self.rows = self.folder.truncate_metrics(self.epoch)
+        say(banner(self.config))
+        say(f"{len(self.data.index):,} training samples in {self.folder.path}")
+        if self.epoch:
+            say(f"going on after epoch {self.epoch} of {self.config.epochs}")
+        for k in np.flatnonzero(self.data.observed_counts == 0):
+            say(f"class {k} has no training sample under its label: it can be learned by guesses only")
+        self.record["data"] = describe_data(self.config, self.data)
+        if self.data.confusion is not None:
+            self.folder.write_arrays("data.npz", {"confusion": self.data.confusion, "index": self.data.index})
+        self.folder.write_config(self.record["config"])
+        self._record("running")
+
+    def _one_epoch(self, e: int) -> None:
+        self.stop.check()
+        started = time.monotonic()
+        figures = self.method.epoch(e)
+        selects = self.method.selects_in(e)
+        row: dict[str, Any] = {"epoch": e, "phase": "warm-up" if e <= self._warmup() else "training", **figures}
+        self.cost.enter("evaluation")
+        if self._evaluates(e):
+            row |= self._evaluate()
+        row["selection"] = selection_row(self.method, self.data) if selects else None
+        row["seconds"] = round(time.monotonic() - started, 3)
+        for kind, sentence in surprises(self.method, row["selection"]):
+            if kind not in self.said:
+                self.said.add(kind)
+                self.display.say(f"epoch {e}: {sentence}")
+        self.cost.enter("storage")
+        self.rows.append(row)
+        self.folder.append_metrics(row)
+        self.epoch = e
+        self._checkpoint(e)
+        self.cost.enter(None)
+        self.display.epoch(row)
+
+    def _warmup(self) -> int:
+        """Epochs before the first selection; a method without a selector has no warm-up."""
+        return self.config.warmup_epochs if self.method.t.selectors else 0
+
+    def _evaluates(self, e: int) -> bool:
+        """Every `eval.every` epochs, and always in those that `final` and `last10` need."""
+        needed = max(10, self.config.epochs // 20)
+        return e % self.config.eval.every == 0 or e > self.config.epochs - needed
+
+    def _evaluate(self) -> dict[str, Any]:
+        how, groups = self.config.eval.ensemble, self.data.groups
+        row = test_metrics(self._predict(self.data.test), self.data.test.labels.numpy(), how, groups)
+        if self.data.val is not None:
+            guesses = ensemble(self._predict(self.data.val), how).argmax(axis=1)
+            row["val/acc"] = 100 * float((guesses == self.data.val.labels.numpy()).mean())
+        return row
+
+    def _predict(self, images: EvaluationSet) -> list[dict[str, np.ndarray]]:
+        self.cost.evaluated += len(images.images) * len(self.method.networks)
+        return self.method.predict(images.images)
+
+    def _checkpoint(self, e: int) -> None:
+        """At most one every `checkpoint_seconds`, always at the end of the warm-up; else the state stays in memory."""
+        if e == self.config.epochs:
+            return  # the run ends in the same breath, and its end is written instead
+        due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+        state = {"epoch": e, "method": self.method.state(), "cost": self.cost.state()}
+        if due or e == self._warmup():
+            self.folder.save_checkpoint(state)
+            self.saved_at, self.unsaved = time.monotonic(), None
+        else:
+            self.unsaved = copy.deepcopy(state)
+
+    def _finish(self) -> None:
+        self.cost.enter("evaluation")
+        logits = self._predict(self.data.test)
+        self.cost.enter("storage")
+        self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits))
+        self.record["metrics"] = summarise(self.rows, self.config.epochs)
+        self.record["selection"] = self.rows[-1]["selection"]
+        self.cost.enter(None)
+        if self.config.keep_checkpoint != "all":
+            method = self.method.state()
+            reduced = {"epoch": self.epoch, "method": {k: method[k] for k in ("networks", "selectors", "selections")}}
+            self.folder.reduce_checkpoint(reduced if self.config.keep_checkpoint == "final" else None)
+        else:
+            full = {"epoch": self.epoch, "method": self.method.state(), "cost": self.cost.state()}
+            self.folder.save_checkpoint(full)
+        self._record("done")
+
+    # ---- small things
+
+    def _on_step(self, phase: str, network: int, step: int, steps: int) -> None:
+        self.stop.check()
+        self.display.step(self.epoch + 1, phase, network, step, steps)
+
+    def _record(self, state: str, error: dict[str, str] | None = None) -> None:
+        self.record["state"], self.record["error"] = state, error
+        shape = tuple(self.data.view.images.shape[1:])
+        self.record["cost"] = self.cost.report(self.method, shape, machine.peak_memory(self.devices[0]))
+        self.folder.write_record(self.record)
+
+
+def banner(config: RunConfig) -> str:
+    """What runs: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`."""
+    names = config.names
+    method = " + ".join(name for name in (names["method"], names["plugin"]) if name != "none")
+    tail = "balanced" if config.imbalance.name == "none" else f"{config.imbalance.name} {config.imb_factor:g}"
+    noise = "no noise" if config.noise.name == "none" else f"{config.noise.name} {config.noise_ratio:g}"
+    seeds = f"replicate {config.replicate}"
+    if (config.seed, config.data_seed) != (config.replicate, config.replicate):
+        seeds = f"seed {config.seed} · data_seed {config.data_seed}"
+    return f"{method} · {config.dataset.name} {tail} · {noise} · {seeds}"

@@ -1,0 +1,52 @@
+"""SIGINT and SIGTERM end a run at the next step (design.md §6.9)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """Raised at a step boundary after a signal. Not an Exception: nothing that handles failures may swallow it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_status(self) -> int:
+        return 128 + self.number
+
+
+class StopAtStep:
+    """While entered, the first signal is remembered until `check`, a second one ends the process at once.
+
+    Outside the main thread Python delivers no signals, and the handlers stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopAtStep:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = number
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received)

@@ -1,0 +1,92 @@
+"""What `run.py` does: compose, refuse or run (design.md §2). Torch is imported only once something is to be trained."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from sfa_bench.config.compose import compose
+from sfa_bench.config.help import help_text
+from sfa_bench.errors import ConfigError, RunError
+
+# Hydra's own questions; it answers them itself.
+_HYDRAS = ("hydra_help", "version", "shell_completion", "info", "experimental_rerun", "config_path", "config_name")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
+    options = _parse(arguments)
+    try:
+        if options.help:
+            print(help_text())
+            return 0
+        if any(getattr(options, name, None) for name in _HYDRAS) or options.cfg in ("hydra", "all"):
+            return _hydra(list(arguments))
+        if options.cfg:
+            return _show(options.overrides)
+        if options.multirun:
+            return _sweep(options.overrides)
+        return _run(options.overrides)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+
+
+def command(overrides: Sequence[str]) -> str:
+    """The command that repeats a run."""
+    return shlex.join(["python", "run.py", *overrides])
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    from hydra._internal.utils import get_args_parser
+
+    # Intermixed: options may stand between overrides, as in `run.py method=ce -m seed=0,1`.
+    return get_args_parser().parse_intermixed_args(list(arguments))
+
+
+def _show(overrides: Sequence[str]) -> int:
+    import yaml
+
+    print(yaml.safe_dump(compose(overrides).to_plain(), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def _run(overrides: Sequence[str]) -> int:
+    config = compose(overrides)
+
+    from rich.console import Console
+
+    from sfa_bench.engine.run import run
+    from sfa_bench.engine.signals import Interrupted
+
+    try:
+        run(config, command(overrides), Console())
+    except Interrupted as interrupted:
+        return interrupted.exit_status
+    return 0
+
+
+def _sweep(overrides: Sequence[str]) -> int:
+    from sfa_bench.config.compose import check_overrides
+
+    check_overrides(overrides, sweep=True)  # what exists nowhere refuses the whole sweep, before Hydra sees it
+    return _hydra(["--multirun", "hydra/sweeper=sfa", *overrides])
+
+
+def _hydra(arguments: list[str]) -> int:
+    """Hand over to Hydra; a sweep ends by raising SystemExit with its status."""
+    import hydra
+
+    from sfa_bench.config.overrides import CONF
+    from sfa_bench.sweep.job import job
+
+    sys.argv[1:] = arguments
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    return 0

@@ -1,0 +1,252 @@
+"""What every method is, and the tools the engine hands it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfa_bench import streams
+from sfa_bench.data.loader import Loader, batches
+from sfa_bench.data.types import LearnerView
+from sfa_bench.errors import RunError
+from sfa_bench.models import Network, Output
+from sfa_bench.selectors.base import Probe, Selection, Selector
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """SGD with momentum on all parameters; the rate drops once (spec/methods.md §1)."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    drop_from: int  # first epoch that trains with lr · drop
+    drop: float
+
+    def rate(self, epoch: int) -> float:
+        return self.lr * self.drop if epoch >= self.drop_from else self.lr
+
+
+@dataclass(frozen=True)
+class BalancedHead:
+    """The auxiliary balanced classifier's options (spec/sfa.md §7); a network without the head has none."""
+
+    counts: str = "selected"  # or "observed"
+    count_floor: float = 1.0
+    detach: bool = False
+
+
+@dataclass
+class Ledger:
+    """What training has cost so far, in images that went through a network."""
+
+    steps: int = 0
+    trained: int = 0  # forward and backward
+    guessed: int = 0  # forward without gradient, inside a step
+    selected: int = 0  # forward in selection passes
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+@dataclass
+class Training:
+    """What a run gives a method: the data it may see, networks, selectors, streams, and the way to report a step."""
+
+    view: LearnerView
+    build_network: Callable[[int], Network]
+    optimisation: Optimisation
+    seed: int
+    epochs: int
+    warmup_epochs: int
+    batch_size: int  # labelled batch B; warm-up and single-network batches are 2B
+    evaluation_batch: int
+    devices: Sequence[torch.device]
+    autocast: bool = False  # bfloat16 around the backbone
+    selectors: list[Selector] = field(default_factory=list)
+    selection_view: str = "test"
+    head: BalancedHead | None = None
+    on_step: Callable[[str, int, int, int], None] = lambda phase, network, step, steps: None
+    on_phase: Callable[[str], None] = lambda phase: None
+
+
+class Method:
+    """A learner. Subclasses set `networks_used` and implement `epoch`."""
+
+    networks_used = 1
+
+    def __init__(self, training: Training):
+        self.t = training
+        self.cost = Ledger()
+        devices = list(training.devices)
+        self.devices = [devices[k % len(devices)] for k in range(self.networks_used)]
+        self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
+        self.optimisers = [
+            torch.optim.SGD(
+                network.parameters(),
+                lr=training.optimisation.lr,
+                momentum=training.optimisation.momentum,
+                weight_decay=training.optimisation.weight_decay,
+            )
+            for network in self.networks
+        ]
+        self.loaders = {device: Loader(training.view.images, training.view.transform, device) for device in self.devices}
+        self.labels = training.view.observed_labels
+        self.observed_counts = training.view.observed_counts
+        self.selections: list[Selection] = []
+        self.probes: list[Probe] = []
+
+    # ---- to be written by a method
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        """Train epoch e (1-based). Returns figures to log, among them `loss` (None where there was nothing to learn)."""
+        raise NotImplementedError
+
+    def selects_in(self, e: int) -> bool:
+        """Whether epoch e starts with a selection pass."""
+        return bool(self.t.selectors) and e > self.t.warmup_epochs
+
+    # ---- shared by all
+
+    def forward(self, k: int, images: Tensor) -> Output:
+        """Features and logits of network k; only the backbone may run in bfloat16 (design.md §6.4)."""
+        network = self.networks[k]
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.t.autocast):
+            features = network.features(images)
+        features = features.float()
+        # A detached head learns from the features without shaping them.
+        for_abc = features.detach() if self.t.head is not None and self.t.head.detach else features
+        return Output(features, network.main(features), None if network.abc is None else network.abc(for_abc))
+
+    def generator(self, stream: str, k: int, e: int) -> torch.Generator:
+        return streams.torch_generator(self.t.seed, stream, k, e)
+
+    def set_rate(self, k: int, e: int) -> None:
+        for group in self.optimisers[k].param_groups:
+            group["lr"] = self.t.optimisation.rate(e)
+
+    def step(self, k: int, loss: Tensor) -> None:
+        self.optimisers[k].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimisers[k].step()
+        self.cost.steps += 1
+
+    def epoch_batches(self, k: int, e: int, size: int, phase: str) -> Iterator[Tensor]:
+        """Shuffled batches of all samples, reported as they are taken up."""
+        order = torch.randperm(len(self.labels), generator=self.generator("shuffle", k, e))
+        rows = list(batches(order, size))
+        for b, index in enumerate(rows):
+            self.t.on_step(phase, k, b, len(rows))
+            yield index
+
+    def counts_for_head(self, selection: Selection | None) -> Tensor:
+        """nˢ of the selection in use, or ñ where there is none or `abc.counts=observed`."""
+        if selection is None or (self.t.head is not None and self.t.head.counts == "observed"):
+            return self.observed_counts
+        return torch.from_numpy(selection.class_counts)
+
+    def probe(self, k: int, e: int) -> Probe:
+        """Evaluation-mode pass of network k over the training set, in fp32 (design.md §6.4)."""
+        network, device = self.networks[k], self.devices[k]
+        network.eval()
+        loader = self.loaders[device]
+        generator = self.generator("selection_view", k, e)
+        outputs = []
+        with torch.no_grad():
+            for index in torch.arange(len(self.labels)).split(self.t.evaluation_batch):
+                if self.t.selection_view == "train":
+                    images = loader.train_view(index, generator)
+                else:
+                    images = loader.test_view(index)
+                outputs.append(network(images))
+        self.cost.selected += len(self.labels)
+        features, main = (torch.cat([o[i] for o in outputs]).cpu().numpy() for i in (0, 1))
+        abc = None if network.abc is None else torch.cat([o.abc for o in outputs]).cpu().numpy()
+        if not np.isfinite(main).all() or not np.isfinite(features).all():
+            raise RunError(f"network {k + 1} predicts values that are not finite in epoch {e}; a smaller lr may help")
+        return Probe(features, main, abc, self.labels.numpy())
+
+    def select(self, e: int) -> None:
+        """All networks select as they stand, before any of them trains."""
+        self.t.on_phase("selection")
+        self.probes = [self.probe(k, e) for k in range(self.networks_used)]
+        self.selections = [
+            selector.select(probe, e) for selector, probe in zip(self.t.selectors, self.probes, strict=True)
+        ]
+
+    def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
+        """Test-view logits of uint8 images [M, C, H, W]: for each network, head → [M, K] float32."""
+        answers = []
+        for k, network in enumerate(self.networks):
+            network.eval()
+            loader = Loader(images, self.t.view.transform, self.devices[k])
+            with torch.no_grad():
+                outputs = [
+                    network(loader.test_view(index)) for index in torch.arange(len(images)).split(self.t.evaluation_batch)
+                ]
+            heads = {"main": torch.cat([o.main for o in outputs]).cpu().numpy()}
+            if network.abc is not None:
+                heads["abc"] = torch.cat([o.abc for o in outputs]).cpu().numpy()
+            answers.append(heads)
+        return answers
+
+    # ---- state
+
+    def state(self) -> dict[str, Any]:
+        """All that later epochs depend on. Optimisers keep their momentum; generators are derived, not stored."""
+        return {
+            "networks": [network.state_dict() for network in self.networks],
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "selectors": [selector.state() for selector in self.t.selectors],
+            "selections": [_pack(selection) for selection in self.selections],
+            "cost": self.cost.as_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for network, values in zip(self.networks, state["networks"], strict=True):
+            network.load_state_dict(values)
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        for selector, values in zip(self.t.selectors, state["selectors"], strict=True):
+            selector.load_state(values)
+        self.selections = [_unpack(selection) for selection in state["selections"]]
+        self.cost = Ledger(**state["cost"])
+
+
+def _pack(selection: Selection) -> dict[str, Any]:
+    arrays = ("mask", "clean_probability", "score", "class_counts")
+    return {**vars(selection), **{name: torch.from_numpy(getattr(selection, name)) for name in arrays}}
+
+
+def _unpack(state: dict[str, Any]) -> Selection:
+    return Selection(**{name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state.items()})
+
+
+class RunningMean:
+    """Mean of per-step losses without waiting for the device in every step."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.steps = 0
+
+    def add(self, loss: Tensor) -> None:
+        loss = loss.detach()
+        self.total = loss if self.total is None else self.total + loss
+        self.steps += 1
+
+    def value(self, k: int, e: int) -> float | None:
+        """None without a step. Raises RunError where a loss was not finite: a sum keeps every NaN and infinity."""
+        if self.total is None:
+            return None
+        mean = float(self.total) / self.steps
+        if not np.isfinite(mean):
+            raise RunError(
+                f"the loss of network {k + 1} is not finite in epoch {e}; a smaller lr may help, and "
+                "plugin.abc.count_floor=1 where it is 0"
+            )
+        return mean

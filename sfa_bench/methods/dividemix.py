@@ -1,0 +1,182 @@
+"""DivideMix (Li et al. 2020): two networks select for each other and learn the rest without its labels.
+
+spec/methods.md §7; with the balanced head spec/sfa.md §7; with the prototype selector it is RoLT+ (spec/methods.md §9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfa_bench import streams
+from sfa_bench.data.loader import batches
+from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.parts import mixmatch
+from sfa_bench.parts.losses import log_prior
+from sfa_bench.selectors.base import Selection
+
+
+class DivideMix(Method):
+    """Args (symbols of the paper in brackets):
+
+    lambda_u: weight of the unlabelled term [λ_u]; ramp_epochs: epochs over which it grows; ramp_origin: `one_based`
+    counts the first epoch after the warm-up as 1, `zero_based` as 0 (Q21).
+    alpha: Beta parameter of mixup [α]; temperature: of sharpening [T].
+    penalty: `uniform` pulls the mean prediction to the uniform distribution, `none` does not (Q26).
+    guess_mode: mode of the trained network while it guesses labels (Q16).
+    confidence_penalty: negative entropy in the warm-up, for asymmetric noise.
+    """
+
+    networks_used = 2
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        lambda_u: float,
+        alpha: float,
+        temperature: float,
+        penalty: str,
+        guess_mode: str,
+        ramp_origin: str,
+        ramp_epochs: float,
+        confidence_penalty: bool = False,
+    ):
+        super().__init__(training)
+        self.lambda_u, self.alpha, self.temperature = lambda_u, alpha, temperature
+        self.penalty, self.guess_mode = penalty, guess_mode
+        self.ramp_start = training.warmup_epochs + (1 if ramp_origin == "zero_based" else 0)
+        self.ramp_epochs = ramp_epochs
+        self.confidence_penalty = confidence_penalty
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        rates: dict[str, float | None] = {"lr": self.t.optimisation.rate(e)}
+        if not self.selects_in(e):
+            self.t.on_phase("warm-up")
+            losses = [self._warm_up(k, e) for k in (0, 1)]
+        else:
+            self.select(e)
+            self.t.on_phase("training")
+            # Each network trains on what the other selected; network 2 already sees the updated network 1.
+            losses = [self._train(k, e, self.selections[1 - k]) for k in (0, 1)]
+            rates["lambda_u"] = self._unlabelled_weight(e, 0)
+        trained = [loss for loss in losses if loss is not None]
+        return {"loss": sum(trained) / len(trained) if trained else None, **rates}
+
+    def _warm_up(self, k: int, e: int) -> float | None:
+        network, device = self.networks[k], self.devices[k]
+        network.train()
+        self.set_rate(k, e)
+        augmentation = self.generator("augmentation", k, e)
+        log_counts = self._log_counts(None, device)
+        mean = RunningMean()
+        for rows in self.epoch_batches(k, e, 2 * self.t.batch_size, "warm-up"):
+            out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+            labels = self.labels[rows].to(device)
+            loss = F.cross_entropy(out.main, labels)
+            if self.confidence_penalty:
+                loss = loss + mixmatch.negative_entropy(out.main)
+            if out.abc is not None:
+                loss = loss + F.cross_entropy(out.abc + log_counts, labels)
+            self.step(k, loss)
+            self.cost.trained += len(rows)
+            mean.add(loss)
+        return mean.value(k, e)
+
+    def _train(self, k: int, e: int, selection: Selection) -> float | None:
+        """One pass over the labelled samples in shuffled batches, with as many unlabelled batches beside them."""
+        selected = torch.from_numpy(selection.mask)
+        labelled, unlabelled = selected.nonzero()[:, 0], (~selected).nonzero()[:, 0]
+        self.set_rate(k, e)
+        self.networks[k].train()
+        self.networks[1 - k].eval()
+        order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
+        steps = list(batches(order, self.t.batch_size))
+        others = self._cycle(unlabelled, self.generator("unlabelled", k, e))
+        augmentation, mixing = self.generator("augmentation", k, e), self.generator("mixup", k, e)
+        beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
+        clean_probability = torch.from_numpy(selection.clean_probability)
+        log_counts = self._log_counts(selection, self.devices[k])
+        ramp_steps = len(labelled) // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
+        mean = RunningMean()
+        for b, x_rows in enumerate(steps):
+            self.t.on_step("training", k, b, len(steps))
+            u_rows = next(others)
+            share = float(beta.beta(self.alpha, self.alpha))
+            weight = self._unlabelled_weight(e, b / ramp_steps)
+            loss = self._loss(k, x_rows, u_rows, clean_probability, augmentation, mixing, share, weight, log_counts)
+            self.step(k, loss)
+            mean.add(loss)
+        return mean.value(k, e)
+
+    def _loss(
+        self,
+        k: int,
+        x_rows: Tensor,
+        u_rows: Tensor,
+        clean_probability: Tensor,
+        augmentation: torch.Generator,
+        mixing: torch.Generator,
+        share: float,
+        weight: float,
+        log_counts: Tensor,
+    ) -> Tensor:
+        """Steps 1–5 of spec/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0]."""
+        device = self.devices[k]
+        loader = self.loaders[device]
+        x1, x2, u1, u2 = (loader.train_view(rows, augmentation) for rows in (x_rows, x_rows, u_rows, u_rows))
+        observed = self.labels[x_rows].to(device)
+        w = clean_probability[x_rows].to(device, torch.float32)
+        with torch.no_grad():
+            # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view.
+            self.networks[k].train(self.guess_mode == "train")
+            q = (self._guess(k, u1) + self._guess(k, u2) + self._guess(1 - k, u1) + self._guess(1 - k, u2)) / 4
+            t_u = mixmatch.sharpen(q, self.temperature)
+            guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
+            t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
+            self.networks[k].train()
+        inputs, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
+        share = max(share, 1 - share)
+        permutation = torch.randperm(len(inputs), generator=mixing).to(device)
+        mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
+        out = self.forward(k, mixed)
+        self.cost.trained += len(mixed)
+
+        split = 2 * len(x_rows)  # targets come from the main head only, and serve both heads
+
+        def semi_supervised(logits: Tensor) -> Tensor:
+            return mixmatch.soft_cross_entropy(logits[:split], mixed_targets[:split]) + weight * mixmatch.squared_error(
+                logits[split:], mixed_targets[split:]
+            )
+
+        loss = semi_supervised(out.main)
+        if out.abc is not None:
+            loss = loss + semi_supervised(out.abc + log_counts)
+        if self.penalty == "uniform":
+            loss = loss + mixmatch.prior_penalty(out.main)
+        return loss
+
+    def _guess(self, k: int, images: Tensor) -> Tensor:
+        """Main-head prediction of network k; images and answer live where the trained network is."""
+        if len(images) == 0:
+            return images.new_zeros(0, self.t.view.num_classes)
+        self.cost.guessed += len(images)
+        return F.softmax(self.forward(k, images.to(self.devices[k])).main, dim=1).to(images.device)
+
+    def _cycle(self, rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """Shuffled batches of `rows` without end, shuffled afresh each time round; empty ones where there are none."""
+        while True:
+            if len(rows) == 0:
+                yield rows
+            yield from batches(rows[torch.randperm(len(rows), generator=generator)], self.t.batch_size)
+
+    def _log_counts(self, selection: Selection | None, device: torch.device) -> Tensor:
+        floor = 1.0 if self.t.head is None else self.t.head.count_floor
+        return log_prior(self.counts_for_head(selection), floor).to(device)
+
+    def _unlabelled_weight(self, e: int, fraction: float) -> float:
+        """λ at this point of epoch e (spec/methods.md §7)."""
+        return mixmatch.unlabelled_weight(self.lambda_u, e + fraction - self.ramp_start, self.ramp_epochs)

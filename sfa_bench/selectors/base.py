@@ -1,0 +1,86 @@
+"""What a selector sees and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One evaluation-mode pass of a network over all N training samples, in data set order."""
+
+    features: np.ndarray  # [N, d] float32, the input of the heads
+    logits: np.ndarray  # [N, K] float32, main head
+    abc_logits: np.ndarray | None  # [N, K] float32, balanced head
+    observed_labels: np.ndarray  # [N] int64
+
+    @property
+    def num_classes(self) -> int:
+        return self.logits.shape[1]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which samples a network takes for clean."""
+
+    mask: np.ndarray  # s [N] bool
+    clean_probability: np.ndarray  # w [N] float64 in [0, 1]
+    score: np.ndarray  # [N] float64, the larger the cleaner; comparable within an observed class
+    class_counts: np.ndarray  # nˢ [K] int64, selected samples by observed label
+    classes_drawn: int = 0
+    fallbacks: dict[str, int] = field(default_factory=dict)  # what had to be handled specially → number of classes
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How every selector turns clean probabilities into a mask."""
+
+    p_threshold: float = 0.5
+    no_clean_class: str = "keep_all"  # or "none"
+    min_samples: int = 2
+
+    def decide(
+        self,
+        probability: np.ndarray,
+        score: np.ndarray,
+        labels: np.ndarray,
+        num_classes: int,
+        unsplit: np.ndarray | None = None,
+        **notes: Any,
+    ) -> Selection:
+        """Select what is above the threshold; a class left without a sample is kept whole or left empty (`keep_all`,
+        `none`: spec/sfa.md §5). Samples of an unsplit class are kept: nothing speaks against any of them.
+        """
+        mask = probability > self.p_threshold
+        fallbacks = dict(notes.pop("fallbacks", {}))
+        if unsplit is not None and len(unsplit):
+            mask |= np.isin(labels, unsplit)
+            fallbacks["class_without_mixture"] = len(unsplit)
+        counts = np.bincount(labels[mask], minlength=num_classes)
+        emptied = np.flatnonzero((counts == 0) & (np.bincount(labels, minlength=num_classes) > 0))
+        if len(emptied):
+            fallbacks["class_without_clean_sample"] = len(emptied)
+            if self.no_clean_class == "keep_all":
+                mask |= np.isin(labels, emptied)
+                counts = np.bincount(labels[mask], minlength=num_classes)
+        return Selection(mask, probability, score, counts, fallbacks=fallbacks, **notes)
+
+
+class Selector:
+    """A selector of one network. Stateless ones need only `select`."""
+
+    needs_clean_labels = False
+
+    def select(self, probe: Probe, epoch: int) -> Selection:
+        """Answer for the epoch (1-based) that is about to be trained."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart: tensors and plain types."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""

@@ -1,0 +1,22 @@
+"""The upper bound: selects by the clean labels. For diagnosis only; the record marks what it knew."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfa_bench.selectors.base import Probe, Selection, Selector
+
+
+class Oracle(Selector):
+    """The one selector that is handed clean labels, by the engine."""
+
+    needs_clean_labels = True
+
+    def __init__(self, clean_labels: np.ndarray):
+        self.clean_labels = clean_labels
+
+    def select(self, probe: Probe, epoch: int) -> Selection:
+        labels = probe.observed_labels
+        mask = labels == self.clean_labels
+        truth = mask.astype(np.float64)
+        return Selection(mask, truth, truth, np.bincount(labels[mask], minlength=probe.num_classes))

@@ -1,0 +1,34 @@
+"""Near the class prototype is clean: RoLT's distance with one refinement (spec/methods.md §8–9)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfa_bench.parts.mixtures import class_posteriors
+from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
+from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
+
+
+class Prototype(Selector):
+    """Prototypes of all samples → mask → prototypes of the masked samples → mixture per observed class."""
+
+    def __init__(self, thresholds: Thresholds):
+        self.thresholds = thresholds
+
+    def select(self, probe: Probe, epoch: int) -> Selection:
+        labels, num_classes = probe.observed_labels, probe.num_classes
+        unit, _ = centre_and_normalise(probe.features)
+        every = np.ones(len(labels), dtype=bool)
+        centroids, _ = instant_centroids(unit, labels, every, num_classes)
+        # The mask of the refinement keeps a class whole that nobody would be left of; otherwise it has no prototype.
+        rough = self._decide(unit, centroids, labels, Thresholds(min_samples=self.thresholds.min_samples))
+        centroids, _ = instant_centroids(unit, labels, rough.mask, num_classes)
+        return self._decide(unit, centroids, labels, self.thresholds)
+
+    @staticmethod
+    def _decide(unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:
+        scores = label_scores(unit, centroids, labels)
+        probability, unsplit = class_posteriors(
+            scores, labels, len(centroids), larger=True, rescale=True, min_samples=thresholds.min_samples
+        )
+        return thresholds.decide(probability, scores, labels, len(centroids), unsplit)

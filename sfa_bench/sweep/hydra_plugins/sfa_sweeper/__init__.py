@@ -1,0 +1,1 @@
+"""The package in which Hydra looks for the sweeper."""

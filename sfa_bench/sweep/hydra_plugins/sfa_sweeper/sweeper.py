@@ -1,0 +1,59 @@
+"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, exit status (design.md §2)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="sfa",
+    node={"_target_": "hydra_plugins.sfa_sweeper.sweeper.SfaSweeper"},
+    provider="sfa_bench",
+)
+
+
+class SfaSweeper(Sweeper):
+    """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> None:
+        # Imported here: Hydra imports every plug-in at start, also for `--help`.
+        from sfa_bench.store.folder import ensure_writable
+        from sfa_bench.sweep.job import Outcome
+        from sfa_bench.sweep.plan import plan
+
+        plan = plan(arguments)
+        print(plan, flush=True)
+        for job, reason in plan.not_valid:
+            print(f"not valid: {' '.join(job)}: {reason}", flush=True)
+        if not plan.missing:
+            raise SystemExit(0 if plan.done else 2)
+        ensure_writable(Path(self.config.runs_dir))
+        with open_dict(self.config):
+            self.config.hydra.sweep.dir = str(Path(self.config.runs_dir) / ".hydra")
+        returns = self.launcher.launch(plan.missing, initial_job_idx=0)
+        outcomes = [Outcome("failed", "", str(r._return_value)) if _crashed(r) else r.return_value for r in returns]
+        bad = [outcome for outcome in outcomes if outcome.state != "done"]
+        for outcome in bad:
+            print(f"{outcome.state}: {outcome.message}\n  again: {outcome.command}", file=sys.stderr)
+        print(f"{len(outcomes) - len(bad)} of {len(outcomes)} runs done", flush=True)
+        raise SystemExit(1 if bad else 0)
+
+
+def _crashed(job_return: object) -> bool:
+    from hydra.core.utils import JobStatus
+
+    return getattr(job_return, "status", None) != JobStatus.COMPLETED
