@@ -123,16 +123,17 @@ class StochasticFeatureAveraging(Selector):
         again = known & self.initialised
         mean, square = self.mean.copy(), self.square.copy()
         mean[first], square[first] = centroids[first], centroids[first] ** 2
-        old = self.beta
+        new = 1 - self.beta
         if self.moments == "none":
             mean[again], square[again] = centroids[again], centroids[again] ** 2
         elif self.moments == "persistent":
-            mean[again] = old * mean[again] + (1 - old) * centroids[again]
-            square[again] = old * square[again] + (1 - old) * centroids[again] ** 2
+            # As increments, so that a centroid that does not move leaves a variance of exactly zero.
+            mean[again] += new * (centroids[again] - mean[again])
+            square[again] += new * (centroids[again] ** 2 - square[again])
         elif later:
             # The release starts every later call from zeros: its updates never leave the function.
-            mean[again] = (1 - old) * centroids[again]
-            square[again] = (1 - old) * centroids[again] ** 2
+            mean[again] = new * centroids[again]
+            square[again] = new * centroids[again] ** 2
         if self.moments == "release" and later:
             self.mean[first], self.square[first] = mean[first], square[first]
         else:
