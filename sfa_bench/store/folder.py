@@ -124,12 +124,13 @@ class RunFolder:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch's line, flushed to the disk; a row has the key `epoch`."""
-        line = json.dumps(records.plain(row), allow_nan=False) + "\n"
-        with self._writing("metrics.jsonl") as path, open(path, "ab") as file:
+        rest = memoryview((json.dumps(records.plain(row), allow_nan=False) + "\n").encode())
+        # Unbuffered: a buffer would write its rest on closing, after the cut.
+        with self._writing("metrics.jsonl") as path, open(path, "ab", buffering=0) as file:
             size = file.tell()
             try:
-                file.write(line.encode())
-                file.flush()
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(path, size)  # half a line would swallow the next one

@@ -1,0 +1,216 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sfa_bench
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store import claim as module
+from sfa_bench.store.claim import Claim, Claimed, process_start
+from sfa_bench.store.folder import RunFolder
+
+ROOT = Path(sfa_bench.__file__).parents[1]
+
+# Each enters ROUNDS times; `inside` exists only while somebody is, so that a second one fails on creating it.
+WORKER = """
+import os, sys
+from pathlib import Path
+from sfa_bench.store.folder import RunFolder
+folder, rounds, dies = RunFolder(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "dies"
+for _ in range(rounds):
+    with folder.claim(wait=lambda holder: None, poll_seconds=0.001):
+        inside = Path(sys.argv[4]) / "inside"
+        os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+        with open(Path(sys.argv[4]) / "entered", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        inside.unlink()
+        if dies:
+            os._exit(0)  # without giving the folder back
+"""
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT)
+
+
+@pytest.mark.parametrize(("rounds", "how"), [(20, "releases"), (1, "dies")])
+def test_of_many_processes_one_at_a_time_holds_the_folder_and_each_gets_its_turn(tmp_path, rounds, how):
+    workers = [start(WORKER, tmp_path / "run", rounds, how, tmp_path) for _ in range(5)]
+    assert [worker.wait(timeout=60) for worker in workers] == [0] * 5
+    entered = (tmp_path / "entered").read_text().split()
+    assert sorted(entered) == sorted([str(worker.pid) for worker in workers] * rounds)
+
+
+def test_a_live_claim_is_told_to_the_newcomer_who_gets_the_folder_when_it_is_released(tmp_path):
+    first, second = Claim(tmp_path), Claim(tmp_path)
+    assert first.acquire() is None
+    holder = second.acquire()
+    assert (holder.pid, holder.host) == (os.getpid(), socket.gethostname())
+    with pytest.raises(Claimed, match=f"process {os.getpid()} on {socket.gethostname()}"), RunFolder(tmp_path).claim():
+        pass
+    told = []
+
+    def release(holder):
+        told.append(holder.pid)
+        first.release()
+
+    with RunFolder(tmp_path).claim(wait=release, poll_seconds=0):
+        assert told == [os.getpid()]
+        assert not first.held()
+
+
+def test_who_waits_may_give_up(tmp_path):
+    first = Claim(tmp_path)
+    first.acquire()
+
+    def give_up(holder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path).claim(wait=give_up):
+        pass
+    assert first.held()
+    first.release()
+
+
+def test_the_claim_of_a_killed_process_is_taken_over_at_once_even_while_it_is_a_zombie(tmp_path):
+    script = "import sys; from sfa_bench.store.claim import Claim; from pathlib import Path\n"
+    script += "assert Claim(Path(sys.argv[1])).acquire() is None; print('held', flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout.readline() == b"held\n"
+    newcomer = Claim(tmp_path)
+    assert newcomer.acquire().pid == child.pid
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet reaped
+    assert process_start(child.pid) is None
+    assert newcomer.acquire() is None
+    newcomer.release()
+    child.communicate()
+
+
+def test_a_reused_process_id_is_not_taken_for_the_holder(tmp_path, monkeypatch):
+    old = Claim(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "process_start", lambda pid: "1")
+        old.acquire()
+    assert Claim(tmp_path).acquire() is None  # our own pid, which started at another time
+
+
+def claim_from_elsewhere(folder: Path) -> Path:
+    """A claim of a machine whose processes we cannot see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "this_machine", lambda: "another boot")
+        patch.setattr(module, "process_start", lambda pid: "1")
+        assert Claim(folder).acquire() is None
+    return folder / ".claim.1"
+
+
+@pytest.mark.parametrize(("age", "stale"), [(100, False), (140, True)])
+def test_a_claim_from_another_machine_is_stale_after_120_silent_seconds(tmp_path, age, stale):
+    file = claim_from_elsewhere(tmp_path)
+    (tmp_path / "clock").touch()
+    now = (tmp_path / "clock").stat().st_mtime
+    os.utime(file, (now - age, now - age))
+    assert (Claim(tmp_path).acquire() is None) == stale
+
+
+def test_silence_is_measured_by_the_clock_of_the_file_system_not_by_ours(tmp_path, monkeypatch):
+    claim_from_elsewhere(tmp_path)
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert Claim(tmp_path).acquire() is not None
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_dead_claim_young(tmp_path, monkeypatch):
+    file = claim_from_elsewhere(tmp_path)
+    future = file.stat().st_mtime + 1e6
+    os.utime(file, (future, future))
+    newcomer = Claim(tmp_path)
+    assert newcomer.acquire() is not None
+    watched = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: watched + 100)
+    assert newcomer.acquire() is not None
+    os.utime(file, (future + 15, future + 15))  # a heartbeat: it lives
+    monkeypatch.setattr(time, "monotonic", lambda: watched + 140)
+    assert newcomer.acquire() is not None
+    monkeypatch.setattr(time, "monotonic", lambda: watched + 270)
+    assert newcomer.acquire() is None
+
+
+def test_the_heartbeat_keeps_the_file_young(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.0)
+    claim = Claim(tmp_path)
+    claim.acquire()
+    file = tmp_path / ".claim.1"
+    os.utime(file, (1, 1))
+    deadline = time.monotonic() + 30
+    while file.stat().st_mtime == 1 and time.monotonic() < deadline:
+        os.sched_yield()
+    assert file.stat().st_mtime > 1e9
+    claim.release()
+
+
+def test_a_newcomer_that_slept_between_looking_and_creating_withdraws(tmp_path, monkeypatch):
+    for _ in range(2):
+        earlier = Claim(tmp_path)
+        earlier.acquire()
+        earlier.release()
+    holder = Claim(tmp_path)
+    assert holder.acquire() is None  # number 3; 1 and 2 are swept
+    sleeper = Claim(tmp_path)
+    looked = [1]  # what it saw before it slept
+    real = sleeper._latest
+    monkeypatch.setattr(sleeper, "_latest", lambda: looked.pop() if looked else real())
+    assert sleeper.acquire().pid == os.getpid()
+    assert not looked
+    assert holder.held()
+    assert [path.name for path in tmp_path.iterdir()] == [".claim.3"]
+    holder.release()
+
+
+def test_a_process_that_was_stopped_and_taken_over_writes_nothing_more_and_frees_nothing(tmp_path):
+    folder = RunFolder(tmp_path)
+    newcomer = Claim(tmp_path)
+    with folder.claim():
+        folder.append_metrics({"epoch": 1})
+        os.utime(tmp_path / ".claim.1", (1, 1))  # silent for long, by the file system's clock
+        assert newcomer.acquire() is None
+        for write in (
+            lambda: folder.append_metrics({"epoch": 2}),
+            lambda: folder.save_checkpoint({"epoch": 2}),
+            lambda: folder.reduce_checkpoint(None),
+            lambda: folder.write_arrays("predictions.npz", {"index": [1]}),
+        ):
+            with pytest.raises(RunError, match="taken over by another process"):
+                write()
+    assert newcomer.held()
+    assert Claim(tmp_path).acquire().pid == os.getpid()
+    assert folder.read_metrics() == [{"epoch": 1}]
+    newcomer.release()
+
+
+def test_a_claim_file_that_its_owner_is_still_writing_counts_as_live_until_it_is_silent(tmp_path):
+    (tmp_path / ".claim.7").write_text('{"host": "a"')
+    assert "unknown" in str(Claim(tmp_path).acquire())
+    os.utime(tmp_path / ".claim.7", (1, 1))
+    claim = Claim(tmp_path)
+    assert claim.acquire() is None
+    claim.release()
+
+
+def test_left_over_temporary_files_are_swept_and_foreign_files_stay(tmp_path):
+    for name in (".run.json.12.ab.tmp", ".last.pt.12.ab.tmp", "notes.tmp", "notes.txt", ".hidden"):
+        (tmp_path / name).write_text("half")
+    with RunFolder(tmp_path).claim():
+        names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"notes.tmp", "notes.txt", ".hidden", ".claim.1"}
+
+
+def test_a_runs_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot write to .*runs/x .*runs_dir=PATH"):
+        RunFolder(tmp_path / "runs" / "x").claim().__enter__()
