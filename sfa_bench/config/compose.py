@@ -60,7 +60,7 @@ def _composed(conf: Path, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if any(o.startswith("hydra") for o in overrides):  # without Hydra's advice to add keys with +
+        if any("hydra" in o for o in overrides):  # without Hydra's advice to add keys with +
             raise ConfigError(f"{str(error).splitlines()[0]} (among {' '.join(overrides)})") from error
         raise ConfigError(f"the configuration in {conf} cannot be composed: {' '.join(str(error).split())}") from error
     chosen = config.hydra.runtime.choices

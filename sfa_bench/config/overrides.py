@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,6 @@ class Typed:
     group: bool
 
 
-@cache
 def choices(group: str, config_dir: Path = CONF) -> tuple[str, ...]:
     """The choices of a group: its YAML files."""
     return tuple(sorted(p.stem for p in (config_dir / group).glob("*.yaml")))

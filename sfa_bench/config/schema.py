@@ -50,7 +50,7 @@ Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "arrays"]
 class DatasetConfig:
     name: str = option(None, "identity of the data in folders and tables (required for arrays)", pattern=NAME)
     source: Source = option("digits", "the reader", fixed=True)
-    normalise: Source | None = option(None, "mean/std: null = the data set's own, or those of another data set")
+    normalise: Source | None = option(None, "whose mean and std (null = its own)")
     checksum: bool = option(True, "verify official checksums; false admits your own files of the same format")
     generator: Literal["project", "legacy"] = option("project", "legacy = the releases' exact subsets and labels")
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
@@ -129,7 +129,7 @@ class PluginConfig:
     selector: Literal["none", "sfa"] = option("none", "selector the plug-in brings (replaces the method's)", fixed=True)
     moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
     beta: float = option(0.99, "smoothing of the moments, nominal (per 200 epochs)", low=0, below=1)
-    phi: float = option(1.005, "growth of the gate's threshold per epoch, nominal (per 200 epochs)", above=0)
+    phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0)
     tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
     samples: int = option(1, "draws of each centroid", low=1)
     draw: bool = option(True, "draw centroids; false uses their means")

@@ -1,0 +1,150 @@
+"""Every configuration error is a sentence that names the key, the value, what is allowed and what to type."""
+
+import shutil
+
+import pytest
+
+from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import CONF
+from sfa_bench.errors import ConfigError
+
+EXISTS_NOWHERE = [
+    ("noize=sym", "unknown key noize; did you mean noise?"),
+    ("noise_ration=0.2", "unknown key noise_ration; did you mean noise_ratio?"),
+    ("beta=0.9", "did you mean plugin.beta?"),
+    ("sfa.beta=0.9", "did you mean plugin.beta?"),
+    ("ssl.ramp_origin=zero_based", "did you mean method.ramp_origin?"),
+    ("data.noise.count=exact", "did you mean noise.count?"),
+    ("++noize=sym", "did you mean noise?"),
+    ("+plugin.bta=0.9", "did you mean plugin.beta?"),
+    ("qqq=1", "--help"),
+    ("method=dividemx", "one of balanced_softmax, ce, dividemix, rolt_plus; did you mean method=dividemix?"),
+    ("method=sfa", "did you mean method=dividemix plugin=sfa?"),
+    ("noise=imb", "did you mean noise=joint?"),
+    ("noise=sym_incl", "did you mean noise=symmetric noise.include_self=true?"),
+    ("plugin=null", "plugin=null: must be one of abc, none, sfa, sfa_release"),
+    ("+preset=release_sfa", "did you mean +preset=release_sfa_cifar?"),
+    ("preset=release_dividemix", "type +preset=NAME"),
+    ("eval.ensemble=logitsum", "did you mean eval.ensemble=logit_sum?"),
+    ("epochs=abc", "epochs=abc: must be a whole number"),
+    ("epochs=1.5", "epochs=1.5: must be a whole number"),
+    ("epochs=true", "epochs=true: must be a whole number"),
+    ("epochs=0", "allowed is 1 <= epochs"),
+    ("batch_size=1", "allowed is 2 <= batch_size"),
+    ("lr=nan", "lr=nan: must be a number"),
+    ("lr=0", "allowed is 0 < lr"),
+    ("noise_ratio=null", "noise_ratio=null: must be a number"),
+    ("eval.every=null", "eval.every=null: must be a whole number"),
+    ("dataset.checksum=1", "must be true or false"),
+    ("plugin.sample_min=few", "must be a whole number or one of auto, release"),
+    ("imb_factor=100", "imb_factor=100: allowed is 0 < imb_factor <= 1; did you mean 0.01?"),
+    ("imb_factor=0", "allowed is 0 < imb_factor <= 1"),
+    ("noise_ratio=1", "noise_ratio=1: allowed is 0 <= noise_ratio < 1"),
+    ("noise_ratio=40", "did you mean 0.4?"),
+    ("noise_ratio=-0.1", "allowed is 0 <= noise_ratio < 1"),
+    ("seed=-1", "allowed is 0 <= seed"),
+    ("device=gpu", "device=gpu: must be auto cpu cuda"),
+    ("device=[cuda:0,cuda:1,cuda:2]", "a list of two names"),
+    ("+noise_ratio=0.2", "without +"),
+    ("++noise_ratio=0.2", "without +"),
+    ("~plugin", "cannot be removed"),
+    ("noise@other=pair", "packages cannot be changed"),
+    ("eval=3", "type eval.KEY=VALUE"),
+    ("noise.name=pair", "type noise=pair"),
+    ("plugin.revision=2", "comes with the choice of plugin"),
+    ("noise_ratio=0.2,0.5", "python run.py -m noise_ratio=0.2,0.5"),
+    ("method=ce,dividemix", "put -m first"),
+    ("noise_ratio", "type KEY=VALUE"),
+    ("data_dir=a=b", "put it in quotes"),
+    ("lr=${nothing}", "nothing"),
+    ("epochs=${data_dir}", "epochs=data: must be a whole number"),
+    ("dataset=arrays", "needs dataset.name=NAME"),
+    ("dataset.name=../up", "beginning with a letter or digit"),
+    ("noise=matrix", "needs noise.file=FILE"),
+    ("hydra/launcher=nope", "hydra/launcher=nope: must be one of basic"),
+    ("hydra.launcher.nope=1", "hydra.launcher.nope"),
+]
+
+
+@pytest.mark.parametrize(("typed", "sentence"), EXISTS_NOWHERE, ids=[t for t, _ in EXISTS_NOWHERE])
+def test_what_exists_nowhere_is_refused(typed, sentence):
+    with pytest.raises(ConfigError) as refused:
+        compose([typed])
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not refused.value.invalid_combination
+
+
+MAKES_NO_SENSE = [
+    ("method.selector.name=proto", "type plugin=abc or plugin=none"),
+    ("plugin=sfa_release method.selector.name=sfa", "with plugin=sfa_release, which brings its own selector"),
+    ("method=rolt_plus", "method=dividemix plugin=sfa"),
+    ("method=rolt_plus plugin=none method.selector.name=sfa", "method=dividemix plugin=sfa"),
+    ("plugin=none method.selector.name=none", "needs a selector"),
+    ("plugin=none plugin.abc.counts=observed", "no effect with plugin=none: it belongs to plugin=abc"),
+    ("plugin.head=none plugin.abc.detach=true", "type plugin.head=abc"),
+    ("plugin=none eval.ensemble=abc", "eval.ensemble=abc without the balanced head"),
+    ("plugin=none plugin.tau0=0.1", "it belongs to plugin=sfa or sfa_release"),
+    ("method=ce method.lambda_u=3", "it belongs to method=dividemix or rolt_plus"),
+    ("noise=pair noise.include_self=true", "it belongs to noise=joint or symmetric"),
+    ("warmup_epochs=60", "warmup_epochs=60 leaves nothing of epochs=60"),
+    ("epochs=1", "warmup_epochs=1 leaves nothing of epochs=1"),
+    ("method=ce epochs=5 warmup_epochs=5", "leaves nothing"),
+    ("noise=asymmetric", "no class map for dataset=digits"),
+    ("dataset=cifar10 noise=asymmetric noise.map=block5", "made for dataset=cifar100"),
+    ("dataset.generator=legacy noise=pair", "type dataset.generator=project"),
+    ("dataset.generator=legacy noise.include_self=true", "type dataset.generator=project"),
+    ("dataset.generator=legacy noise.count=bernoulli", "noise.count=bernoulli"),
+    ("dataset.val_fraction=0.2", "type dataset.val=noisy or clean_balanced"),
+    ("model=preact_resnet18", "model=preact_resnet18 cannot take the 8x8 images of dataset=digits"),
+    ("model=resnet32", "model=resnet32 cannot take the 8x8 images of dataset=digits"),
+    ("recipe=native", "dataset=cifar10 and cifar100, not for digits"),
+    ("recipe=native dataset=cifar10 method=ce plugin=none", "does not exist for method=ce plugin=none"),
+    ("recipe=native dataset=cifar10 plugin=abc", "does not exist for method=dividemix plugin=abc"),
+    ("method=ce plugin=none device=[cuda:0,cuda:1]", "type one device"),
+    ("dataset=arrays dataset.name=digits", "a name of its own"),
+]
+
+
+@pytest.mark.parametrize(("typed", "sentence"), MAKES_NO_SENSE, ids=[t for t, _ in MAKES_NO_SENSE])
+def test_what_does_not_go_together_is_refused_as_a_combination(typed, sentence):
+    with pytest.raises(ConfigError) as refused:
+        compose(typed.split())
+    assert sentence in str(refused.value)
+    assert refused.value.invalid_combination
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "method=ce plugin=none epochs=5 warmup_epochs=5",
+        "method=ce plugin=none method.selector.name=loss_gmm",
+        "plugin=abc method.selector.name=oracle",
+        "plugin.head=none",
+        "device=[cuda:0,cuda:1]",
+        "dataset=cifar100 noise=asymmetric noise.map=block5",
+        "dataset.generator=legacy noise=none",
+        "noise_ratio=0 imb_factor=1",
+        "epochs=null lr=null dataset.normalise=null",
+        "hydra/launcher=joblib hydra.launcher.n_jobs=2",
+        "lr=${noise_ratio}",
+        "epochs=1e2",
+    ],
+)
+def test_what_makes_sense_is_not_refused(typed):
+    assert compose(typed.split()).epochs >= 1
+
+
+def test_a_missing_matrix_file_is_refused_before_training(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file"):
+        compose(["noise=matrix", f"noise.file={tmp_path / 'no.txt'}"])
+
+
+def test_an_unknown_key_in_a_users_yaml_is_refused(tmp_path):
+    conf = shutil.copytree(CONF, tmp_path / "conf")
+    (conf / "plugin" / "mine.yaml").write_text("# mine\nselector: sfa\nhead: abc\nbetta: 0.9\n")
+    with pytest.raises(ConfigError, match=r"unknown key plugin\.betta; did you mean plugin\.beta\?"):
+        compose(["plugin=mine"], conf)
+    (conf / "plugin" / "broken.yaml").write_text("# mine\nselector: [sfa\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        compose(["plugin=broken"], conf)
