@@ -49,9 +49,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"dataset=arrays reads one .npz file: data_dir={path} is none; give data_dir=FILE.npz")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
+        with archive:
             missing = [name for name in REQUIRED if name not in archive.files]
             if missing:
                 raise DataError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(archive.files)}")

@@ -51,12 +51,12 @@ def verify(content: bytes, md5: str, path: Path) -> None:
 
 def check_labels(labels: np.ndarray, count: int, num_classes: int, what: str) -> np.ndarray:
     """int64 labels, one for each of `count` images, all in 0…num_classes-1. Raises DataError."""
+    if count == 0:
+        raise DataError(f"{what} holds no image")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"the labels of {what} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
     if len(labels) != count:
         raise DataError(f"{what} has {count} images but {len(labels)} labels")
-    if count == 0:
-        raise DataError(f"{what} holds no image")
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
         at = int(outside.argmax())
