@@ -1,0 +1,1 @@
+"""From run folders to tables: reads records only and imports no training code."""

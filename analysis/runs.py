@@ -1,0 +1,198 @@
+"""Finished runs as the analysis sees them: fields by name or configuration path, metrics, filters."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.config.canonical import INDIRECT, MACHINE
+from sfa_bench.config.values import nearest
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.ledger import records
+
+SEEDS = ("replicate", "seed", "data_seed")
+# What may differ between runs of one cell: a footnote says where it does.
+NOTED = ("precision", "revision")
+SECTIONS = ("selection", "cost")
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
+        config = flat(self.record["config"])
+        names = self.record["names"]
+        return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
+
+    def field(self, key: str) -> Any:
+        """One field, MISSING where the run has none (a method without that option)."""
+        return self.fields.get(key, MISSING)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """`test/…` as recorded, and `selection/…`, `cost/…`; lists and other non-numbers included."""
+        found = dict(self.record["metrics"] or {})
+        for section in SECTIONS:
+            found |= {f"{section}/{key}": value for key, value in flat(self.record[section] or {}, "/").items()}
+        return found
+
+    @property
+    def hash(self) -> str:
+        return str(self.record["hash"])
+
+    @property
+    def replicate(self) -> tuple[Any, Any]:
+        """(seed, data_seed): what two runs must share to be a pair."""
+        return self.fields.get("seed"), self.fields.get("data_seed")
+
+    @property
+    def labels(self) -> str | None:
+        """Fingerprint of the labels that the method saw."""
+        return (self.record["data"].get("fingerprints") or {}).get("observed_labels")
+
+
+Key = tuple[Any, ...]
+Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of the column keys) -> runs
+
+
+def flat(plain: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by their path; lists as text, so that every value can be compared and grouped."""
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, separator, f"{prefix}{key}{separator}")
+        elif separator == "." and isinstance(value, list):
+            found[prefix + key] = json.dumps(value)
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
+    """The finished runs at or below the paths, a hash once, and how many there are of every other state.
+
+    Raises: ConfigError with a sentence when there is nothing to show.
+    """
+    paths = list(paths)
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no folder {path}")
+    done: dict[str, Run] = {}
+    others: Counter[str] = Counter()
+    for path, record in records(paths):
+        if record["state"] == "done":
+            done.setdefault(str(record["hash"]), Run(path, record))
+        else:
+            others[record["state"]] += 1
+    if not done:
+        where = ", ".join(map(str, paths))
+        states = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
+        raise ConfigError(f"no finished run in {where}{states}")
+    return list(done.values()), others
+
+
+def counted(states: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:
+    """Refuse a key that no run has, with the nearest one that exists."""
+    known = {key for run in runs for key in run.fields}
+    for key in keys:
+        if key not in known:
+            near = nearest(key, sorted(known))
+            raise ConfigError(f"no run has a key {key}" + (f"; did you mean {near}?" if near else ""))
+
+
+def check_metric(runs: Sequence[Run], metric: str) -> None:
+    """Refuse a metric that no run has or that is no single number."""
+    values = [run.metrics[metric] for run in runs if metric in run.metrics]
+    if not values:
+        known = sorted({key for run in runs for key, value in run.metrics.items() if not isinstance(value, list)})
+        near = nearest(metric.replace("/", "."), [key.replace("/", ".") for key in known])
+        hint = f"; did you mean {near.replace('.', '/')}?" if near else ""
+        raise ConfigError(f"no run has a metric {metric}{hint}")
+    if any(isinstance(value, (list, str, bool)) for value in values):
+        raise ConfigError(f"{metric} is not one number a run; a table needs one")
+
+
+def parse_pairs(text: str) -> dict[str, list[str]]:
+    """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}."""
+    pairs: dict[str, list[str]] = {}
+    key = ""
+    for part in text.split(","):
+        head, equals, value = part.strip().rpartition("=")
+        key = head or key
+        if not key or (equals and not head) or not value:
+            raise ConfigError(f"{text!r} is not of the form KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+        pairs.setdefault(key, []).append(value)
+    return pairs
+
+
+def matches(value: Any, text: str) -> bool:
+    """Whether a recorded value is what a user typed: 0.1, 0.10 and 1e-1 are one."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return text == show(value)
+
+
+def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
+    """The runs that have one of the given values under every key. Raises ConfigError for a value that no run has."""
+    check_fields(runs, conditions)
+    for key, texts in conditions.items():
+        present = {run.fields[key] for run in runs if key in run.fields}
+        for text in texts:
+            if not any(matches(value, text) for value in present):
+                there = ", ".join(show(value) for value in sorted(present, key=order))
+                raise ConfigError(f"no run has {key}={text}; there is {there}")
+    found = [run for run in runs if all(_has(run, key, texts) for key, texts in conditions.items())]
+    if not found:
+        raise ConfigError("no run has all of " + " ".join(f"{key}={','.join(v)}" for key, v in conditions.items()))
+    return found
+
+
+def _has(run: Run, key: str, texts: Sequence[str]) -> bool:
+    return key in run.fields and any(matches(run.fields[key], text) for text in texts)
+
+
+def show(value: Any) -> str:
+    """A value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def order(value: Any) -> tuple[int, Any]:
+    """Sorting key for values of any type: numbers, then texts, then what is missing."""
+    if value is None:
+        return 2, ""
+    return (0, value) if isinstance(value, (int, float)) else (1, str(value))
+
+
+def differing(runs: Sequence[Run]) -> Iterator[str]:
+    """Fields in which runs differ beyond seeds, machine and what is only noted; names of choices first.
+
+    A field that one record lacks does not count: records made before a key existed had its default.
+    """
+    keys = dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields))
+    indirect = [key for key in keys if key in INDIRECT or key.startswith("recipe.effective.")]
+    for key in sorted(keys, key=lambda key: key in indirect):
+        if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
+            continue
+        if len({run.fields[key] for run in runs if key in run.fields}) > 1:
+            yield key
