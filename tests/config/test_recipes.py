@@ -104,6 +104,10 @@ def test_typed_values_beat_the_recipe():
     assert (run.recipe.weight_decay, run.recipe.effective.lr_drop_epoch) == (0.0, 5)
 
 
+def test_a_milestone_is_a_fraction_in_decimal_not_in_binary():
+    assert compose(["epochs=100", "recipe.milestone=0.29"]).recipe.effective.lr_drop_epoch == 30
+
+
 def test_another_backbone_has_its_own_width():
     assert compose(["dataset=cifar10", "model=resnet32"]).model.width == 16
     assert compose(["dataset=fashion_mnist", "model=preact_resnet18"]).model.width == 16
