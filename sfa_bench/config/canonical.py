@@ -89,6 +89,8 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
         yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
         if single:
             yield "warmup_epochs"
+    if selector in ("loss_gmm", "oracle"):  # they know no classes
+        yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
     if selector in ("none", "oracle"):  # nobody fits a mixture or compares a probability
         yield from ("method.selector.view", "plugin.p_threshold", "plugin.gmm.min_samples")
     if selector == "none" or not single:

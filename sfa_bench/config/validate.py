@@ -41,6 +41,12 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse("method=rolt_plus with sfa is method=dividemix plugin=sfa: type that, or add plugin=none")
     if config.method.learner == "dividemix" and selector == "none":
         raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
+    for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):
+        if key in given and selector in ("none", "loss_gmm", "oracle"):
+            raise _refuse(
+                f"{key} acts on a mixture per class, which method.selector.name={selector} does not have: leave it "
+                "out, or type method.selector.name=loss_gmm_cls or proto"
+            )
     if config.plugin.head == "none":
         for key in sorted(given):
             if key.startswith("plugin.abc."):

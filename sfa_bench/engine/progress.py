@@ -112,32 +112,31 @@ class Display:
         return " · ".join(parts)
 
 
+_ACCURACIES = {
+    "final": "final (mean of the last epochs)",
+    "last": "last epoch",
+    "best": "best epoch (oracle)",
+    "val": "epoch best on validation",
+    "head": "head classes",
+    "mid": "mid classes",
+    "tail": "tail classes",
+    "worst": "worst class",
+    "main": "main head alone",
+    "abc": "balanced head alone",
+}
+
+
 def summary(metrics: Mapping[str, Any], selection: Mapping[str, Any] | None) -> Table:
-    """The table at the end of a run."""
-
-    def cell(value: float | None, digits: int = 2) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
-
-    table = Table(title="test accuracy (%)", title_justify="left")
-    names = {
-        "final": "final",
-        "last": "last",
-        "best": "best (oracle)",
-        "head": "head",
-        "mid": "mid",
-        "tail": "tail",
-        "worst": "worst class",
-        "main": "main head",
-        "abc": "balanced head",
-    }
-    shown = {title: metrics.get(f"test/acc/{key}") for key, title in names.items()}
-    shown = {title: value for title, value in shown.items() if value is not None}
-    row = [cell(value) for value in shown.values()]
-    for title in shown:
-        table.add_column(title, justify="right")
+    """The table at the end of a run: test accuracies in percent, and how good the last selection was."""
+    table = Table("test accuracy", "%")
+    table.columns[1].justify = "right"
+    for key, title in _ACCURACIES.items():
+        value = metrics.get(f"test/acc/{key}")
+        if value is not None:
+            table.add_row(title, f"{value:.2f}")
+    table.add_section()
     for key in ("precision", "recall", "auc"):
-        if selection and selection.get(key) is not None:
-            table.add_column(f"selection {key}", justify="right")
-            row.append(cell(selection[key], 3))
-    table.add_row(*row)
+        value = (selection or {}).get(key)
+        if value is not None:
+            table.add_row(f"selection {key}", f"{100 * value:.1f}")
     return table

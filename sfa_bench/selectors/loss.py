@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,13 @@ def normalised_losses(probe: Probe) -> np.ndarray:
 
 class LossMixture(Selector):
     """One mixture over the losses of all samples; with `average_losses` over the mean of the last five epochs' (the
-    release does so at a noise ratio of 0.9)."""
+    release does so at a noise ratio of 0.9).
+
+    It knows no classes, so none is kept whole: a class whose samples all have a high loss is left empty.
+    """
 
     def __init__(self, thresholds: Thresholds, *, average_losses: bool = False):
-        self.thresholds = thresholds
+        self.thresholds = replace(thresholds, no_clean_class="none")
         self.history: deque[np.ndarray] = deque(maxlen=5 if average_losses else 1)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
