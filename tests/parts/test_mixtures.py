@@ -102,8 +102,6 @@ def test_a_class_below_the_wanted_size_gets_no_mixture():
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
     scores = np.array([0, 0.5, 1, 0, 0.01, 0.99, 1])
     for min_samples, without in ((2, []), (3, []), (4, [0]), (5, [0, 1])):
-        probability, unsplit = class_posteriors(
-            scores, labels, 2, larger=True, rescale=True, min_samples=min_samples
-        )
+        probability, unsplit = class_posteriors(scores, labels, 2, larger=True, rescale=True, min_samples=min_samples)
         assert unsplit.tolist() == without
         assert (probability[np.isin(labels, without)] == 1).all()

@@ -1,0 +1,185 @@
+"""One step of DivideMix against spec/methods.md §7 and spec/sfa.md §7 written out again, in plain Torch."""
+
+import copy
+
+import pytest
+import torch
+
+from sfa_bench.methods.base import BalancedHead
+from sfa_bench.methods.dividemix import DivideMix
+
+LABELS = [0] * 6 + [1] * 4 + [2] * 2
+X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
+W = torch.linspace(0.1, 0.95, 12, dtype=torch.float64)
+LOG_COUNTS = torch.tensor([5.0, 3.0, 1.0]).log()
+SHARE, WEIGHT, T = 0.3, 7.0, 0.5
+
+
+@pytest.fixture
+def learner(make_view, make_training):
+    def make(head=None, penalty="uniform", guess_mode="train", temperature=T):
+        return DivideMix(
+            make_training(make_view(LABELS), head=head),
+            lambda_u=25,
+            alpha=4,
+            temperature=temperature,
+            penalty=penalty,
+            guess_mode=guess_mode,
+            ramp_origin="one_based",
+            ramp_epochs=16,
+        )
+
+    return make
+
+
+def four_views(method):
+    """Make the four views of a step differ, though there is no augmentation: i-th view = picture + 0.2·i."""
+    loader, seen = method.loaders[torch.device("cpu")], []
+
+    def train_view(rows, generator):
+        seen.append(rows)
+        return loader.test_view(rows) + 0.2 * len(seen)
+
+    loader.train_view = train_view
+    return seen
+
+
+def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS):
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    return method._loss(k, X, u_rows, W, *generators, SHARE, WEIGHT, log_counts)
+
+
+def reference(method, k, u_rows):
+    """The step as the specification writes it: on copies of the networks, without the code under test."""
+    trained, other = copy.deepcopy(method.networks[k]).train(), copy.deepcopy(method.networks[1 - k]).eval()
+    view, labels = method.t.view, torch.tensor(LABELS)
+    pictures = (view.images.float() / 255 - 0.4) / 0.3
+    x1, x2, u1, u2 = (pictures[rows] + 0.2 * i for i, rows in enumerate((X, X, u_rows, u_rows), start=1))
+
+    def p(network, images):
+        z = network(images).main
+        return z.exp() / z.exp().sum(1, keepdim=True)
+
+    with torch.no_grad():
+        trained.train(method.guess_mode == "train")
+        t_u = torch.zeros(0, 3)
+        if len(u_rows):
+            q = p(trained, u1) + p(trained, u2) + p(other, u1) + p(other, u2)
+            t_u = q ** (1 / T) / (q ** (1 / T)).sum(1, keepdim=True)
+        half = 0.5 * (p(trained, x1) + p(trained, x2))
+        w = W[X, None].float()
+        r = w * torch.eye(3)[labels[X]] + (1 - w) * half
+        t_x = r ** (1 / T) / (r ** (1 / T)).sum(1, keepdim=True)
+    trained.train()
+    share = max(SHARE, 1 - SHARE)
+    rows, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
+    pi = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))
+    targets = share * targets + (1 - share) * targets[pi]
+    features = trained.features(share * rows + (1 - share) * rows[pi])
+
+    def two_terms(logits):
+        log_p = logits - logits.logsumexp(1, keepdim=True)
+        labelled = -(targets[:8] * log_p[:8]).sum() / 8
+        if not len(u_rows):
+            return labelled
+        return labelled + WEIGHT * ((log_p[8:].exp() - targets[8:]) ** 2).sum() / (3 * len(log_p[8:]))
+
+    z = trained.main(features)
+    loss = two_terms(z)
+    if trained.abc is not None:
+        detached = method.t.head.detach
+        loss = loss + two_terms(trained.abc(features.detach() if detached else features) + LOG_COUNTS)
+    if method.penalty == "uniform":
+        mean = torch.softmax(z, 1).mean(0)
+        loss = loss + sum(1 / 3 * torch.log((1 / 3) / mean[c]) for c in range(3))
+    return loss, trained, other
+
+
+VARIANTS = {
+    "dividemix": {},
+    "without the penalty": {"penalty": "none"},
+    "guesses in eval mode": {"guess_mode": "eval"},
+    "balanced head": {"head": BalancedHead()},
+    "balanced head, detached": {"head": BalancedHead(detach=True)},
+    "balanced head, no penalty": {"head": BalancedHead(), "penalty": "none"},
+}
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize("u_rows", [U, U[:0]], ids=["", "no unlabelled"])
+def test_loss_gradients_and_batch_statistics_are_those_of_the_specification(learner, options, k, u_rows):
+    method = learner(**options)
+    expected, trained, other = reference(method, k, u_rows)
+    four_views(method)
+    method.networks[1 - k].eval()
+    loss = loss_of(method, k, u_rows)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()
+    loss.backward()
+    for (name, ours), theirs in zip(method.networks[k].named_parameters(), trained.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5), name
+    # The order of the forwards shows in the running statistics, which weigh later batches more.
+    for ours, theirs in ((method.networks[k], trained), (method.networks[1 - k], other)):
+        for (name, a), b in zip(ours.named_buffers(), theirs.buffers(), strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), name
+    assert all(parameter.grad is None for parameter in method.networks[1 - k].parameters())
+
+
+def test_each_picture_is_augmented_twice(learner):
+    method = learner()
+    seen = four_views(method)
+    loss_of(method)
+    assert [rows.tolist() for rows in seen] == [X.tolist(), X.tolist(), U.tolist(), U.tolist()]
+
+
+@pytest.mark.parametrize(("mode", "updates"), [("train", 5), ("eval", 1)])
+def test_the_trained_network_updates_its_batch_statistics_five_times_and_the_frozen_one_never(learner, mode, updates):
+    method = learner(guess_mode=mode)
+    method.networks[1].eval()
+    loss_of(method, k=0)
+    counts = [{int(b) for n, b in net.named_buffers() if n.endswith("num_batches_tracked")} for net in method.networks]
+    assert counts == [{updates}, {0}]
+    assert method.networks[0].training
+    assert method.cost.guessed == 4 * len(U) + 2 * len(X)
+    assert method.cost.trained == 2 * (len(X) + len(U))
+
+
+def test_the_targets_come_from_the_main_head_only(learner):
+    gradients = []
+    for scale in (0, 50):
+        method = learner(head=BalancedHead())
+        for network in method.networks:
+            torch.nn.init.normal_(network.abc.weight, std=scale, generator=torch.Generator().manual_seed(3))
+        four_views(method)
+        loss_of(method).backward()
+        gradients.append(method.networks[0].main.weight.grad)
+    assert torch.allclose(*gradients, atol=1e-7)
+
+
+def test_no_gradient_flows_through_the_targets(learner):
+    method = learner(penalty="none")
+    seen = []
+    method.networks[0].backbone.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    loss_of(method)
+    assert seen == [False] * 4 + [True]
+
+
+def test_the_penalty_acts_on_the_main_head_only(learner):
+    gradients = {}
+    for penalty in ("uniform", "none"):
+        method = learner(head=BalancedHead(), penalty=penalty)
+        loss_of(method).backward()
+        gradients[penalty] = (method.networks[0].main.weight.grad, method.networks[0].abc.weight.grad)
+    assert torch.equal(gradients["uniform"][1], gradients["none"][1])
+    assert not torch.allclose(gradients["uniform"][0], gradients["none"][0], atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1.0, 17.0])
+def test_with_equal_counts_the_balanced_terms_are_the_main_terms_of_the_other_head(learner, count):
+    """Property 9 of spec/sfa.md §10, with both heads given the same weights."""
+    plain, both = learner(penalty="none"), learner(head=BalancedHead(), penalty="none")
+    for network in both.networks:
+        network.abc.load_state_dict(network.main.state_dict())
+    counts = torch.full((3,), count).log()
+    assert loss_of(both, log_counts=counts).item() == pytest.approx(2 * loss_of(plain).item(), rel=1e-5)

@@ -1,0 +1,186 @@
+"""Single-network learners against spec/sfa.md §8 (first row and "ABC without SFA") and spec/methods.md §3.5–4."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from sfa_bench.methods.base import BalancedHead
+from sfa_bench.methods.single import Single
+
+LABELS = [0] * 7 + [1] * 4 + [2] * 2
+MASK = np.array([1, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0], dtype=bool)  # counts 5 1 0
+OBSERVED, SELECTED = [7.0, 4.0, 2.0], [5.0, 1.0, 1.0]  # the selected ones floored at 1
+
+
+@pytest.fixture
+def learner(make_view, make_training, scripted):
+    """By default one batch of all 13 samples an epoch."""
+
+    def make(loss="ce", mask=None, *, main_subset="selected", padding=0, **rest):
+        selectors = [] if mask is None else [scripted(mask)]
+        training = make_training(make_view(LABELS, padding=padding), selectors=selectors, **{"batch_size": 7, **rest})
+        return Single(training, loss=loss, main_subset=main_subset)
+
+    return make
+
+
+def cross_entropies(logits, counts=None):
+    shifted = logits if counts is None else logits + torch.tensor(counts).log()
+    return shifted.logsumexp(1) - shifted[torch.arange(13), LABELS]
+
+
+def outputs(method):
+    """What the network gives for all samples in train mode, before the epoch."""
+    images = method.t.view.images.float() / 255
+    with torch.no_grad():
+        return copy.deepcopy(method.networks[0]).train()((images - 0.4) / 0.3)
+
+
+def parameters(method):
+    return {name: p.detach().clone() for name, p in method.networks[0].named_parameters()}
+
+
+def test_without_a_selector_the_loss_is_the_mean_over_the_batch(learner):
+    for loss, counts in (("ce", None), ("balanced_softmax", OBSERVED)):
+        method = learner(loss)
+        expected = cross_entropies(outputs(method).main, counts).mean().item()
+        assert method.epoch(1)["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("e", [1, 7])
+def test_the_balanced_head_alone_learns_from_all_samples_from_the_first_epoch_on(learner, e):
+    method = learner(head=BalancedHead(), warmup=5)
+    out = outputs(method)
+    expected = cross_entropies(out.main).mean() + cross_entropies(out.abc, OBSERVED).mean()
+    assert method.epoch(e)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_until_the_selection_starts_all_samples_and_observed_counts_are_used(learner):
+    method = learner("balanced_softmax", MASK, head=BalancedHead(), warmup=1)
+    out = outputs(method)
+    expected = cross_entropies(out.main, OBSERVED).mean() + cross_entropies(out.abc, OBSERVED).mean()
+    assert method.epoch(1)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert not method.selections
+
+
+@pytest.mark.parametrize(("loss", "counts"), [("ce", None), ("balanced_softmax", SELECTED)])
+@pytest.mark.parametrize("main_subset", ["selected", "all"])
+@pytest.mark.parametrize("abc", ["selected", "observed", None])
+def test_with_a_selector_each_term_is_a_mean_over_the_samples_it_uses(learner, loss, counts, main_subset, abc):
+    method = learner(loss, MASK, main_subset=main_subset, head=abc and BalancedHead(abc), warmup=1)
+    out = outputs(method)
+    s = torch.from_numpy(MASK).float()
+    main = cross_entropies(out.main, counts)
+    expected = main.mean() if main_subset == "all" else (s * main).sum() / 6
+    if abc:
+        balanced = cross_entropies(out.abc, SELECTED if abc == "selected" else OBSERVED)
+        expected = expected + (s * balanced).sum() / 6
+    assert method.epoch(2)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_floor_of_the_head_acts_on_the_head_alone(learner):
+    method = learner("balanced_softmax", MASK, head=BalancedHead(count_floor=4), warmup=0)
+    out = outputs(method)
+    s = torch.from_numpy(MASK).float()
+    main, balanced = cross_entropies(out.main, SELECTED), cross_entropies(out.abc, [5.0, 4.0, 4.0])
+    assert method.epoch(1)["loss"] == pytest.approx((s * (main + balanced)).sum().item() / 6, rel=1e-5)
+
+
+def test_a_floor_of_zero_does_not_hurt_where_the_missing_class_has_no_selected_sample(learner):
+    assert np.isfinite(learner(mask=MASK, head=BalancedHead(count_floor=0)).epoch(1)["loss"])
+
+
+def test_nobody_selected_costs_nothing_and_only_decays_the_weights(learner):
+    method = learner(mask=np.zeros(13, dtype=bool), head=BalancedHead(), weight_decay=0.5, momentum=0)
+    before = parameters(method)
+    assert method.epoch(1)["loss"] == 0
+    for name, p in parameters(method).items():
+        assert torch.allclose(p, before[name] * (1 - 0.1 * 0.5)), name
+
+
+def test_a_detached_head_leaves_the_rest_of_the_network_as_without_it(learner):
+    plain, detached = learner(mask=MASK, warmup=1), learner(mask=MASK, head=BalancedHead(detach=True), warmup=1)
+    attached = learner(mask=MASK, head=BalancedHead(), warmup=1)
+    for method in (plain, detached, attached):
+        method.epoch(1)
+        method.epoch(2)
+    a, b, c = parameters(plain), parameters(detached), parameters(attached)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_batches_hold_twice_the_labelled_batch_and_every_sample_once(learner):
+    method, seen = learner(batch_size=3), []
+    loader = method.loaders[torch.device("cpu")]
+    train_view = loader.train_view
+    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+    method.epoch(1)
+    method.epoch(2)
+    # 13 samples: 6 and 7, because a batch of one row joins the one before.
+    assert [len(rows) for rows in seen] == [6, 7, 6, 7]
+    assert sorted(seen[0] + seen[1]) == sorted(seen[2] + seen[3]) == list(range(13))
+    assert seen[0] != seen[2]
+
+
+def test_the_selection_looks_at_all_samples_in_order_without_augmentation_in_eval_mode(learner):
+    method = learner(mask=MASK, head=BalancedHead(), padding=1)
+    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    with torch.no_grad():
+        expected = copy.deepcopy(method.networks[0]).eval()(images)
+    before = copy.deepcopy(method.networks[0].state_dict())
+    method.select(1)
+    probe = method.t.selectors[0].probes[0]
+    for ours, theirs in zip((probe.features, probe.logits, probe.abc_logits), expected, strict=True):
+        assert ours == pytest.approx(theirs.numpy(), abs=1e-5)
+    assert probe.observed_labels.tolist() == LABELS
+    after = method.networks[0].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in after)
+
+
+def test_the_selection_can_look_at_augmented_views(learner):
+    method = learner(mask=MASK, padding=1, selection_view="train")
+    plain = learner(mask=MASK, padding=1)
+    method.select(1)
+    plain.select(1)
+    assert not np.allclose(method.t.selectors[0].probes[0].features, plain.t.selectors[0].probes[0].features)
+
+
+def test_the_learning_rate_drops_before_the_first_step_of_its_epoch(learner):
+    method = learner(drop_from=3, momentum=0, weight_decay=0)
+    for e, rate in ((1, 0.1), (2, 0.1), (3, 0.01), (4, 0.01)):
+        gradient_of, before = copy.deepcopy(method.networks[0]).train(), parameters(method)
+        images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+        cross_entropies(gradient_of(images).main).mean().backward()
+        assert method.epoch(e)["lr"] == pytest.approx(rate)
+        bias = before["main.bias"] - rate * gradient_of.main.bias.grad
+        assert torch.allclose(parameters(method)["main.bias"], bias, atol=1e-6)
+
+
+def test_the_weight_decay_acts_on_every_parameter(learner):
+    with_decay, without = learner(weight_decay=0.5, head=BalancedHead()), learner(weight_decay=0, head=BalancedHead())
+    start = parameters(without)
+    with_decay.epoch(1)
+    without.epoch(1)
+    for name, p in parameters(without).items():
+        decayed = parameters(with_decay)[name]
+        assert torch.allclose(decayed, p - 0.1 * 0.5 * start[name], atol=1e-6), name
+    assert any("1.weight" in name for name in start)  # BatchNorm's among them
+
+
+def test_the_optimiser_has_plain_momentum(learner):
+    method = learner(momentum=0.9)
+    defaults = method.optimisers[0].defaults
+    assert (defaults["momentum"], defaults["nesterov"], defaults["dampening"]) == (0.9, False, 0)
+
+
+def test_phases_are_called_by_their_names(learner):
+    always, later = ["training", "training"], ["warm-up", "selection", "training"]
+    for mask, warmup, expected in ((None, 5, always), (MASK, 1, later)):
+        phases = []
+        method = learner(mask=mask, warmup=warmup)
+        method.t.on_phase = phases.append
+        for e in (1, 2):
+            method.epoch(e)
+        assert phases == expected
