@@ -45,6 +45,13 @@ def test_crop_and_flip_are_drawn_independently_of_each_other():
     assert chi2_contingency(table).pvalue > 1e-3
 
 
+def test_half_of_the_views_are_flipped():
+    views = augment(IMAGE.expand(20_000, -1, -1, -1), Transform((0.4,), (0.2,), padding=0, flip=True), generator(2))
+    flipped = (views == IMAGE.flip(-1)).flatten(1).all(dim=1)
+    assert (flipped | (views == IMAGE).flatten(1).all(dim=1)).all()
+    assert flipped.float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / 20_000**0.5)
+
+
 def test_padding_is_black_before_normalisation():
     white = torch.full((200, 2, 6, 5), 255, dtype=torch.uint8)
     views = Loader(white, CROP_AND_FLIP).train_view(torch.arange(200), generator())
