@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ _HYDRAS = ("hydra_help", "version", "shell_completion", "info", "experimental_re
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
     options = _parse(arguments)
+    if options.help or options.cfg:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
     try:
         if options.help:
             print(help_text())

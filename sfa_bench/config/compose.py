@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,7 +56,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 def _composed(conf: Path, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     """Hydra's composition of the chosen groups, shared by the jobs of a sweep, and the choices made."""
     try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        with _outside_of_any_job(), initialize_config_dir(str(conf), version_base="1.3"):
             config = hydra_compose("config", list(overrides), return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
@@ -68,6 +70,17 @@ def _composed(conf: Path, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     return config, names
+
+
+@contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Hydra composes for one application at a time; in a job of a sweep that is the sweep's."""
+    instance = GlobalHydra.instance()
+    sweeping, instance.hydra = instance.hydra, None
+    try:
+        yield
+    finally:
+        instance.hydra = sweeping
 
 
 def _has(config: Any, path: str) -> bool:
