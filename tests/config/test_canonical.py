@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfa_bench.config.canonical import canonical, run_hash
@@ -126,6 +126,7 @@ def test_what_can_change_a_result_makes_another_run(base, change):
     assert identity(base) != identity(f"{base} {change}")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 0.99), st.floats(1e-4, 1))
 def test_no_spelling_of_a_number_makes_another_run(noise_ratio, imb_factor):
     plain = identity(f"noise_ratio={noise_ratio!r} imb_factor={imb_factor!r}")

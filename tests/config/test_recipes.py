@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfa_bench.config.compose import compose
@@ -67,6 +67,7 @@ def test_at_200_epochs_nothing_is_scaled():
     assert (effective.beta, effective.phi, effective.ramp_epochs) == (0.99, 1.005, 16)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(2, 1000))
 def test_memory_and_threshold_after_a_whole_run_do_not_depend_on_its_length(epochs):
     effective = compose(["dataset=cifar10", f"epochs={epochs}"]).recipe.effective
@@ -75,6 +76,7 @@ def test_memory_and_threshold_after_a_whole_run_do_not_depend_on_its_length(epoc
     assert effective.ramp_epochs == pytest.approx(max(1, 16 * epochs / 200))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(2, 1000))
 def test_warm_up_is_scaled_and_rounded_up(epochs):
     run = compose(["dataset=cifar10", f"epochs={epochs}"])

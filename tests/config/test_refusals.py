@@ -38,6 +38,7 @@ EXISTS_NOWHERE = [
     ("dataset.checksum=1", "must be true or false"),
     ("plugin.sample_min=few", "must be a whole number or one of auto, release"),
     ("imb_factor=100", "imb_factor=100: allowed is 0 < imb_factor <= 1; did you mean 0.01?"),
+    ("imb_factor=50", "did you mean 0.02?"),
     ("imb_factor=0", "allowed is 0 < imb_factor <= 1"),
     ("noise_ratio=1", "noise_ratio=1: allowed is 0 <= noise_ratio < 1"),
     ("noise_ratio=40", "did you mean 0.4?"),
