@@ -34,7 +34,7 @@ def test_a_run_lies_where_the_contract_says(names, path):
     assert run_path("runs", {"dataset": "digits", "method": "dividemix"} | names, "abc") == Path("runs") / path
 
 
-def test_all_records_below_the_paths_are_found_once(tmp_path):
+def test_all_records_below_the_paths_are_found_once(tmp_path, caplog):
     first, second = make(tmp_path, "a1"), make(tmp_path, "b2", "failed", plugin="sfa", dataset="cifar10")
     (tmp_path / ".sweeps" / "x").mkdir(parents=True)
     (tmp_path / ".sweeps" / "x" / "run.json").write_text("{}")
@@ -43,6 +43,7 @@ def test_all_records_below_the_paths_are_found_once(tmp_path):
     found = dict(records([tmp_path, first, tmp_path / "digits", tmp_path / "nowhere"]))
     assert {path: record["state"] for path, record in found.items()} == {second: "failed", first: "done"}
     assert [path for path, _ in records([first])] == [first]
+    assert not caplog.text  # nothing was taken for a run that is none
 
 
 def test_a_broken_record_is_said_and_the_others_are_found(tmp_path, caplog):

@@ -1,0 +1,328 @@
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import sfa_bench
+from analysis.table import main, paired_difference
+
+ROOT = Path(sfa_bench.__file__).parents[1]
+
+
+def fill(ledger, *, plugins=("none", "sfa", "abc"), ratios=(0.2, 0.5), replicates=range(4), **other):
+    generator = np.random.default_rng(5)
+    for plugin, ratio, replicate in itertools.product(plugins, ratios, replicates):
+        accuracy = 100 * generator.random()
+        ledger.add(accuracy, plugin=plugin, noise_ratio=ratio, replicate=replicate, **other)
+
+
+def table(capsys, *arguments):
+    """(exit status, rows as dicts of the Markdown table, text around it)."""
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    rows = [dict(zip(cells[0], row, strict=True)) for row in cells[2:]] if cells else []
+    return status, rows, err + "\n".join(line for line in out.splitlines() if not line.startswith("|"))
+
+
+def refusal(capsys, *arguments):
+    status, rows, text = table(capsys, *arguments)
+    assert (status, rows) == (2, [])
+    assert text.startswith("refused: ")
+    assert text.count("\n") == 1
+    return text.removeprefix("refused: ").strip()
+
+
+# ---- the numbers
+
+
+def test_cells_are_mean_and_sample_deviation_over_the_replicates(ledger, capsys):
+    fill(ledger)
+    frame = pd.json_normalize(ledger.read())
+    expected = frame.groupby(["names.plugin", "config.noise_ratio"])["metrics.test/acc/final"].agg(
+        ["mean", "std", "count"]
+    )
+    status, rows, _ = table(capsys, ledger.root, "--rows", "plugin", "--cols", "noise_ratio")
+    assert status == 0
+    found = {(row["plugin"], ratio): row[f"noise_ratio={ratio}"] for row in rows for ratio in (0.2, 0.5)}
+    assert found == {key: f"{mean:.2f} ± {std:.2f} ({n:.0f})" for key, (mean, std, n) in expected.T.items()}
+
+
+def test_differences_are_paired_with_the_interval_of_scipy(ledger, capsys):
+    fill(ledger)
+    wide = pd.json_normalize(ledger.read()).pivot_table(
+        index=["config.noise_ratio", "config.seed"], columns="names.plugin", values="metrics.test/acc/final"
+    )
+    _, rows, text = table(capsys, ledger.root, "--rows", "plugin", "--cols", "noise_ratio", "--versus", "plugin=none")
+    found = {row["plugin"]: row for row in rows}
+    for plugin, ratio in itertools.product(("sfa", "abc"), (0.2, 0.5)):
+        test = stats.ttest_rel(wide.loc[ratio][plugin], wide.loc[ratio]["none"])
+        mean = (wide.loc[ratio][plugin] - wide.loc[ratio]["none"]).mean()
+        low, high = test.confidence_interval(0.95)
+        assert found[plugin][f"noise_ratio={ratio}"] == f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] (4)"
+    assert found["none"]["noise_ratio=0.2"].endswith("(4)")
+    assert "±" in found["none"]["noise_ratio=0.2"]
+    assert "paired by seed and data_seed [95 % t interval] (n pairs)" in text
+
+
+ACCURACIES = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=12)
+
+
+@given(ACCURACIES.filter(lambda pairs: np.ptp([a - b for a, b in pairs]) > 1e-3))
+def test_the_paired_interval_is_that_of_the_paired_t_test(pairs):
+    ours, base = zip(*pairs, strict=True)
+    found = paired_difference(ours, base)
+    expected = stats.ttest_rel(ours, base).confidence_interval(0.95)
+    assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
+    assert found.mean == pytest.approx(np.mean(ours) - np.mean(base), abs=1e-9)
+    assert found.pairs == len(pairs)
+
+
+def test_equal_differences_have_an_interval_of_no_width_and_one_pair_has_none():
+    assert paired_difference([3.0, 4.0], [1.0, 2.0]).interval == (2.0, 2.0)
+    assert paired_difference([3.0], [1.0]).interval is None
+
+
+def test_pairs_are_made_by_seed_not_by_order_and_the_rest_is_said(ledger, capsys):
+    for replicate, accuracy in ((2, 30.0), (0, 10.0), (7, 99.0)):
+        ledger.add(accuracy, plugin="sfa", replicate=replicate)
+    for replicate, accuracy in ((0, 9.0), (2, 25.0), (5, 1.0)):
+        ledger.add(accuracy, plugin="none", replicate=replicate)
+    _, rows, text = table(capsys, ledger.root, "--rows", "plugin", "--versus", "plugin=none")
+    low, high = stats.ttest_rel([10, 30], [9, 25]).confidence_interval(0.95)
+    assert rows[1]["test/acc/final"] == f"+3.00 [{low:+.2f}, {high:+.2f}] (2)"
+    assert "2 runs without a partner" in text
+
+
+def test_a_base_of_two_keys_is_one_row_for_all(ledger, capsys):
+    for replicate in (0, 1):
+        ledger.add(50.0 + replicate, method="ce", replicate=replicate)
+        ledger.add(60.0 + 3 * replicate, method="dividemix", plugin="sfa", replicate=replicate)
+    _, rows, _ = table(capsys, ledger.root, "--versus", "method=ce,plugin=none")
+    assert rows[0]["test/acc/final"] == "50.50 ± 0.71 (2)"
+    assert rows[1]["test/acc/final"].startswith("+11.00 [")
+
+
+def test_a_metric_without_a_value_is_a_missing_cell_and_said(ledger, capsys):
+    ledger.add(10.0)
+    ledger.add(None, replicate=1)
+    _, rows, text = table(capsys, ledger.root, "--metric", "test/acc/final,test/acc/tail")
+    assert (rows[0]["test/acc/final"], rows[0]["test/acc/tail"]) == ("10.00 (1)", "–")
+    assert "1 of 2 runs have no value of test/acc/final" in text
+
+
+def test_a_setting_that_was_not_run_is_a_missing_cell(ledger, capsys):
+    ledger.add(10.0, plugin="sfa", noise_ratio=0.2)
+    ledger.add(20.0, plugin="none", noise_ratio=0.5)
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin", "--cols", "noise_ratio")
+    assert [row["noise_ratio=0.2"] for row in rows] == ["–", "10.00 (1)"]
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin", "--cols", "noise_ratio", "--versus", "plugin=none")
+    assert [row["noise_ratio=0.2"] for row in rows] == ["–", "–"]
+
+
+# ---- what is shown
+
+
+def test_any_configuration_path_can_be_a_row_and_methods_without_it_show_a_dash(ledger, capsys):
+    ledger.add(10.0, plugin="sfa", plugin__beta=0.9)
+    ledger.add(20.0, plugin="sfa", plugin__beta=0.99)
+    ledger.add(30.0, plugin="none")
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin.beta,model")
+    assert [row["plugin.beta"] for row in rows] == ["0.9", "0.99", "–"]
+    assert {row["model"] for row in rows} == {"convnet"}  # typed as auto
+
+
+def test_numbers_sort_as_numbers(ledger, capsys):
+    for ratio in (0.1, 0.02, 0.5):
+        ledger.add(10.0, imb_factor=ratio)
+    _, rows, _ = table(capsys, ledger.root, "--rows", "imb_factor")
+    assert [row["imb_factor"] for row in rows] == ["0.02", "0.1", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("plugin=sfa", {("sfa", "0.2"), ("sfa", "0.5")}),
+        ("plugin=sfa,abc,noise_ratio=0.20", {("sfa", "0.2"), ("abc", "0.2")}),
+        ("noise_ratio=5e-1", {("none", "0.5"), ("sfa", "0.5"), ("abc", "0.5")}),
+    ],
+)
+def test_where_keeps_the_named_runs(ledger, capsys, where, kept):
+    fill(ledger)
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin,noise_ratio", "--where", where)
+    assert {(row["plugin"], row["noise_ratio"]) for row in rows} == kept
+
+
+def test_selection_and_cost_are_metrics_too(ledger, capsys):
+    path = ledger.add(10.0)
+    file = path / "run.json"
+    text = file.read_text().replace('"selection": {}', '"selection": {"auc": 0.91234}')
+    file.write_text(text.replace('"cost": {}', '"cost": {"seconds": {"training": 12.5}}'))
+    _, rows, text = table(capsys, ledger.root, "--metric", "selection/auc,cost/seconds/training")
+    assert (rows[0]["selection/auc"], rows[0]["cost/seconds/training"]) == ("0.912 (1)", "12.500 (1)")
+    assert "percent" not in text
+
+
+def test_the_caption_says_metric_spread_labels_and_what_is_constant(ledger, capsys):
+    fill(ledger, ratios=(0.2,), replicates=range(2))
+    _, _, text = table(capsys, ledger.root)
+    for part in (
+        "test/acc/final (test accuracy, mean over the last max(1, int(0.05·E)) of E epochs), percent",
+        "mean ± sample standard deviation (n runs)",
+        "Labels vary between replicates (data_seed)",
+        "dataset=digits imb_factor=0.1 noise_ratio=0.2 model=convnet epochs=60 lr=0.02",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        ([0, 0], "The same labels in all replicates"),
+        ([0], "One run a cell"),
+        ([0, 1], "Labels vary between replicates"),
+    ],
+)
+def test_the_caption_says_whether_labels_varied(ledger, capsys, seeds, sentence):
+    for seed, data_seed in enumerate(seeds):
+        ledger.add(10.0, seed=seed, data_seed=data_seed)
+    assert sentence in table(capsys, ledger.root)[2]
+
+
+def test_best_is_headed_oracle(ledger, capsys):
+    ledger.add(10.0, metrics={"test/acc/best": 12.0})
+    assert "oracle" in table(capsys, ledger.root, "--metric", "test/acc/best")[2]
+
+
+def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
+    ledger.add(10.0, method="ce", knows=["rate"], environment={"precision": "bf16"}, epochs=5)
+    ledger.add(11.0)
+    ledger.add(12.0, replicate=1, method__revision=2)
+    ledger.add(0.0, state="failed")
+    ledger.add(0.0, state="running")
+    _, rows, text = table(capsys, ledger.root)
+    assert [row["test/acc/final"] for row in rows] == ["10.00 (1)", "11.50 ± 0.71 (2)"]
+    for note in (
+        "told rate: ce none",
+        "mixed precision: bf16, fp32",
+        "mixed revisions of method=dividemix: 1, 2",
+        "cells differ in epochs too (5, 60)",
+        "not finished and not counted: 1 failed, 1 running",
+    ):
+        assert f"- {note}" in text
+
+
+def test_a_table_of_like_runs_has_no_notes(ledger, capsys):
+    fill(ledger)
+    assert "- " not in table(capsys, ledger.root, "--cols", "noise_ratio")[2].replace("\\-", "")
+
+
+def test_a_run_that_lies_there_twice_counts_once(ledger, capsys, tmp_path):
+    path = ledger.add(10.0)
+    other = ledger.root / "digits" / "renamed" / path.name
+    other.mkdir(parents=True)
+    (other / "run.json").write_bytes((path / "run.json").read_bytes())
+    assert table(capsys, ledger.root)[1][0]["test/acc/final"] == "10.00 (1)"
+
+
+def test_a_bar_in_a_name_does_not_break_the_table(ledger, capsys):
+    ledger.add(10.0, dataset="a|b")
+    assert table(capsys, ledger.root, "--rows", "dataset.name")[1][0]["dataset.name"] == "a\\|b"
+
+
+# ---- what is refused
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(ledger, capsys):
+    ledger.add(10.0)
+    ledger.add(11.0, replicate=1, lr=0.1)
+    sentence = refusal(capsys, ledger.root)
+    assert sentence == "runs of one cell differ in lr (0.02, 0.1): add lr to --rows, --cols or --where"
+    assert len(table(capsys, ledger.root, "--rows", "method,lr")[1]) == 2
+
+
+def test_a_name_is_given_before_the_keys_that_follow_from_it(ledger, capsys):
+    fill(ledger, ratios=(0.2,))
+    assert "differ in plugin (abc, none, sfa)" in refusal(capsys, ledger.root, "--rows", "method")
+
+
+def test_a_key_that_older_records_lack_does_not_part_them(ledger, capsys):
+    ledger.add(10.0)
+    ledger.add(11.0, replicate=1, new_key=3)
+    assert table(capsys, ledger.root)[1][0]["test/acc/final"] == "10.50 ± 0.71 (2)"
+
+
+def test_pairs_that_saw_other_labels_are_refused(ledger, capsys):
+    ledger.add(10.0, plugin="sfa", labels="a")
+    ledger.add(11.0, plugin="none", labels="b")
+    assert "saw different labels" in refusal(capsys, ledger.root, "--versus", "plugin=none")
+
+
+def test_labels_may_differ_where_the_comparison_is_between_data(ledger, capsys):
+    ledger.add(10.0, noise_ratio=0.2, labels="a")
+    ledger.add(8.0, noise_ratio=0.5, labels="b")
+    _, rows, _ = table(capsys, ledger.root, "--rows", "method", "--cols", "noise_ratio", "--versus", "noise_ratio=0.2")
+    assert rows[0]["noise_ratio=0.5"] == "-2.00 (1)"
+
+
+def test_two_runs_of_one_replicate_make_no_pair(ledger, capsys):
+    ledger.add(10.0, plugin="sfa")
+    ledger.add(10.0, plugin="sfa", plugin__revision=2)
+    ledger.add(11.0, plugin="none")
+    assert "are the same replicate: pairs are ambiguous" in refusal(capsys, ledger.root, "--versus", "plugin=none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--rows", "metod"], "no run has a key metod; did you mean method?"),
+        (["--cols", "beta"], "no run has a key beta; did you mean plugin.beta?"),
+        (["--metric", "final"], "no run has a metric final; did you mean test/acc/final?"),
+        (["--metric", "test/per_class"], "test/per_class is not one number a run; a table needs one"),
+        (["--where", "plugin=sfaa"], "no run has plugin=sfaa; there is sfa"),
+        (["--where", "plugin"], "'plugin' is not of the form KEY=VALUE[,VALUE…][,KEY=VALUE…]"),
+        (["--where", "plugin="], "'plugin=' is not of the form KEY=VALUE[,VALUE…][,KEY=VALUE…]"),
+        (["--versus", "plugin=none"], "no run has plugin=none; there is sfa"),
+        (["--versus", "plugin=sfa,abc"], "--versus compares with one base: KEY=VALUE[,KEY=VALUE…]"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_the_nearest_that_does(ledger, capsys, arguments, sentence):
+    ledger.add(10.0, plugin="sfa")
+    assert refusal(capsys, ledger.root, *arguments) == sentence
+
+
+def test_conditions_that_no_run_fulfils_together_are_refused(ledger, capsys):
+    ledger.add(10.0, plugin="sfa", noise_ratio=0.2)
+    ledger.add(10.0, plugin="none", noise_ratio=0.5)
+    sentence = refusal(capsys, ledger.root, "--where", "plugin=sfa,noise_ratio=0.5")
+    assert sentence == "no run has all of plugin=sfa noise_ratio=0.5"
+
+
+def test_nothing_to_show_is_a_sentence(ledger, capsys, tmp_path):
+    assert refusal(capsys, tmp_path / "nowhere") == f"there is no folder {tmp_path / 'nowhere'}"
+    assert "no finished run in" in refusal(capsys, tmp_path)
+    path = ledger.add(0.0, state="failed")
+    assert "(1 failed)" in refusal(capsys, ledger.root)
+    (path / "run.json").write_text('{"schema": 1')
+    assert "no finished run in" in refusal(capsys, ledger.root)
+
+
+def test_the_command_prints_the_table_and_imports_no_training_code(ledger):
+    ledger.add(10.0)
+    command = [sys.executable, "-X", "importtime", "-m", "analysis.table", str(ledger.root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "| dividemix | none     | 10.00 (1)" in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "sfa_bench.store.ledger" in imported
+    assert not imported & {"torch", "sfa_bench.engine", "sfa_bench.methods", "sfa_bench.data"}
+    status = subprocess.run([sys.executable, "-m", "analysis.table", "nowhere"], cwd=ROOT, capture_output=True)
+    assert (status.returncode, status.stdout) == (2, b"")
