@@ -19,10 +19,15 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 @cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@cache
 def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Mapping[str, Any]]]:
     """Every path that can stand in a configuration, with its type and metadata; sections have their dataclass."""
     found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     for f in fields(cls):
         if f.metadata.get("derived"):
             continue
@@ -56,7 +61,7 @@ def unknown_key(key: str, candidates: Iterable[str]) -> ConfigError:
 
 def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: Any) -> Any:
     """An instance of a schema class from plain values. Raises ConfigError on an unknown key or a wrong value."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name: f for f in fields(cls) if not f.metadata.get("derived")}
     for key in plain:
         if key not in known:
