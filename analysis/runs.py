@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.canonical import INDIRECT, MACHINE
+from sfa_bench.config.canonical import MACHINE
 from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
@@ -189,9 +189,7 @@ def differing(runs: Sequence[Run]) -> Iterator[str]:
 
     A field that one record lacks does not count: records made before a key existed had its default.
     """
-    keys = dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields))
-    indirect = [key for key in keys if key in INDIRECT or key.startswith("recipe.effective.")]
-    for key in sorted(keys, key=lambda key: key in indirect):
+    for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
         if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
             continue
         if len({run.fields[key] for run in runs if key in run.fields}) > 1:

@@ -24,6 +24,7 @@ from sfa_bench.errors import RunError
 SILENT_SECONDS = 120.0
 BEAT_SECONDS = 15.0
 PREFIX = ".claim."
+PROC = Path("/proc")
 
 log = logging.getLogger("sfa_bench.store")
 
@@ -63,7 +64,7 @@ UNKNOWN = Holder("an unknown host", 0, "", "", "just now")
 def this_machine() -> str:
     """This boot of this machine and the space its process ids live in; the host's name where the kernel tells none."""
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()}/{os.readlink(PROC / 'self/ns/pid')}"
     except OSError:
         return socket.gethostname()
 
@@ -71,9 +72,9 @@ def this_machine() -> str:
 def process_start(pid: int) -> str | None:
     """When the process started, "" where the system does not tell, None when it is dead (a zombie is)."""
     try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *rest = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        if Path("/proc/self/stat").exists():
+        if (PROC / "self").exists():
             return None
         try:
             os.kill(pid, 0)

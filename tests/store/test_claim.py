@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import subprocess
@@ -99,6 +100,24 @@ def test_a_reused_process_id_is_not_taken_for_the_holder(tmp_path, monkeypatch):
         patch.setattr(module, "process_start", lambda pid: "1")
         old.acquire()
     assert Claim(tmp_path).acquire() is None  # our own pid, which started at another time
+
+
+def test_where_the_system_tells_no_start_times_the_process_id_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PROC", tmp_path / "no proc")
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert (process_start(os.getpid()), process_start(child.pid)) == ("", None)
+    assert module.this_machine.__wrapped__() == socket.gethostname()
+
+
+def test_a_claim_that_cannot_be_written_leaves_nothing_and_is_one_sentence(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module.json, "dump", full)
+    with pytest.raises(RunError, match="the disk is full"), RunFolder(tmp_path).claim():
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def claim_from_elsewhere(folder: Path) -> Path:
