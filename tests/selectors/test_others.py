@@ -51,6 +51,17 @@ def test_the_loss_mixture_takes_small_losses_of_the_main_head_for_clean():
     assert selection.score[selection.mask].min() > selection.score[~selection.mask].max()
 
 
+def test_the_loss_mixture_has_no_rule_for_single_classes():
+    p = probe()
+    logits = p.logits.copy()
+    logits[p.observed_labels == 2, 2] = -20  # every sample of class 2 has a large loss
+    hard = Probe(p.features, logits, None, p.observed_labels)
+    selection = LossMixture(Thresholds(no_clean_class="keep_all")).select(hard, 1)
+    assert selection.class_counts[2] == 0
+    assert selection.class_counts[:2].min() > 0
+    assert selection.fallbacks == {"class_without_clean_sample": 1}  # said, as every surprise
+
+
 def test_the_loss_mixture_averages_the_last_five_epochs_where_it_is_told_to():
     averaging, forgetting = LossMixture(Thresholds(), average_losses=True), LossMixture(Thresholds())
     probes = [probe(seed=0)]
