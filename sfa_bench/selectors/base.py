@@ -72,8 +72,6 @@ class Thresholds:
 class Selector:
     """A selector of one network. Stateless ones need only `select`."""
 
-    needs_clean_labels = False
-
     def select(self, probe: Probe, epoch: int) -> Selection:
         """Answer for the epoch (1-based) that is about to be trained."""
         raise NotImplementedError

@@ -10,8 +10,6 @@ from sfa_bench.selectors.base import Probe, Selection, Selector
 class Oracle(Selector):
     """The one selector that is handed clean labels, by the engine."""
 
-    needs_clean_labels = True
-
     def __init__(self, clean_labels: np.ndarray):
         self.clean_labels = clean_labels
 
