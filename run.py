@@ -1,4 +1,4 @@
-"""The door: `python run.py KEY=VALUE …` for one run, `python run.py -m KEY=V1,V2 …` for a sweep, `--help` for the rest."""
+"""The door: `python run.py KEY=VALUE …` is one run, `python run.py -m KEY=V1,V2 …` a sweep; `--help` says the rest."""
 
 import sys
 

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.config.recipes import lambda_u
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -43,6 +44,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     values = dict(_flat(config.to_plain()))
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
+    values["method.lambda_u"] = lambda_u(config)
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
         values["noise.count"] = "auto"
     if config.noise.name == "matrix":
@@ -78,7 +80,7 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield "method.loss.name"
     if single:
         yield from (f"method.{key}" for key in SSL)
-    if single or config.method.lambda_u == 0:
+    if single or lambda_u(config) == 0:
         yield from ("method.ramp_origin", "recipe.effective.ramp_epochs")
     yield from _selection_without_effect(config, single, selector)
 

@@ -98,7 +98,6 @@ def resolve(config: RunConfig) -> RunConfig:
         method=replace(
             config.method,
             ramp_origin=config.method.ramp_origin or ("zero_based" if original else "one_based"),
-            lambda_u=_paper_lambda(config) if config.method.lambda_u == "paper" else config.method.lambda_u,
         ),
         plugin=replace(config.plugin, sample_min=sample_min),
         model=replace(config.model, name=model, width=config.model.width or width(model, config.dataset.source)),
@@ -116,7 +115,11 @@ def _first(given: float | None, otherwise: float) -> float:
     return otherwise if given is None else given
 
 
-def _paper_lambda(config: RunConfig) -> float:
-    """DivideMix's paper: no unlabelled loss at 20 % noise and for asymmetric noise (spec/methods.md §1)."""
+def lambda_u(config: RunConfig) -> float:
+    """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise and for asymmetric noise
+    (spec/methods.md §1).
+    """
+    if config.method.lambda_u != "paper":
+        return float(config.method.lambda_u)
     little = config.noise.name in ("none", "asymmetric") or config.noise_ratio <= 0.2
     return 0.0 if little else 25.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfa_bench import models, streams
+from sfa_bench.config.recipes import lambda_u
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
@@ -88,13 +89,6 @@ def _learner(config: RunConfig, training: Training) -> Method:
     )
 
 
-def lambda_u(config: RunConfig) -> float:
-    """λ_u as a number: `paper` is 0 at a noise ratio of 0.2 or less and for asymmetric noise, else 25."""
-    if config.method.lambda_u != "paper":
-        return float(config.method.lambda_u)
-    return 0.0 if config.noise.name == "asymmetric" or config.noise_ratio <= 0.2 else 25.0
-
-
 def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Selector]:
     """One selector a network, or none."""
     make = _selector_factory(config, data)
@@ -117,7 +111,7 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
         case "oracle":
             if (data.clean_labels < 0).any():
                 raise ConfigError(
-                    "method.selector.name=oracle needs clean labels, and this data set's are unknown; use another selector"
+                    "method.selector.name=oracle needs clean labels, which this data set does not have; use another"
                 )
             return lambda k: Oracle(data.clean_labels)
         case "sfa":
@@ -139,7 +133,9 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
 
 def averages_losses(config: RunConfig) -> bool:
     """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7)."""
-    return config.method.selector.name == "loss_gmm" and config.noise.name != "none" and config.noise_ratio == 0.9
+    # A matrix has its own rate: there the ratio acts on nothing, and is not part of the run's identity.
+    told = config.noise.name not in ("none", "matrix")
+    return config.method.selector.name == "loss_gmm" and told and config.noise_ratio == 0.9
 
 
 def sample_min(config: RunConfig, data: Data) -> int:

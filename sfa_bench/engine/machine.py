@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from joblib import cpu_count
 
 from sfa_bench.errors import ConfigError
 
@@ -31,7 +31,7 @@ def devices(name: str | tuple[str, str]) -> list[torch.device]:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"device={one} cannot be used here ({reason}); device=auto takes what there is") from error
+            raise ConfigError(f"device={one} cannot be used here ({reason}); type device=auto") from error
         found.append(device)
     return found
 
@@ -48,7 +48,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 def set_threads(threads: int | None) -> int:
     """Use that many CPU threads, or as many as this process has cores."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or cpu_count())
     return torch.get_num_threads()
 
 

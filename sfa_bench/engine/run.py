@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from sfa_bench.config import canonical
@@ -122,9 +121,7 @@ class Session:
         config = self._as_recorded(config, old)
         self.config, self.folder, self.stop = config, folder, stop
         self.display = Display(console, config.epochs, config.warmup_epochs)
-        self.record = new_record(
-            hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command
-        )
+        self.record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
         devices = machine.devices(config.device)
         self.devices = devices
         threads = machine.set_threads(config.threads)
@@ -183,15 +180,8 @@ class Session:
 
     def _begin(self) -> None:
         say = self.display.say
-        state, note = self.folder.load_checkpoint()
-        if note:
-            say(note)
-        if state is not None:
-            self.method.load_state(state["method"])
-            self.cost.load(state["cost"])
-            self.epoch = state["epoch"]
-        self.rows = self.folder.truncate_metrics(self.epoch)
         say(banner(self.config))
+        self._resume()
         say(f"{len(self.data.index):,} training samples in {self.folder.path}")
         if self.epoch:
             say(f"going on after epoch {self.epoch} of {self.config.epochs}")
@@ -202,6 +192,24 @@ class Session:
             self.folder.write_arrays("data.npz", {"confusion": self.data.confusion, "index": self.data.index})
         self.folder.write_config(self.record["config"])
         self._record("running")
+
+    def _resume(self) -> None:
+        """Take up the newest checkpoint that can be read and whose epochs all have their line in metrics.jsonl."""
+        state, note = self.folder.load_checkpoint()
+        if note:
+            self.display.say(note)
+        self.rows = self.folder.truncate_metrics(0 if state is None else state["epoch"])
+        if state is None:
+            return
+        if len(self.rows) < state["epoch"]:
+            self.display.say(
+                f"metrics.jsonl lacks epochs before the checkpoint's {state['epoch']}: starting again from the first"
+            )
+            self.rows = self.folder.truncate_metrics(0)
+            return
+        self.method.load_state(state["method"])
+        self.cost.load(state["cost"])
+        self.epoch = state["epoch"]
 
     def _one_epoch(self, e: int) -> None:
         self.stop.check()
@@ -266,15 +274,19 @@ class Session:
         self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits))
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
         self.record["selection"] = self.rows[-1]["selection"]
+        keep, method = self.config.keep_checkpoint, self.method.state()
+        if keep == "all":
+            self.folder.save_checkpoint({"epoch": self.epoch, "method": method, "cost": self.cost.state()})
         self.cost.enter(None)
-        if self.config.keep_checkpoint != "all":
-            method = self.method.state()
-            reduced = {"epoch": self.epoch, "method": {k: method[k] for k in ("networks", "selectors", "selections")}}
-            self.folder.reduce_checkpoint(reduced if self.config.keep_checkpoint == "final" else None)
-        else:
-            full = {"epoch": self.epoch, "method": self.method.state(), "cost": self.cost.state()}
-            self.folder.save_checkpoint(full)
         self._record("done")
+        if keep == "all":
+            return
+        # After the record: a reduced checkpoint is nothing that an unfinished run could go on from.
+        reduced = {"epoch": self.epoch, "method": {k: method[k] for k in ("networks", "selectors", "selections")}}
+        try:
+            self.folder.reduce_checkpoint(reduced if keep == "final" else None)
+        except RunError as error:
+            self.display.say(f"done, but the checkpoint stays as it is: {error}")
 
     # ---- small things
 

@@ -95,16 +95,17 @@ class Method:
             )
             for network in self.networks
         ]
-        self.loaders = {device: Loader(training.view.images, training.view.transform, device) for device in self.devices}
-        self.labels = training.view.observed_labels
-        self.observed_counts = training.view.observed_counts
+        view = training.view
+        self.loaders = {device: Loader(view.images, view.transform, device) for device in self.devices}
+        self.labels = view.observed_labels
+        self.observed_counts = view.observed_counts
         self.selections: list[Selection] = []
         self.probes: list[Probe] = []
 
     # ---- to be written by a method
 
     def epoch(self, e: int) -> dict[str, float | None]:
-        """Train epoch e (1-based). Returns figures to log, among them `loss` (None where there was nothing to learn)."""
+        """Train epoch e (1-based). Returns figures to log, among them `loss` (None without a step)."""
         raise NotImplementedError
 
     def selects_in(self, e: int) -> bool:
@@ -185,10 +186,9 @@ class Method:
         for k, network in enumerate(self.networks):
             network.eval()
             loader = Loader(images, self.t.view.transform, self.devices[k])
+            parts = torch.arange(len(images)).split(self.t.evaluation_batch)
             with torch.no_grad():
-                outputs = [
-                    network(loader.test_view(index)) for index in torch.arange(len(images)).split(self.t.evaluation_batch)
-                ]
+                outputs = [network(loader.test_view(index)) for index in parts]
             heads = {"main": torch.cat([o.main for o in outputs]).cpu().numpy()}
             if network.abc is not None:
                 heads["abc"] = torch.cat([o.abc for o in outputs]).cpu().numpy()
@@ -224,7 +224,8 @@ def _pack(selection: Selection) -> dict[str, Any]:
 
 
 def _unpack(state: dict[str, Any]) -> Selection:
-    return Selection(**{name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state.items()})
+    plain: dict[str, Any] = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state.items()}
+    return Selection(**plain)
 
 
 class RunningMean:

@@ -50,7 +50,9 @@ class Single(Method):
             mean.add(loss)
         return {"loss": mean.value(0, e), "lr": self.t.optimisation.rate(e)}
 
-    def _loss(self, out: Output, labels: Tensor, keep: Tensor | None, loss_counts: Tensor, head_counts: Tensor) -> Tensor:
+    def _loss(
+        self, out: Output, labels: Tensor, keep: Tensor | None, loss_counts: Tensor, head_counts: Tensor
+    ) -> Tensor:
         """Main term plus, with the head, the balanced term; `keep` [B] marks the selected rows (None: all)."""
         main = self.loss(out.main, labels, loss_counts)
         loss = main.mean() if keep is None or self.main_subset == "all" else _mean_of(main, keep)

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from joblib import cpu_count
+
 from sfa_bench.config.compose import compose
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.main import command
@@ -36,7 +38,7 @@ def job(cfg: DictConfig) -> Outcome:
         config = compose(overrides)
         jobs = parallel_jobs(HydraConfig.get().launcher)
         if config.threads is None:
-            config = replace(config, threads=max(1, len(os.sched_getaffinity(0)) // jobs))
+            config = replace(config, threads=max(1, cpu_count() // jobs))
         return Outcome("done", again, _run(config, again, quiet=jobs > 1))
     except ConfigError as error:
         return Outcome("refused", again, str(error))
@@ -47,8 +49,7 @@ def job(cfg: DictConfig) -> Outcome:
 def parallel_jobs(launcher: Any) -> int:
     """How many jobs a launcher runs at once on this machine: joblib's `n_jobs`, one where it has none."""
     jobs = launcher.get("n_jobs") or 1
-    cores = len(os.sched_getaffinity(0))
-    return int(jobs) if jobs > 0 else max(1, cores + 1 + int(jobs))
+    return int(jobs) if jobs > 0 else max(1, cpu_count() + 1 + int(jobs))
 
 
 def _run(config: Any, again: str, *, quiet: bool) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from sfa_bench.config.compose import check_overrides, compose, split_sweep
 from sfa_bench.config.overrides import CONF, choices
+from sfa_bench.config.recipes import lambda_u
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -141,7 +142,7 @@ def test_a_validation_set_holds_out_a_tenth_unless_said_otherwise():
     [(["noise_ratio=0.2"], 0.0), (["noise_ratio=0.5"], 25.0), (["noise=asymmetric", "noise_ratio=0.5"], 0.0)],
 )
 def test_lambda_u_of_the_paper_is_0_at_little_and_at_asymmetric_noise(typed, expected):
-    assert compose(["dataset=cifar10", "method.lambda_u=paper", *typed]).method.lambda_u == expected
+    assert lambda_u(compose(["dataset=cifar10", "method.lambda_u=paper", *typed])) == expected
 
 
 def test_plain_form_has_plain_types_under_the_typed_paths():
@@ -163,8 +164,8 @@ def test_hydras_own_output_stays_in_runs_dir_and_logs_nothing():
     hydra = yaml.safe_load(text)["hydra"]
     assert hydra["run"]["dir"] == hydra["sweep"]["dir"] == "${runs_dir}/.hydra"
     assert hydra["output_subdir"] is None
-    assert "override hydra/job_logging: disabled" in text
-    assert "override hydra/hydra_logging: disabled" in text
+    assert "override hydra/job_logging: none" in text
+    assert "override hydra/hydra_logging: none" in text
 
 
 def test_a_sweep_is_split_into_every_combination_the_last_key_fastest():

@@ -241,7 +241,8 @@ def test_validation_is_reported_beside_the_test_accuracy(tmp_path):
 def arrays_file(path, seed=0, channels=1):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(2), 30)
-    images = rng.integers(0, 100, (60, 9, 9, channels), dtype=np.uint8) + 100 * labels[:, None, None, None].astype(np.uint8)
+    shift = 100 * labels.astype(np.uint8)[:, None, None, None]
+    images = rng.integers(0, 100, (60, 9, 9, channels), dtype=np.uint8) + shift
     np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
     return [f"data_dir={path}", "dataset=arrays", "dataset.name=two"]
 
@@ -249,7 +250,8 @@ def arrays_file(path, seed=0, channels=1):
 @pytest.mark.parametrize("plugin", ["none", "sfa"])
 def test_two_classes_of_a_users_own_arrays_train_with_unknown_truth(tmp_path, plugin):
     data = arrays_file(tmp_path / "own.npz", channels=3)
-    record, _ = train(tmp_path, *data, "method=dividemix", f"plugin={plugin}", "epochs=3", "warmup_epochs=1", "threads=1")
+    short = ["epochs=3", "warmup_epochs=1", "threads=1"]
+    record, _ = train(tmp_path, *data, "method=dividemix", f"plugin={plugin}", *short)
     assert record["data"]["noise_rate"] is None
     assert record["data"]["clean_counts"] is None
     assert record["selection"]["precision"] is None
@@ -266,7 +268,7 @@ def test_a_run_is_refused_on_other_data_than_its_record(tmp_path):
 
 
 def test_the_oracle_needs_clean_labels_and_is_marked(tmp_path):
-    oracle = ["method=dividemix", "plugin=none", "method.selector.name=oracle", "epochs=2", "warmup_epochs=1", "threads=1"]
+    oracle = ["plugin=none", "method.selector.name=oracle", "epochs=2", "warmup_epochs=1", "threads=1"]
     with pytest.raises(ConfigError, match="needs clean labels"):
         train(tmp_path, *arrays_file(tmp_path / "own.npz"), *oracle)
     record, _ = train(tmp_path, *oracle)
@@ -287,9 +289,12 @@ def test_a_device_that_is_not_there_refuses_before_training(tmp_path, capsys):
 
 
 def test_bfloat16_trains_and_is_recorded(tmp_path):
-    record, _ = train(tmp_path, *SFA, "precision=bf16")
-    assert record["environment"]["precision"] == "bf16"
-    assert record["metrics"]["test/acc/final"] > 10
+    low, _ = train(tmp_path, *CE, "precision=bf16")
+    full, _ = train(tmp_path, *CE)
+    assert low["environment"]["precision"] == "bf16"
+    assert low["hash"] != full["hash"]
+    assert low["metrics"]["test/acc/final"] != full["metrics"]["test/acc/final"]
+    assert low["metrics"]["test/acc/final"] == pytest.approx(full["metrics"]["test/acc/final"], abs=15)
 
 
 def test_two_devices_give_the_numbers_of_one(finished, tmp_path):

@@ -1,4 +1,4 @@
-"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, exit status (design.md §2)."""
+"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, end (design.md §2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 ConfigStore.instance().store(
     group="hydra/sweeper",
@@ -23,11 +23,14 @@ ConfigStore.instance().store(
 class SfaSweeper(Sweeper):
     """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status."""
 
+    runs_dir: Path
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
         self.config = config
+        self.runs_dir = Path(config.runs_dir)
 
     def sweep(self, arguments: list[str]) -> None:
         # Imported here: Hydra imports every plug-in at start, also for `--help`.
@@ -35,16 +38,14 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.job import Outcome
         from sfa_bench.sweep.plan import plan
 
-        plan = plan(arguments)
-        print(plan, flush=True)
-        for job, reason in plan.not_valid:
+        planned = plan(arguments)
+        print(planned, flush=True)
+        for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
-        if not plan.missing:
-            raise SystemExit(0 if plan.done else 2)
-        ensure_writable(Path(self.config.runs_dir))
-        with open_dict(self.config):
-            self.config.hydra.sweep.dir = str(Path(self.config.runs_dir) / ".hydra")
-        returns = self.launcher.launch(plan.missing, initial_job_idx=0)
+        if not planned.missing:
+            raise SystemExit(0 if planned.done else 2)
+        ensure_writable(self.runs_dir)
+        returns = self.launcher.launch(planned.missing, initial_job_idx=0)
         outcomes = [Outcome("failed", "", str(r._return_value)) if _crashed(r) else r.return_value for r in returns]
         bad = [outcome for outcome in outcomes if outcome.state != "done"]
         for outcome in bad:

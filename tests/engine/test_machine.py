@@ -1,0 +1,107 @@
+"""Device, precision, progress and clock: the parts of the engine around the training."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from sfa_bench.engine import machine
+from sfa_bench.engine.cost import Cost
+from sfa_bench.engine.progress import Display, TimeLeft, duration, summary
+from sfa_bench.errors import ConfigError
+
+
+def test_auto_takes_a_gpu_where_there_is_one():
+    assert machine.devices("auto") == [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+
+
+def test_two_devices_are_two_devices():
+    assert machine.devices(("cpu", "cpu:0")) == [torch.device("cpu"), torch.device("cpu:0")]
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match="device=cuda:99 cannot be used here"):
+        machine.devices("cuda:99")
+
+
+def test_automatic_precision_follows_the_processor(monkeypatch):
+    cpu = torch.device("cpu")
+    assert machine.uses_bfloat16("bf16", cpu)
+    assert not machine.uses_bfloat16("fp32", cpu)
+    for capability, has in (("DEFAULT", False), ("AVX2", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert machine.uses_bfloat16("auto", cpu) is has
+
+
+def test_the_environment_names_the_code_and_the_machine():
+    found = machine.environment([torch.device("cpu")], 1, False)
+    assert found["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert found["threads"] == 1
+    assert found["commit"] is None or len(found["commit"]) == 40
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (75.2, "1:15"), (3671, "1:01:11")])
+def test_durations_read_as_clocks(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_time_left_tells_warm_up_from_training():
+    left = TimeLeft(epochs=10, warmup_epochs=4)
+    left.add(1, 1.0)
+    left.add(2, 3.0)
+    assert left.after(2) is None  # no epoch of training was seen
+    for epoch in (3, 4):
+        left.add(epoch, 2.0)
+    left.add(5, 10.0)
+    assert left.after(5) == 50.0
+    assert left.after(10) == 0.0
+
+
+def test_without_a_terminal_every_epoch_is_one_plain_line():
+    out = io.StringIO()
+    row = {"epoch": 1, "phase": "training", "loss": 1.23456, "test/acc": 50.0, "seconds": 2.0}
+    with Display(Console(file=out), epochs=2, warmup_epochs=0) as display:
+        display.step(1, "training", 0, 0, 5)
+        display.epoch(row | {"selection": {"precision": 0.75}})
+        display.epoch(row | {"epoch": 2, "loss": None, "selection": None})
+    assert out.getvalue().splitlines() == [
+        "epoch 1/2 · training · loss 1.235 · accuracy 50.00 · selection precision 0.750 · 0:02 left",
+        "epoch 2/2 · training · no step · accuracy 50.00",
+    ]
+
+
+def test_on_a_terminal_the_display_shows_phase_and_step():
+    out = io.StringIO()
+    with Display(Console(file=out, force_terminal=True, width=120), epochs=2, warmup_epochs=0) as display:
+        display.step(1, "training", 1, 3, 5)
+        display.live.refresh()
+    assert "training · network 2 · step 4/5" in out.getvalue()
+
+
+def test_the_summary_leaves_out_what_is_undefined():
+    out = io.StringIO()
+    metrics = {"test/acc/final": 81.234, "test/acc/abc": None}
+    Console(file=out, width=80).print(summary(metrics, {"precision": 0.5, "auc": None}))
+    text = out.getvalue()
+    assert "81.23" in text
+    assert "selection precision" in text
+    assert "balanced head" not in text
+    assert "auc" not in text
+
+
+def test_the_clock_is_in_one_phase_at_a_time_and_survives_a_restart(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("sfa_bench.engine.cost.time.perf_counter", lambda: now[0])
+    cost = Cost()
+    for phase, moment in (("warm-up", 0), ("evaluation", 2), ("warm-up", 5), (None, 9), ("storage", 100)):
+        now[0] = moment
+        cost.enter(phase)
+    now[0] = 101
+    state = cost.state()
+    assert state["seconds"] == {"warm-up": 6, "evaluation": 3, "storage": 1}
+    resumed = Cost()
+    resumed.load(state)
+    with resumed.phase("storage"):
+        now[0] = 103
+    assert resumed.seconds["storage"] == 3
