@@ -2,6 +2,7 @@
 
 import copy
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from sfa_bench.config.compose import compose
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
-from sfa_bench.engine.build import build_method, knows
+from sfa_bench.engine.build import build_method, knows, sample_min
 from sfa_bench.errors import ConfigError
 
 COMBINATIONS = [
@@ -168,7 +169,15 @@ def test_what_the_configuration_says_reaches_the_learner(configured):
     assert method.guess_mode == "eval"
     assert method.t.head.counts == "observed"
     assert method.t.selectors[0].moments == "none"
-    assert method.t.selectors[0].sample_min == int(0.06 * np.bincount(RIGHT).max())
+    # The release's 300 on CIFAR-10, whose largest class has 5,000 samples.
+    assert sample_min(configured[text], SimpleNamespace(observed_counts=np.array([50, 5000]))) == 300
+    assert method.t.selectors[0].sample_min == sample_min(configured[text], data(RIGHT, 4)) > 0
+    # What is defined per epoch of 200 is scaled to these three; the rate drops in epochs e > 0.75·3.
+    assert method.t.selectors[0].phi == pytest.approx(1.005 ** (200 / 3))
+    assert build(configured["method=dividemix plugin=sfa"], RIGHT, 4).t.selectors[0].beta == pytest.approx(
+        0.99 ** (200 / 3)
+    )
+    assert (method.ramp_epochs, method.t.optimisation.drop_from, method.confidence_penalty) == (1, 3, False)
     averaging = build(configured["method=dividemix plugin=none noise=symmetric noise_ratio=0.9"], RIGHT, 4)
     assert averaging.t.selectors[0].history.maxlen == 5
     text = "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none"
@@ -176,3 +185,18 @@ def test_what_the_configuration_says_reaches_the_learner(configured):
     assert single.main_subset == "all"
     assert single.t.head.detach
     assert single.t.selectors[0].thresholds.no_clean_class == "none"
+
+
+def test_what_the_noise_is_called_reaches_the_learner_where_the_method_asks():
+    small = ["plugin=none", "epochs=3", "warmup_epochs=1", "model=convnet"]
+    config = compose(["dataset=fashion_mnist", "noise=asymmetric", *small])
+    assert build(config, RIGHT, 4).confidence_penalty
+    assert knows(config) == ["type"]
+    nine_tenths = compose(["noise=symmetric", "noise_ratio=0.9", *small])
+    assert knows(nine_tenths) == ["rate"]
+    paper = compose(["method.lambda_u=paper", "noise_ratio=0.2", *small])
+    assert knows(paper) == ["rate", "type"]
+    assert build(paper, RIGHT, 4).lambda_u == 0
+    ratio_without_effect = ["noise=matrix", f"noise.file={__file__}"]
+    assert knows(compose([*ratio_without_effect, "noise_ratio=0.9", *small])) == []
+    assert knows(compose(["noise=none", "noise_ratio=0.9", *small])) == []
