@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.help import help_text
+from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
 
 # Hydra's own questions; it answers them itself.
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interrupted:
+        return interrupted.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def command(overrides: Sequence[str]) -> str:
@@ -66,12 +71,8 @@ def _run(overrides: Sequence[str]) -> int:
     from rich.console import Console
 
     from sfa_bench.engine.run import run
-    from sfa_bench.engine.signals import Interrupted
 
-    try:
-        run(config, command(overrides), Console())
-    except Interrupted as interrupted:
-        return interrupted.exit_status
+    run(config, command(overrides), Console())
     return 0
 
 

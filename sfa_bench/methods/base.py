@@ -36,7 +36,7 @@ class Optimisation:
 class BalancedHead:
     """The auxiliary balanced classifier's options (spec/sfa.md §7); a network without the head has none."""
 
-    counts: str = "selected"  # or "observed"
+    counts: str = "selected"  # or "observed"; the warm-up, which selects nothing, always uses the observed ones
     count_floor: float = 1.0
     detach: bool = False
 

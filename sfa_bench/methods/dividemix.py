@@ -6,6 +6,7 @@ spec/methods.md §7; with the balanced head spec/sfa.md §7; with the prototype 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,15 @@ from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.selectors.base import Selection
+
+
+class Given(NamedTuple):
+    """What an epoch of one network goes by: the other network's selection, and its own streams."""
+
+    clean_probability: Tensor  # w [N]
+    log_counts: Tensor  # shift of the balanced head's logits [K]
+    augmentation: torch.Generator
+    mixing: torch.Generator
 
 
 class DivideMix(Method):
@@ -96,10 +106,13 @@ class DivideMix(Method):
         order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
         steps = list(batches(order, self.t.batch_size))
         others = self._cycle(unlabelled, self.generator("unlabelled", k, e))
-        augmentation, mixing = self.generator("augmentation", k, e), self.generator("mixup", k, e)
         beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
-        clean_probability = torch.from_numpy(selection.clean_probability)
-        log_counts = self._log_counts(selection, self.devices[k])
+        given = Given(
+            torch.from_numpy(selection.clean_probability),
+            self._log_counts(selection, self.devices[k]),
+            self.generator("augmentation", k, e),
+            self.generator("mixup", k, e),
+        )
         ramp_steps = len(labelled) // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
         mean = RunningMean()
         for b, x_rows in enumerate(steps):
@@ -107,29 +120,21 @@ class DivideMix(Method):
             u_rows = next(others)
             share = float(beta.beta(self.alpha, self.alpha))
             weight = self._unlabelled_weight(e, b / ramp_steps)
-            loss = self._loss(k, x_rows, u_rows, clean_probability, augmentation, mixing, share, weight, log_counts)
+            loss = self._loss(k, given, x_rows, u_rows, share, weight)
             self.step(k, loss)
             mean.add(loss)
         return mean.value(k, e)
 
-    def _loss(
-        self,
-        k: int,
-        x_rows: Tensor,
-        u_rows: Tensor,
-        clean_probability: Tensor,
-        augmentation: torch.Generator,
-        mixing: torch.Generator,
-        share: float,
-        weight: float,
-        log_counts: Tensor,
-    ) -> Tensor:
-        """Steps 1–5 of spec/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0]."""
+    def _loss(self, k: int, given: Given, x_rows: Tensor, u_rows: Tensor, share: float, weight: float) -> Tensor:
+        """Steps 1–5 of spec/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
+
+        share: the draw from Beta(α, α); weight: λ of this step.
+        """
         device = self.devices[k]
         loader = self.loaders[device]
-        x1, x2, u1, u2 = (loader.train_view(rows, augmentation) for rows in (x_rows, x_rows, u_rows, u_rows))
+        x1, x2, u1, u2 = (loader.train_view(rows, given.augmentation) for rows in (x_rows, x_rows, u_rows, u_rows))
         observed = self.labels[x_rows].to(device)
-        w = clean_probability[x_rows].to(device, torch.float32)
+        w = given.clean_probability[x_rows].to(device, torch.float32)
         with torch.no_grad():
             # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view.
             self.networks[k].train(self.guess_mode == "train")
@@ -140,7 +145,7 @@ class DivideMix(Method):
             self.networks[k].train()
         inputs, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
         share = max(share, 1 - share)
-        permutation = torch.randperm(len(inputs), generator=mixing).to(device)
+        permutation = torch.randperm(len(inputs), generator=given.mixing).to(device)
         mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
         out = self.forward(k, mixed)
         self.cost.trained += len(mixed)
@@ -154,7 +159,7 @@ class DivideMix(Method):
 
         loss = semi_supervised(out.main)
         if out.abc is not None:
-            loss = loss + semi_supervised(out.abc + log_counts)
+            loss = loss + semi_supervised(out.abc + given.log_counts)
         if self.penalty == "uniform":
             loss = loss + mixmatch.prior_penalty(out.main)
         return loss

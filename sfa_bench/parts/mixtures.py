@@ -41,7 +41,7 @@ def class_posteriors(
     """One mixture per observed class (spec/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
-    scores within each class first; min_samples: smaller classes get no mixture.
+    scores within each class first; min_samples (2 or more): smaller classes get no mixture.
     Returns: clean probability [N] in [0, 1], and the ids of the classes that could not be split (fewer than
     `min_samples` samples, or all scores equal): their samples have probability 1.
     """
@@ -52,8 +52,7 @@ def class_posteriors(
         if len(members) == 0:
             continue
         values = scores[members]
-        # A mixture needs two samples whatever the switch says, and two different values.
-        if len(members) < max(min_samples, 2) or values.max() == values.min():
+        if len(members) < min_samples or values.max() == values.min():
             unsplit.append(k)
             continue
         probability[members] = posterior(min_max(values) if rescale else values, larger=larger)

@@ -52,12 +52,11 @@ class Thresholds:
         **notes: Any,
     ) -> Selection:
         """Select what is above the threshold; a class left without a sample is kept whole or left empty (`keep_all`,
-        `none`: spec/sfa.md §5). Samples of an unsplit class are kept: nothing speaks against any of them.
+        `none`: spec/sfa.md §5). Samples of an unsplit class have probability 1: nothing speaks against any of them.
         """
         mask = probability > self.p_threshold
         fallbacks = dict(notes.pop("fallbacks", {}))
         if unsplit is not None and len(unsplit):
-            mask |= np.isin(labels, unsplit)
             fallbacks["class_without_mixture"] = len(unsplit)
         counts = np.bincount(labels[mask], minlength=num_classes)
         emptied = np.flatnonzero((counts == 0) & (np.bincount(labels, minlength=num_classes) > 0))

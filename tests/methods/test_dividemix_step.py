@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfa_bench.methods.base import BalancedHead
-from sfa_bench.methods.dividemix import DivideMix
+from sfa_bench.methods.dividemix import DivideMix, Given
 
 LABELS = [0] * 6 + [1] * 4 + [2] * 2
 X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
@@ -45,8 +45,8 @@ def four_views(method):
 
 
 def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS):
-    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
-    return method._loss(k, X, u_rows, W, *generators, SHARE, WEIGHT, log_counts)
+    given = Given(W, log_counts, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2))
+    return method._loss(k, given, X, u_rows, SHARE, WEIGHT)
 
 
 def reference(method, k, u_rows):
