@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from argparse import Namespace
@@ -13,6 +12,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.config.help import help_text
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.record import command
 
 # Hydra's own questions; it answers them itself.
 _HYDRAS = ("hydra_help", "version", "shell_completion", "info", "experimental_rerun", "config_path", "config_name")
@@ -44,11 +44,6 @@ def main(arguments: Sequence[str]) -> int:
         return interrupted.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-
-
-def command(overrides: Sequence[str]) -> str:
-    """The command that repeats a run."""
-    return shlex.join(["python", "run.py", *overrides])
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

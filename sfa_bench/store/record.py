@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,11 @@ def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], comm
     start = {"schema": SCHEMA, "state": "running", "hash": hash, "config": config, "names": names, "command": command}
     empty: dict[str, Any] = {key: {} for key in ("data", "metrics", "selection", "cost", "environment")}
     return start | empty | {"knows": [], "error": None}
+
+
+def command(overrides: Sequence[str]) -> str:
+    """What a user types to repeat a run."""
+    return shlex.join(["python", "run.py", *overrides])
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from joblib import cpu_count
 
 from sfa_bench.config.compose import compose
 from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.main import command
+from sfa_bench.store.record import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
