@@ -39,8 +39,6 @@ class Network(nn.Module):
         self.backbone = backbone
         self.main = self._head(num_classes)
         self.abc = self._head(num_classes) if abc else None
-        # The faster layout of convolutions and pooling on CPUs; it moves values in memory and changes none.
-        self.to(memory_format=torch.channels_last)
 
     def _head(self, num_classes: int) -> nn.Linear:
         head = nn.Linear(self.feature_width, num_classes)
@@ -54,7 +52,7 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images float32 [B, C, H, W] to features [B, d]."""
-        return self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return self.backbone(images)
 
     def forward(self, images: Tensor) -> Output:
         features = self.features(images)
