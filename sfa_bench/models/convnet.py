@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sfa_bench.models.network import Backbone, conv3x3, global_average
+
+
+class MaxPool(nn.Module):
+    """2×2 maximum, stride 2; an odd last row or column is dropped."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return functional.max_pool2d(maps, 2)
+        # The same bits, seven times as fast on a CPU; only its backward pass would be slow.
+        height, width = (side // 2 * 2 for side in maps.shape[2:])
+        rows = torch.maximum(maps[:, :, 0:height:2], maps[:, :, 1:height:2])
+        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
 class ConvNet(Backbone):
@@ -20,9 +34,9 @@ class ConvNet(Backbone):
         self.feature_width = 2 * width
         self.layers = nn.Sequential(
             *self._unit(in_channels, width),
-            nn.MaxPool2d(2),
+            MaxPool(),
             *self._unit(width, 2 * width),
-            nn.MaxPool2d(2),
+            MaxPool(),
             *self._unit(2 * width, 2 * width),
         )
 

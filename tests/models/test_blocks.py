@@ -4,7 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sfa_bench.models.convnet import MaxPool
 from sfa_bench.models.preact_resnet import PreActBlock, PreActResNet18
 from sfa_bench.models.resnet import BasicBlock, ResNet32
 
@@ -118,3 +121,12 @@ def test_resnet32_has_three_stages_of_five_blocks():
         x = block(x)
         seen.append(tuple(x.shape[1:]))
     assert seen == [(16, 32, 32)] * 5 + [(32, 16, 16)] * 5 + [(64, 8, 8)] * 5
+
+
+@given(height=st.integers(2, 9), width=st.integers(2, 9), seed=st.integers(0, 99))
+def test_the_pool_without_gradient_gives_the_bits_of_torchs(height, width, seed):
+    maps = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    expected = torch.nn.functional.max_pool2d(maps, 2)
+    assert torch.equal(MaxPool()(maps), expected)
+    with torch.no_grad():
+        assert torch.equal(MaxPool()(maps), expected)
