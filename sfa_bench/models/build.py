@@ -42,14 +42,14 @@ def build(
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
         torch.default_generator.manual_seed(seed)
-        return Network(_backbone(model, in_channels), num_classes, abc="abc" in heads)
+        return Network(_backbone(model, in_channels, min(image_size)), num_classes, abc="abc" in heads)
 
 
-def _backbone(model: ModelConfig, in_channels: int) -> Backbone:
+def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
     width = {} if model.width is None else {"width": model.width}
     match model.name:
         case "convnet":
-            return ConvNet(in_channels, **width)
+            return ConvNet(in_channels, side, **width)
         case "preact_resnet18":
             return PreActResNet18(in_channels, **width, variant=model.variant)
         case "resnet32":

@@ -24,16 +24,17 @@ class MaxPool(nn.Module):
 class ConvNet(Backbone):
     """Three 3×3 convolutions of width w, 2w, 2w with BatchNorm and ReLU, two 2×2 max-pools; d = 2w.
 
-    Pools globally at the end, so it takes any size from 8×8 and any number of channels.
+    Pools globally at the end, so it takes any size from 8×8 and any number of channels. From 16 pixels on the first
+    convolution halves the image, which keeps the network small in time too: its largest maps cost most of it.
     """
 
     min_side = 8
 
-    def __init__(self, in_channels: int, width: int = 16):
+    def __init__(self, in_channels: int, side: int, width: int = 16):
         super().__init__()
         self.feature_width = 2 * width
         self.layers = nn.Sequential(
-            *self._unit(in_channels, width),
+            *self._unit(in_channels, width, stride=2 if side >= 16 else 1),
             MaxPool(),
             *self._unit(width, 2 * width),
             MaxPool(),
@@ -41,8 +42,8 @@ class ConvNet(Backbone):
         )
 
     @staticmethod
-    def _unit(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
-        return conv3x3(in_channels, out_channels), nn.BatchNorm2d(out_channels), nn.ReLU()
+    def _unit(in_channels: int, out_channels: int, stride: int = 1) -> tuple[nn.Module, ...]:
+        return conv3x3(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels), nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

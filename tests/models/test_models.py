@@ -186,3 +186,14 @@ def test_images_that_are_too_small_are_refused_by_name_and_size(name, size):
     with pytest.raises(ConfigError, match=f"model={name} cannot take images of {size[0]}×{size[1]}") as error:
         make(name, size=size)
     assert error.value.invalid_combination
+
+
+@pytest.mark.parametrize(("side", "first", "last"), [(8, 8, 2), (15, 15, 3), (16, 8, 2), (28, 14, 3), (32, 16, 4)])
+def test_convnet_halves_images_of_sixteen_pixels_and_more_at_once(side, first, last):
+    network = make("convnet", channels=1, size=(side, side))
+    sizes = []
+    for layer in network.backbone.layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda module, given, maps: sizes.append(maps.shape[-1]))
+    network(torch.zeros(2, 1, side, side))
+    assert (sizes[0], sizes[-1]) == (first, last)
