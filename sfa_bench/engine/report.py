@@ -20,7 +20,7 @@ LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
 _FALLBACKS = {
     "class_without_mixture": "{n} class(es) cannot be split (one sample, or equal scores): all their samples are kept",
     "class_without_clean_sample": "{n} class(es) have no sample that passes for clean",
-    "class_without_gated_sample": "{n} class(es) have no sample above the gate: their centroids stay as they were",
+    "class_without_gated_sample": "{n} class(es) have no sample above the gate; their centroids do without",
 }
 
 
