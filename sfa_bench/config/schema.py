@@ -28,7 +28,7 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-DEVICE = r"auto|cpu|mps|(cuda|xpu)(:\d+)?"
+DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
 
 
 @dataclass(frozen=True)

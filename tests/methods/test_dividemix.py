@@ -34,10 +34,10 @@ def watched(method):
     """Record the arguments of every step."""
     steps, loss = [], method._loss
 
-    def spy(k, x_rows, u_rows, w, augmentation, mixing, share, weight, log_counts):
-        steps.append({"k": k, "x": x_rows.tolist(), "u": u_rows.tolist(), "w": w, "share": share, "weight": weight})
-        steps[-1]["counts"] = log_counts.exp()
-        return loss(k, x_rows, u_rows, w, augmentation, mixing, share, weight, log_counts)
+    def spy(k, given, x_rows, u_rows, share, weight):
+        steps.append({"k": k, "x": x_rows.tolist(), "u": u_rows.tolist(), "share": share, "weight": weight})
+        steps[-1] |= {"w": given.clean_probability, "counts": given.log_counts.exp()}
+        return loss(k, given, x_rows, u_rows, share, weight)
 
     method._loss = spy
     return steps

@@ -151,8 +151,8 @@ PROBABILITY = np.array([0.5, 0.51, 0.2, 0.4, 0.3, 0.9])
 LABELS = np.array([0, 0, 0, 1, 1, 3])
 
 
-def decide(unsplit=None, **options):
-    return Thresholds(**options).decide(PROBABILITY, PROBABILITY, LABELS, 4, unsplit)
+def decide(probability=PROBABILITY, unsplit=None, **options):
+    return Thresholds(**options).decide(probability, probability, LABELS, 4, unsplit)
 
 
 def test_only_what_is_above_the_threshold_is_selected():
@@ -173,8 +173,9 @@ def test_a_class_without_a_clean_sample_is_kept_whole_or_left_empty():
 
 
 def test_a_class_without_a_mixture_is_kept_under_either_rule():
+    certain = np.where(LABELS == 1, 1.0, PROBABILITY)  # what class_posteriors gives a class it cannot split
     for rule in ("keep_all", "none"):
-        selection = decide(np.array([1]), no_clean_class=rule)
+        selection = decide(certain, np.array([1]), no_clean_class=rule)
         assert selection.mask[LABELS == 1].all()
         assert selection.fallbacks == {"class_without_mixture": 1}
 
