@@ -58,6 +58,7 @@ def build_method(
         epochs=config.epochs,
         warmup_epochs=config.warmup_epochs,
         batch_size=config.batch_size,
+        plain_batch=2 * config.batch_size,
         evaluation_batch=config.eval.batch_size,
         devices=devices,
         autocast=bfloat16,

@@ -15,21 +15,34 @@ from sfa_bench.data.loader import Loader, batches
 from sfa_bench.data.types import LearnerView
 from sfa_bench.errors import RunError
 from sfa_bench.models import Network, Output
+from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """SGD with momentum on all parameters; the rate drops once (spec/methods.md §1)."""
+    """SGD with momentum, or Adam, on all parameters (spec/methods.md §1).
+
+    The matched schedule drops the rate once; an original's own comes by the name of its schedule.
+    """
 
     lr: float
     momentum: float
     weight_decay: float
     drop_from: int  # first epoch that trains with lr · drop
     drop: float
+    schedule: str = "step"  # or a key of `parts.schedules.NATIVE`
+    epochs: int = 200  # that the schedule's milestones are fractions of
+    adam: bool = False
 
     def rate(self, epoch: int) -> float:
-        return self.lr * self.drop if epoch >= self.drop_from else self.lr
+        if self.schedule == "step":
+            return self.lr * self.drop if epoch >= self.drop_from else self.lr
+        return self.lr * schedules.NATIVE[self.schedule](epoch, self.epochs)
+
+    def first_moment(self, epoch: int) -> float:
+        """Adam's β₁, which Co-teaching lowers where its rate begins to fall (spec/methods.md §6)."""
+        return 0.1 if epoch >= schedules.coteaching_decay_from(self.schedule, self.epochs) else 0.9
 
 
 @dataclass(frozen=True)
@@ -64,19 +77,21 @@ class Training:
     seed: int
     epochs: int
     warmup_epochs: int
-    batch_size: int  # labelled batch B; warm-up and single-network batches are 2B
+    batch_size: int  # labelled batch B
+    plain_batch: int  # of warm-up and single-network steps: 2B, or an original's own
     evaluation_batch: int
     devices: Sequence[torch.device]
     autocast: bool = False  # bfloat16 around the backbone
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
     head: BalancedHead | None = None
+    drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
     on_step: Callable[[str, int, int, int], None] = lambda phase, network, step, steps: None
     on_phase: Callable[[str], None] = lambda phase: None
 
 
 class Method:
-    """A learner. Subclasses set `networks_used` and implement `epoch`."""
+    """A learner. Subclasses set `networks_used` (before `__init__` where it is an option) and implement `epoch`."""
 
     networks_used = 1
 
@@ -86,15 +101,7 @@ class Method:
         devices = list(training.devices)
         self.devices = [devices[k % len(devices)] for k in range(self.networks_used)]
         self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
-        self.optimisers = [
-            torch.optim.SGD(
-                network.parameters(),
-                lr=training.optimisation.lr,
-                momentum=training.optimisation.momentum,
-                weight_decay=training.optimisation.weight_decay,
-            )
-            for network in self.networks
-        ]
+        self.optimisers = [self._optimiser(network) for network in self.networks]
         view = training.view
         self.loaders = {device: Loader(view.images, view.transform, device) for device in self.devices}
         self.labels = view.observed_labels
@@ -127,9 +134,17 @@ class Method:
     def generator(self, stream: str, k: int, e: int) -> torch.Generator:
         return streams.torch_generator(self.t.seed, stream, k, e)
 
+    def _optimiser(self, network: Network) -> torch.optim.Optimizer:
+        o = self.t.optimisation
+        if o.adam:
+            return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
+        return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+
     def set_rate(self, k: int, e: int) -> None:
         for group in self.optimisers[k].param_groups:
             group["lr"] = self.t.optimisation.rate(e)
+            if "betas" in group:
+                group["betas"] = (self.t.optimisation.first_moment(e), group["betas"][1])
 
     def step(self, k: int, loss: Tensor) -> None:
         self.optimisers[k].zero_grad(set_to_none=True)
@@ -140,7 +155,13 @@ class Method:
     def epoch_batches(self, k: int, e: int, size: int, phase: str) -> Iterator[Tensor]:
         """Shuffled batches of all samples, reported as they are taken up."""
         order = torch.randperm(len(self.labels), generator=self.generator("shuffle", k, e))
+        yield from self.reported(order, k, size, phase)
+
+    def reported(self, order: Tensor, k: int, size: int, phase: str) -> Iterator[Tensor]:
+        """Batches of the rows in `order`, reported as they are taken up."""
         rows = list(batches(order, size))
+        if self.t.drop_last and len(rows) > 1 and len(rows[-1]) != size:
+            rows.pop()
         for b, index in enumerate(rows):
             self.t.on_step(phase, k, b, len(rows))
             yield index
@@ -170,6 +191,8 @@ class Method:
         abc = None if network.abc is None else torch.cat([o.abc for o in outputs]).cpu().numpy()
         if not np.isfinite(main).all() or not np.isfinite(features).all():
             raise RunError(f"network {k + 1} predicts values that are not finite in epoch {e}; a smaller lr may help")
+        # Half precision is what `record.probes` keeps: so a selector sees in training what it sees in a replay.
+        features = np.clip(features, -65504, 65504).astype(np.float16).astype(np.float32)
         return Probe(features, main, abc, self.labels.numpy())
 
     def select(self, e: int) -> None:
@@ -219,8 +242,8 @@ class Method:
 
 
 def _pack(selection: Selection) -> dict[str, Any]:
-    arrays = ("mask", "clean_probability", "score", "class_counts")
-    return {**vars(selection), **{name: torch.from_numpy(getattr(selection, name)) for name in arrays}}
+    values = vars(selection)
+    return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 
 def _unpack(state: dict[str, Any]) -> Selection:

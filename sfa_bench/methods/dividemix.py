@@ -83,7 +83,7 @@ class DivideMix(Method):
         augmentation = self.generator("augmentation", k, e)
         log_counts = self._log_counts(None, device)
         mean = RunningMean()
-        for rows in self.epoch_batches(k, e, 2 * self.t.batch_size, "warm-up"):
+        for rows in self.epoch_batches(k, e, self.t.plain_batch, "warm-up"):
             out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
             labels = self.labels[rows].to(device)
             loss = F.cross_entropy(out.main, labels)

@@ -40,7 +40,7 @@ class Single(Method):
         mask = None if selection is None else torch.from_numpy(selection.mask)
         augmentation = self.generator("augmentation", 0, e)
         mean = RunningMean()
-        for rows in self.epoch_batches(0, e, 2 * self.t.batch_size, phase):
+        for rows in self.epoch_batches(0, e, self.t.plain_batch, phase):
             images = self.loaders[device].train_view(rows, augmentation)
             labels = self.labels[rows].to(device)
             keep = None if mask is None else mask[rows].to(device)

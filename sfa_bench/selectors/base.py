@@ -31,6 +31,9 @@ class Selection:
     score: np.ndarray  # [N] float64, the larger the cleaner; comparable within an observed class
     class_counts: np.ndarray  # nˢ [K] int64, selected samples by observed label
     classes_drawn: int = 0
+    prototypes: np.ndarray | None = None  # [K, d] in the space of centred unit features, where the selector has them
+    center: np.ndarray | None = None  # [d], the mean of the features that the prototypes' space is centred on
+    inverted: int | None = None  # samples with a lower probability than one of a lower score (class-wise mixtures)
     fallbacks: dict[str, int] = field(default_factory=dict)  # what had to be handled specially → number of classes
 
 

@@ -54,7 +54,7 @@ def make_training():
             view=view,
             build_network=lambda k: models.build(model, 1, (8, 8), view.num_classes, heads, seed=10 + k),
             optimisation=Optimisation(lr, momentum, weight_decay, drop_from, drop=0.1),
-            **{"seed": 0, "epochs": 20, "batch_size": 4, "evaluation_batch": 7, **rest},
+            **{"seed": 0, "epochs": 20, "batch_size": 4, "plain_batch": 8, "evaluation_batch": 7, **rest},
             warmup_epochs=warmup,
             devices=[torch.device("cpu")],
             selectors=list(selectors),

@@ -1,0 +1,68 @@
+"""When rates, weights and keep fractions change over the epochs (spec/methods.md §1, §3.3, §6). Epochs count from 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+def first_after(fraction: float, epochs: int) -> int:
+    """The first epoch e > fraction·E; the tolerance keeps 0.29 of 100 epochs at 29, though the floats multiply to less."""
+    return math.floor(fraction * epochs + 1e-9) + 1
+
+
+def cifar_lt(epoch: int, epochs: int) -> float:
+    """RoLT and LDAM: linear warm-up over 5 of 200 epochs, then 1, 0.01 from e > 0.8E, 0.0001 from e > 0.9E."""
+    warm = -(-5 * epochs // 200)
+    if epoch <= warm:
+        return epoch / warm
+    if epoch < first_after(0.8, epochs):
+        return 1.0
+    return 0.01 if epoch < first_after(0.9, epochs) else 0.0001
+
+
+def elr_cifar10(epoch: int, epochs: int) -> float:
+    """Cosine from 1 to 0.05 (0.02 → 0.001), started afresh every 10 epochs (of 150)."""
+    period = max(1, -(-10 * epochs // 150))
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * ((epoch - 1) % period) / period)) / 2
+
+
+def elr_cifar10_asymmetric(epoch: int, epochs: int) -> float:
+    """×0.01 after 40 and again after 80 of 120 epochs."""
+    return 0.01 ** ((epoch >= first_after(40 / 120, epochs)) + (epoch >= first_after(80 / 120, epochs)))
+
+
+def elr_cifar100(epoch: int, epochs: int) -> float:
+    """×0.01 after 80 and again after 120 of 150 epochs."""
+    return 0.01 ** ((epoch >= first_after(80 / 150, epochs)) + (epoch >= first_after(120 / 150, epochs)))
+
+
+def coteaching_decay_from(schedule: str, epochs: int) -> int:
+    """First epoch in which Co-teaching's rate falls and Adam's β₁ is 0.1; its own epoch t is e (spec/methods.md §6)."""
+    return first_after(0.5 if schedule == "coteaching_cifar100" else 0.4, epochs)
+
+
+def _coteaching(schedule: str) -> Callable[[int, int], float]:
+    def factor(epoch: int, epochs: int) -> float:
+        start = coteaching_decay_from(schedule, epochs) - 1
+        return 1.0 if epoch <= start else (epochs - epoch) / (epochs - start)
+
+    return factor
+
+
+NATIVE: dict[str, Callable[[int, int], float]] = {
+    "cifar_lt": cifar_lt,
+    "elr_cifar10": elr_cifar10,
+    "elr_cifar10_asymmetric": elr_cifar10_asymmetric,
+    "elr_cifar100": elr_cifar100,
+    "coteaching_cifar10": _coteaching("coteaching_cifar10"),
+    "coteaching_cifar100": _coteaching("coteaching_cifar100"),
+}
+
+
+def keep_fraction(epoch: int, epochs: int, forget_rate: float, exponent: float = 1.0, growth: int = 10) -> float:
+    """Co-teaching's 1 − F_e: F rises linearly over `growth` entries of a 0-based list whose entry 0 is never used."""
+    position = min(epoch, epochs - 1)
+    if position >= growth - 1:
+        return 1 - forget_rate**exponent if position < growth else 1 - forget_rate
+    return 1 - forget_rate**exponent * position / (growth - 1)
