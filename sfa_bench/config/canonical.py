@@ -21,11 +21,14 @@ from sfa_bench.errors import ConfigError
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
-    *("eval.batch_size", "dataset.checksum"),
+    *("eval.batch_size", "dataset.checksum", "record.probes"),
 }
 # Names of choices, and nominal values that act through recipe.effective.
 INDIRECT = {"recipe.name", "recipe.milestone", "plugin.selector", "plugin.beta", "plugin.phi", "method.ramp_epochs"}
 SFA = ("moments", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
+# Raised with results: since 2 these see features in half precision, as a saved probe holds them.
+SELECTOR_REVISION = {"proto": 2, "sfa": 2}
+SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "temperature", "penalty", "guess_mode", "ramp_origin")
 USUAL_COUNT = {"joint": "exact", "symmetric": "exact", "asymmetric": "exact_per_class"}  # others: bernoulli
 
@@ -45,6 +48,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
     values["method.lambda_u"] = lambda_u(config)
+    if (revision := SELECTOR_REVISION.get(config.method.selector.name, 1)) > 1:
+        values["method.selector.revision"] = revision
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
         values["noise.count"] = "auto"
     if config.noise.name == "matrix":
@@ -57,7 +62,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 def _without_effect(config: RunConfig) -> Iterator[str]:
     """Keys that cannot change this run's result, whatever their value."""
     noise, selector = config.noise.name, config.method.selector.name
-    single = config.method.learner == "single"
+    learner = config.method.learner
+    single, dividemix = learner != "dividemix", learner == "dividemix"
     if config.imbalance.name == "none":
         yield "imb_factor"
     if noise in ("none", "matrix"):
@@ -76,13 +82,46 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield "model.variant"
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
-    if not single:
-        yield "method.loss.name"
-    if single:
-        yield from (f"method.{key}" for key in SSL)
-    if single or lambda_u(config) == 0:
+    yield from _learner_without_effect(config)
+    if config.dataset.source != "synthetic":
+        yield from (f"dataset.{key}" for key in SYNTHETIC)
+    if config.classifier.name == "joint":
+        yield from (f"classifier.{key}" for key in ("bn_mode", "epochs", "batch_size", "lr", "tau", "revision"))
+    if not dividemix or lambda_u(config) == 0:
         yield from ("method.ramp_origin", "recipe.effective.ramp_epochs")
     yield from _selection_without_effect(config, single, selector)
+
+
+def _learner_without_effect(config: RunConfig) -> Iterator[str]:
+    method, effective = config.method, config.recipe.effective
+    learner = method.learner
+    yield "method.loss.transferred"  # where constants come from
+    if learner != "single":
+        yield from ("plugin.main_subset",)
+    if learner in ("dividemix", "coteaching") or method.plus:
+        yield "method.networks"
+    if learner in ("dividemix", "coteaching"):
+        yield from (f"method.loss.{field.name}" for field in fields(method.loss))
+    if method.plus:
+        yield "method.mixup"
+    if learner != "dividemix":
+        yield from (f"method.{key}" for key in SSL)
+    if method.schedule == "none" and method.loss.name != "cb_ce":
+        yield from ("method.class_beta", "method.count_floor")
+    if learner != "coteaching":
+        yield from ("method.native", "method.double_mean", "method.forget_rate")
+    needs_rate = learner == "coteaching" or method.lambda_u == "paper" or method.selector.name == "loss_gmm"
+    if not needs_rate or config.noise.assumed_rate == config.noise_ratio:
+        yield "noise.assumed_rate"
+    if effective.plain_batch == 2 * config.batch_size:
+        yield "recipe.effective.plain_batch"
+    for key, usual in (("drop_last", False), ("schedule", "step"), ("adam", False)):
+        if getattr(effective, key) == usual:
+            yield f"recipe.effective.{key}"
+    if effective.schedule != "step":
+        yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
+    if effective.adam:
+        yield "recipe.momentum"
 
 
 def _selection_without_effect(config: RunConfig, single: bool, selector: str) -> Iterator[str]:
@@ -91,6 +130,10 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
         yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
         if single:
             yield "warmup_epochs"
+    if config.method.learner == "rolt" and plugin.selector == "none":
+        yield "warmup_epochs"
+    if selector in ("none", "oracle"):
+        yield "plugin.gmm.monotone"
     if selector in ("loss_gmm", "oracle"):  # they know no classes
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
     if selector in ("none", "oracle"):  # nobody fits a mixture or compares a probability

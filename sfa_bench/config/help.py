@@ -9,9 +9,11 @@ from typing import Any
 
 import yaml
 
+from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import APPENDED, CONF, choices
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
+from sfa_bench.errors import ConfigError
 
 INTRO = """\
 sfa-bench trains and compares methods for long-tailed data with noisy labels.
@@ -83,4 +85,25 @@ def _allowed(name: str, kind: Any, limits: Any) -> str:
     words = describe(kind)
     if range_text(name, limits) != name:
         return f" ({range_text('value', limits)})"
-    return f" ({words.removeprefix('one of ')})" if words.startswith("one of ") else ""
+    few = words.startswith("one of ") and words.count(",") < 8
+    return f" ({words.removeprefix('one of ')})" if few else ""
+
+
+def plugin_matrix(config_dir: Path | None = None) -> str:
+    """Which plug-in goes with which method, as a Markdown table, by composing every pair."""
+    conf = config_dir or CONF
+    columns = ("none", "abc", "sfa", "sfa_release")
+    lines = ["| method | " + " | ".join(columns) + " |", "|:--|" + ":-:|" * len(columns)]
+    for method in choices("method", conf):
+        lines.append(f"| {method} | " + " | ".join(_valid(method, plugin, conf) for plugin in columns) + " |")
+    return "\n".join(lines)
+
+
+def _valid(method: str, plugin: str, conf: Path) -> str:
+    try:
+        compose([f"method={method}", f"plugin={plugin}"], conf)
+    except ConfigError as error:
+        if not error.invalid_combination:
+            raise
+        return "–"
+    return "yes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from sfa_bench.config.constants import resolve_loss
 from sfa_bench.config.schema import Effective, RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -22,10 +23,15 @@ class Recipe:
     momentum: float = 0.9
     milestone: float = 0.75  # the learning rate drops in epochs e > milestone * E
     nominal: int = 200
+    own_batch: bool = False  # single-network steps take the batch itself, not twice as many
+    drop_last: bool = False
+    schedule: str = "step"
+    adam: bool = False
 
 
 MATCHED = {
     "digits": Recipe("convnet", 60, 9, 32),
+    "synthetic": Recipe("convnet", 60, 9, 64),
     "arrays": Recipe("convnet", 60, 9, 64),
     "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
     "cifar10": Recipe("preact_resnet18", 200, 30, 64),
@@ -33,30 +39,49 @@ MATCHED = {
 }
 
 
-def width(model: str, source: str) -> int:
-    """Default channels of a backbone's first stage."""
+def width(model: str, source: str) -> int | None:
+    """Default channels of a backbone's first stage; None where it has one width only."""
+    if model in ("resnet34", "cnn9"):
+        return None
     return 64 if model == "preact_resnet18" and source != "fashion_mnist" else 16
 
 
 def native(config: RunConfig) -> Recipe:
-    """What the original of this method ran. Raises ConfigError where there is none."""
+    """What the original of this method ran (spec/methods.md §1, §5). Raises ConfigError where there is none."""
     method, plugin, source = config.names.get("method"), config.names.get("plugin"), config.dataset.source
     if source not in ("cifar10", "cifar100"):
         raise ConfigError(
             f"recipe=native exists for dataset=cifar10 and cifar100, not for {source}: choose one, or recipe=matched",
             invalid_combination=True,
         )
-    short = 10 if source == "cifar10" else 30
-    if method == "dividemix" and plugin == "none":
-        return Recipe("preact_resnet18", 301, short, 64, milestone=0.5)  # from epoch 151
+    ten = source == "cifar10"
     if method == "dividemix" and plugin in ("sfa", "sfa_release"):
         return Recipe("preact_resnet18", 200, 30, 64)
-    if method == "rolt_plus" and plugin == "none":
-        long_tailed = config.imbalance.name != "none" and config.imb_factor < 1
-        return Recipe("preact_resnet18", 300, 50 if long_tailed else short, 64, milestone=0.5)
+    if plugin == "none":
+        match method:
+            case "dividemix":
+                return Recipe("preact_resnet18", 301, 10 if ten else 30, 64, milestone=0.5)  # from epoch 151
+            case "rolt_plus":
+                long_tailed = config.imbalance.name != "none" and config.imb_factor < 1
+                return Recipe("preact_resnet18", 300, 50 if long_tailed else 10 if ten else 30, 64, milestone=0.5)
+            case "rolt" | "rolt_drw" | "ldam" | "ldam_drw":
+                lt = Recipe("resnet32", 200, 0, 128, 0.1, 2e-4, own_batch=True, schedule="cifar_lt")
+                return replace(lt, drop_last=method.startswith("rolt"))
+            case "elr" if config.method.plus:
+                plus = Recipe("preact_resnet18", 200, 0, 128, own_batch=True)
+                return plus if ten else replace(plus, epochs=250, milestone=0.8)
+            case "elr":
+                asymmetric = ten and config.noise.name == "asymmetric"
+                schedule = "elr_cifar10_asymmetric" if asymmetric else f"elr_{source}"
+                elr = Recipe("resnet34", 150, 0, 128, 0.02, 1e-3, own_batch=True, schedule=schedule)
+                return replace(elr, epochs=120) if asymmetric else elr
+            case "coteaching":
+                adam = Recipe("cnn9", 200, 0, 128, 0.001, 0.0, own_batch=True, drop_last=True, adam=True)
+                return replace(adam, schedule=f"coteaching_{source}")
     raise ConfigError(
         f"recipe=native does not exist for method={method} plugin={plugin} (only for dividemix with plugin=none, sfa "
-        "or sfa_release, and rolt_plus with plugin=none): type recipe=matched",
+        "or sfa_release, and with plugin=none for rolt, rolt_drw, rolt_plus, ldam, ldam_drw, elr and coteaching): type "
+        "recipe=matched",
         invalid_combination=True,
     )
 
@@ -74,13 +99,20 @@ def resolve(config: RunConfig) -> RunConfig:
     literal = is_native or config.names.get("preset", "").startswith("release_")
     stretch = 1.0 if literal else recipe.nominal / epochs
     ramp = config.method.ramp_epochs
+    batch_size = config.batch_size or recipe.batch_size
+    plain_batch = batch_size if recipe.own_batch else 2 * batch_size
     effective = Effective(
         beta=config.plugin.beta**stretch,
         phi=config.plugin.phi**stretch,
         ramp_epochs=ramp if literal else max(1.0, ramp / stretch),
         # The tolerance keeps 0.29 of 100 epochs at 29, though the product of the floats is a little less.
         lr_drop_epoch=math.floor(milestone * epochs + 1e-9) + 1,
+        plain_batch=plain_batch,
+        drop_last=recipe.drop_last,
+        schedule=recipe.schedule,
+        adam=recipe.adam,
     )
+    two = config.method.learner in ("dividemix", "coteaching") or config.method.plus
     original = is_native and config.names.get("method") == "dividemix" and config.names.get("plugin") == "none"
     sample_min = config.plugin.sample_min
     if sample_min == "release":
@@ -92,11 +124,14 @@ def resolve(config: RunConfig) -> RunConfig:
         config,
         epochs=epochs,
         warmup_epochs=warmup,
-        batch_size=config.batch_size or recipe.batch_size,
+        batch_size=batch_size,
         lr=config.lr or recipe.lr,
         dataset=replace(config.dataset, val_fraction=fraction),
         method=replace(
             config.method,
+            loss=resolve_loss(config),
+            networks=2 if two else config.method.networks,
+            native=_first_bool(config.method.native, is_native and config.method.learner == "coteaching"),
             ramp_origin=config.method.ramp_origin or ("zero_based" if original else "one_based"),
         ),
         plugin=replace(config.plugin, sample_min=sample_min),
@@ -115,11 +150,24 @@ def _first(given: float | None, otherwise: float) -> float:
     return otherwise if given is None else given
 
 
+def _first_bool(given: bool | None, otherwise: bool) -> bool:
+    return otherwise if given is None else given
+
+
+def told_rate(config: RunConfig) -> float | None:
+    """The share of wrong labels that a method is told where it asks; None where nobody can tell it."""
+    if config.noise.assumed_rate is not None:
+        return config.noise.assumed_rate
+    if config.noise.name == "none":
+        return 0.0 if config.dataset.source != "arrays" else None
+    return None if config.noise.name == "matrix" else config.noise_ratio
+
+
 def lambda_u(config: RunConfig) -> float:
     """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise and for asymmetric noise
     (spec/methods.md §1).
     """
     if config.method.lambda_u != "paper":
         return float(config.method.lambda_u)
-    little = config.noise.name in ("none", "asymmetric") or config.noise_ratio <= 0.2
-    return 0.0 if little else 25.0
+    rate = told_rate(config)
+    return 0.0 if config.noise.name == "asymmetric" or rate is None or rate <= 0.2 else 25.0

@@ -43,7 +43,12 @@ class ShotsConfig:
     basis: Literal["clean", "observed"] = option("clean", "class counts that define many / medium / few")
 
 
-Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "arrays"]
+@dataclass(frozen=True)
+class RecordConfig:
+    probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1)
+
+
+Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "synthetic", "arrays"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,13 @@ class DatasetConfig:
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
     shots: ShotsConfig = section(ShotsConfig)
+    classes: int = option(10, "synthetic: classes", low=2)
+    size: int = option(500, "synthetic: samples a class before the imbalance", low=2)
+    test_size: int = option(100, "synthetic: test samples a class", low=1)
+    dim: int = option(32, "synthetic: dimensions", low=1)
+    groups: int = option(3, "synthetic: groups of classes that lie together", low=1)
+    overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0)
+    submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1)
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 
@@ -70,6 +82,7 @@ class NoiseConfig:
     include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
     map: Literal["default", "block5"] = option("default", "class map of asymmetric noise; block5 only on cifar100")
     file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
+    assumed_rate: float | None = option(None, "rate that methods are told (null = noise_ratio)", low=0, below=1)
     revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)
 
 
@@ -78,9 +91,26 @@ class ImbalanceConfig:
     name: Literal["exp", "step", "none"] = option("exp", "profile of the class counts", fixed=True)
 
 
+LossName = Literal[
+    *("ce", "cb_ce", "focal", "balanced_softmax", "logit_adjust", "ldam", "mae", "gce", "sce"),
+    *("nce_rce", "nce_mae", "nfl", "ngce", "elr"),
+]
+
+
 @dataclass(frozen=True)
 class LossConfig:
-    name: Literal["ce", "balanced_softmax"] = option("ce", "loss of the main head")
+    """Constants are null where the loss has none of that name; else the data set's own (config/constants.py)."""
+
+    name: LossName = option("ce", "the main head's, by its method's name")
+    alpha: float = option(None, "sce, nce_*: weight of the first part", low=0, auto=True)
+    beta: float = option(None, "sce, nce_*: weight of the second part; elr: smoothing of the targets", low=0, auto=True)
+    q: float = option(None, "gce, ngce: between cross-entropy (0) and absolute error (1)", above=0, high=1, auto=True)
+    gamma: float = option(None, "focal, nfl: focusing", low=0, auto=True)
+    scale: float = option(None, "nfl: factor; ldam: of the cosines", above=0, auto=True)
+    tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
+    margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
+    weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
+    transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
 
 
 SelectorName = Literal["none", "loss_gmm", "loss_gmm_cls", "proto", "sfa", "oracle"]
@@ -97,7 +127,17 @@ class SelectorConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    learner: Literal["single", "dividemix"] = option("single", "one network, or DivideMix's two", fixed=True)
+    learner: Literal["single", "elr", "coteaching", "rolt", "dividemix"] = option("single", "the code", fixed=True)
+    networks: int = option(1, "2 = an ensemble of two independent networks", low=1, high=2)
+    mixup: bool = option(False, "train on mixed pairs of samples")
+    schedule: Literal["none", "drw", "drs"] = option("none", "class weights, or resampling, from e > 0.8E on")
+    class_beta: float = option(0.9999, "effective number of samples (0 = no weighting)", low=0, below=1)
+    count_floor: float = option(1.0, "smallest class count in weights", above=0)
+    plus: bool = option(False, "ELR+: two networks with averaged twins, and mixup")
+    forget_rate: float | None = option(None, "Co-teaching: share left out (null = told rate)", low=0, below=1)
+    double_mean: bool = option(False, "Co-teaching: divide by the kept number once more, as the release")
+    native: bool = option(None, "Co-teaching: no augmentation (null = in its native recipe)", auto=True)
+    ensemble_bias: Literal["corrected", "release"] = option("corrected", "RoLT: bias of its running averages")
     loss: LossConfig = section(LossConfig)
     selector: SelectorConfig = section(SelectorConfig)
     lambda_u: float | Literal["paper"] = option(25.0, "weight of the unlabelled loss; paper = its 0 or 25", low=0)
@@ -122,6 +162,7 @@ class AbcConfig:
 @dataclass(frozen=True)
 class GmmConfig:
     min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2)
+    monotone: bool = option(False, "the clean probability never falls as the score rises")
 
 
 @dataclass(frozen=True)
@@ -145,8 +186,24 @@ class PluginConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    name: Literal["joint", "crt", "lws", "tau_norm", "ncm", "logit_adjust"] = option(
+        "joint", "classifier fitted after training", fixed=True
+    )
+    bn_mode: Literal["eval", "train"] = option("eval", "BatchNorm of the frozen backbone (release: train)")
+    epochs: int | None = option(None, "crt, lws: epochs", low=1)
+    batch_size: int | None = option(None, "crt, lws: batch", low=2)
+    lr: float | None = option(None, "crt, lws: learning rate, falling as a cosine", above=0)
+    tau: float | None = option(None, "tau_norm: exponent (null = chosen); logit_adjust: strength", low=0)
+    revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
+
+
+ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9"]
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    name: Literal["convnet", "preact_resnet18", "resnet32"] = option(None, "the backbone", auto=True, fixed=True)
+    name: ModelName = option(None, "the backbone", auto=True, fixed=True)
     width: int = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
 
@@ -159,6 +216,10 @@ class Effective:
     phi: float
     ramp_epochs: float
     lr_drop_epoch: int  # first epoch (from 1) with the lower learning rate
+    plain_batch: int  # of warm-up and single-network steps
+    drop_last: bool = False  # an incomplete last plain batch is left out
+    schedule: str = "step"  # of the learning rate: the one drop, or an original's own
+    adam: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,11 +255,13 @@ class RunConfig:
     checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
     keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
     eval: EvalConfig = section(EvalConfig)
+    record: RecordConfig = section(RecordConfig)
     dataset: DatasetConfig = section(DatasetConfig)
     noise: NoiseConfig = section(NoiseConfig)
     imbalance: ImbalanceConfig = section(ImbalanceConfig)
     method: MethodConfig = section(MethodConfig)
     plugin: PluginConfig = section(PluginConfig)
+    classifier: ClassifierConfig = section(ClassifierConfig)
     model: ModelConfig = section(ModelConfig)
     recipe: RecipeConfig = section(RecipeConfig)
     names: dict[str, str] = field(default_factory=dict, metadata={"derived": True})
@@ -212,4 +275,4 @@ class RunConfig:
         return plain
 
 
-GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "model", "recipe")
+GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "classifier", "model", "recipe")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from sfa_bench.config.recipes import told_rate
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
 
+VECTORS = ("synthetic",)
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
-SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28}
+SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28}
 
 
 def _refuse(message: str) -> ConfigError:
@@ -21,6 +23,11 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
     brought = config.plugin.selector
     if brought == "none":
         return config
+    if config.method.learner in ("elr", "coteaching"):
+        raise _refuse(
+            f"plugin={config.names.get('plugin')} selects samples, which method={config.names.get('method')} does in "
+            "its own way: add plugin=none, or plugin=abc for the balanced head alone"
+        )
     if "method.selector.name" in given:
         raise _refuse(
             f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
@@ -32,6 +39,7 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
 def validate(config: RunConfig, given: frozenset[str]) -> None:
     """Raise ConfigError (invalid_combination) on the first pair that makes no sense. `given`: the keys typed."""
     _method(config, given)
+    _learner(config, given)
     _data(config, given)
 
 
@@ -39,7 +47,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
     method, selector = config.names.get("method"), config.method.selector.name
     if method == "rolt_plus" and selector == "sfa":
         raise _refuse("method=rolt_plus with sfa is method=dividemix plugin=sfa: type that, or add plugin=none")
-    if config.method.learner == "dividemix" and selector == "none":
+    if config.method.learner in ("dividemix", "rolt") and selector == "none":
         raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
     for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):
         if key in given and selector in ("none", "loss_gmm", "oracle"):
@@ -53,19 +61,50 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
                 raise _refuse(f"{key} without the balanced head: type plugin.head=abc, or leave {key} out")
         if config.eval.ensemble == "abc":
             raise _refuse("eval.ensemble=abc without the balanced head: type plugin=abc, or eval.ensemble=main")
-    uses_warmup = config.method.learner == "dividemix" or selector != "none"
+    uses_warmup = selector != "none" and not (config.method.learner == "rolt" and config.plugin.selector == "none")
     if uses_warmup and config.warmup_epochs >= config.epochs:
         raise _refuse(
             f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or type "
             f"warmup_epochs below {config.epochs}"
         )
-    if isinstance(config.device, tuple) and config.method.learner != "dividemix":
+    if isinstance(config.device, tuple) and config.method.networks != 2:
         raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: type one device")
+
+
+def _learner(config: RunConfig, given: frozenset[str]) -> None:
+    name, method, loss = config.names.get("method"), config.method, config.method.loss.name
+    allowed = {"elr": ("elr",), "rolt": ("ce", "ldam")}.get(method.learner)
+    if allowed and loss not in allowed:
+        raise _refuse(f"method.loss.name={loss} with method={name}: it takes {' or '.join(allowed)}")
+    if method.learner == "single" and loss == "elr":
+        raise _refuse("method.loss.name=elr keeps targets of its own: type method=elr")
+    if method.schedule == "drs" and method.learner != "single":
+        raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; type drw or none")
+    if method.schedule != "none" and loss == "cb_ce":
+        raise _refuse(
+            f"method.schedule={method.schedule} with class weights from the first epoch: type method=ce_drw, or "
+            "method.schedule=none"
+        )
+    if method.plus and "method.networks" in given:
+        raise _refuse("method.plus=true has two networks: leave method.networks out")
+    if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
+        raise _refuse("plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false")
+    if method.learner == "coteaching" and method.forget_rate is None and told_rate(config) is None:
+        raise _refuse(
+            f"method={name} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=…"
+        )
+    classifier = config.classifier.name
+    if classifier in ("lws", "tau_norm") and loss == "ldam":
+        raise _refuse(f"classifier={classifier} needs a linear classifier, and ldam's is a cosine: type classifier=crt")
+    if classifier != "joint" and config.keep_checkpoint == "none":
+        raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
+    if classifier != "joint" and method.plus:
+        raise _refuse(f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out")
 
 
 def _data(config: RunConfig, given: frozenset[str]) -> None:
     data, noise, source = config.dataset, config.noise, config.dataset.source
-    if noise.name == "asymmetric" and source not in ("cifar10", "cifar100", "fashion_mnist"):
+    if noise.name == "asymmetric" and source not in ("cifar10", "cifar100", "fashion_mnist", "synthetic"):
         raise _refuse(
             f"noise=asymmetric has no class map for dataset={config.names.get('dataset')} (only cifar10, cifar100, "
             "fashion_mnist): type noise=pair, noise=flip or noise=matrix"
@@ -89,6 +128,8 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "
             "dataset.val=noisy or clean_balanced"
         )
+    if source in VECTORS and config.model.name != "convnet":
+        raise _refuse(f"model={config.model.name} takes images, and dataset={source} has vectors: type model=convnet")
     side, needed = SIDES.get(source), SMALLEST[config.model.name]
     if side is not None and side < needed:
         raise _refuse(

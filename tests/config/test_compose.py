@@ -23,6 +23,7 @@ def test_nothing_typed_is_sfa_on_dividemix_on_digits():
         "imbalance": "exp",
         "method": "dividemix",
         "plugin": "sfa",
+        "classifier": "joint",
         "model": "auto",
         "recipe": "matched",
     }
@@ -39,15 +40,40 @@ def test_replicate_sets_both_seeds_and_a_typed_seed_wins():
     assert (run.seed, run.data_seed) == (7, 3)
 
 
+SELECTS_ITSELF = ("elr", "coteaching")
+
+
 def test_every_valid_pair_of_method_and_plugin_composes():
     for method, plugin in itertools.product(choices("method"), choices("plugin")):
-        if method == "rolt_plus" and plugin.startswith("sfa"):
+        brings = plugin.startswith("sfa")
+        if brings and method in ("rolt_plus", *SELECTS_ITSELF):
+            with pytest.raises(ConfigError) as refused:
+                compose([f"method={method}", f"plugin={plugin}"])
+            assert refused.value.invalid_combination
             continue
         run = compose([f"method={method}", f"plugin={plugin}"])
-        own = {"dividemix": "loss_gmm", "rolt_plus": "proto"}.get(method, "none")
-        assert run.method.selector.name == ("sfa" if plugin.startswith("sfa") else own)
+        own = {"dividemix": "loss_gmm", "rolt_plus": "proto", "rolt": "proto", "rolt_drw": "proto"}.get(method, "none")
+        assert run.method.selector.name == ("sfa" if brings else own)
         assert run.plugin.head == ("none" if plugin == "none" else "abc")
-        assert run.method.loss.name == ("balanced_softmax" if method == "balanced_softmax" else "ce")
+
+
+@pytest.mark.parametrize(
+    ("method", "learner", "loss", "schedule", "mixup", "networks"),
+    [
+        ("ce_mixup", "single", "ce", "none", True, 1),
+        ("ce_drw", "single", "ce", "drw", False, 1),
+        ("ldam_drw", "single", "ldam", "drw", False, 1),
+        ("cb_ce", "single", "cb_ce", "none", False, 1),
+        ("nce_rce", "single", "nce_rce", "none", False, 1),
+        ("elr", "elr", "elr", "none", False, 1),
+        ("coteaching", "coteaching", "ce", "none", False, 2),
+        ("rolt_drw", "rolt", "ce", "drw", False, 1),
+        ("dividemix", "dividemix", "ce", "none", False, 2),
+    ],
+)
+def test_what_a_method_is_made_of(method, learner, loss, schedule, mixup, networks):
+    m = compose([f"method={method}", "plugin=none"]).method
+    assert (m.learner, m.loss.name, m.schedule, m.mixup, m.networks) == (learner, loss, schedule, mixup, networks)
 
 
 @pytest.mark.parametrize("noise", [n for n in choices("noise") if n != "matrix"])
@@ -62,6 +88,12 @@ MADE_OF = {
     ("method", "learner"),
     ("method", "loss.name"),
     ("method", "selector.name"),
+    ("method", "schedule"),
+    ("method", "mixup"),
+    ("classifier", "epochs"),
+    ("classifier", "batch_size"),
+    ("classifier", "lr"),
+    ("classifier", "tau"),
     ("plugin", "selector"),
     ("plugin", "head"),
     ("plugin", "moments"),

@@ -1,8 +1,8 @@
 """`--help` names everything that can be typed, and nothing else."""
 
 from sfa_bench.config.compose import check_overrides
-from sfa_bench.config.help import help_text
-from sfa_bench.config.overrides import choices
+from sfa_bench.config.help import help_text, plugin_matrix
+from sfa_bench.config.overrides import CONF, choices
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import options
 
@@ -35,3 +35,11 @@ def test_help_marks_the_default_choices():
     text = help_text()
     for choice in ("digits", "joint", "exp", "dividemix", "sfa", "auto", "matched"):
         assert f"   * {choice} " in text
+
+
+def test_the_readme_shows_which_plugin_goes_with_which_method():
+    readme = (CONF.parent / "README.md").read_text(encoding="utf-8")
+    assert plugin_matrix() in readme, "copy the output of sfa_bench.config.help.plugin_matrix() into README.md"
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in plugin_matrix().splitlines()[2:]}
+    assert [cell.strip() for cell in rows["elr"]] == ["yes", "yes", "–", "–"]
+    assert [cell.strip() for cell in rows["ldam_drw"]] == ["yes"] * 4

@@ -19,6 +19,7 @@ def schedule(run):
     ("typed", "expected"),
     [
         (["dataset=digits"], ("convnet", 16, 60, 9, 32, 0.02)),
+        (["dataset=synthetic"], ("convnet", 16, 60, 9, 64, 0.02)),
         (["dataset=arrays", "dataset.name=mine"], ("convnet", 16, 60, 9, 64, 0.02)),
         (["dataset=fashion_mnist"], ("preact_resnet18", 16, 30, 5, 64, 0.02)),
         (["dataset=cifar10"], ("preact_resnet18", 64, 200, 30, 64, 0.02)),
@@ -52,6 +53,40 @@ def test_native_recipe(typed, epochs, warmup, drop, ramp_origin):
     assert run.method.ramp_origin == ramp_origin
     assert (run.recipe.effective.beta, run.recipe.effective.phi) == (0.99, 1.005)
     assert run.recipe.effective.ramp_epochs == 16
+
+
+# model, epochs, batch, lr, weight decay, schedule, Adam, last batch dropped (spec/methods.md §1, §5, §6)
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("method=rolt", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, True)),
+        ("method=rolt_drw dataset=cifar100", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, True)),
+        ("method=ldam_drw", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, False)),
+        ("method=elr", ("resnet34", 150, 128, 0.02, 1e-3, "elr_cifar10", False, False)),
+        ("method=elr noise=asymmetric", ("resnet34", 120, 128, 0.02, 1e-3, "elr_cifar10_asymmetric", False, False)),
+        ("method=elr dataset=cifar100", ("resnet34", 150, 128, 0.02, 1e-3, "elr_cifar100", False, False)),
+        ("method=coteaching", ("cnn9", 200, 128, 0.001, 0.0, "coteaching_cifar10", True, True)),
+    ],
+)
+def test_native_recipe_of_single_batches(typed, expected):
+    run = compose(["dataset=cifar10", *typed.split(), "plugin=none", "recipe=native"])
+    e = run.recipe.effective
+    found = (run.model.name, run.epochs, e.plain_batch, run.lr, run.recipe.weight_decay, e.schedule, e.adam)
+    assert (*found, e.drop_last) == expected
+    assert run.batch_size == 128
+    assert run.method.native is ("coteaching" in typed)
+
+
+def test_matched_plain_batches_are_twice_the_labelled_ones():
+    e = compose(["method=rolt", "plugin=none"]).recipe.effective
+    assert (e.plain_batch, e.schedule, e.adam, e.drop_last) == (64, "step", False, False)
+
+
+def test_elr_plus_natively_runs_longer_on_a_hundred_classes():
+    for dataset, epochs, drop in (("cifar10", 200, 151), ("cifar100", 250, 201)):
+        run = compose([f"dataset={dataset}", "method=elr", "method.plus=true", "plugin=none", "recipe=native"])
+        assert (run.model.name, run.epochs, run.recipe.effective.lr_drop_epoch) == ("preact_resnet18", epochs, drop)
+        assert run.method.networks == 2
 
 
 def test_per_epoch_constants_keep_their_meaning_on_digits():

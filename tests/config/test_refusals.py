@@ -18,7 +18,7 @@ EXISTS_NOWHERE = [
     ("++noize=sym", "did you mean noise?"),
     ("+plugin.bta=0.9", "did you mean plugin.beta?"),
     ("qqq=1", "--help"),
-    ("method=dividemx", "one of balanced_softmax, ce, dividemix, rolt_plus; did you mean method=dividemix?"),
+    ("method=dividemx", "one of balanced_softmax, cb_ce, ce, ce_drw"),
     ("method=sfa", "did you mean method=dividemix plugin=sfa?"),
     ("noise=imb", "did you mean noise=joint?"),
     ("noise=sym_incl", "did you mean noise=symmetric noise.include_self=true?"),

@@ -1,0 +1,72 @@
+"""Constants of losses by data set (spec/methods.md §2, §5), and which of them were found on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sfa_bench.config.schema import LossConfig, RunConfig
+
+ANY = "any data set"
+# loss -> data set of the original -> constants
+CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "focal": {ANY: {"gamma": 1.0}},
+    "logit_adjust": {ANY: {"tau": 1.0}},
+    "ldam": {ANY: {"scale": 30.0, "margin": 0.5}},
+    "gce": {ANY: {"q": 0.7}},
+    "nfl": {ANY: {"gamma": 0.5, "scale": 1.0}},
+    "sce": {
+        "cifar10": {"alpha": 0.1, "beta": 1.0},
+        "cifar100": {"alpha": 6.0, "beta": 0.1},
+        "webvision": {"alpha": 10.0, "beta": 1.0},
+        "mnist": {"alpha": 0.01, "beta": 1.0},
+    },
+    "nce_rce": {
+        "cifar10": {"alpha": 1.0, "beta": 1.0},
+        "cifar100": {"alpha": 10.0, "beta": 0.1},
+        "webvision": {"alpha": 50.0, "beta": 0.1},
+        "mnist": {"alpha": 1.0, "beta": 10.0},
+    },
+    "nce_mae": {
+        "cifar10": {"alpha": 1.0, "beta": 1.0},
+        "cifar100": {"alpha": 10.0, "beta": 1.0},
+        "webvision": {"alpha": 50.0, "beta": 1.0},
+        "mnist": {"alpha": 1.0, "beta": 10.0},
+    },
+    "ngce": {"cifar10": {"q": 0.1}, "cifar100": {"q": 0.7}, "mnist": {"q": 0.1}},
+    "elr": {
+        "cifar10": {"beta": 0.7, "weight": 3.0},
+        "cifar10 asymmetric": {"beta": 0.9, "weight": 1.0},
+        "cifar100": {"beta": 0.9, "weight": 7.0},
+        "webvision": {"beta": 0.7, "weight": 3.0},
+    },
+}
+FOUND_ON_BALANCED_DATA = ("sce", "nce_rce", "nce_mae", "nfl", "ngce", "gce", "elr")
+# whose row a data set takes; its own name where it has one, else cifar10's
+ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "cifar10n": "cifar10", "cifar100n": "cifar100"} | {
+    "clothing1m": "webvision"
+}
+NAMES = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")
+
+
+def row_of(loss: str, source: str, noise: str) -> str:
+    """The row of the originals' tables that a data set takes."""
+    rows = CONSTANTS[loss]
+    wanted = ROWS.get(source, source)
+    if loss == "elr" and noise == "asymmetric" and wanted == "cifar10":
+        return "cifar10 asymmetric"
+    return next(row for row in (ANY, wanted, "cifar10") if row in rows)
+
+
+def resolve_loss(config: RunConfig) -> LossConfig:
+    """The loss with every constant it has, and None for those it has not."""
+    loss, source = config.method.loss, config.dataset.source
+    if loss.name not in CONSTANTS:
+        return replace(loss, **dict.fromkeys(NAMES), transferred=False)
+    row = row_of(loss.name, source, config.noise.name)
+    table = CONSTANTS[loss.name][row]
+    given = {name: getattr(loss, name) for name in table if getattr(loss, name) is not None}
+    balanced = config.imbalance.name == "none" or config.imb_factor == 1
+    elsewhere = row != ANY and source not in row.split()
+    transferred = loss.name in FOUND_ON_BALANCED_DATA and len(given) < len(table) and (elsewhere or not balanced)
+    return replace(loss, **{**dict.fromkeys(NAMES), **table, **given}, transferred=transferred)

@@ -1,0 +1,54 @@
+"""Constants of losses by data set, as spec/methods.md §2 and §5 list them."""
+
+import pytest
+
+from sfa_bench.config.compose import compose
+from sfa_bench.config.constants import NAMES
+
+
+def constants(run):
+    loss = run.method.loss
+    return {name: getattr(loss, name) for name in NAMES if getattr(loss, name) is not None}
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("method=ce", {}),
+        ("method=focal", {"gamma": 1}),
+        ("method=gce", {"q": 0.7}),
+        ("method=ldam", {"scale": 30, "margin": 0.5}),
+        ("method=sce dataset=cifar10", {"alpha": 0.1, "beta": 1}),
+        ("method=sce dataset=cifar100", {"alpha": 6, "beta": 0.1}),
+        ("method=sce dataset=fashion_mnist", {"alpha": 0.01, "beta": 1}),
+        ("method=nce_rce dataset=cifar100", {"alpha": 10, "beta": 0.1}),
+        ("method=nce_mae dataset=digits", {"alpha": 1, "beta": 10}),
+        ("method=nce_mae dataset=synthetic", {"alpha": 1, "beta": 1}),
+        ("method=ngce dataset=cifar100", {"q": 0.7}),
+        ("method=ngce dataset=digits", {"q": 0.1}),
+        ("method=nfl", {"gamma": 0.5, "scale": 1}),
+        ("method=elr dataset=cifar10", {"beta": 0.7, "weight": 3}),
+        ("method=elr dataset=cifar10 noise=asymmetric", {"beta": 0.9, "weight": 1}),
+        ("method=elr dataset=cifar100", {"beta": 0.9, "weight": 7}),
+        ("method=sce dataset=cifar100 method.loss.alpha=2", {"alpha": 2, "beta": 0.1}),
+        ("method=ce method.loss.name=gce", {"q": 0.7}),
+    ],
+)
+def test_constants_of(typed, expected):
+    assert constants(compose([*typed.split(), "plugin=none"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "transferred"),
+    [
+        ("method=sce dataset=cifar10", True),  # found on balanced data, used on a long tail
+        ("method=sce dataset=cifar10 imbalance=none", False),
+        ("method=sce dataset=digits imbalance=none", True),  # found on another data set
+        ("method=sce method.loss.alpha=1 method.loss.beta=1", False),  # the user's own
+        ("method=ldam", False),  # made for long tails
+        ("method=ce", False),
+    ],
+)
+def test_transferred_constants_are_marked_in_the_record(typed, transferred):
+    run = compose([*typed.split(), "plugin=none"])
+    assert run.to_plain()["method"]["loss"]["transferred"] is transferred
