@@ -7,6 +7,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.help import help_text
@@ -25,15 +26,15 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
     try:
         if options.help:
-            print(help_text())
+            print(help_text(_config_dir(options)))
             return 0
         if any(getattr(options, name, None) for name in _HYDRAS) or options.cfg in ("hydra", "all"):
             return _hydra(list(arguments))
         if options.cfg:
-            return _show(options.overrides)
+            return _show(options.overrides, _config_dir(options))
         if options.multirun:
-            return _sweep(options.overrides)
-        return _run(options.overrides)
+            return _sweep(options.overrides, _config_dir(options))
+        return _run(options.overrides, _config_dir(options))
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
@@ -53,29 +54,34 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     return get_args_parser().parse_intermixed_args(list(arguments))
 
 
-def _show(overrides: Sequence[str]) -> int:
+def _config_dir(options: Namespace) -> Path | None:
+    return Path(options.config_dir).resolve() if options.config_dir else None
+
+
+def _show(overrides: Sequence[str], config_dir: Path | None) -> int:
     import yaml
 
-    print(yaml.safe_dump(compose(overrides).to_plain(), sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(compose(overrides, config_dir).to_plain(), sort_keys=False, allow_unicode=True), end="")
     return 0
 
 
-def _run(overrides: Sequence[str]) -> int:
-    config = compose(overrides)
+def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
+    config = compose(overrides, config_dir)
 
     from rich.console import Console
 
     from sfa_bench.engine.run import run
 
-    run(config, command(overrides), Console())
+    run(config, command(overrides, config_dir), Console())
     return 0
 
 
-def _sweep(overrides: Sequence[str]) -> int:
+def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
     from sfa_bench.config.compose import check_overrides
 
-    check_overrides(overrides, sweep=True)  # what exists nowhere refuses the whole sweep, before Hydra sees it
-    return _hydra(["--multirun", "hydra/sweeper=sfa", *overrides])
+    check_overrides(overrides, config_dir, sweep=True)  # what exists nowhere refuses the whole sweep, first of all
+    own = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *overrides])
 
 
 def _hydra(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.config.recipes import lambda_u
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
 
@@ -96,6 +96,13 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     method, effective = config.method, config.recipe.effective
     learner = method.learner
     yield "method.loss.transferred"  # where constants come from
+    if learner == "external":
+        kept = ("selector", "revision", "learner", *method.arguments)
+        for field in fields(method):
+            if field.name not in kept:
+                yield from (f"method.{field.name}.{leaf.name}" for leaf in fields(LossConfig))
+                yield f"method.{field.name}"
+        return
     if learner != "single":
         yield from ("plugin.main_subset",)
     if learner in ("dividemix", "coteaching") or method.plus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,24 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices, split_sweep
+from sfa_bench.config.external import BROUGHT, check, make_importable
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
 from sfa_bench.config.recipes import resolve
-from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.schema import GROUPS, PluginConfig, RunConfig
 from sfa_bench.config.validate import select, validate
-from sfa_bench.config.values import convert
+from sfa_bench.config.values import convert, options
 from sfa_bench.errors import ConfigError
 
 __all__ = ["check_overrides", "compose", "split_sweep"]
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """The resolved configuration of one run. Raises ConfigError for whatever is wrong with it."""
-    conf = (config_dir or CONF).resolve()
+    """The resolved configuration of one run. Raises ConfigError for whatever is wrong with it.
+
+    config_dir: the user's own conf folder beside the suite's.
+    """
+    conf = None if config_dir is None else config_dir.resolve()
+    make_importable(conf)
     typed = check_overrides(overrides, conf)
     hydras_own = (o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/")))
     cached, names = _composed(conf, (*(t.text for t in typed if t.group), *hydras_own))
@@ -46,25 +52,29 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
     if plain["dataset"]["name"] in (None, "???"):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     given = frozenset(t.key for t in values)
-    run = select(convert(RunConfig, plain, names=names), given)
-    run = resolve(run)
+    own = {group: _take_out(plain[group], group) for group in BROUGHT}
+    run = convert(RunConfig, plain, names=names)
+    run = resolve(select(_with_own(run, own), given))
     validate(run, given)
     return run
 
 
 @lru_cache(maxsize=64)
-def _composed(conf: Path, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     """Hydra's composition of the chosen groups, shared by the jobs of a sweep, and the choices made."""
     try:
-        with _outside_of_any_job(), initialize_config_dir(str(conf), version_base="1.3"):
-            config = hydra_compose("config", list(overrides), return_hydra_config=True)
+        with _outside_of_any_job(), initialize_config_dir(str(CONF), version_base="1.3"):
+            searched = [] if conf is None else [f"hydra.searchpath=[file://{conf}]"]
+            config = hydra_compose("config", [*overrides, *searched], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         if any("hydra" in o for o in overrides):  # without Hydra's advice to add keys with +
             raise ConfigError(f"{str(error).splitlines()[0]} (among {' '.join(overrides)})") from error
-        raise ConfigError(f"the configuration in {conf} cannot be composed: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"the configuration in {conf or CONF} cannot be composed: {' '.join(str(error).split())}"
+        ) from error
     chosen = config.hydra.runtime.choices
     names = {g: str(chosen[g]) for g in (*GROUPS, "preset") if g in chosen}
     OmegaConf.set_struct(config, False)
@@ -83,6 +93,29 @@ def _outside_of_any_job() -> Iterator[None]:
         instance.hydra = sweeping
 
 
+def _take_out(values: dict[str, Any], group: str) -> tuple[str, dict[str, Any]] | None:
+    """The class of the user's own with its arguments, removed from what the schema knows; None where there is none."""
+    target = values.pop("_target_", None)
+    if target is None:
+        return None
+    schema = {"method": ("selector", "revision"), "plugin": tuple(options(PluginConfig))}[group]
+    return str(target), {key: values.pop(key) for key in list(values) if key not in schema}
+
+
+def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
+    if (method := own["method"]) is not None:
+        target, arguments = method
+        networks = check("method", target, arguments).networks_used  # type: ignore[attr-defined]
+        made: Any = {"learner": "external", "target": target, "arguments": arguments, "networks": networks}
+        run = replace(run, method=replace(run.method, **made))
+    if (plugin := own["plugin"]) is not None:
+        target, arguments = plugin
+        check("plugin", target, arguments)
+        made = {"selector": "external", "target": target, "arguments": arguments}
+        run = replace(run, plugin=replace(run.plugin, **made))
+    return run
+
+
 def _has(config: Any, path: str) -> bool:
     *parents, leaf = path.split(".")
     node = config
@@ -93,12 +126,12 @@ def _has(config: Any, path: str) -> bool:
     return leaf in node.keys()  # noqa: SIM118  `in` is False for a missing value (???)
 
 
-def _not_an_option(t: Typed, names: dict[str, str], conf: Path) -> ConfigError:
+def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> ConfigError:
     """The key exists, but not with this choice of its group."""
     group, inner = t.key.split(".", 1)
     having = []
     for choice in choices(group, conf):
-        node = yaml.safe_load((conf / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        node = yaml.safe_load(choice_file(group, choice, conf).read_text(encoding="utf-8"))
         node = node.get(group, node)  # a choice with `@package _global_` holds its values under its group
         if _has(node, inner):
             having.append(choice)

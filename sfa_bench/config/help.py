@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import APPENDED, CONF, choices
+from sfa_bench.config.overrides import APPENDED, CONF, choice_file, choices
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
 from sfa_bench.errors import ConfigError
@@ -33,34 +33,34 @@ OUTRO = "A key that does not exist, a wrong value or a pair that makes no sense 
 
 def help_text(config_dir: Path | None = None) -> str:
     """What a run is made of: groups and choices, one run's keys, options of the groups."""
-    conf = config_dir or CONF
+    conf = config_dir
     parts = [INTRO, "Groups (GROUP=CHOICE; * = default)", *_groups(conf), "", "Keys (KEY=VALUE)", *_keys(RunConfig)]
     for group in GROUPS:
-        lines = list(_keys(options()[group][0], f"{group}.", _chosen(conf, group)))
+        lines = list(_keys(options()[group][0], f"{group}.", _chosen(group)))
         if lines:
             parts += ["", f"Options of {group}", *lines]
     return "\n".join([*parts, "", OUTRO])
 
 
-def _default_choices(conf: Path) -> dict[str, str]:
-    listed = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+def _default_choices() -> dict[str, str]:
+    listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
 
 
-def _chosen(conf: Path, group: str) -> dict[str, Any]:
+def _chosen(group: str) -> dict[str, Any]:
     """The values of a group's default choice."""
-    path = conf / group / f"{_default_choices(conf)[group]}.yaml"
+    path = CONF / group / f"{_default_choices()[group]}.yaml"
     values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return values
 
 
-def _groups(conf: Path) -> Iterator[str]:
-    default = _default_choices(conf)
+def _groups(conf: Path | None) -> Iterator[str]:
+    default = _default_choices()
     for group in (*GROUPS, *APPENDED):
         yield f"  {'+' if group in APPENDED else ''}{group}"
         for choice in choices(group, conf):
             mark = "*" if default.get(group) == choice else " "
-            yield f"   {mark} {choice:<20} {_first_comment(conf / group / f'{choice}.yaml')}"
+            yield f"   {mark} {choice:<20} {_first_comment(choice_file(group, choice, conf))}"
 
 
 def _first_comment(path: Path) -> str:
@@ -91,15 +91,14 @@ def _allowed(name: str, kind: Any, limits: Any) -> str:
 
 def plugin_matrix(config_dir: Path | None = None) -> str:
     """Which plug-in goes with which method, as a Markdown table, by composing every pair."""
-    conf = config_dir or CONF
     columns = ("none", "abc", "sfa", "sfa_release")
     lines = ["| method | " + " | ".join(columns) + " |", "|:--|" + ":-:|" * len(columns)]
-    for method in choices("method", conf):
-        lines.append(f"| {method} | " + " | ".join(_valid(method, plugin, conf) for plugin in columns) + " |")
+    for method in choices("method", config_dir):
+        lines.append(f"| {method} | " + " | ".join(_valid(method, plugin, config_dir) for plugin in columns) + " |")
     return "\n".join(lines)
 
 
-def _valid(method: str, plugin: str, conf: Path) -> str:
+def _valid(method: str, plugin: str, conf: Path | None) -> str:
     try:
         compose([f"method={method}", f"plugin={plugin}"], conf)
     except ConfigError as error:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
+from sfa_bench.config.external import own_options
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import check_value, nearest, options, unknown_key
 from sfa_bench.errors import ConfigError
@@ -44,9 +45,26 @@ class Typed:
     group: bool
 
 
-def choices(group: str, config_dir: Path = CONF) -> tuple[str, ...]:
-    """The choices of a group: its YAML files."""
-    return tuple(sorted(p.stem for p in (config_dir / group).glob("*.yaml")))
+def choices(group: str, config_dir: Path | None = None) -> tuple[str, ...]:
+    """The choices of a group: its YAML files, here and in the user's own conf folder."""
+    found = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml")]
+    if twice := {name for name in found if found.count(name) > 1}:
+        raise ConfigError(f"{config_dir}/{group}: {', '.join(twice)} exists in the suite already; call yours otherwise")
+    return tuple(sorted(found))
+
+
+def folders(config_dir: Path | None) -> tuple[Path, ...]:
+    """Where choices come from. Raises ConfigError when the user's folder does not exist."""
+    if config_dir is None:
+        return (CONF,)
+    if not config_dir.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    return (CONF, config_dir)
+
+
+def choice_file(group: str, choice: str, config_dir: Path | None = None) -> Path:
+    """The YAML of a choice that exists."""
+    return next(path for conf in folders(config_dir) if (path := conf / group / f"{choice}.yaml").exists())
 
 
 def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> list[Typed]:
@@ -55,17 +73,16 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *,
     Returns: the overrides of one run (in a sweep: one entry per value), without those of Hydra itself.
     Raises: ConfigError with key, value, what is allowed and what to type.
     """
-    conf = config_dir or CONF
-    return list(itertools.chain.from_iterable(_check(o, conf, sweep) for o in _parse(overrides)))
+    return list(itertools.chain.from_iterable(_check(o, config_dir, sweep) for o in _parse(overrides)))
 
 
 def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of a sweep, each as its list of overrides; the last key varies fastest."""
     axes = []
     for override in _parse(overrides):
-        _check(override, config_dir or CONF, sweep=True)
+        _check(override, config_dir, sweep=True)
         key = override.get_key_element()
-        axes.append([f"{key}={text}" for _, text in _values(override, config_dir or CONF)])
+        axes.append([f"{key}={text}" for _, text in _values(override, config_dir)])
     return [list(job) for job in itertools.product(*axes)]
 
 
@@ -80,14 +97,15 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _check(override: Override, conf: Path, sweep: bool) -> list[Typed]:
+def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     known = options()
+    own = own_options(conf)
     groups = [*GROUPS, *APPENDED]
-    if key not in known and key not in groups:
-        raise unknown_key(key, [*groups, *(k for k in known if k not in GROUPS)])
+    if key not in known and key not in groups and key not in own:
+        raise unknown_key(key, [*groups, *own, *(k for k in known if k not in GROUPS)])
     if override.is_delete():
         raise ConfigError(f"~{key}: keys cannot be removed; give it a value, or leave it out for its default")
     if override.package is not None:
@@ -105,6 +123,8 @@ def _check(override: Override, conf: Path, sweep: bool) -> list[Typed]:
     for value, text in _values(override, conf):
         if key in groups:
             _check_choice(key, value, conf)
+        elif key not in known:
+            pass  # the class whose argument it is checks it, once it is known which one was chosen
         elif is_dataclass(known[key][0]):
             raise ConfigError(f"{key}={text}: {key} is a section; type {key}.KEY=VALUE")
         elif known[key][1].get("fixed"):
@@ -115,7 +135,7 @@ def _check(override: Override, conf: Path, sweep: bool) -> list[Typed]:
     return checked
 
 
-def _values(override: Override, conf: Path) -> list[tuple[Any, str]]:
+def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
     """The values of an override with their texts: one, or those of a sweep."""
     if not override.is_sweep_override():
         return [(override.value(), override.get_value_element_as_str())]
@@ -134,7 +154,7 @@ def _values(override: Override, conf: Path) -> list[tuple[Any, str]]:
     return [(_parse([f"{key}={text}"])[0].value(), text) for text in texts]
 
 
-def _check_choice(group: str, value: Any, conf: Path) -> None:
+def _check_choice(group: str, value: Any, conf: Path | None) -> None:
     names = choices(group, conf)
     if isinstance(value, str) and value in names:
         return

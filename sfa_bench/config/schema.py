@@ -55,7 +55,9 @@ Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "synthetic", 
 class DatasetConfig:
     name: str = option(None, "identity of the data in folders and tables (required for arrays)", pattern=NAME)
     source: Source = option("digits", "the reader", fixed=True)
-    normalise: Source | None = option(None, "whose mean and std (null = its own)")
+    normalise: Literal["fashion_mnist", "cifar10", "cifar100"] | None = option(
+        None, "whose mean and std (null = its own)"
+    )
     checksum: bool = option(True, "verify official checksums; false admits your own files of the same format")
     generator: Literal["project", "legacy"] = option("project", "legacy = the releases' exact subsets and labels")
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
@@ -127,7 +129,9 @@ class SelectorConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    learner: Literal["single", "elr", "coteaching", "rolt", "dividemix"] = option("single", "the code", fixed=True)
+    learner: Literal["single", "elr", "coteaching", "rolt", "dividemix", "external"] = option(
+        "single", "the code", fixed=True
+    )
     networks: int = option(1, "2 = an ensemble of two independent networks", low=1, high=2)
     mixup: bool = option(False, "train on mixed pairs of samples")
     schedule: Literal["none", "drw", "drs"] = option("none", "class weights, or resampling, from e > 0.8E on")
@@ -150,6 +154,8 @@ class MethodConfig:
     )
     ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0)
     revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.Class of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,9 @@ class GmmConfig:
 
 @dataclass(frozen=True)
 class PluginConfig:
-    selector: Literal["none", "sfa"] = option("none", "selector the plug-in brings (replaces the method's)", fixed=True)
+    selector: Literal["none", "sfa", "external"] = option(
+        "none", "selector the plug-in brings (replaces the method's)", fixed=True
+    )
     moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
     beta: float = option(0.99, "smoothing of the moments, nominal (per 200 epochs)", low=0, below=1)
     phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0)
@@ -183,6 +191,8 @@ class PluginConfig:
     abc: AbcConfig = section(AbcConfig)
     gmm: GmmConfig = section(GmmConfig)
     revision: int = option(1, "raised when a change of the plug-in changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.Class of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class
 
 
 @dataclass(frozen=True)
@@ -270,6 +280,10 @@ class RunConfig:
         """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""
         plain = asdict(self)
         del plain["names"]
+        for group in ("method", "plugin"):
+            own = plain[group].pop("arguments")
+            if (target := plain[group].pop("target")) is not None:
+                plain[group] |= {"_target_": target, **own}
         if isinstance(plain["device"], tuple):
             plain["device"] = list(plain["device"])
         return plain

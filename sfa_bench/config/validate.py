@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sfa_bench.config.recipes import told_rate
 from sfa_bench.config.schema import RunConfig
@@ -33,7 +34,8 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
             f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
             "brings its own selector: type plugin=abc or plugin=none"
         )
-    return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=brought)))
+    name: Any = brought  # "external" acts like a name, but is none that can be typed
+    return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=name)))
 
 
 def validate(config: RunConfig, given: frozenset[str]) -> None:

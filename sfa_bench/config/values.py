@@ -40,8 +40,9 @@ def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Map
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate a typist most likely meant: same last part, similar whole, similar last part; else None."""
     pool = list(candidates)
-    shallow_last = sorted(pool[::-1], key=lambda c: -c.count("."))
-    leaves = {c.rsplit(".", 1)[-1]: c for c in shallow_last}
+    leaves: dict[str, str] = {}
+    for c in sorted(pool, key=lambda c: c.count(".")):
+        leaves.setdefault(c.rsplit(".", 1)[-1], c)
     leaf = word.rsplit(".", 1)[-1]
     if leaf in leaves:
         return leaves[leaf]

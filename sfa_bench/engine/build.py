@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,12 +10,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfa_bench import models, streams
-from sfa_bench.config.recipes import lambda_u
+from sfa_bench.config import external
+from sfa_bench.config.constants import row_of
+from sfa_bench.config.recipes import lambda_u, told_rate
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
+from sfa_bench.methods.coteaching import CoTeaching
 from sfa_bench.methods.dividemix import DivideMix
+from sfa_bench.methods.elr import Elr
+from sfa_bench.methods.rolt import Rolt
 from sfa_bench.methods.single import Single
+from sfa_bench.parts.losses import make_loss
 from sfa_bench.selectors.base import Selector, Thresholds
 from sfa_bench.selectors.loss import ClassLossMixture, LossMixture
 from sfa_bench.selectors.oracle import Oracle
@@ -37,13 +44,14 @@ def build_method(
     """The learner of this run with its networks, selectors and options."""
     plugin = config.plugin
     heads = ("main", "abc") if plugin.head == "abc" else ("main",)
-    _, channels, height, width = data.view.images.shape
+    channels, *size = data.view.images.shape[1:]
+    cosine = config.method.loss.scale if config.method.loss.name == "ldam" else None
 
     def build_network(k: int) -> models.Network:
         seed = streams.derive(config.seed, "weights", k)
-        return models.build(config.model, channels, (height, width), data.view.num_classes, heads, seed)
+        return models.build(config.model, channels, tuple(size), data.view.num_classes, heads, seed, cosine=cosine)
 
-    networks = 2 if config.method.learner == "dividemix" else 1
+    effective = config.recipe.effective
     training = Training(
         view=data.view,
         build_network=build_network,
@@ -51,18 +59,22 @@ def build_method(
             lr=config.lr,
             momentum=config.recipe.momentum,
             weight_decay=config.recipe.weight_decay,
-            drop_from=config.recipe.effective.lr_drop_epoch,
+            drop_from=effective.lr_drop_epoch,
             drop=config.recipe.lr_drop,
+            schedule=effective.schedule,
+            epochs=config.epochs,
+            adam=effective.adam,
         ),
         seed=config.seed,
         epochs=config.epochs,
-        warmup_epochs=config.warmup_epochs,
+        warmup_epochs=warmup_epochs(config),
         batch_size=config.batch_size,
-        plain_batch=2 * config.batch_size,
+        plain_batch=effective.plain_batch,
+        drop_last=effective.drop_last,
         evaluation_batch=config.eval.batch_size,
         devices=devices,
         autocast=bfloat16,
-        selectors=build_selectors(config, data, networks),
+        selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
         head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach) if len(heads) == 2 else None,
     )
@@ -73,21 +85,65 @@ def build_method(
     return _learner(config, training)
 
 
+def warmup_epochs(config: RunConfig) -> int:
+    """Epochs before the first selection: none where nobody selects, and in RoLT, which selects from the first on."""
+    own = config.method.learner == "rolt" and config.plugin.selector == "none"
+    return 0 if own or config.method.selector.name == "none" else config.warmup_epochs
+
+
 def _learner(config: RunConfig, training: Training) -> Method:
     method = config.method
-    if method.learner == "single":
-        return Single(training, loss=method.loss.name, main_subset=config.plugin.main_subset)
-    return DivideMix(
-        training,
-        lambda_u=lambda_u(config),
-        alpha=method.alpha,
-        temperature=method.temperature,
-        penalty=method.penalty,
-        guess_mode=method.guess_mode,
-        ramp_origin=method.ramp_origin,
-        ramp_epochs=config.recipe.effective.ramp_epochs,
-        confidence_penalty=config.noise.name == "asymmetric",
-    )
+    loss = {key: value for key, value in vars(method.loss).items() if key not in ("name", "transferred")}
+    weighting = {"schedule": method.schedule, "class_beta": method.class_beta, "count_floor": method.count_floor}
+    match method.learner:
+        case "single":
+            return Single(
+                training,
+                loss=make_loss(method.loss.name, **loss),
+                loss_name=method.loss.name,
+                main_subset=config.plugin.main_subset,
+                networks=method.networks,
+                mixup=method.mixup,
+                **weighting,
+            )
+        case "elr":
+            return Elr(
+                training,
+                beta=loss["beta"],
+                weight=loss["weight"],
+                networks=method.networks,
+                mixup=method.mixup,
+                plus=method.plus,
+            )
+        case "coteaching":
+            told = told_rate(config) if method.forget_rate is None else method.forget_rate
+            assert told is not None
+            return CoTeaching(training, forget_rate=told, double_mean=method.double_mean, native=method.native)
+        case "rolt":
+            return Rolt(
+                training,
+                loss=make_loss(method.loss.name, **loss),
+                loss_name=method.loss.name,
+                networks=method.networks,
+                ensemble_bias=method.ensemble_bias,
+                **weighting,
+            )
+        case "dividemix":
+            return DivideMix(
+                training,
+                lambda_u=lambda_u(config),
+                alpha=method.alpha,
+                temperature=method.temperature,
+                penalty=method.penalty,
+                guess_mode=method.guess_mode,
+                ramp_origin=method.ramp_origin,
+                ramp_epochs=config.recipe.effective.ramp_epochs,
+                confidence_penalty=config.noise.name == "asymmetric",
+                **weighting,
+            )
+        case "external":
+            return external.load("method", str(method.target))(training, **method.arguments)
+    raise ValueError(f"no learner {method.learner!r}")
 
 
 def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Selector]:
@@ -99,7 +155,8 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
 def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector] | None:
     plugin, selector = config.plugin, config.method.selector
     thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, plugin.gmm.min_samples)
-    match selector.name:
+    name: str = selector.name
+    match name:
         case "none":
             return None
         case "loss_gmm":
@@ -129,14 +186,21 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
                 var_floor=plugin.var_floor,
                 generator=partial(streams.numpy_generator, config.seed, "centroid_draw", k),
             )
+        case "external":
+            made = external.load("plugin", str(plugin.target))
+            if "generator" not in inspect.signature(made).parameters:
+                return lambda k: made(thresholds, **plugin.arguments)
+            return lambda k: made(
+                thresholds,
+                generator=partial(streams.numpy_generator, config.seed, "own_selector", k),
+                **plugin.arguments,
+            )
     raise ValueError(f"no selector {selector.name!r}")
 
 
 def averages_losses(config: RunConfig) -> bool:
     """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7)."""
-    # A matrix has its own rate: there the ratio acts on nothing, and is not part of the run's identity.
-    told = config.noise.name not in ("none", "matrix")
-    return config.method.selector.name == "loss_gmm" and told and config.noise_ratio == 0.9
+    return config.method.selector.name == "loss_gmm" and told_rate(config) == 0.9
 
 
 def sample_min(config: RunConfig, data: Data) -> int:
@@ -149,12 +213,19 @@ def sample_min(config: RunConfig, data: Data) -> int:
 
 def knows(config: RunConfig) -> list[str]:
     """What the method was told beyond the observed labels, of rate, type, clean_labels, clean_val and pretraining."""
-    dividemix = config.method.learner == "dividemix"
-    paper = dividemix and config.method.lambda_u == "paper"
+    method, asymmetric = config.method, config.noise.name == "asymmetric"
+    dividemix = method.learner == "dividemix"
+    paper = dividemix and method.lambda_u == "paper"
+    # ELR's constants for asymmetric noise are chosen by knowing that it is.
+    elr = (
+        method.loss.name == "elr"
+        and asymmetric
+        and row_of("elr", config.dataset.source, "asymmetric") != row_of("elr", config.dataset.source, "joint")
+    )
     told = {
-        "rate": averages_losses(config) or paper,
-        "type": dividemix and (config.noise.name == "asymmetric" or paper),
-        "clean_labels": config.method.selector.name == "oracle",
+        "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
+        "type": (dividemix and asymmetric) or paper or elr,
+        "clean_labels": method.selector.name == "oracle",
         "clean_val": config.dataset.val == "clean_balanced",
     }
     return [name for name, known in told.items() if known]

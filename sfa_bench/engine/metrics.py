@@ -49,15 +49,20 @@ def test_metrics(
     correct = predictions == labels
     per_class = [_percent(correct[labels == c]) for c in range(num_classes)]
     present = np.array([value for value in per_class if value is not None])
-    has_abc = all("abc" in net for net in logits)
     metrics: dict[str, Any] = {"test/acc": _percent(correct)}
     for name in GROUPS:
         metrics[f"test/acc/{name}"] = _mean([per_class[c] for c in groups[name]])
     metrics["test/acc/worst"] = float(present.min())
     # Not exp of the mean logarithm, which warns at a class that is never right.
     metrics["test/acc/gmean"] = float(np.prod(present / 100) ** (1 / len(present)) * 100)
-    metrics["test/acc/main"] = _percent(ensemble(logits, "main").argmax(axis=1) == labels)
-    metrics["test/acc/abc"] = _percent(ensemble(logits, "abc").argmax(axis=1) == labels) if has_abc else None
+    for head in ("main", "abc", "ncm"):  # nearest class mean: reported, never part of the ensemble
+        has = all(head in net for net in logits)
+        if has or head != "ncm":
+            metrics[f"test/acc/{head}"] = _percent(ensemble(logits, head).argmax(axis=1) == labels) if has else None
+    if len(logits) > 1:
+        each = [_percent((ensemble([net], how).argmax(axis=1)) == labels) for net in logits]
+        metrics |= {f"test/acc/network_{k}": value for k, value in enumerate(each, start=1)}
+        metrics["test/acc/network_mean"] = _mean(each)
     metrics["test/macro_f1"] = 100 * float(f1_score(labels, predictions, average="macro", zero_division=0))
     metrics["test/per_class"] = per_class
     if num_classes > 10:

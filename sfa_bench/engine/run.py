@@ -236,7 +236,7 @@ class Session:
 
     def _warmup(self) -> int:
         """Epochs before the first selection; a method without a selector has no warm-up."""
-        return self.config.warmup_epochs if self.method.t.selectors else 0
+        return self.method.t.warmup_epochs
 
     def _evaluates(self, e: int) -> bool:
         """Every `eval.every` epochs, and always in those that `final` and `last10` need."""
@@ -310,4 +310,6 @@ def banner(config: RunConfig) -> str:
     seeds = f"replicate {config.replicate}"
     if (config.seed, config.data_seed) != (config.replicate, config.replicate):
         seeds = f"seed {config.seed} · data_seed {config.data_seed}"
+    if names.get("classifier", "joint") != "joint":
+        method += f" + {names['classifier']}"
     return f"{method} · {config.dataset.name} {tail} · {noise} · {seeds}"

@@ -32,9 +32,10 @@ def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], comm
     return start | empty | {"knows": [], "error": None}
 
 
-def command(overrides: Sequence[str]) -> str:
-    """What a user types to repeat a run."""
-    return shlex.join(["python", "run.py", *overrides])
+def command(overrides: Sequence[str], config_dir: Path | None = None) -> str:
+    """What a user types to repeat a run; config_dir: the conf folder of their own."""
+    own = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
+    return shlex.join(["python", "run.py", *own, *overrides])
 
 
 def plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joblib import cpu_count
@@ -33,9 +34,10 @@ def job(cfg: DictConfig) -> Outcome:
     from hydra.core.hydra_config import HydraConfig
 
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
-    again = command(overrides)
+    config_dir = own_conf(HydraConfig.get())
+    again = command(overrides, config_dir)
     try:
-        config = compose(overrides)
+        config = compose(overrides, config_dir)
         jobs = parallel_jobs(HydraConfig.get().launcher)
         if config.threads is None:
             config = replace(config, threads=max(1, cpu_count() // jobs))
@@ -44,6 +46,11 @@ def job(cfg: DictConfig) -> Outcome:
         return Outcome("refused", again, str(error))
     except RunError as error:
         return Outcome("failed", again, str(error))
+
+
+def own_conf(hydra: Any) -> Path | None:
+    """The user's `--config-dir`, as Hydra knows it in every process of a sweep."""
+    return next((Path(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
 
 
 def parallel_jobs(launcher: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
@@ -30,14 +31,14 @@ class Plan:
         return f"sweep of {self.asked}: " + ", ".join(parts)
 
 
-def plan(overrides: Sequence[str]) -> Plan:
+def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep."""
     result = Plan()
     seen: set[str] = set()
-    for job in split_sweep(overrides):
+    for job in split_sweep(overrides, config_dir):
         result.asked += 1
         try:
-            config = compose(job)
+            config = compose(job, config_dir)
         except ConfigError as error:
             if not error.invalid_combination:
                 raise

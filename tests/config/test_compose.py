@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import shutil
 from pathlib import Path
 
 import pytest
@@ -128,7 +127,8 @@ def test_yaml_files_repeat_the_defaults_of_the_schema():
 
 
 def test_the_data_set_chooses_its_noise_a_preset_beats_it_and_typing_beats_both(tmp_path):
-    conf = shutil.copytree(CONF, tmp_path / "conf")
+    conf = tmp_path
+    (conf / "preset").mkdir()
     (conf / "preset" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /noise: pair\n  - override /plugin: none\nseed: 5\nlr: 0.5\n"
     )

@@ -1,11 +1,8 @@
 """Every configuration error is a sentence that names the key, the value, what is allowed and what to type."""
 
-import shutil
-
 import pytest
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import CONF
 from sfa_bench.errors import ConfigError
 
 EXISTS_NOWHERE = [
@@ -142,7 +139,8 @@ def test_a_missing_matrix_file_is_refused_before_training(tmp_path):
 
 
 def test_an_unknown_key_in_a_users_yaml_is_refused(tmp_path):
-    conf = shutil.copytree(CONF, tmp_path / "conf")
+    conf = tmp_path
+    (conf / "plugin").mkdir()
     (conf / "plugin" / "mine.yaml").write_text("# mine\nselector: sfa\nhead: abc\nbetta: 0.9\n")
     with pytest.raises(ConfigError, match=r"unknown key plugin\.betta; did you mean plugin\.beta\?"):
         compose(["plugin=mine"], conf)

@@ -35,10 +35,10 @@ class SfaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         # Imported here: Hydra imports every plug-in at start, also for `--help`.
         from sfa_bench.store.folder import ensure_writable
-        from sfa_bench.sweep.job import Outcome
+        from sfa_bench.sweep.job import Outcome, own_conf
         from sfa_bench.sweep.plan import plan
 
-        planned = plan(arguments)
+        planned = plan(arguments, own_conf(self.config.hydra))
         print(planned, flush=True)
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
