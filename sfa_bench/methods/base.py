@@ -15,6 +15,7 @@ from sfa_bench.data.loader import Loader, batches
 from sfa_bench.data.types import LearnerView
 from sfa_bench.errors import RunError
 from sfa_bench.models import Network, Output
+from sfa_bench.models.cnn9 import ChannelDropout
 from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
@@ -140,7 +141,11 @@ class Method:
             return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
         return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
 
-    def set_rate(self, k: int, e: int) -> None:
+    def prepare(self, k: int, e: int) -> None:
+        """Network k's learning rate and dropout stream for epoch e."""
+        for module in self.networks[k].modules():
+            if isinstance(module, ChannelDropout):
+                module.generator = self.generator("dropout", k, e)
         for group in self.optimisers[k].param_groups:
             group["lr"] = self.t.optimisation.rate(e)
             if "betas" in group:
@@ -203,20 +208,29 @@ class Method:
             selector.select(probe, e) for selector, probe in zip(self.t.selectors, self.probes, strict=True)
         ]
 
+    def predictors(self) -> list[Network]:
+        """The networks that predict: those that train, unless a method keeps averages of them."""
+        return self.networks
+
     def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
         """Test-view logits of uint8 images [M, C, H, W]: for each network, head → [M, K] float32."""
         answers = []
-        for k, network in enumerate(self.networks):
+        for k, network in enumerate(self.predictors()):
             network.eval()
             loader = Loader(images, self.t.view.transform, self.devices[k])
             parts = torch.arange(len(images)).split(self.t.evaluation_batch)
             with torch.no_grad():
                 outputs = [network(loader.test_view(index)) for index in parts]
+            features = torch.cat([o.features for o in outputs]).cpu().numpy()
             heads = {"main": torch.cat([o.main for o in outputs]).cpu().numpy()}
             if network.abc is not None:
                 heads["abc"] = torch.cat([o.abc for o in outputs]).cpu().numpy()
-            answers.append(heads)
+            answers.append(heads | self.extra_heads(k, features))
         return answers
+
+    def extra_heads(self, k: int, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Further answers of network k for features [M, d], reported beside the ensemble and never part of it."""
+        return {}
 
     # ---- state
 

@@ -17,6 +17,8 @@ from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
+from sfa_bench.parts.reweighting import class_balanced_weights
+from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection
 
 
@@ -27,6 +29,7 @@ class Given(NamedTuple):
     log_counts: Tensor  # shift of the balanced head's logits [K]
     augmentation: torch.Generator
     mixing: torch.Generator
+    class_weights: Tensor | None = None  # of labelled rows, by their own observed label [K]
 
 
 class DivideMix(Method):
@@ -38,6 +41,8 @@ class DivideMix(Method):
     penalty: `uniform` pulls the mean prediction to the uniform distribution, `none` does not (Q26).
     guess_mode: mode of the trained network while it guesses labels (Q16).
     confidence_penalty: negative entropy in the warm-up, for asymmetric noise.
+    schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, spec/methods.md §9), by the
+    observed counts of the whole training set; class_beta, count_floor: of those weights.
     """
 
     networks_used = 2
@@ -54,6 +59,9 @@ class DivideMix(Method):
         ramp_origin: str,
         ramp_epochs: float,
         confidence_penalty: bool = False,
+        schedule: str = "none",
+        class_beta: float = 0.9999,
+        count_floor: float = 1.0,
     ):
         super().__init__(training)
         self.lambda_u, self.alpha, self.temperature = lambda_u, alpha, temperature
@@ -61,6 +69,8 @@ class DivideMix(Method):
         self.ramp_start = training.warmup_epochs + (1 if ramp_origin == "zero_based" else 0)
         self.ramp_epochs = ramp_epochs
         self.confidence_penalty = confidence_penalty
+        self.weights_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
+        self.class_weights = class_balanced_weights(self.observed_counts, class_beta, count_floor)
 
     def epoch(self, e: int) -> dict[str, float | None]:
         rates: dict[str, float | None] = {"lr": self.t.optimisation.rate(e)}
@@ -79,7 +89,7 @@ class DivideMix(Method):
     def _warm_up(self, k: int, e: int) -> float | None:
         network, device = self.networks[k], self.devices[k]
         network.train()
-        self.set_rate(k, e)
+        self.prepare(k, e)
         augmentation = self.generator("augmentation", k, e)
         log_counts = self._log_counts(None, device)
         mean = RunningMean()
@@ -100,7 +110,7 @@ class DivideMix(Method):
         """One pass over the labelled samples in shuffled batches, with as many unlabelled batches beside them."""
         selected = torch.from_numpy(selection.mask)
         labelled, unlabelled = selected.nonzero()[:, 0], (~selected).nonzero()[:, 0]
-        self.set_rate(k, e)
+        self.prepare(k, e)
         self.networks[k].train()
         self.networks[1 - k].eval()
         order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
@@ -112,6 +122,7 @@ class DivideMix(Method):
             self._log_counts(selection, self.devices[k]),
             self.generator("augmentation", k, e),
             self.generator("mixup", k, e),
+            self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
         )
         ramp_steps = len(labelled) // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
         mean = RunningMean()
@@ -151,11 +162,11 @@ class DivideMix(Method):
         self.cost.trained += len(mixed)
 
         split = 2 * len(x_rows)  # targets come from the main head only, and serve both heads
+        row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
 
         def semi_supervised(logits: Tensor) -> Tensor:
-            return mixmatch.soft_cross_entropy(logits[:split], mixed_targets[:split]) + weight * mixmatch.squared_error(
-                logits[split:], mixed_targets[split:]
-            )
+            labelled = mixmatch.soft_cross_entropy(logits[:split], mixed_targets[:split], row_weights)
+            return labelled + weight * mixmatch.squared_error(logits[split:], mixed_targets[split:])
 
         loss = semi_supervised(out.main)
         if out.abc is not None:

@@ -1,69 +1,154 @@
-"""One network, one loss; optionally a selector and a balanced head (spec/methods.md §4, spec/sfa.md §8)."""
+"""One loss on one network, or on two as an ensemble; optionally a schedule, mixup, a selector and a balanced head
+(spec/methods.md §2–4, spec/sfa.md §8).
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfa_bench import streams
 from sfa_bench.methods.base import Method, RunningMean, Training
-from sfa_bench.models import Output
-from sfa_bench.parts.losses import LOSSES, log_prior
+from sfa_bench.parts import mixmatch
+from sfa_bench.parts.losses import Loss, log_prior
+from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
+from sfa_bench.parts.schedules import first_after
+from sfa_bench.selectors.base import Selection
+
+
+class Given(NamedTuple):
+    """What an epoch of one network goes by."""
+
+    keep: Tensor | None  # selected samples [N] bool; None: all
+    loss_counts: Tensor  # class counts inside the loss [K]
+    log_counts: Tensor  # shift of the balanced head's logits [K]
+    class_weights: Tensor | None  # [K]
 
 
 class Single(Method):
     """Trains on shuffled batches of all samples; with a selector, from the end of the warm-up on the selected ones.
 
-    Args: loss: a key of `LOSSES`; main_subset: `selected` restricts the main head's loss to the selected samples of a
-    batch, `all` (for losses that bear noise) only the balanced head's.
+    Args:
+        loss: of a sample, see `parts.losses.make_loss`; loss_name: its key.
+        main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for losses
+            that bear noise) only the balanced head's.
+        networks: 2 is an ensemble; each has its own streams and selects for itself.
+        mixup: mixed pairs, one share a batch from Beta(1, 1).
+        schedule: from e > 0.8E on `drw` weights classes and `drs` resamples them by their effective number, whose β is
+            class_beta and whose counts are at least count_floor; `cb_ce` is weighted from the first epoch.
     """
 
-    def __init__(self, training: Training, *, loss: str, main_subset: str = "selected"):
+    def __init__(
+        self,
+        training: Training,
+        *,
+        loss: Loss,
+        loss_name: str,
+        main_subset: str = "selected",
+        networks: int = 1,
+        mixup: bool = False,
+        schedule: str = "none",
+        class_beta: float = 0.9999,
+        count_floor: float = 1.0,
+    ):
+        self.networks_used = networks
         super().__init__(training)
-        self.loss = LOSSES[loss]
-        self.main_subset = main_subset
+        self.loss, self.loss_name = loss, loss_name
+        self.main_subset, self.mixup = main_subset, mixup
+        self.class_beta, self.count_floor = class_beta, count_floor
+        switch, never = first_after(0.8, training.epochs), training.epochs + 1
+        self.weights_from = 1 if loss_name == "cb_ce" else switch if schedule == "drw" else never
+        self.resampled_from = switch if schedule == "drs" else never
 
     def epoch(self, e: int) -> dict[str, float | None]:
-        selecting = self.selects_in(e)
-        if selecting:
+        if self.selects_in(e):
             self.select(e)
-        selection = self.selections[0] if selecting else None
-        # Priors inside a loss follow the samples in use (spec/methods.md §3.5).
-        loss_counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
-        phase = "training" if selecting or not self.t.selectors else "warm-up"
+        losses = [self._train(k, e) for k in range(self.networks_used)]
+        trained = [loss for loss in losses if loss is not None]
+        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+
+    def _train(self, k: int, e: int) -> float | None:
+        selection = self.selections[k] if self.selects_in(e) else None
+        phase = "training" if selection or not self.t.selectors else "warm-up"
         self.t.on_phase(phase)
-        self.set_rate(0, e)
-        self.networks[0].train()
-        device = self.devices[0]
-        loss_counts = loss_counts.to(device)
-        head_counts = self.counts_for_head(selection).to(device)
-        mask = None if selection is None else torch.from_numpy(selection.mask)
-        augmentation = self.generator("augmentation", 0, e)
+        self.prepare(k, e)
+        self.networks[k].train()
+        device = self.devices[k]
+        given = self._given(selection, e, device)
+        augmentation = self.generator("augmentation", k, e)
+        mixing = self.generator("mixup", k, e)
+        share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         mean = RunningMean()
-        for rows in self.epoch_batches(0, e, self.t.plain_batch, phase):
-            images = self.loaders[device].train_view(rows, augmentation)
-            labels = self.labels[rows].to(device)
-            keep = None if mask is None else mask[rows].to(device)
-            loss = self._loss(self.forward(0, images), labels, keep, loss_counts, head_counts)
-            self.step(0, loss)
+        for rows in self.reported(self._order(k, e, selection), k, self.t.plain_batch, phase):
+            keep = None if given.keep is None else given.keep[rows]
+            if self.mixup:
+                rows = rows if keep is None else rows[keep]
+                if len(rows) < 2:
+                    continue  # nothing to mix with, and no batch statistics
+                loss = self._mixed_loss(k, given, rows, augmentation, mixing, float(share.beta(1, 1)))
+            else:
+                out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+                labels = self.labels[rows].to(device)
+                main = keep.to(device) if keep is not None else None
+                loss = self._main(out.main, labels, given, None if self.main_subset == "all" else main)
+                if out.abc is not None:
+                    loss = loss + self._reduce(self._balanced(out.abc, labels, given), main)
+            self.step(k, loss)
             self.cost.trained += len(rows)
             mean.add(loss)
-        return {"loss": mean.value(0, e), "lr": self.t.optimisation.rate(e)}
+        return mean.value(k, e)
 
-    def _loss(
-        self, out: Output, labels: Tensor, keep: Tensor | None, loss_counts: Tensor, head_counts: Tensor
+    def _given(self, selection: Selection | None, e: int, device: torch.device) -> Given:
+        # Priors, margins and weights inside a loss follow the samples in use (spec/methods.md §3.5).
+        counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
+        weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
+        floor = 1.0 if self.t.head is None else self.t.head.count_floor
+        return Given(
+            torch.from_numpy(selection.mask) if selection else None,
+            counts.to(device),
+            log_prior(self.counts_for_head(selection), floor).to(device),
+            None if weights is None else weights.to(device),
+        )
+
+    def _order(self, k: int, e: int, selection: Selection | None) -> Tensor:
+        """All samples once, shuffled; under DRS as many draws with replacement."""
+        if e < self.resampled_from:
+            return torch.randperm(len(self.labels), generator=self.generator("shuffle", k, e))
+        counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
+        return resample(self.labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
+
+    def _mixed_loss(
+        self, k: int, given: Given, rows: Tensor, augmentation: torch.Generator, mixing: torch.Generator, share: float
     ) -> Tensor:
-        """Main term plus, with the head, the balanced term; `keep` [B] marks the selected rows (None: all)."""
-        main = self.loss(out.main, labels, loss_counts)
-        loss = main.mean() if keep is None or self.main_subset == "all" else _mean_of(main, keep)
-        if out.abc is not None and self.t.head is not None:
-            balanced = F.cross_entropy(
-                out.abc + log_prior(head_counts, self.t.head.count_floor), labels, reduction="none"
-            )
-            loss = loss + (balanced.mean() if keep is None else _mean_of(balanced, keep))
+        """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (spec/methods.md §4)."""
+        device = self.devices[k]
+        permutation = torch.randperm(len(rows), generator=mixing)
+        images = self.loaders[device].train_view(rows, augmentation)
+        out = self.forward(k, mixmatch.mix(images, share, permutation.to(device)))
+        loss = out.main.new_zeros(())
+        for weight, labels in ((share, self.labels[rows]), (1 - share, self.labels[rows[permutation]])):
+            labels = labels.to(device)
+            loss = loss + weight * self._main(out.main, labels, given, None)
+            if out.abc is not None:
+                loss = loss + weight * self._balanced(out.abc, labels, given).mean()
         return loss
 
+    def _main(self, logits: Tensor, labels: Tensor, given: Given, keep: Tensor | None) -> Tensor:
+        values = self.loss(logits, labels, given.loss_counts)
+        if given.class_weights is None:
+            return self._reduce(values, keep)
+        weights = given.class_weights[labels]
+        if self.loss_name == "focal":  # weighted focal loss is a plain mean (spec/methods.md §3.1)
+            return self._reduce(weights * values, keep)
+        return weighted_mean(values, weights) if keep is None else weighted_mean(values[keep], weights[keep])
 
-def _mean_of(values: Tensor, keep: Tensor) -> Tensor:
-    """Σ s·ℓ / max(1, Σ s): a batch without a selected sample adds nothing. Unselected infinities stay out."""
-    return values[keep].sum() / keep.sum().clamp(min=1)
+    def _balanced(self, logits: Tensor, labels: Tensor, given: Given) -> Tensor:
+        return F.cross_entropy(logits + given.log_counts, labels, reduction="none")
+
+    @staticmethod
+    def _reduce(values: Tensor, keep: Tensor | None) -> Tensor:
+        """Mean, or Σ s·ℓ / max(1, Σ s): without a selected sample nothing; unselected infinities stay out."""
+        return values.mean() if keep is None else values[keep].sum() / keep.sum().clamp(min=1)

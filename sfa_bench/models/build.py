@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfa_bench.errors import ConfigError
+from sfa_bench.models.cnn9 import Cnn9
 from sfa_bench.models.convnet import ConvNet
 from sfa_bench.models.network import Backbone, Network
 from sfa_bench.models.preact_resnet import PreActResNet18
 from sfa_bench.models.resnet import ResNet32
+from sfa_bench.models.resnet34 import ResNet34
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import ModelConfig
 
-_MIN_SIDE = {"convnet": ConvNet.min_side, "preact_resnet18": PreActResNet18.min_side, "resnet32": ResNet32.min_side}
+_MIN_SIDE = {
+    "convnet": ConvNet.min_side,
+    "preact_resnet18": PreActResNet18.min_side,
+    "resnet32": ResNet32.min_side,
+    "resnet34": ResNet34.min_side,
+    "cnn9": Cnn9.min_side,
+}
 
 
 def build(
@@ -26,10 +34,13 @@ def build(
     num_classes: int,
     heads: Sequence[str],
     seed: int,
+    *,
+    cosine: float | None = None,
 ) -> Network:
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
-    Args: image_size (H, W) in pixels; heads ("main",) or ("main", "abc").
+    Args: image_size (H, W) in pixels; heads ("main",) or ("main", "abc"); cosine: the scale of a
+    cosine main head, None for a linear one.
     Raises: ConfigError when the images are too small for the model.
     """
     if min(image_size) < _MIN_SIDE[model.name]:
@@ -42,7 +53,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
         torch.default_generator.manual_seed(seed)
-        return Network(_backbone(model, in_channels, min(image_size)), num_classes, abc="abc" in heads)
+        return Network(_backbone(model, in_channels, min(image_size)), num_classes, abc="abc" in heads, cosine=cosine)
 
 
 def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
@@ -54,4 +65,8 @@ def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
             return PreActResNet18(in_channels, **width, variant=model.variant)
         case "resnet32":
             return ResNet32(in_channels, **width)
+        case "resnet34":
+            return ResNet34(in_channels)
+        case "cnn9":
+            return Cnn9(in_channels)
     raise ValueError(f"no model {model.name!r}")

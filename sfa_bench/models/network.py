@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -28,16 +29,36 @@ class Backbone(nn.Module):
         """Initialise a head that will sit on this backbone; Torch's default is kept unless a backbone overrides it."""
 
 
+class CosineHead(nn.Module):
+    """scale · cos of the angle between feature and class vector, [B, d] → [B, K] (spec/methods.md §3.2, models.md §2).
+
+    LDAM's classifier: no bias, class vectors drawn from uniform(−1, 1) and scaled to unit length. The scale makes its
+    outputs logits, so that heads can be added up and softmaxes taken; the loss subtracts its margins from them.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, scale: float):
+        super().__init__()
+        vectors = torch.empty(in_features, num_classes).uniform_(-1, 1)
+        self.weight = nn.Parameter(F.normalize(vectors, dim=0))
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.normalize(features, dim=1, eps=1e-12) @ F.normalize(self.weight, dim=0, eps=1e-12)
+
+
 class Network(nn.Module):
     """`backbone` with linear heads on the same features; the parts are made in the order backbone, main, abc.
 
     That order lets a network with and one without the second head share all other weights under the same seed.
+    `cosine` is the scale of a cosine main head; None makes it linear.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, abc: bool):
+    def __init__(self, backbone: Backbone, num_classes: int, *, abc: bool, cosine: float | None = None):
         super().__init__()
         self.backbone = backbone
-        self.main = self._head(num_classes)
+        self.main: nn.Module = (
+            self._head(num_classes) if cosine is None else CosineHead(self.feature_width, num_classes, cosine)
+        )
         self.abc = self._head(num_classes) if abc else None
 
     def _head(self, num_classes: int) -> nn.Linear:

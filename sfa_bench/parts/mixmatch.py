@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfa_bench.parts.reweighting import weighted_mean
+
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """Raise to the power 1/T and normalise along the class axis. Rows [B, K] stay distributions."""
@@ -31,9 +33,10 @@ def mix(rows: Tensor, share: float, permutation: Tensor) -> Tensor:
     return share * rows + (1 - share) * rows[permutation]
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """−mean over rows of Σ_k t_k log softmax(z)_k, targets [B, K] distributions."""
-    return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """−mean over rows of Σ_k t_k log softmax(z)_k, targets [B, K] distributions; weights [B] make it Σωℓ/Σω."""
+    values = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1)
+    return values.mean() if weights is None else weighted_mean(values, weights)
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def first_after(fraction: float, epochs: int) -> int:
-    """The first epoch e > fraction·E; the tolerance keeps 0.29 of 100 epochs at 29, though the floats multiply to less."""
+    """The first epoch e > fraction·E; the tolerance keeps 0.29 of 100 at 29, though the floats multiply to less."""
     return math.floor(fraction * epochs + 1e-9) + 1
 
 
@@ -63,6 +63,6 @@ NATIVE: dict[str, Callable[[int, int], float]] = {
 def keep_fraction(epoch: int, epochs: int, forget_rate: float, exponent: float = 1.0, growth: int = 10) -> float:
     """Co-teaching's 1 − F_e: F rises linearly over `growth` entries of a 0-based list whose entry 0 is never used."""
     position = min(epoch, epochs - 1)
-    if position >= growth - 1:
-        return 1 - forget_rate**exponent if position < growth else 1 - forget_rate
+    if position >= growth:
+        return 1 - forget_rate
     return 1 - forget_rate**exponent * position / (growth - 1)

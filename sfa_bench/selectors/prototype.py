@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sfa_bench.parts.mixtures import class_posteriors
@@ -17,13 +19,13 @@ class Prototype(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes
-        unit, _ = centre_and_normalise(probe.features)
+        unit, center = centre_and_normalise(probe.features)
         every = np.ones(len(labels), dtype=bool)
         centroids, _ = instant_centroids(unit, labels, every, num_classes)
         # The mask of the refinement keeps a class whole that nobody would be left of; otherwise it has no prototype.
         rough = self._decide(unit, centroids, labels, Thresholds(min_samples=self.thresholds.min_samples))
         centroids, _ = instant_centroids(unit, labels, rough.mask, num_classes)
-        return self._decide(unit, centroids, labels, self.thresholds)
+        return replace(self._decide(unit, centroids, labels, self.thresholds), prototypes=centroids, center=center)
 
     @staticmethod
     def _decide(unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:

@@ -71,7 +71,7 @@ class StochasticFeatureAveraging(Selector):
         # Plain softmax: the log counts of the balanced head's loss have no place in its confidence.
         confidence = softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
         gate = confidence > self.gate_threshold(epoch, num_classes)
-        unit, _ = centre_and_normalise(probe.features)
+        unit, center = centre_and_normalise(probe.features)
         centroids, gated = instant_centroids(unit, labels, gate, num_classes)
 
         fallbacks = {}
@@ -100,7 +100,15 @@ class StochasticFeatureAveraging(Selector):
             scores, labels, num_classes, larger=True, rescale=True, min_samples=self.thresholds.min_samples
         )
         return self.thresholds.decide(
-            probability, scores, labels, num_classes, unsplit, classes_drawn=int(drawn.sum()), fallbacks=fallbacks
+            probability,
+            scores,
+            labels,
+            num_classes,
+            unsplit,
+            classes_drawn=int(drawn.sum()),
+            fallbacks=fallbacks,
+            prototypes=mean.copy(),  # not the draw
+            center=center,
         )
 
     def _unseen(self, num_classes: int) -> np.ndarray:

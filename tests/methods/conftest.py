@@ -49,12 +49,13 @@ def make_training():
 
     def make(view, *, head=None, selectors=(), warmup=0, lr=0.1, momentum=0.9, weight_decay=5e-4, drop_from=99, **rest):
         heads = ("main",) if head is None else ("main", "abc")
+        rest.setdefault("plain_batch", 2 * rest.get("batch_size", 4))
         model = ModelConfig(name="convnet", width=4)
         return Training(
             view=view,
             build_network=lambda k: models.build(model, 1, (8, 8), view.num_classes, heads, seed=10 + k),
             optimisation=Optimisation(lr, momentum, weight_decay, drop_from, drop=0.1),
-            **{"seed": 0, "epochs": 20, "batch_size": 4, "plain_batch": 8, "evaluation_batch": 7, **rest},
+            **{"seed": 0, "epochs": 20, "batch_size": 4, "evaluation_batch": 7, **rest},
             warmup_epochs=warmup,
             devices=[torch.device("cpu")],
             selectors=list(selectors),

@@ -1,0 +1,70 @@
+"""Co-teaching (Han et al., NeurIPS 2018): each network learns what the other finds easy (spec/methods.md §6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfa_bench.data.types import Transform
+from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.parts.losses import log_prior
+from sfa_bench.parts.schedules import keep_fraction
+
+
+class CoTeaching(Method):
+    """Two networks on the same batches; in each, the samples of small loss are handed to the other network.
+
+    Args: forget_rate: share of large losses left out once its rise over ten epochs is done; double_mean: divide the
+    mean over the kept samples by their number once more, as the release (Q56); native: pixels only scaled to [0, 1],
+    no augmentation, in training and prediction.
+    """
+
+    networks_used = 2
+
+    def __init__(self, training: Training, *, forget_rate: float, double_mean: bool = False, native: bool = False):
+        if native:
+            channels = training.view.images.shape[1]
+            plain = Transform((0.0,) * channels, (1.0,) * channels)
+            training = replace(training, view=replace(training.view, transform=plain))
+        super().__init__(training)
+        self.forget_rate, self.double_mean = forget_rate, double_mean
+        self.log_counts = log_prior(self.observed_counts, training.head.count_floor if training.head else 1.0)
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        self.t.on_phase("training")
+        for k in (0, 1):
+            self.prepare(k, e)
+            self.networks[k].train()
+        keep = keep_fraction(e, self.t.epochs, self.forget_rate)
+        augmentation = self.generator("augmentation", 0, e)
+        means = (RunningMean(), RunningMean())
+        for rows in self.epoch_batches(0, e, self.t.plain_batch, "training"):
+            images = self.loaders[self.devices[0]].train_view(rows, augmentation)
+            losses = self._losses(rows, images, keep)
+            for k, loss in enumerate(losses):
+                self.step(k, loss)
+                means[k].add(loss)
+            self.cost.trained += 2 * len(rows)
+        values = [mean.value(k, e) for k, mean in enumerate(means)]
+        trained = [value for value in values if value is not None]
+        loss = sum(trained) / len(trained) if trained else None
+        return {"loss": loss, "lr": self.t.optimisation.rate(e), "kept": keep}
+
+    def _losses(self, rows: Tensor, images: Tensor, keep: float) -> list[Tensor]:
+        """Both losses of one batch, from forwards that precede both steps."""
+        outs = [self.forward(k, images.to(self.devices[k])) for k in (0, 1)]
+        labels = [self.labels[rows].to(device) for device in self.devices]
+        each = [F.cross_entropy(out.main, y, reduction="none") for out, y in zip(outs, labels, strict=True)]
+        kept = max(1, int(keep * len(rows) + 1e-9))
+        easy = [values.detach().argsort(stable=True)[:kept] for values in each]
+        losses = []
+        for k in (0, 1):
+            loss = each[k][easy[1 - k].to(self.devices[k])].mean()
+            if self.double_mean:
+                loss = loss / kept
+            if (abc := outs[k].abc) is not None:
+                loss = loss + F.cross_entropy(abc + self.log_counts.to(self.devices[k]), labels[k])
+            losses.append(loss)
+        return losses

@@ -1,0 +1,171 @@
+"""Early-learning regularisation (Liu et al., NeurIPS 2020), and ELR+ (spec/methods.md §5)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfa_bench import streams
+from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.models import Network, Output
+from sfa_bench.parts import mixmatch
+from sfa_bench.parts.losses import log_prior
+
+CLAMP = 1e-4
+
+
+def early_targets(targets: Tensor, logits: Tensor, beta: float) -> Tensor:
+    """t ← β·t + (1−β)·p̂/Σp̂ for the rows of a batch [B, K]; p̂ = clip(softmax(z), 1e-4, 1−1e-4), without gradient."""
+    p = F.softmax(logits.detach(), dim=1).clamp(CLAMP, 1 - CLAMP)
+    return beta * targets + (1 - beta) * p / p.sum(dim=1, keepdim=True)
+
+
+def regulariser(targets: Tensor, logits: Tensor) -> Tensor:
+    """mean_i log(1 − ⟨t_i, p̂_i⟩), with gradient through p̂ only."""
+    p = F.softmax(logits, dim=1).clamp(CLAMP, 1 - CLAMP)
+    return (1 - (targets * p).sum(dim=1)).log().mean()
+
+
+class Elr(Method):
+    """Cross-entropy plus λ times a pull towards what the network said early on.
+
+    Args:
+        beta: smoothing of the targets [β]; weight: of the regulariser [λ].
+        networks: 2 is an ensemble of independent ones. mixup: mixed pairs, one share a batch.
+        plus: ELR+, two networks on mixed pairs, each with a weight-averaged twin; the other network's twin makes the
+            targets, and the twins predict.
+        twin_decay: of the averages. ramped: CIFAR's form of ELR+ (decay, and for 100 classes λ, grow over ramp_steps);
+            otherwise the decay is min(1 − 1/(step + 1), twin_decay).
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        beta: float,
+        weight: float,
+        networks: int = 1,
+        mixup: bool = False,
+        plus: bool = False,
+        mixup_alpha: float = 1.0,
+        twin_decay: float = 0.997,
+        ramped: bool = True,
+        ramp_steps: int = 40_000,
+    ):
+        self.networks_used = 2 if plus else networks
+        super().__init__(training)
+        self.beta, self.weight = beta, weight
+        self.mixup, self.plus, self.mixup_alpha = mixup or plus, plus, mixup_alpha
+        self.twin_decay, self.ramped, self.ramp_steps = twin_decay, ramped, ramp_steps
+        rows, classes = len(self.labels), training.view.num_classes
+        self.targets = [torch.zeros(rows, classes, device=device) for device in self.devices]
+        self.twins = [copy.deepcopy(network).eval() for network in self.networks] if plus else []
+        self.updates = [0] * self.networks_used
+        self.log_counts = log_prior(self.observed_counts, training.head.count_floor if training.head else 1.0)
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        self.t.on_phase("training")
+        losses = [self._train(k, e) for k in range(self.networks_used)]
+        trained = [loss for loss in losses if loss is not None]
+        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+
+    def _train(self, k: int, e: int) -> float | None:
+        self.prepare(k, e)
+        self.networks[k].train()
+        augmentation, mixing = self.generator("augmentation", k, e), self.generator("mixup", k, e)
+        share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
+        mean = RunningMean()
+        for rows in self.epoch_batches(k, e, self.t.plain_batch, "training"):
+            images = self.loaders[self.devices[k]].train_view(rows, augmentation)
+            if self.mixup:
+                loss = self._mixed_loss(k, rows, images, float(share.beta(self.mixup_alpha, self.mixup_alpha)), mixing)
+            else:
+                loss = self._plain_loss(k, rows, images)
+            self.step(k, loss)
+            self.cost.trained += len(rows)
+            mean.add(loss)
+            if self.plus:
+                self._average(k)
+        return mean.value(k, e)
+
+    def _plain_loss(self, k: int, rows: Tensor, images: Tensor) -> Tensor:
+        labels = self.labels[rows].to(images.device)
+        out = self.forward(k, images)
+        targets = self._updated(k, rows, out.main)
+        loss = F.cross_entropy(out.main, labels) + self.weight * regulariser(targets, out.main)
+        return loss + self._balanced(out, labels)
+
+    def _mixed_loss(self, k: int, rows: Tensor, images: Tensor, share: float, mixing: torch.Generator) -> Tensor:
+        """Targets from unmixed images, loss on mixed ones; in ELR+ the share is that of the nearer partner."""
+        device = images.device
+        with torch.no_grad():
+            if self.plus:  # the other network's average decides; its batch statistics stay as they are (PROJ)
+                other = self.devices[1 - k]
+                guess = self.twins[1 - k](images.to(other)).main.to(device)
+                share = max(share, 1 - share)
+            else:
+                guess = self.forward(k, images).main
+        self.cost.guessed += len(rows)
+        targets = self._updated(k, rows, guess)
+        permutation = torch.randperm(len(rows), generator=mixing).to(device)
+        out = self.forward(k, mixmatch.mix(images, share, permutation))
+        labels = F.one_hot(self.labels[rows].to(device), self.t.view.num_classes).float()
+        mixed_labels = mixmatch.mix(labels, share, permutation)
+        mixed_targets = mixmatch.mix(targets, share, permutation)
+        strength = 1.0
+        if self.plus and self.ramped and self.t.view.num_classes == 100:
+            strength = self._ramp(self.updates[k])
+            mixed_labels = mixed_labels * mixed_targets
+            mixed_labels = mixed_labels / mixed_labels.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        loss = mixmatch.soft_cross_entropy(out.main, mixed_labels)
+        loss = loss + self.weight * strength * regulariser(mixed_targets, out.main)
+        if out.abc is not None:
+            balanced = mixmatch.soft_cross_entropy(
+                out.abc + self.log_counts.to(device), mixmatch.mix(labels, share, permutation)
+            )
+            loss = loss + balanced
+        return loss
+
+    def _updated(self, k: int, rows: Tensor, logits: Tensor) -> Tensor:
+        """The targets of these rows after this batch's update, which comes before the loss."""
+        index = rows.to(logits.device)
+        self.targets[k][index] = early_targets(self.targets[k][index], logits.float(), self.beta)
+        return self.targets[k][index]
+
+    def _balanced(self, out: Output, labels: Tensor) -> Tensor | float:
+        return 0.0 if out.abc is None else F.cross_entropy(out.abc + self.log_counts.to(labels.device), labels)
+
+    def _ramp(self, step: int) -> float:
+        """exp(−5(1 − step/S)²), 1 from step S on."""
+        return math.exp(-5 * (1 - min(step / self.ramp_steps, 1.0)) ** 2)
+
+    def _average(self, k: int) -> None:
+        """Move the twin's weights; its batch statistics are taken over, since averages of them lag behind."""
+        step = self.updates[k]
+        decay = self.twin_decay * self._ramp(step) if self.ramped else min(1 - 1 / (step + 1), self.twin_decay)
+        self.updates[k] += 1
+        with torch.no_grad():
+            pairs = zip(self.twins[k].parameters(), self.networks[k].parameters(), strict=True)
+            for average, value in pairs:
+                average.lerp_(value, 1 - decay)
+            for average, value in zip(self.twins[k].buffers(), self.networks[k].buffers(), strict=True):
+                average.copy_(value)
+
+    def predictors(self) -> list[Network]:
+        return self.twins or self.networks
+
+    def state(self) -> dict[str, Any]:
+        twins = [twin.state_dict() for twin in self.twins]
+        return {**super().state(), "targets": list(self.targets), "twins": twins, "updates": list(self.updates)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.targets = [table.to(device) for table, device in zip(state["targets"], self.devices, strict=True)]
+        for twin, values in zip(self.twins, state["twins"], strict=True):
+            twin.load_state_dict(values)
+        self.updates = list(state["updates"])

@@ -1,0 +1,170 @@
+"""RoLT (Wei et al. 2021): prototypes find clean samples, guesses soften the labels of the rest (spec/methods.md §8).
+
+With a selecting plug-in its mask and its prototypes take the place of RoLT's own (spec/sfa.md §8).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, prototype_scores, uniform_component
+from sfa_bench.parts.losses import Loss, log_prior
+from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
+from sfa_bench.parts.reweighting import class_balanced_weights
+from sfa_bench.parts.schedules import first_after
+
+
+class Cleaned(NamedTuple):
+    """What an epoch of one network goes by; tensors [N] unless said otherwise."""
+
+    keep: Tensor  # s, bool
+    linear_guess: Tensor  # a, by the running average of the logits
+    prototype_guess: Tensor  # b, by the running average of the distances
+
+
+class Rolt(Method):
+    """Args:
+    loss: of a sample (cross-entropy or LDAM); loss_name: its key.
+    schedule: `drw` freezes labels and weights classes from e > 0.8E; class_beta, count_floor: of those weights.
+    ensemble_bias: of the running averages, `corrected` or as the `release` (Q38).
+    networks: 2 is an ensemble; each cleans for itself.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        loss: Loss,
+        loss_name: str,
+        schedule: str = "none",
+        class_beta: float = 0.9999,
+        count_floor: float = 1.0,
+        ensemble_bias: str = "corrected",
+        networks: int = 1,
+    ):
+        self.networks_used = networks
+        super().__init__(training)
+        self.loss, self.loss_name = loss, loss_name
+        self.class_beta, self.count_floor = class_beta, count_floor
+        self.soft_from = first_after(0.4, training.epochs)
+        self.frozen_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
+        self.logit_average = [TemporalEnsemble(ensemble_bias) for _ in range(networks)]
+        self.score_average = [TemporalEnsemble(ensemble_bias) for _ in range(networks)]
+        self.frozen: list[Tensor | None] = [None] * networks  # h [N]
+        self.prototypes: list[tuple[np.ndarray, np.ndarray] | None] = [None] * networks  # ([K, d], mean feature [d])
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        cleaned: list[Cleaned | None] = [None] * self.networks_used
+        if self.selects_in(e):
+            self.select(e)
+            cleaned = [self._clean(k, e) for k in range(self.networks_used)]
+        losses = [self._train(k, e, cleaned[k]) for k in range(self.networks_used)]
+        trained = [loss for loss in losses if loss is not None]
+        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+
+    def _clean(self, k: int, e: int) -> Cleaned:
+        """Steps 1–5 of spec/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
+        probe, selection = self.probes[k], self.selections[k]
+        unit, center = centre_and_normalise(probe.features)
+        prototypes = selection.prototypes
+        if prototypes is None:  # a selector without any: those of what it selected
+            prototypes, _ = instant_centroids(unit, probe.observed_labels, selection.mask, probe.num_classes)
+        self.prototypes[k] = (prototypes, center)
+        scores = prototype_scores(unit, prototypes, np.abs(prototypes).sum(1) > 0)
+        logits = self.logit_average[k].update(probe.logits.astype(np.float64))
+        distances = self.score_average[k].update(scores)
+        keep = torch.from_numpy(selection.mask)
+        guess = torch.from_numpy(logits.argmax(axis=1))
+        if e >= self.frozen_from and self.frozen[k] is None:
+            self.frozen[k] = torch.where(keep, self.labels, guess)
+        return Cleaned(keep, guess, torch.from_numpy(distances.argmax(axis=1)))
+
+    def _train(self, k: int, e: int, cleaned: Cleaned | None) -> float | None:
+        phase = "warm-up" if cleaned is None else "training"
+        self.t.on_phase(phase)
+        self.prepare(k, e)
+        self.networks[k].train()
+        device, num_classes = self.devices[k], self.t.view.num_classes
+        frozen = self.frozen[k] if e >= self.frozen_from else None
+        label_counts = torch.bincount(self._epoch_labels(e, cleaned, frozen), minlength=num_classes)
+        weights = None
+        if frozen is not None:
+            weights = class_balanced_weights(label_counts, self.class_beta, self.count_floor).to(device)
+        selection = None if cleaned is None else self.selections[k]
+        floor = 1.0 if self.t.head is None else self.t.head.count_floor
+        log_counts = log_prior(self.counts_for_head(selection), floor).to(device)
+        augmentation = self.generator("augmentation", k, e)
+        label_counts = label_counts.to(device)
+        mean = RunningMean()
+        for rows in self.epoch_batches(k, e, self.t.plain_batch, phase):
+            out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+            components = [(w, y.to(device)) for w, y in self._components(e, rows, cleaned, frozen)]
+            loss = component_loss(self.loss, out.main, components, label_counts, weights)
+            if out.abc is not None:
+                balanced = F.cross_entropy(out.abc + log_counts, self.labels[rows].to(device), reduction="none")
+                if cleaned is None:
+                    loss = loss + balanced.mean()
+                else:
+                    keep = cleaned.keep[rows].to(device)
+                    loss = loss + balanced[keep].sum() / keep.sum().clamp(min=1)
+            self.step(k, loss)
+            self.cost.trained += len(rows)
+            mean.add(loss)
+        return mean.value(k, e)
+
+    def _epoch_labels(self, e: int, cleaned: Cleaned | None, frozen: Tensor | None) -> Tensor:
+        """Whose counts margins and class weights follow (spec/methods.md §8.7)."""
+        if frozen is not None:
+            return frozen
+        if cleaned is None or e < self.soft_from:
+            return self.labels
+        return torch.where(cleaned.keep, self.labels, cleaned.linear_guess)
+
+    def _components(
+        self, e: int, rows: Tensor, cleaned: Cleaned | None, frozen: Tensor | None
+    ) -> list[tuple[float, Tensor]]:
+        """The label lists of a batch with their weights (spec/methods.md §8.6); a selected row has its own in each."""
+        observed, num_classes = self.labels[rows], self.t.view.num_classes
+        if cleaned is None or e < self.soft_from:
+            return [(1.0, observed)]
+        rejected = ~cleaned.keep[rows]
+        if frozen is not None:
+            return [(0.5, frozen[rows]), *uniform_component(0.5, observed, rejected, num_classes)]
+        linear = torch.where(rejected, cleaned.linear_guess[rows], observed)
+        prototype = torch.where(rejected, cleaned.prototype_guess[rows], observed)
+        uniform = uniform_component(0.2, observed, rejected, num_classes)
+        return [(0.4, linear), (0.2, prototype), (0.2, observed), *uniform]
+
+    def extra_heads(self, k: int, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Nearest class mean with the prototypes of the epoch's start (spec/methods.md §8.8)."""
+        stored = self.prototypes[k]
+        if stored is None:
+            return {}
+        prototypes, center = stored
+        centred = features.astype(np.float64) - center
+        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        scores = prototype_scores(unit, prototypes, np.abs(prototypes).sum(1) > 0)
+        return {"ncm": scores.astype(np.float32)}
+
+    def state(self) -> dict[str, Any]:
+        own = {
+            "logit_average": [average.state() for average in self.logit_average],
+            "score_average": [average.state() for average in self.score_average],
+            "frozen": list(self.frozen),
+            "prototypes": [None if p is None else [torch.from_numpy(a) for a in p] for p in self.prototypes],
+        }
+        return {**super().state(), **own}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        for name, averages in (("logit_average", self.logit_average), ("score_average", self.score_average)):
+            for average, values in zip(averages, state[name], strict=True):
+                average.load_state(values)
+        self.frozen = list(state["frozen"])
+        self.prototypes = [None if p is None else (p[0].numpy(), p[1].numpy()) for p in state["prototypes"]]

@@ -1,0 +1,47 @@
+"""ResNet-34 with CIFAR's stem, the backbone of ELR (spec/models.md §4)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfa_bench.models.network import Backbone, conv3x3, global_average
+
+
+class ProjectedBlock(nn.Module):
+    """conv-BN-ReLU-conv-BN, add the shortcut, ReLU; a 1×1 convolution with BatchNorm where the shape changes."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+
+
+class ResNet34(Backbone):
+    """3×3 stem without pooling, stages of 3, 4, 6, 3 basic blocks of width 64 to 512; d = 512."""
+
+    min_side = 28
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.feature_width = 512
+        layers: list[nn.Module] = [conv3x3(in_channels, 64), nn.BatchNorm2d(64), nn.ReLU()]
+        channels = 64
+        for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+            for number in range(blocks):
+                layers.append(ProjectedBlock(channels, width, 2 if number == 0 and width > 64 else 1))
+                channels = width
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return global_average(self.layers(images))

@@ -1,0 +1,120 @@
+"""ELR against the vector of spec/methods.md §2 and by hand; ELR+'s averages and targets (spec/methods.md §5)."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sfa_bench import streams
+from sfa_bench.methods.base import BalancedHead
+from sfa_bench.methods.elr import Elr, early_targets, regulariser
+
+LOGITS = torch.tensor([[2, 0.5, -1, 0], [0.1, 0.2, 0.3, 0.4], [-1, 3, 0.5, 0.2]], dtype=torch.float64)
+ROWS = torch.tensor([0, 2, 3])
+LABELS = [0] * 7 + [1] * 4 + [2] * 2
+
+
+@pytest.fixture
+def learner(make_view, make_training):
+    def make(head=None, plain_batch=13, **options):
+        training = make_training(make_view(LABELS), head=head, plain_batch=plain_batch)
+        return Elr(training, **{"beta": 0.7, "weight": 3.0, **options})
+
+    return make
+
+
+def test_two_steps_on_one_batch_give_the_specified_losses():
+    targets = early_targets(torch.zeros(3, 4, dtype=torch.float64), LOGITS, 0.7)
+    per_sample = (1 - (targets * F.softmax(LOGITS, dim=1)).sum(1)).log()
+    assert per_sample.tolist() == pytest.approx([-0.176677, -0.078972, -0.254738], abs=1e-6)
+    ce = F.cross_entropy(LOGITS, ROWS)
+    assert (ce + 3 * regulariser(targets, LOGITS)).item() == pytest.approx(1.034396, abs=1e-6)
+    targets = early_targets(targets, LOGITS, 0.7)
+    assert (ce + 3 * regulariser(targets, LOGITS)).item() == pytest.approx(0.602804, abs=1e-6)
+
+
+def test_the_gradient_goes_through_the_prediction_only_and_stops_at_the_clamp():
+    logits = LOGITS.clone().requires_grad_()
+    targets = early_targets(torch.full((3, 4), 0.1, dtype=torch.float64), logits, 0.7)
+    assert not targets.requires_grad
+    assert torch.autograd.gradcheck(lambda z: regulariser(targets, z), logits)
+    certain = torch.tensor([[100.0, 0.0]], requires_grad=True)
+    regulariser(torch.tensor([[0.9, 0.1]]), certain).backward()
+    assert certain.grad.abs().max() == 0
+
+
+def test_an_epoch_is_cross_entropy_and_the_pull_to_the_targets(learner):
+    method = learner(head=BalancedHead())
+    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    labels = torch.tensor(LABELS)
+    for e in (1, 2):
+        before = method.targets[0].clone()
+        with torch.no_grad():
+            out = copy.deepcopy(method.networks[0]).train()(images)
+        p = F.softmax(out.main, dim=1).clamp(1e-4, 1 - 1e-4)
+        targets = 0.7 * before + 0.3 * p / p.sum(1, keepdim=True)
+        expected = F.cross_entropy(out.main, labels) + 3 * (1 - (targets * p).sum(1)).log().mean()
+        expected += F.cross_entropy(out.abc + torch.tensor([7.0, 4.0, 2.0]).log(), labels)
+        assert method.epoch(e)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+        assert torch.allclose(method.targets[0], targets, atol=1e-6)
+
+
+def test_targets_of_a_sample_follow_its_row_however_the_batches_fall(learner):
+    method = learner(plain_batch=4)
+    method.epoch(1)
+    assert torch.allclose(method.targets[0].sum(1), torch.full((13,), 0.3), atol=1e-5)  # every row once
+
+
+def test_mixup_mixes_inputs_labels_and_targets(learner):
+    method = learner(mixup=True)
+    order = torch.randperm(13, generator=streams.torch_generator(0, "shuffle", 0, 1))
+    share = float(streams.numpy_generator(0, "mixup_share", 0, 1).beta(1, 1))
+    partner = torch.randperm(13, generator=streams.torch_generator(0, "mixup", 0, 1))
+    images = ((method.t.view.images.float() / 255 - 0.4) / 0.3)[order]
+    network = copy.deepcopy(method.networks[0]).train()
+    with torch.no_grad():
+        p = F.softmax(network(images).main, dim=1).clamp(1e-4, 1 - 1e-4)
+        targets = 0.3 * p / p.sum(1, keepdim=True)
+        logits = network(share * images + (1 - share) * images[partner]).main
+    hot = F.one_hot(torch.tensor(LABELS)[order], 3).float()
+    mixed = share * hot + (1 - share) * hot[partner]
+    q = share * targets + (1 - share) * targets[partner]
+    guess = F.softmax(logits, dim=1).clamp(1e-4, 1 - 1e-4)
+    expected = -(mixed * F.log_softmax(logits, 1)).sum(1).mean() + 3 * (1 - (q * guess).sum(1)).log().mean()
+    assert method.epoch(1)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_plus_predicts_by_averages_that_follow_the_networks(learner):
+    method = learner(plus=True)
+    start = [copy.deepcopy(network) for network in method.networks]
+    method.epoch(1)
+    decay = 0.997 * math.exp(-5)  # the ramp's first value
+    for twin, before, network in zip(method.twins, start, method.networks, strict=True):
+        triples = zip(twin.parameters(), before.parameters(), network.parameters(), strict=True)
+        for average, old, new in triples:
+            assert torch.allclose(average, decay * old + (1 - decay) * new, atol=1e-6)
+    images = method.t.view.images
+    with torch.no_grad():
+        expected = method.twins[1].eval()((images.float() / 255 - 0.4) / 0.3).main
+    assert method.predict(images)[1]["main"] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_pluss_targets_come_from_the_other_networks_average(learner):
+    method = learner(plus=True)
+    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    with torch.no_grad():
+        guess = copy.deepcopy(method.twins[1]).eval()(images).main
+    method.epoch(1)
+    p = F.softmax(guess, dim=1).clamp(1e-4, 1 - 1e-4)
+    assert torch.allclose(method.targets[0], 0.3 * p / p.sum(1, keepdim=True), atol=1e-6)
+
+
+def test_the_averages_of_web_data_forget_their_start(learner):
+    method = learner(plus=True, ramped=False)
+    start = [copy.deepcopy(network) for network in method.networks]
+    method.epoch(1)  # min(1 − 1/1, .997) = 0: the first average is the network
+    for a, b in zip(method.twins[0].parameters(), method.networks[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(method.twins[0].main.weight, start[0].main.weight)

@@ -1,0 +1,65 @@
+"""Rates, switches and keep fractions at their milestones (spec/methods.md §1, §3.3, §5, §6)."""
+
+import math
+
+import pytest
+
+from sfa_bench.methods.base import Optimisation
+from sfa_bench.parts.schedules import NATIVE, first_after, keep_fraction
+
+
+def rates(schedule, epochs, at, lr):
+    o = Optimisation(lr, 0.9, 0, drop_from=999, drop=0.1, schedule=schedule, epochs=epochs)
+    return [o.rate(e) for e in at]
+
+
+def test_the_deferred_switch_of_two_hundred_epochs_is_161():
+    assert [first_after(f, 200) for f in (0.4, 0.75, 0.8, 0.9)] == [81, 151, 161, 181]
+    assert first_after(0.8, 60) == 49
+    assert first_after(0.29, 100) == 30
+
+
+def test_rolt_and_ldam_warm_up_and_drop_twice():
+    at = [1, 2, 4, 5, 6, 160, 161, 180, 181, 200]
+    expected = [0.02, 0.04, 0.08, 0.1, 0.1, 0.1, 1e-3, 1e-3, 1e-5, 1e-5]
+    assert rates("cifar_lt", 200, at, 0.1) == pytest.approx(expected, rel=1e-12)
+    assert rates("cifar_lt", 40, [1, 2, 32, 33, 36, 37], 0.1) == pytest.approx([0.1, 0.1, 0.1, 1e-3, 1e-3, 1e-5])
+
+
+def test_elr_restarts_its_cosine_every_ten_epochs():
+    at = [1, 6, 11, 150]
+    low = 0.001
+    mid = low + (0.02 - low) / 2
+    last = low + (0.02 - low) * (1 + math.cos(math.pi * 0.9)) / 2
+    assert rates("elr_cifar10", 150, at, 0.02) == pytest.approx([0.02, mid, 0.02, last])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "drops"), [("elr_cifar10_asymmetric", 120, (40, 80)), ("elr_cifar100", 150, (80, 120))]
+)
+def test_elr_elsewhere_drops_by_a_hundred_twice(schedule, epochs, drops):
+    first, second = drops
+    at = [1, first, first + 1, second, second + 1, epochs]
+    assert rates(schedule, epochs, at, 0.02) == pytest.approx([0.02, 0.02, 2e-4, 2e-4, 2e-6, 2e-6])
+
+
+@pytest.mark.parametrize(("schedule", "start"), [("coteaching_cifar10", 80), ("coteaching_cifar100", 100)])
+def test_coteaching_falls_linearly_to_zero_and_changes_adams_memory(schedule, start):
+    at = [1, start, start + 1, 150, 200]
+    expected = [0.001, 0.001, *(0.001 * (200 - t) / (200 - start) for t in (start + 1, 150, 200))]
+    assert rates(schedule, 200, at, 0.001) == pytest.approx(expected)
+    o = Optimisation(0.001, 0.9, 0, 999, 0.1, schedule, 200, adam=True)
+    assert [o.first_moment(e) for e in (start, start + 1)] == [0.9, 0.1]
+
+
+def test_coteaching_keeps_less_for_ten_epochs():
+    forgotten = [1 - keep_fraction(e, 200, 0.5) for e in (1, 2, 8, 9, 10, 200)]
+    assert forgotten == pytest.approx([0.5 / 9, 1 / 9, 4 / 9, 0.5, 0.5, 0.5])
+    # the exponent acts inside the rise only, whose end is F^c
+    assert [1 - keep_fraction(e, 200, 0.5, exponent=2) for e in (9, 10)] == pytest.approx([0.25, 0.5])
+    assert keep_fraction(3, 4, 0.4) == keep_fraction(4, 4, 0.4)  # element min(e, E−1)
+
+
+def test_every_schedule_starts_at_or_below_the_full_rate():
+    for factor in NATIVE.values():
+        assert all(0 <= factor(e, E) <= 1 for E in (1, 5, 60, 200) for e in range(1, E + 1))
