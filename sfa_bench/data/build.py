@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 
 from sfa_bench.data import imbalance, sources, validation
+from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.legacy import LegacyGenerators
-from sfa_bench.data.noise import corrupt, noise_law
+from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import cifar, fashion_mnist
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
@@ -33,7 +35,7 @@ def build(config: RunConfig) -> Data:
     Raises: DataError (or ConfigError) with a sentence before anything is trained.
     """
     dataset, seed = config.dataset, config.data_seed
-    source = sources.load(dataset, config.data_dir)
+    source = sources.load(dataset, config.data_dir, seed)
     clean, given = _labels(source, noisy=config.noise.name != "none")
     basis = given if clean is None else clean
     num_classes = source.num_classes
@@ -50,7 +52,8 @@ def build(config: RunConfig) -> Data:
 
     counts = imbalance.class_counts(config.imbalance.name, config.imb_factor, len(basis), available)
     remaining = np.where(held, -1, basis)
-    law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, numpy_generator(seed, "noise_targets"))
+    targets = numpy_generator(seed, "noise_targets")
+    law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
     if dataset.generator == "legacy":
         legacy = LegacyGenerators(seed)
         index = legacy.take(remaining, counts)
@@ -73,7 +76,18 @@ def build(config: RunConfig) -> Data:
         _to_tensor(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
     )
     test = _evaluation_set(source.test_images, source.test_labels)
-    return _describe(config, view, index, None if clean is None else clean[index], test, val)
+    data = _describe(config, view, index, None if clean is None else clean[index], test, val)
+    if source.log_density is None:
+        return data
+    bayes = bounds(
+        source.log_density(view.images.numpy()),
+        observed,
+        data.clean_labels,
+        transition_matrix(law, counts),
+        source.log_density(test.images.numpy()),
+        test.labels.numpy(),
+    )
+    return replace(data, bayes=bayes)
 
 
 def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:
@@ -144,7 +158,7 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 def _to_tensor(images: np.ndarray) -> Tensor:
     # a copy: arrays read straight from a file are not writable, which Torch warns about
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    return torch.from_numpy((images.transpose(0, 3, 1, 2) if images.ndim == 4 else images).copy())
 
 
 def _evaluation_set(images: np.ndarray, labels: np.ndarray) -> EvaluationSet:
@@ -164,4 +178,4 @@ def _transform(source: Source, dataset: DatasetConfig) -> Transform:
                 f"dataset.normalise={borrowed} has constants for {len(mean)} channels, the images of "
                 f"{dataset.name} have {channels}; leave dataset.normalise out"
             )
-    return Transform(mean, std, source.padding, source.flip)
+    return Transform(mean, std, source.padding, source.flip, source.jitter)

@@ -21,7 +21,9 @@ def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tens
 
 
 def to_float(images: Tensor, transform: Transform) -> Tensor:
-    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (spec/data.md §1)."""
+    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (spec/data.md §1). Vectors stay."""
+    if images.is_floating_point():
+        return images
     mean, std = _constants(transform, images.device)
     return (images.float() / 255 - mean) / std
 
@@ -33,8 +35,11 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
     transforms draw once a batch. The padding is black, not the mean: it comes before the normalisation. `generator`
     is a CPU generator, so that every device sees the same views.
 
-    Args: images uint8 [B, C, H, W]. Returns: uint8 of the same shape.
+    Args: images uint8 [B, C, H, W]. Returns: uint8 of the same shape. Vectors float32 [B, D] get Gaussian jitter.
     """
+    if images.is_floating_point():
+        noise = torch.randn(images.shape, generator=generator).to(images.device)
+        return images + transform.jitter * noise
     count, _, height, width = images.shape
     padding = transform.padding
     if padding:

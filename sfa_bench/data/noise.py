@@ -56,12 +56,17 @@ class NoiseLaw:
 
 
 def noise_law(
-    noise: NoiseConfig, ratio: float, counts: np.ndarray, dataset: str, generator: np.random.Generator
+    noise: NoiseConfig,
+    ratio: float,
+    counts: np.ndarray,
+    dataset: str,
+    generator: np.random.Generator,
+    similar: dict[int, int] | None = None,
 ) -> NoiseLaw:
     """The law of one noise model.
 
     Args: counts int64 [K] clean counts before noise; dataset is the source's name (asymmetric maps belong to one);
-    generator draws the targets of `flip`.
+    generator draws the targets of `flip`; similar is the class map of asymmetric noise where the data bring their own.
     Raises: ConfigError for a model that the data set does not define; DataError for a bad matrix file.
     """
     num_classes = len(counts)
@@ -78,7 +83,7 @@ def noise_law(
             wrong = 1 - ((counts / counts.sum()) ** 2).sum()
             rate = np.full(num_classes, min(1.0, ratio / wrong) if wrong > 0 else 0.0)
     elif noise.name == "asymmetric":
-        target = _one_hot(_asymmetric_map(dataset, noise.map), num_classes)
+        target = _one_hot(_asymmetric_map(dataset, noise.map) if similar is None else similar, num_classes)
     elif noise.name == "pair":
         target = np.roll(np.eye(num_classes), 1, axis=1)
     elif noise.name == "flip":

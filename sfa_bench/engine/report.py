@@ -42,6 +42,7 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
         "noise_rate": data.noise_rate,
         "confusion": confusion,
         "groups": data.groups,
+        "bayes": None if data.bayes is None else {"auc": data.bayes.auc, "accuracy": data.bayes.accuracy},
     }
 
 
@@ -108,6 +109,8 @@ def predictions(method: Method, data: Data, logits: list[dict[str, np.ndarray]])
     for k, heads in enumerate(logits, start=1):
         for head, values in heads.items():
             arrays[f"test_logits_{k}_{head}"] = values
+    if data.bayes is not None:
+        arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:
         arrays["clean_probability"] = np.stack([s.clean_probability for s in method.selections]).astype(np.float32)
         arrays["selected"] = np.stack([s.mask for s in method.selections])

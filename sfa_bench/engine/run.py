@@ -274,6 +274,10 @@ class Session:
         self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits))
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
         self.record["selection"] = self.rows[-1]["selection"]
+        if (bayes := self.data.bayes) is not None:  # what is possible, beside what was reached
+            self.record["metrics"]["test/acc/bayes"] = bayes.accuracy
+            if self.record["selection"]:
+                self.record["selection"]["auc_bayes"] = bayes.auc
         keep, method = self.config.keep_checkpoint, self.method.state()
         if keep == "all":
             self.folder.save_checkpoint({"epoch": self.epoch, "method": method, "cost": self.cost.state()})

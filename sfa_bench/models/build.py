@@ -10,6 +10,7 @@ import torch
 from sfa_bench.errors import ConfigError
 from sfa_bench.models.cnn9 import Cnn9
 from sfa_bench.models.convnet import ConvNet
+from sfa_bench.models.mlp import Mlp
 from sfa_bench.models.network import Backbone, Network
 from sfa_bench.models.preact_resnet import PreActResNet18
 from sfa_bench.models.resnet import ResNet32
@@ -30,7 +31,7 @@ _MIN_SIDE = {
 def build(
     model: ModelConfig,
     in_channels: int,
-    image_size: tuple[int, int],
+    image_size: tuple[int, ...],
     num_classes: int,
     heads: Sequence[str],
     seed: int,
@@ -39,11 +40,13 @@ def build(
 ) -> Network:
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
-    Args: image_size (H, W) in pixels; heads ("main",) or ("main", "abc"); cosine: the scale of a
-    cosine main head, None for a linear one.
+    Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads ("main",) or ("main", "abc");
+    cosine: the scale of a cosine main head, None for a linear one.
     Raises: ConfigError when the images are too small for the model.
     """
-    if min(image_size) < _MIN_SIDE[model.name]:
+    if not image_size and model.name != "convnet":
+        raise ConfigError(f"model={model.name} takes images, and these are vectors: use model=convnet", True)
+    if image_size and min(image_size) < _MIN_SIDE[model.name]:
         raise ConfigError(
             f"model={model.name} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "
             f"{_MIN_SIDE[model.name]}×{_MIN_SIDE[model.name]} or more. "
@@ -53,12 +56,16 @@ def build(
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
         torch.default_generator.manual_seed(seed)
-        return Network(_backbone(model, in_channels, min(image_size)), num_classes, abc="abc" in heads, cosine=cosine)
+        return Network(
+            _backbone(model, in_channels, min(image_size, default=0)), num_classes, abc="abc" in heads, cosine=cosine
+        )
 
 
 def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
     width = {} if model.width is None else {"width": model.width}
     match model.name:
+        case "convnet" if side == 0:
+            return Mlp(in_channels, **width)
         case "convnet":
             return ConvNet(in_channels, side, **width)
         case "preact_resnet18":

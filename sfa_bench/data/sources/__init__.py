@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfa_bench.data.sources import arrays, cifar, digits, fashion_mnist
+from sfa_bench.data.sources import arrays, cifar, digits, fashion_mnist, synthetic
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 DEFAULT_DATA_DIR = "data"
 
 
-def load(dataset: DatasetConfig, data_dir: str) -> Source:
-    """Read the data set from `data_dir`. Raises DataError with a sentence for everything that is missing or broken."""
+def load(dataset: DatasetConfig, data_dir: str, seed: int = 0) -> Source:
+    """Read the data set from `data_dir`, or draw it from `seed`.
+
+    Raises: DataError with a sentence for everything that is missing or broken.
+    """
     folder = Path(data_dir).expanduser()
     if str(data_dir) != DEFAULT_DATA_DIR and not folder.exists():
         raise DataError(f"data_dir={data_dir} does not exist; give an existing folder, or leave data_dir out")
@@ -26,6 +29,8 @@ def load(dataset: DatasetConfig, data_dir: str) -> Source:
         return fashion_mnist.load(folder, dataset.checksum)
     if dataset.source in cifar.LAYOUTS:
         return cifar.load(dataset.source, folder, dataset.checksum)
+    if dataset.source == "synthetic":
+        return synthetic.load(dataset, seed)
     if dataset.source == "arrays":
         return arrays.load(folder)
     raise ValueError(f"no reader for dataset.source={dataset.source!r}")

@@ -1,0 +1,48 @@
+"""What the best possible selector and classifier reach, where the densities are known (spec/data.md §11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.metrics import roc_auc_score
+
+
+@dataclass(frozen=True)
+class Bayes:
+    """Bounds of one run's own samples; nothing of it is within a method's reach."""
+
+    clean_probability: np.ndarray  # P(clean | x, ỹ) [N]
+    auc: float | None  # of that probability; None without wrong or without right labels
+    accuracy: float  # percent on the run's test set, under the uniform test prior
+
+
+def clean_probability(
+    log_density: np.ndarray, observed: np.ndarray, prior: np.ndarray, transition: np.ndarray
+) -> np.ndarray:
+    """π_ỹ p(x|ỹ) T[ỹ,ỹ] / Σ_a π_a p(x|a) T[a,ỹ] for each sample.
+
+    Args: log_density [N, K] log p(x|k); observed [N]; prior [K] π of the clean training labels; transition [K, K] T.
+    """
+    with np.errstate(divide="ignore"):
+        log_joint = log_density + np.log(prior) + np.log(transition[:, observed].T)  # [N, K] over clean classes a
+    own = log_joint[np.arange(len(observed)), observed]
+    return np.exp(own - logsumexp(log_joint, axis=1))
+
+
+def bounds(
+    train_density: np.ndarray,
+    observed: np.ndarray,
+    clean: np.ndarray,
+    transition: np.ndarray,
+    test_density: np.ndarray,
+    test_labels: np.ndarray,
+) -> Bayes:
+    """The bounds from log densities of training and test samples [N, K], [M, K]."""
+    prior = np.bincount(clean, minlength=len(transition)) / len(clean)
+    probability = clean_probability(train_density, observed, prior, transition)
+    right = observed == clean
+    auc = float(roc_auc_score(right, probability)) if right.any() and not right.all() else None
+    accuracy = 100 * float((test_density.argmax(axis=1) == test_labels).mean())
+    return Bayes(probability, auc, accuracy)
