@@ -70,9 +70,9 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
     from rich.console import Console
 
-    from sfa_bench.engine.run import run
+    from sfa_bench.engine.posthoc import start
 
-    run(config, command(overrides, config_dir), Console())
+    start(config, command(overrides, config_dir), Console())
     return 0
 
 

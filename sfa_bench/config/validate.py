@@ -100,6 +100,8 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"classifier={classifier} needs a linear classifier, and ldam's is a cosine: type classifier=crt")
     if classifier != "joint" and config.keep_checkpoint == "none":
         raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
+    if classifier != "joint" and config.eval.ensemble == "abc":
+        raise _refuse(f"classifier={classifier} drops the balanced head: leave eval.ensemble=abc out")
     if classifier != "joint" and method.plus:
         raise _refuse(f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out")
 

@@ -46,20 +46,20 @@ def run(config: RunConfig, command: str, console: Console) -> Path:
     # A finished run of this hash counts whatever names it was started under.
     path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
     folder = RunFolder(path)
-    with StopAtStep() as stop, folder.claim(wait=_Waiting(console, stop)):
+    with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
         if record is not None and record["state"] == "done":
             if _user_data(config):
-                _refuse_other_data(record, build_data(config))
+                refuse_other_data(record, build_data(config))
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
             console.print(summary(record["metrics"], record["selection"]))
             return path
-        with _log_file(path):
+        with log_file(path):
             Session(config, run_hash, command, folder, record, console, stop).execute()
     return path
 
 
-class _Waiting:
+class Waiting:
     """Says once who holds the folder; a signal ends the waiting."""
 
     def __init__(self, console: Console, stop: StopAtStep):
@@ -77,7 +77,7 @@ def _user_data(config: RunConfig) -> bool:
     return config.dataset.source == "arrays" or not config.dataset.checksum
 
 
-def _refuse_other_data(record: dict[str, Any], data: Data) -> None:
+def refuse_other_data(record: dict[str, Any], data: Data) -> None:
     old = record["data"].get("fingerprints")
     if old and old != data.fingerprints:
         changed = ", ".join(name for name in data.fingerprints if data.fingerprints[name] != old.get(name))
@@ -88,7 +88,7 @@ def _refuse_other_data(record: dict[str, Any], data: Data) -> None:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
     """Everything said while a run goes on is also in its `log.txt`."""
     handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -132,7 +132,7 @@ class Session:
         with self.cost.phase("data"):
             self.data = build_data(config)
         if old is not None:
-            _refuse_other_data(old, self.data)
+            refuse_other_data(old, self.data)
         self.method: Method = build_method(
             config, self.data, devices, bfloat16=bfloat16, on_step=self._on_step, on_phase=self.cost.enter
         )

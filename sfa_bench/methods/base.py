@@ -244,6 +244,12 @@ class Method:
             "cost": self.cost.as_dict(),
         }
 
+    def load_trained(self, state: dict[str, Any]) -> None:
+        """Take up what a finished run keeps: weights and last selections, nothing to go on training with."""
+        for network, values in zip(self.networks, state["networks"], strict=True):
+            network.load_state_dict(values)
+        self.selections = [_unpack(selection) for selection in state["selections"]]
+
     def load_state(self, state: dict[str, Any]) -> None:
         for network, values in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(values)

@@ -62,10 +62,10 @@ def parallel_jobs(launcher: Any) -> int:
 def _run(config: Any, again: str, *, quiet: bool) -> str:
     from rich.console import Console
 
-    from sfa_bench.engine.run import run
+    from sfa_bench.engine.posthoc import start
 
     with open(os.devnull, "w") as nowhere:
-        folder = run(config, again, Console(file=nowhere) if quiet else Console())
+        folder = start(config, again, Console(file=nowhere) if quiet else Console())
     if quiet:
         print(f"done: {folder}", flush=True)
     return str(folder)

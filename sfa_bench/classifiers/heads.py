@@ -1,0 +1,61 @@
+"""What stands on the frozen features [B, d] and answers logits [B, K] (spec/methods.md §10)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sfa_bench.parts.losses import log_prior
+
+
+class ScaledWeights(nn.Module):
+    """LWS: s_k·(W_k·f + b_k) with W and b fixed and s learned from 1; the bias is scaled too."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.register_buffer("weight", linear.weight.detach().clone())
+        self.register_buffer("bias", linear.bias.detach().clone())
+        self.scales = nn.Parameter(torch.ones(len(linear.weight), device=linear.weight.device))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scales * (features @ self.weight.T + self.bias)
+
+
+class TauNormalised(nn.Module):
+    """W_k/‖W_k‖^τ without the bias."""
+
+    def __init__(self, linear: nn.Linear, tau: float):
+        super().__init__()
+        weight = linear.weight.detach()
+        self.register_buffer("weight", weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12) ** tau)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features @ self.weight.T
+
+
+class NearestClassMean(nn.Module):
+    """−‖g − c_k‖² of the centred unit feature g; a class without prototype is out of reach."""
+
+    def __init__(self, prototypes: Tensor, center: Tensor):
+        super().__init__()
+        self.register_buffer("prototypes", prototypes.float())
+        self.register_buffer("center", center.float())
+        self.register_buffer("absent", prototypes.abs().sum(dim=1) == 0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        centred = features - self.center
+        unit = centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        scores = -(torch.cdist(unit, self.prototypes, compute_mode="donot_use_mm_for_euclid_dist") ** 2)
+        return scores.masked_fill(self.absent, -1e6)
+
+
+class PriorSubtracted(nn.Module):
+    """The trained head's z − τ·log π (Menon et al. 2021, post hoc)."""
+
+    def __init__(self, head: nn.Module, class_counts: Tensor, tau: float):
+        super().__init__()
+        self.head = head
+        self.register_buffer("shift", tau * log_prior(class_counts))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(features) - self.shift

@@ -1,0 +1,138 @@
+"""A decoupled classifier on a finished run: found by its hash, or trained first (design.md §3, `classifier`)."""
+
+from __future__ import annotations
+
+import shlex
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sfa_bench.classifiers.fit import Fitted, fit
+from sfa_bench.config import canonical
+from sfa_bench.config.schema import ClassifierConfig, RunConfig
+from sfa_bench.data import build as build_data
+from sfa_bench.engine import machine
+from sfa_bench.engine.build import build_method
+from sfa_bench.engine.metrics import summarise, test_metrics
+from sfa_bench.engine.progress import summary
+from sfa_bench.engine.report import predictions
+from sfa_bench.engine.run import Waiting, banner, log_file, refuse_other_data, run
+from sfa_bench.engine.signals import Interrupted, StopAtStep
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import find_done, run_path
+from sfa_bench.store.record import new_record
+
+
+def start(config: RunConfig, command: str, console: Console) -> Path:
+    """Train this configuration or find it done, then fit its classifier. Returns the run's folder; raises as `run`."""
+    if config.classifier.name == "joint":
+        return run(config, command, console)
+    base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
+    base_path = run(base, _without_classifier(shlex.split(command)), console)
+    run_hash = canonical.run_hash(config)
+    path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
+    folder = RunFolder(path)
+    with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
+        record = folder.read_record()
+        if record is not None and record["state"] == "done":
+            console.print(f"already done: {path}", highlight=False, soft_wrap=True)
+            console.print(summary(record["metrics"], record["selection"]))
+            return path
+        with log_file(path):
+            _fit(config, run_hash, command, RunFolder(base_path), folder, console, stop)
+    return path
+
+
+def _without_classifier(words: Sequence[str]) -> str:
+    return shlex.join(word for word in words if not word.startswith(("classifier=", "classifier.")))
+
+
+def _fit(
+    config: RunConfig,
+    run_hash: str,
+    command: str,
+    base: RunFolder,
+    folder: RunFolder,
+    console: Console,
+    stop: StopAtStep,
+) -> None:
+    old = base.read_record()
+    assert old is not None
+    record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
+    record |= {"data": old["data"], "selection": old["selection"], "knows": old["knows"]}
+    folder.write_config(record["config"])
+    console.print(banner(config), highlight=False)
+    try:
+        started = time.perf_counter()
+        row, fitted, arrays = _fit_and_test(config, base, old, record, stop)
+        record["metrics"] = summarise([row], config.epochs)
+        record["metrics"]["test/acc/joint"] = old["metrics"]["test/acc/last"]
+        seconds = round(time.perf_counter() - started, 3)
+        total = round(old["cost"]["total_seconds"] + seconds, 3)
+        # What the result needed: the run below it, and the fit.
+        record["cost"] = {**old["cost"], "total_seconds": total, "classifier_seconds": seconds, "base": old["hash"]}
+        folder.truncate_metrics(0)
+        folder.append_metrics(row)
+        folder.write_arrays("predictions.npz", arrays)
+        heads = [head.state_dict() for head in fitted.heads]
+        folder.reduce_checkpoint({"epoch": config.epochs, "classifiers": heads})
+    except Interrupted as interrupted:
+        _record(folder, record, "interrupted", interrupted)
+        raise
+    except Exception as error:
+        folder.log(traceback.format_exc())
+        _record(folder, record, "failed", error)
+        if isinstance(error, (ConfigError, RunError)):
+            raise
+        raise RunError(f"{type(error).__name__}: {error} (the traceback is in {folder.path}/log.txt)") from error
+    _record(folder, record, "done", None)
+    console.print(f"done: {folder.path}", highlight=False, soft_wrap=True)
+    console.print(summary(record["metrics"], record["selection"]))
+
+
+def _fit_and_test(
+    config: RunConfig, base: RunFolder, old: dict[str, Any], record: dict[str, Any], stop: StopAtStep
+) -> tuple[dict[str, Any], Fitted, dict[str, Any]]:
+    devices = machine.devices(config.device)
+    threads = machine.set_threads(config.threads or old["environment"].get("threads"))
+    record["environment"] = machine.environment(devices, threads, False)
+    data = build_data(config)
+    refuse_other_data(old, data)
+    method = build_method(config, data, devices)
+    state, _ = base.load_checkpoint()
+    if state is None:
+        raise RunError(
+            f"{base.path} was run with keep_checkpoint=none, so its weights are gone: use another runs_dir, or delete "
+            "that folder to train it again"
+        )
+    method.load_trained(state["method"])
+    c = config.classifier
+    fitted = fit(
+        c.name,
+        method,
+        bn_mode=c.bn_mode,
+        epochs=c.epochs,
+        batch_size=c.batch_size,
+        lr=c.lr,
+        tau=c.tau,
+        val=data.val,
+        running_means=config.method.selector.name == "sfa",
+        on_step=stop.check,
+    )
+    logits = fitted.predict(data.test.images)
+    row = {"epoch": config.epochs, "phase": "classifier"}
+    row |= test_metrics(logits, data.test.labels.numpy(), config.eval.ensemble, data.groups)
+    row["classifier"] = fitted.figures
+    return row, fitted, predictions(method, data, logits)
+
+
+def _record(folder: RunFolder, record: dict[str, Any], state: str, error: BaseException | None) -> None:
+    record["state"] = state
+    record["error"] = None if error is None else {"type": type(error).__name__, "message": str(error)}
+    folder.write_record(record)
