@@ -36,7 +36,7 @@ class NeighbourVote(Selector):
         same = labels[index] == labels[:, None]
         score = (votes * same).sum(axis=1) / votes.sum(axis=1)  # in [0, 1], the larger the cleaner
         # One mixture for each observed class turns the score into a probability, as in every class-wise selector here.
-        probability, unsplit = class_posteriors(
+        found = class_posteriors(
             score, labels, num_classes, larger=True, rescale=True, min_samples=self.thresholds.min_samples
         )
-        return self.thresholds.decide(probability, score, labels, num_classes, unsplit)
+        return self.thresholds.decide(found.probability, score, labels, num_classes, found.unsplit)

@@ -154,7 +154,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
 
 def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector] | None:
     plugin, selector = config.plugin, config.method.selector
-    thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, plugin.gmm.min_samples)
+    thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, plugin.gmm.min_samples, plugin.gmm.monotone)
     name: str = selector.name
     match name:
         case "none":

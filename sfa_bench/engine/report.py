@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.special import softmax
 from sfa_bench.data.types import Data
 from sfa_bench.engine.metrics import selection_metrics
 from sfa_bench.methods.base import Method
+from sfa_bench.selectors.base import Probe, Selection
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -47,12 +48,27 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
 
 
 def selection_row(method: Method, data: Data) -> dict[str, Any]:
-    """How good this epoch's selections are: the mean over the networks, and how far the networks agree."""
-    probes, selections = method.probes, method.selections
-    observed, clean = data.view.observed_labels.numpy(), data.clean_labels
+    """How good this epoch's selections are."""
+    prior = None if data.clean_counts is None else data.clean_counts / data.clean_counts.sum()
+    observed = data.view.observed_labels.numpy()
+    return describe_selections(method.probes, method.selections, observed, data.clean_labels, data.groups, prior)
+
+
+def describe_selections(
+    probes: Sequence[Probe],
+    selections: Sequence[Selection],
+    observed: np.ndarray,
+    clean: np.ndarray,
+    groups: Mapping[str, Sequence[int]],
+    clean_prior: np.ndarray | None,
+) -> dict[str, Any]:
+    """Figures of one epoch's selections: the mean over the networks, and how far the networks agree.
+
+    Args: one probe and selection a network; observed and clean labels [N], clean = -1 where unknown; groups of class
+    ids; clean_prior [K], None where unknown.
+    """
     # The networks' joint guess, without the augmentation that training guesses with.
     guess = np.mean([softmax(probe.logits, axis=1) for probe in probes], axis=0).argmax(axis=1)
-    prior = None if data.clean_counts is None else data.clean_counts / data.clean_counts.sum()
     each = [
         selection_metrics(
             selected=selection.mask,
@@ -60,9 +76,9 @@ def selection_row(method: Method, data: Data) -> dict[str, Any]:
             score=selection.score,
             observed=observed,
             clean=clean,
-            groups=data.groups,
-            num_classes=data.view.num_classes,
-            clean_prior=prior,
+            groups=groups,
+            num_classes=probe.num_classes,
+            clean_prior=clean_prior,
             pseudo_labels=guess,
             predictions=probe.logits.argmax(axis=1),
         )
@@ -71,6 +87,7 @@ def selection_row(method: Method, data: Data) -> dict[str, Any]:
     row = {key: _mean([one[key] for one in each]) for key in each[0]}
     row["agreement"] = float((selections[0].mask == selections[1].mask).mean()) if len(selections) == 2 else None
     row["classes_drawn"] = _mean([selection.classes_drawn for selection in selections])
+    row["inverted"] = _mean([selection.inverted for selection in selections])
     fallbacks: dict[str, int] = {}
     for selection in selections:
         for name, count in selection.fallbacks.items():

@@ -19,7 +19,7 @@ from sfa_bench.config import canonical
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet
-from sfa_bench.engine import machine
+from sfa_bench.engine import machine, probes
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.metrics import ensemble, summarise, test_metrics
@@ -227,6 +227,8 @@ class Session:
                 self.said.add(kind)
                 self.display.say(f"epoch {e}: {sentence}")
         self.cost.enter("storage")
+        if self.config.record.probes and e % self.config.record.probes == 0:
+            probes.save(self.folder, e, self.method)
         self.rows.append(row)
         self.folder.append_metrics(row)
         self.epoch = e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,21 @@ def min_max(values: np.ndarray) -> np.ndarray:
 
 
 def posterior(
-    values: np.ndarray, *, larger: bool, max_iter: int = 100, tol: float = 1e-3, reg_covar: float = 1e-6
+    values: np.ndarray,
+    *,
+    larger: bool,
+    max_iter: int = 100,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    monotone: bool = False,
 ) -> np.ndarray:
     """Posterior of the component with the larger (or smaller) mean of a mixture fitted to 1-D values, [n] float64.
 
     scikit-learn's defaults are the reference (k-means start, seed 0, one start). A mixture stopped by `max_iter` is
     used as it stands: the releases stop early on purpose.
+
+    monotone: beyond the clean component's mean the posterior never falls, and beyond the other's it never rises; with
+    unequal variances it would. Between the means it is monotone by itself.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -32,21 +42,54 @@ def posterior(
         mixture.fit(column)
     means = mixture.means_[:, 0]
     clean = int(np.argmax(means) if larger else np.argmin(means))
-    return mixture.predict_proba(column)[:, clean]
+    probability = mixture.predict_proba(column)[:, clean]
+    if not monotone:
+        return probability
+    cleaner, ends = (values, means) if larger else (-values, -means)  # the larger, the cleaner
+    at_means = mixture.predict_proba(means.reshape(-1, 1))[:, clean]
+    order = np.argsort(cleaner, kind="stable")
+    above, below = order[cleaner[order] >= ends[clean]], order[::-1][cleaner[order[::-1]] <= ends[1 - clean]]
+    probability[above] = np.maximum.accumulate(np.maximum(probability[above], at_means[clean]))
+    probability[below] = np.minimum.accumulate(np.minimum(probability[below], at_means[1 - clean]))
+    return probability
+
+
+def count_inverted(scores: np.ndarray, probability: np.ndarray) -> int:
+    """Samples with a smaller clean probability than some sample of a lower score (the larger the score the cleaner)."""
+    values, group = np.unique(scores, return_inverse=True)
+    highest = np.full(len(values), -np.inf)
+    np.maximum.at(highest, group, probability)
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(highest)[:-1]])
+    return int((probability < before[group] - 1e-12).sum())
+
+
+class Posteriors(NamedTuple):
+    """What class-wise mixtures say."""
+
+    probability: np.ndarray  # of being clean [N] in [0, 1]
+    unsplit: np.ndarray  # ids of the classes without a mixture; their samples have probability 1
+    inverted: int  # samples that a monotone posterior would move, summed over the classes
 
 
 def class_posteriors(
-    scores: np.ndarray, labels: np.ndarray, num_classes: int, *, larger: bool, rescale: bool, min_samples: int = 2
-) -> tuple[np.ndarray, np.ndarray]:
+    scores: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    larger: bool,
+    rescale: bool,
+    min_samples: int = 2,
+    monotone: bool = False,
+) -> Posteriors:
     """One mixture per observed class (spec/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
-    scores within each class first; min_samples (2 or more): smaller classes get no mixture.
-    Returns: clean probability [N] in [0, 1], and the ids of the classes that could not be split (fewer than
-    `min_samples` samples, or all scores equal): their samples have probability 1.
+    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone: see `posterior`.
+    Classes that cannot be split have fewer than `min_samples` samples, or equal scores.
     """
     probability = np.ones(len(scores))
     unsplit = []
+    inverted = 0
     for k in range(num_classes):
         members = np.flatnonzero(labels == k)
         if len(members) == 0:
@@ -55,5 +98,8 @@ def class_posteriors(
         if len(members) < min_samples or values.max() == values.min():
             unsplit.append(k)
             continue
-        probability[members] = posterior(min_max(values) if rescale else values, larger=larger)
-    return probability, np.array(unsplit, dtype=np.int64)
+        values = min_max(values) if rescale else values
+        plain = posterior(values, larger=larger)
+        inverted += count_inverted(values if larger else -values, plain)
+        probability[members] = posterior(values, larger=larger, monotone=True) if monotone else plain
+    return Posteriors(probability, np.array(unsplit, dtype=np.int64), inverted)

@@ -44,6 +44,7 @@ class Thresholds:
     p_threshold: float = 0.5
     no_clean_class: str = "keep_all"  # or "none"
     min_samples: int = 2
+    monotone: bool = False  # a mixture's posterior never falls as the score rises
 
     def decide(
         self,

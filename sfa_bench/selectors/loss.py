@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from sfa_bench.parts.mixtures import class_posteriors, min_max, posterior
+from sfa_bench.parts.mixtures import class_posteriors, count_inverted, min_max, posterior
 from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
 
 
@@ -39,8 +40,15 @@ class LossMixture(Selector):
         if losses.max() == losses.min():
             every = np.unique(labels)
             return self.thresholds.decide(np.ones(len(losses)), -losses, labels, probe.num_classes, every)
-        probability = posterior(losses, larger=False, max_iter=10, tol=1e-2, reg_covar=5e-4)
-        return self.thresholds.decide(probability, -losses, labels, probe.num_classes)
+        fit = partial(posterior, losses, larger=False, max_iter=10, tol=1e-2, reg_covar=5e-4)
+        plain = fit()
+        return self.thresholds.decide(
+            fit(monotone=True) if self.thresholds.monotone else plain,
+            -losses,
+            labels,
+            probe.num_classes,
+            inverted=count_inverted(-losses, plain),
+        )
 
     def state(self) -> dict[str, Any]:
         return {"history": [torch.from_numpy(losses) for losses in self.history]}
@@ -58,12 +66,15 @@ class ClassLossMixture(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         losses, labels = normalised_losses(probe), probe.observed_labels
-        probability, unsplit = class_posteriors(
+        found = class_posteriors(
             losses,
             labels,
             probe.num_classes,
             larger=False,
             rescale=False,
             min_samples=self.thresholds.min_samples,
+            monotone=self.thresholds.monotone,
         )
-        return self.thresholds.decide(probability, -losses, labels, probe.num_classes, unsplit)
+        return self.thresholds.decide(
+            found.probability, -losses, labels, probe.num_classes, found.unsplit, inverted=found.inverted
+        )

@@ -23,14 +23,24 @@ class Prototype(Selector):
         every = np.ones(len(labels), dtype=bool)
         centroids, _ = instant_centroids(unit, labels, every, num_classes)
         # The mask of the refinement keeps a class whole that nobody would be left of; otherwise it has no prototype.
-        rough = self._decide(unit, centroids, labels, Thresholds(min_samples=self.thresholds.min_samples))
+        rough = self._decide(
+            unit, centroids, labels, replace(self.thresholds, p_threshold=0.5, no_clean_class="keep_all")
+        )
         centroids, _ = instant_centroids(unit, labels, rough.mask, num_classes)
         return replace(self._decide(unit, centroids, labels, self.thresholds), prototypes=centroids, center=center)
 
     @staticmethod
     def _decide(unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:
         scores = label_scores(unit, centroids, labels)
-        probability, unsplit = class_posteriors(
-            scores, labels, len(centroids), larger=True, rescale=True, min_samples=thresholds.min_samples
+        found = class_posteriors(
+            scores,
+            labels,
+            len(centroids),
+            larger=True,
+            rescale=True,
+            min_samples=thresholds.min_samples,
+            monotone=thresholds.monotone,
         )
-        return thresholds.decide(probability, scores, labels, len(centroids), unsplit)
+        return thresholds.decide(
+            found.probability, scores, labels, len(centroids), found.unsplit, inverted=found.inverted
+        )

@@ -96,15 +96,22 @@ class StochasticFeatureAveraging(Selector):
         for _ in range(self.samples):
             noise = rng.standard_normal(mean.shape)
             scores += label_scores(unit, np.where(drawn[:, None], mean + spread * noise, mean), labels)
-        probability, unsplit = class_posteriors(
-            scores, labels, num_classes, larger=True, rescale=True, min_samples=self.thresholds.min_samples
-        )
-        return self.thresholds.decide(
-            probability,
+        found = class_posteriors(
             scores,
             labels,
             num_classes,
-            unsplit,
+            larger=True,
+            rescale=True,
+            min_samples=self.thresholds.min_samples,
+            monotone=self.thresholds.monotone,
+        )
+        return self.thresholds.decide(
+            found.probability,
+            scores,
+            labels,
+            num_classes,
+            found.unsplit,
+            inverted=found.inverted,
             classes_drawn=int(drawn.sum()),
             fallbacks=fallbacks,
             prototypes=mean.copy(),  # not the draw

@@ -132,7 +132,7 @@ def test_crt_starts_anew_and_learns_the_same_every_time(method):
     assert fitted.heads[0].weight.shape == method.networks[0].main.weight.shape
     assert not torch.allclose(fitted.heads[0].weight, method.networks[0].main.weight, atol=0.01)
     losses = fitted.figures["network_1"]["loss"]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.01
+    assert losses[-1] < losses[0] - 0.01
     again = fit("crt", method, epochs=30, batch_size=12, lr=0.1)
     assert torch.equal(again.heads[0].weight, fitted.heads[0].weight)
 

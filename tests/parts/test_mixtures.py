@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.mixture import GaussianMixture
 
-from sfa_bench.parts.mixtures import class_posteriors, min_max, posterior
+from sfa_bench.parts.mixtures import class_posteriors, count_inverted, min_max, posterior
 
 
 def overlapping(n=60, seed=0):
@@ -74,7 +74,7 @@ def three_classes():
 @pytest.mark.parametrize("rescale", [True, False])
 def test_every_class_has_a_mixture_of_its_own(larger, rescale):
     scores, labels = three_classes()
-    probability, unsplit = class_posteriors(scores, labels, 3, larger=larger, rescale=rescale)
+    probability, unsplit, _ = class_posteriors(scores, labels, 3, larger=larger, rescale=rescale)
     for k in range(3):
         own = scores[labels == k]
         if rescale:
@@ -86,14 +86,16 @@ def test_every_class_has_a_mixture_of_its_own(larger, rescale):
 def test_classes_of_no_one_and_two_samples_are_handled():
     labels = np.array([0, 2, 2, 3, 3, 3, 3])  # class 1 does not occur
     scores = np.array([0.3, 0.1, 0.9, 0.0, 0.01, 0.99, 1.0])
-    probability, unsplit = class_posteriors(scores, labels, 4, larger=True, rescale=True)
+    probability, unsplit, _ = class_posteriors(scores, labels, 4, larger=True, rescale=True)
     assert unsplit.tolist() == [0]
     assert probability.round(6).tolist() == [1, 0, 1, 0, 0, 1, 1]
 
 
 def test_equal_scores_cannot_be_split():
     labels = np.array([0, 0, 0, 1, 1])
-    probability, unsplit = class_posteriors(np.array([0.2, 0.2, 0.2, 0.0, 1.0]), labels, 2, larger=False, rescale=False)
+    probability, unsplit, _ = class_posteriors(
+        np.array([0.2, 0.2, 0.2, 0.0, 1.0]), labels, 2, larger=False, rescale=False
+    )
     assert unsplit.tolist() == [0]
     assert probability.round(6).tolist() == [1, 1, 1, 1, 0]
 
@@ -102,6 +104,57 @@ def test_a_class_below_the_wanted_size_gets_no_mixture():
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
     scores = np.array([0, 0.5, 1, 0, 0.01, 0.99, 1])
     for min_samples, without in ((2, []), (3, []), (4, [0]), (5, [0, 1])):
-        probability, unsplit = class_posteriors(scores, labels, 2, larger=True, rescale=True, min_samples=min_samples)
+        probability, unsplit, _ = class_posteriors(
+            scores, labels, 2, larger=True, rescale=True, min_samples=min_samples
+        )
         assert unsplit.tolist() == without
         assert (probability[np.isin(labels, without)] == 1).all()
+
+
+def spread_out(seed=5):
+    """A wide and a narrow component: the plain posterior of the narrow one falls again on both of its sides."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(0.0, 1.0, 80), rng.normal(1.0, 0.1, 40)])
+
+
+@pytest.mark.parametrize("larger", [True, False])
+@given(seed=st.integers(0, 10_000))
+def test_a_monotone_posterior_never_falls_as_the_score_rises(larger, seed):
+    values = spread_out(seed)
+    order = np.argsort(values if larger else -values)
+    monotone = posterior(values, larger=larger, monotone=True)
+    assert (np.diff(monotone[order]) >= 0).all()
+    assert count_inverted(values if larger else -values, monotone) == 0
+
+
+def test_a_monotone_posterior_leaves_what_lies_between_the_means_alone():
+    values = spread_out()
+    plain, monotone = posterior(values, larger=True), posterior(values, larger=True, monotone=True)
+    model = GaussianMixture(n_components=2, random_state=0).fit(values.reshape(-1, 1))
+    low, high = sorted(model.means_[:, 0])
+    between = (low < values) & (values < high)
+    assert between.sum() > 10
+    assert np.array_equal(plain[between], monotone[between])
+    beyond = values > high
+    assert (monotone[beyond] >= plain[beyond]).all()
+    assert (monotone[beyond] > plain[beyond] + 0.1).any()
+
+
+@given(
+    arrays(np.float64, 12, elements=st.integers(0, 5).map(float)),
+    arrays(np.float64, 12, elements=st.integers(0, 4).map(lambda n: n / 4)),
+)
+def test_inverted_samples_are_counted_as_by_brute_force(scores, probability):
+    pairs = list(zip(scores, probability, strict=True))
+    expected = sum(any(lower < score and higher > p for lower, higher in pairs) for score, p in pairs)
+    assert count_inverted(scores, probability) == expected
+
+
+def test_classes_add_up_their_inverted_samples_whether_corrected_or_not():
+    values, labels = np.concatenate([spread_out(1), spread_out(2)]), np.repeat([0, 1], 120)
+    one = [count_inverted(values[labels == k], posterior(values[labels == k], larger=True)) for k in (0, 1)]
+    assert min(one) > 0
+    for monotone in (False, True):
+        found = class_posteriors(values, labels, 2, larger=True, rescale=False, monotone=monotone)
+        assert found.inverted == sum(one)
+        assert (count_inverted(values[:120], found.probability[:120]) == 0) == monotone

@@ -1,0 +1,44 @@
+"""What selectors saw, on disk: `probes/epoch_0010.npz` (design.md §4), for `python -m sfa_bench.replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sfa_bench.methods.base import Method
+from sfa_bench.selectors.base import Probe
+from sfa_bench.store.folder import RunFolder
+
+
+def save(folder: RunFolder, epoch: int, method: Method) -> None:
+    """Write the probes that epoch's selection saw; a method that selects nothing is probed for the occasion.
+
+    Features are kept in half precision, in which selectors see them: nothing is lost.
+    """
+    selects = method.selects_in(epoch)
+    probes = method.probes if selects else [method.probe(k, epoch) for k in range(len(method.networks))]
+    arrays = {
+        "features": np.stack([probe.features for probe in probes]).astype(np.float16),
+        "logits_main": np.stack([probe.logits for probe in probes]),
+        "observed_label": probes[0].observed_labels,
+    }
+    if all(probe.abc_logits is not None for probe in probes):
+        arrays["logits_abc"] = np.stack([probe.abc_logits for probe in probes])
+    if selects:
+        arrays["selected"] = np.stack([selection.mask for selection in method.selections])
+    (folder.path / "probes").mkdir(exist_ok=True)
+    folder.write_arrays(f"probes/epoch_{epoch:04d}.npz", arrays)
+
+
+def saved(path: Path) -> dict[int, Path]:
+    """Epoch → file of a run's probes, in order."""
+    return {int(file.stem.split("_")[1]): file for file in sorted((path / "probes").glob("epoch_*.npz"))}
+
+
+def load(file: Path) -> list[Probe]:
+    """One probe a network."""
+    with np.load(file, allow_pickle=False) as arrays:
+        labels, abc = arrays["observed_label"], arrays.get("logits_abc")
+        features, logits = arrays["features"].astype(np.float32), arrays["logits_main"]
+    return [Probe(features[k], logits[k], None if abc is None else abc[k], labels) for k in range(len(features))]
