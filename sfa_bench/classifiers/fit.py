@@ -71,7 +71,7 @@ def fit(
         network.requires_grad_(False)
         network.eval()
         counts = torch.bincount(method.labels[rows], minlength=method.t.view.num_classes)
-        main = network.main
+        main, head = network.main, nn.Module()
         if name == "crt":
             assert epochs
             assert batch_size

@@ -11,6 +11,9 @@ from sfa_bench.parts.losses import log_prior
 class ScaledWeights(nn.Module):
     """LWS: s_k·(W_k·f + b_k) with W and b fixed and s learned from 1; the bias is scaled too."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.register_buffer("weight", linear.weight.detach().clone())
@@ -24,6 +27,8 @@ class ScaledWeights(nn.Module):
 class TauNormalised(nn.Module):
     """W_k/‖W_k‖^τ without the bias."""
 
+    weight: Tensor
+
     def __init__(self, linear: nn.Linear, tau: float):
         super().__init__()
         weight = linear.weight.detach()
@@ -35,6 +40,10 @@ class TauNormalised(nn.Module):
 
 class NearestClassMean(nn.Module):
     """−‖g − c_k‖² of the centred unit feature g; a class without prototype is out of reach."""
+
+    prototypes: Tensor
+    center: Tensor
+    absent: Tensor
 
     def __init__(self, prototypes: Tensor, center: Tensor):
         super().__init__()
@@ -51,6 +60,8 @@ class NearestClassMean(nn.Module):
 
 class PriorSubtracted(nn.Module):
     """The trained head's z − τ·log π (Menon et al. 2021, post hoc)."""
+
+    shift: Tensor
 
     def __init__(self, head: nn.Module, class_counts: Tensor, tau: float):
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from sfa_bench.config.schema import LossConfig, RunConfig
 
@@ -62,11 +63,13 @@ def resolve_loss(config: RunConfig) -> LossConfig:
     """The loss with every constant it has, and None for those it has not."""
     loss, source = config.method.loss, config.dataset.source
     if loss.name not in CONSTANTS:
-        return replace(loss, **dict.fromkeys(NAMES), transferred=False)
+        none: dict[str, Any] = dict.fromkeys(NAMES)
+        return replace(loss, **none, transferred=False)
     row = row_of(loss.name, source, config.noise.name)
     table = CONSTANTS[loss.name][row]
     given = {name: getattr(loss, name) for name in table if getattr(loss, name) is not None}
     balanced = config.imbalance.name == "none" or config.imb_factor == 1
     elsewhere = row != ANY and source not in row.split()
     transferred = loss.name in FOUND_ON_BALANCED_DATA and len(given) < len(table) and (elsewhere or not balanced)
-    return replace(loss, **{**dict.fromkeys(NAMES), **table, **given}, transferred=transferred)
+    constants: dict[str, Any] = {**dict.fromkeys(NAMES), **table, **given}
+    return replace(loss, **constants, transferred=transferred)

@@ -30,10 +30,12 @@ def make_importable(config_dir: Path | None) -> None:
 def own_options(config_dir: Path | None) -> dict[str, list[str]]:
     """`method.strength` → the choices that have it, for every key of a YAML with `_target_` in the user's folder."""
     found: dict[str, list[str]] = {}
-    for group in BROUGHT if config_dir is not None else ():
-        for path in sorted((Path(str(config_dir)) / group).glob("*.yaml")):
+    if config_dir is None:
+        return found
+    for group in BROUGHT:
+        for path in sorted((config_dir / group).glob("*.yaml")):
             try:
-                node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+                node: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             except yaml.YAMLError as error:
                 raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
             node = node.get(group, node)

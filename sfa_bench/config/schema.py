@@ -94,8 +94,20 @@ class ImbalanceConfig:
 
 
 LossName = Literal[
-    *("ce", "cb_ce", "focal", "balanced_softmax", "logit_adjust", "ldam", "mae", "gce", "sce"),
-    *("nce_rce", "nce_mae", "nfl", "ngce", "elr"),
+    "ce",
+    "cb_ce",
+    "focal",
+    "balanced_softmax",
+    "logit_adjust",
+    "ldam",
+    "mae",
+    "gce",
+    "sce",
+    "nce_rce",
+    "nce_mae",
+    "nfl",
+    "ngce",
+    "elr",
 ]
 
 
@@ -214,7 +226,7 @@ ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9"
 @dataclass(frozen=True)
 class ModelConfig:
     name: ModelName = option(None, "the backbone", auto=True, fixed=True)
-    width: int = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
+    width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
 
 

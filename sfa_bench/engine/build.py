@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -94,7 +94,11 @@ def warmup_epochs(config: RunConfig) -> int:
 def _learner(config: RunConfig, training: Training) -> Method:
     method = config.method
     loss = {key: value for key, value in vars(method.loss).items() if key not in ("name", "transferred")}
-    weighting = {"schedule": method.schedule, "class_beta": method.class_beta, "count_floor": method.count_floor}
+    weighting: dict[str, Any] = {
+        "schedule": method.schedule,
+        "class_beta": method.class_beta,
+        "count_floor": method.count_floor,
+    }
     match method.learner:
         case "single":
             return Single(

@@ -23,8 +23,8 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
         "logits_main": np.stack([probe.logits for probe in probes]),
         "observed_label": probes[0].observed_labels,
     }
-    if all(probe.abc_logits is not None for probe in probes):
-        arrays["logits_abc"] = np.stack([probe.abc_logits for probe in probes])
+    if abc := [probe.abc_logits for probe in probes if probe.abc_logits is not None]:
+        arrays["logits_abc"] = np.stack(abc)
     if selects:
         arrays["selected"] = np.stack([selection.mask for selection in method.selections])
     (folder.path / "probes").mkdir(exist_ok=True)

@@ -49,8 +49,11 @@ class CoTeaching(Method):
             self.cost.trained += 2 * len(rows)
         values = [mean.value(k, e) for k, mean in enumerate(means)]
         trained = [value for value in values if value is not None]
-        loss = sum(trained) / len(trained) if trained else None
-        return {"loss": loss, "lr": self.t.optimisation.rate(e), "kept": keep}
+        return {
+            "loss": sum(trained) / len(trained) if trained else None,
+            "lr": self.t.optimisation.rate(e),
+            "kept": keep,
+        }
 
     def _losses(self, rows: Tensor, images: Tensor, keep: float) -> list[Tensor]:
         """Both losses of one batch, from forwards that precede both steps."""

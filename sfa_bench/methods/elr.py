@@ -153,8 +153,8 @@ class Elr(Method):
             pairs = zip(self.twins[k].parameters(), self.networks[k].parameters(), strict=True)
             for average, value in pairs:
                 average.lerp_(value, 1 - decay)
-            for average, value in zip(self.twins[k].buffers(), self.networks[k].buffers(), strict=True):
-                average.copy_(value)
+            for copied, current in zip(self.twins[k].buffers(), self.networks[k].buffers(), strict=True):
+                copied.copy_(current)
 
     def predictors(self) -> list[Network]:
         return self.twins or self.networks

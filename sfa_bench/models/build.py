@@ -45,7 +45,9 @@ def build(
     Raises: ConfigError when the images are too small for the model.
     """
     if not image_size and model.name != "convnet":
-        raise ConfigError(f"model={model.name} takes images, and these are vectors: use model=convnet", True)
+        raise ConfigError(
+            f"model={model.name} takes images, and these are vectors: use model=convnet", invalid_combination=True
+        )
     if image_size and min(image_size) < _MIN_SIDE[model.name]:
         raise ConfigError(
             f"model={model.name} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "

@@ -78,7 +78,7 @@ def load(dataset: DatasetConfig, seed: int) -> Source:
 
 def next_in_group(group_of: np.ndarray) -> dict[int, int]:
     """What asymmetric noise turns a class into: the next one of its group, cyclic; alone in it, it keeps its labels."""
-    turned = {}
+    turned: dict[int, int] = {}
     for group in np.unique(group_of):
         members = np.flatnonzero(group_of == group)
         if len(members) > 1:

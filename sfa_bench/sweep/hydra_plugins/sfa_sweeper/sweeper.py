@@ -21,24 +21,29 @@ ConfigStore.instance().store(
 
 
 class SfaSweeper(Sweeper):
-    """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status."""
+    """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status.
+
+    What it needs is imported where it is used: Hydra imports every plug-in at start, also for `--help`.
+    """
 
     runs_dir: Path
+    own_conf: Path | None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from sfa_bench.sweep.job import own_conf
+
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.config = config
+        self.own_conf = own_conf(config.hydra)
         self.runs_dir = Path(config.runs_dir)
 
     def sweep(self, arguments: list[str]) -> None:
-        # Imported here: Hydra imports every plug-in at start, also for `--help`.
         from sfa_bench.store.folder import ensure_writable
-        from sfa_bench.sweep.job import Outcome, own_conf
+        from sfa_bench.sweep.job import Outcome
         from sfa_bench.sweep.plan import plan
 
-        planned = plan(arguments, own_conf(self.config.hydra))
+        planned = plan(arguments, self.own_conf)
         print(planned, flush=True)
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
