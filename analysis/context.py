@@ -53,7 +53,7 @@ def _labels(cells: Cells) -> str:
 
 
 def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
-    """Sentences about what is undefined, mixed or unequal in the table, and what methods were told."""
+    """Sentences about what is undefined, mixed or unequal in the table, what methods were told, and whose constants."""
     for metric in metrics:
         if undefined := sum(run.metrics.get(metric) is None for run in runs):
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
@@ -66,12 +66,15 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
             yield f"mixed revisions of {group}={show(name)}: {_list(revisions)}"
     if len(precisions := {run.record["environment"].get("precision") for run in runs} - {None}) > 1:
         yield f"mixed precision: {_list(precisions)}"
-    told: dict[str, set[str]] = defaultdict(set)
+    said: dict[str, set[str]] = defaultdict(set)
     for (row, _), members in cells.items():
-        for fact in {fact for run in members for fact in run.record["knows"]}:
-            told[fact].add(" ".join(show(value) for value in row))
-    for fact, rows in sorted(told.items()):
-        yield f"told {fact}: {', '.join(sorted(rows))}"
+        sentences = {f"told {fact}" for run in members for fact in run.record["knows"]}
+        if any(run.fields.get("method.loss.transferred") for run in members):
+            sentences.add("constants transferred from balanced data, or from another data set")
+        for sentence in sentences:
+            said[sentence].add(" ".join(show(value) for value in row))
+    for sentence, rows in sorted(said.items()):
+        yield f"{sentence}: {', '.join(sorted(rows))}"
 
 
 def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Any, set[Any]]:

@@ -205,7 +205,7 @@ def test_best_is_headed_oracle(ledger, capsys):
 
 def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
     ledger.add(10.0, method="ce", knows=["rate"], environment={"precision": "bf16"}, epochs=5)
-    ledger.add(11.0)
+    ledger.add(11.0, method__loss__transferred=True)
     ledger.add(12.0, replicate=1, method__revision=2)
     ledger.add(0.0, state="failed")
     ledger.add(0.0, state="running")
@@ -213,6 +213,7 @@ def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
     assert [row["test/acc/final"] for row in rows] == ["10.00 (1)", "11.50 ± 0.71 (2)"]
     for note in (
         "told rate: ce none",
+        "constants transferred from balanced data, or from another data set: dividemix none",
         "mixed precision: bf16, fp32",
         "mixed revisions of method=dividemix: 1, 2",
         "cells differ in epochs too (5, 60)",
