@@ -180,7 +180,13 @@ class DivideMix(Method):
         if len(images) == 0:
             return images.new_zeros(0, self.t.view.num_classes)
         self.cost.guessed += len(images)
-        return F.softmax(self.forward(k, images.to(self.devices[k])).main, dim=1).to(images.device)
+        network = self.networks[k]
+        training = network.training
+        # A single vector has no batch statistics; where it is all there is, the running ones have to do.
+        network.train(training and (len(images) > 1 or images.ndim > 2))
+        guess = F.softmax(self.forward(k, images.to(self.devices[k])).main, dim=1).to(images.device)
+        network.train(training)
+        return guess
 
     def _cycle(self, rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """Shuffled batches of `rows` without end, shuffled afresh each time round; empty ones where there are none."""

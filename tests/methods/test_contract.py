@@ -2,6 +2,9 @@
 
 import copy
 import io
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,44 +12,65 @@ import pytest
 import torch
 
 from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import CONF, choices
+from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
 from sfa_bench.engine.build import build_method, knows, sample_min
 from sfa_bench.errors import ConfigError
 
-COMBINATIONS = [
-    *(f"method={method} plugin={plugin}" for method in ("ce", "balanced_softmax") for plugin in ("none", "abc")),
-    *(f"method={method} plugin={plugin}" for method in ("ce", "balanced_softmax") for plugin in ("sfa", "sfa_release")),
-    *(f"method=dividemix plugin={plugin}" for plugin in ("none", "abc", "sfa", "sfa_release")),
-    *(f"method=rolt_plus plugin={plugin}" for plugin in ("none", "abc")),
+VECTORS = "dataset=synthetic dataset.classes=4 dataset.size=24 dataset.dim=6 dataset.groups=2 dataset.test_size=4"
+SHORT = "epochs=3 warmup_epochs=1 batch_size=8 model.width=2 imb_factor=0.3"  # the first epoch is warm-up
+OPTIONS = [
+    *(f"method={method} plugin=sfa method.networks=2" for method in ("ce", "rolt")),
+    *(f"method={method} plugin=none method.networks=2 method.mixup=true" for method in ("gce", "elr")),
+    *(f"method={method} method.mixup=true" for method in ("balanced_softmax plugin=sfa", "ldam plugin=abc")),
+    *(f"method={method} plugin=sfa method.schedule=drw" for method in ("focal", "dividemix")),
+    "method=rolt plugin=none method.loss.name=ldam method.schedule=drw method.ensemble_bias=release",
+    *(f"method={method} method.schedule=drs" for method in ("ce plugin=none", "sce plugin=sfa_release")),
+    *(f"method=elr plugin={plugin} method.plus=true" for plugin in ("none", "abc")),
+    "method=elr plugin=abc method.mixup=true",
+    "method=coteaching plugin=none method.native=true method.double_mean=true",
     *(f"method=ce plugin=abc method.selector.name={name}" for name in ("loss_gmm", "loss_gmm_cls", "proto")),
     "method=balanced_softmax plugin=none method.selector.name=proto",
-    "method=dividemix plugin=none method.selector.name=loss_gmm_cls",
+    "method=dividemix plugin=none method.selector.name=loss_gmm_cls plugin.gmm.monotone=true",
     "method=dividemix plugin=none noise=symmetric noise_ratio=0.9",
-    "method=dividemix plugin=sfa plugin.head=none",
-    "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval",
+    "method=dividemix plugin=none noise=asymmetric",
+    "method=dividemix plugin=sfa plugin.head=none dataset=digits",
+    "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval dataset=digits",
     "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none",
     "method=dividemix plugin=abc method.selector.name=oracle",
+    "method=ce plugin=none method.selector.name=oracle method.selector.view=train dataset=digits",
 ]
+GROUPS = [*choices("method"), *OPTIONS]  # a method stands for itself with each of its plug-ins
 RIGHT = np.random.default_rng(8).integers(0, 4, 60)
 
 
-def data(labels, num_classes, clean=None):
-    """Coloured noise with the class painted into a corner, so that there is something to learn."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 120, (len(labels), 1, 8, 8), generator=generator)
-    images[torch.arange(len(labels)), 0, torch.as_tensor(labels) % 8, 0] = 255
-    view = LearnerView(images.to(torch.uint8), torch.as_tensor(labels), num_classes, Transform((0.3,), (0.25,), 1))
-    unused = dict.fromkeys(("index", "val", "noise_rate", "confusion", "clean_counts", "fingerprints", "groups"))
-    counts = np.bincount(labels, minlength=num_classes)
-    test = EvaluationSet(view.images[:5], view.observed_labels[:5])
-    return Data(view=view, clean_labels=clean, test=test, observed_counts=counts, **unused)
+@cache
+def composed(text):
+    """The configuration of one combination, None where it is refused."""
+    typed = text.split()
+    try:
+        return compose([*(() if "dataset=digits" in typed else VECTORS.split()), *SHORT.split(), *typed])
+    except ConfigError as error:
+        if not error.invalid_combination:
+            raise
+        return None
 
 
-@pytest.fixture(scope="module")
-def configured():
-    """One composition for each combination: three epochs, of which the first is warm-up."""
-    few = ["epochs=3", "warmup_epochs=1", "batch_size=8", "model=convnet", "model.width=4"]
-    return {text: compose([*text.split(), *few]) for text in COMBINATIONS}
+def combinations(group):
+    """A method's valid plug-ins, or the one combination with options."""
+    every = [group] if "=" in group else [f"method={group} plugin={plugin}" for plugin in choices("plugin")]
+    return [text for text in every if composed(text) is not None]
+
+
+@contextmanager
+def about(text):
+    """Names the combination in what goes wrong."""
+    try:
+        yield composed(text)
+    except BaseException as error:
+        error.add_note(text)
+        raise
 
 
 class Untouchable:
@@ -55,15 +79,39 @@ class Untouchable:
     def _fail(self, *_):
         raise AssertionError("clean labels were read")
 
-    __getitem__ = __len__ = __iter__ = __array__ = __eq__ = __lt__ = _fail
+    __getitem__ = __len__ = __iter__ = __array__ = __eq__ = __lt__ = __getattr__ = _fail
     __hash__ = None
 
 
-def build(config, labels, num_classes, clean=None):
-    """Nobody but the oracle may touch the clean labels, in any test here."""
-    if clean is None:
-        clean = labels if config.method.selector.name == "oracle" else Untouchable()
-    return build_method(config, data(labels, num_classes, clean), [torch.device("cpu")])
+def data(config, labels, num_classes, clean):
+    """Noise in which the class can be seen, so that there is something to learn: vectors, or pictures of 8×8."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.as_tensor(labels)
+    if config.dataset.source == "synthetic":
+        images, transform = torch.randn(len(labels), 6, generator=generator), Transform((), (), jitter=0.05)
+        images[torch.arange(len(labels)), labels % 6] += 3
+    else:
+        images = torch.randint(0, 120, (len(labels), 1, 8, 8), generator=generator)
+        images[torch.arange(len(labels)), 0, labels % 8, 0] = 255
+        images, transform = images.to(torch.uint8), Transform((0.3,), (0.25,), 1)
+    view = LearnerView(images, labels, num_classes, transform)
+    unused = dict.fromkeys(("index", "val", "noise_rate", "confusion", "clean_counts", "fingerprints", "groups"))
+    counts = np.bincount(labels, minlength=num_classes)
+    test = EvaluationSet(images[:5], labels[:5])
+    return Data(view=view, clean_labels=clean, test=test, observed_counts=counts, **unused)
+
+
+def build(config, labels=None, num_classes=None, clean=None):
+    """The learner, on a run's own data or on the given labels. Only the oracle may touch the clean ones, in any test."""
+    oracle = config.method.selector.name == "oracle"
+    if labels is None and config.dataset.source == "digits":  # more than these tests need
+        labels, num_classes = RIGHT, 4
+    if labels is None:
+        given = build_data(config)
+        given = given if oracle else replace(given, clean_labels=Untouchable())
+    else:
+        given = data(config, labels, num_classes, (labels if oracle else Untouchable()) if clean is None else clean)
+    return build_method(config, given, [torch.device("cpu")])
 
 
 def run(method, epochs):
@@ -75,6 +123,30 @@ def through_a_file(state):
     torch.save(state, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def tracked(networks):
+    """Updates of each network's batch statistics; all its layers have seen the same number."""
+    counts = [{int(b) for name, b in n.named_buffers() if name.endswith("num_batches_tracked")} for n in networks]
+    assert all(len(each) == 1 for each in counts)
+    return [each.pop() for each in counts]
+
+
+@cache
+def straight(text):
+    """Three epochs without a break: the learner, figures and updates of batch statistics of each, and what was there
+    after the second.
+    """
+    method = build(composed(text))
+    story = SimpleNamespace(method=method, figures=[], updates=[], masks=[])
+    for e in (1, 2, 3):
+        before = tracked(method.networks)
+        story.figures += run(method, [e])
+        story.updates.append([now - then for now, then in zip(tracked(method.networks), before, strict=True)])
+        story.masks.append([selection.mask for selection in method.selections] if method.selects_in(e) else None)
+        if e == 2:
+            story.stored = through_a_file(method.state())
+    return story
 
 
 def assert_same(a, b, path=""):
@@ -92,61 +164,123 @@ def assert_same(a, b, path=""):
         assert a == b, path
 
 
-@pytest.mark.parametrize("text", COMBINATIONS)
-def test_going_on_from_a_stored_state_equals_never_having_stopped(configured, text):
-    straight, first, second = (build(configured[text], RIGHT, 4) for _ in range(3))
-    figures = run(straight, (1, 2, 3))
-    run(first, (1, 2))
-    second.load_state(through_a_file(first.state()))
-    assert run(second, (3,)) == figures[2:]
-    assert_same(straight.state(), second.state())
-    for a, b in zip(straight.predict(straight.t.view.images), second.predict(straight.t.view.images), strict=True):
-        assert all(np.array_equal(a[head], b[head]) for head in a)
+def test_the_combinations_here_are_those_that_users_are_promised():
+    readme = (CONF.parent / "README.md").read_text(encoding="utf-8")
+    for method in choices("method"):
+        cells = {plugin: "yes" if composed(f"method={method} plugin={plugin}") else "–" for plugin in choices("plugin")}
+        assert f"| {method} | {' | '.join(cells[p] for p in ('none', 'abc', 'sfa', 'sfa_release'))} |" in readme
+    assert all(composed(text) is not None for text in OPTIONS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_going_on_from_a_stored_state_equals_never_having_stopped(group):
+    for text in combinations(group):
+        with about(text) as config:
+            whole, second = straight(text), build(config)
+            second.load_state(whole.stored)
+            assert_same(second.state(), whole.stored)
+            assert run(second, [3]) == whole.figures[2:]
+            assert_same(whole.method.state(), second.state())
+            images = second.t.view.images
+            for a, b in zip(whole.method.predict(images), second.predict(images), strict=True):
+                assert all(np.array_equal(a[head], b[head]) for head in a)
+
+
+def steps(rows, size):
+    """Batches of at most `size` rows and a row, none of them a single row unless there is no other."""
+    return 0 if rows == 0 else max(1, rows // size + (rows % size > 1))
+
+
+def specified_updates(config, e, k, rows, masks):
+    """Train-mode forwards of network k in epoch e: one a step (spec/methods.md §2–6, §8); in DivideMix with five of
+    them, for u₁, u₂, x₁, x₂ and the mixed rows (§7); with ELR and mixup one more, for the targets (§5).
+    """
+    method, size = config.method, config.batch_size
+    if method.learner == "dividemix" and e > 1:
+        labelled = int(masks[1 - k].sum())
+        guesses = 0 if method.guess_mode == "eval" else 4 if labelled < rows else 2
+        return (1 + guesses) * steps(labelled, size)
+    looks_unmixed_first = method.learner == "elr" and method.mixup and not method.plus
+    return (2 if looks_unmixed_first else 1) * steps(rows, 2 * size)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_batch_statistics_are_updated_as_often_as_specified(group):
+    for text in combinations(group):
+        with about(text) as config:
+            whole = straight(text)
+            rows, networks = len(whole.method.labels), whole.method.networks
+            for e, (updates, masks) in enumerate(zip(whole.updates, whole.masks, strict=True), start=1):
+                assert updates == [specified_updates(config, e, k, rows, masks) for k in range(len(networks))], e
+            total = tracked(networks)
+            whole.method.predict(whole.method.t.view.images)
+            whole.method.probe(0, 4)
+            assert tracked(networks) == tracked(whole.method.predictors()) == total
 
 
 SETS = {
     "an absent class and a class of one": (np.array([0] * 30 + [1] * 12 + [2] * 7 + [3]), 5),
+    "two classes": (np.array([0, 1] * 9), 2),
     "two classes, one of them a single sample": (np.array([0] * 20 + [1]), 2),
     "a hundred classes": (np.array([*range(20), *range(3), *range(3)]), 100),
 }
 
 
-@pytest.mark.parametrize("text", COMBINATIONS)
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("which", SETS)
-def test_everything_stays_finite_on(configured, text, which):
+def test_everything_stays_finite_on(group, which):
     labels, num_classes = SETS[which]
-    method = build(configured[text], labels, num_classes)
-    for figures in run(method, (1, 2)):
-        assert all(value is None or np.isfinite(value) for value in figures.values())
-        assert figures["loss"] is not None
-    for network in method.networks:
-        assert all(torch.isfinite(p).all() for p in network.parameters())
-    for selection in method.selections:
-        assert selection.mask.shape == (len(labels),)
-        assert selection.class_counts.tolist() == np.bincount(labels[selection.mask], minlength=num_classes).tolist()
-        assert ((selection.clean_probability >= 0) & (selection.clean_probability <= 1)).all()
-    for heads in method.predict(method.t.view.images[:3]):
-        for logits in heads.values():
-            assert logits.shape == (3, num_classes)
-            assert np.isfinite(logits).all()
+    for text in combinations(group):
+        with about(text) as config:
+            method = build(config, labels, num_classes)
+            for figures in run(method, (1, 2)):
+                assert all(value is None or np.isfinite(value) for value in figures.values())
+                assert figures["loss"] is not None
+            for network in (*method.networks, *method.predictors()):
+                assert all(torch.isfinite(p).all() for p in network.parameters())
+            assert len(method.selections) == (0 if config.method.selector.name == "none" else len(method.networks))
+            for selection in method.selections:
+                assert selection.mask.shape == (len(labels),)
+                counts = np.bincount(labels[selection.mask], minlength=num_classes)
+                assert selection.class_counts.tolist() == counts.tolist()
+                assert ((selection.clean_probability >= 0) & (selection.clean_probability <= 1)).all()
+            for heads in method.predict(method.t.view.images[:3]):
+                for logits in heads.values():
+                    assert logits.shape == (3, num_classes)
+                    assert np.isfinite(logits).all()
 
 
-def test_only_the_oracle_is_given_clean_labels_and_says_so(configured):
-    for text, config in configured.items():
-        assert ("clean_labels" in knows(config)) == ("oracle" in text)
-        if "oracle" in text:
-            with pytest.raises(AssertionError, match="clean labels were read"):
-                build(config, RIGHT, 4, clean=Untouchable())
+@pytest.mark.parametrize("selected", [1, 59])
+@pytest.mark.parametrize("dataset", ["synthetic", "digits"])
+def test_a_single_sample_on_one_side_of_a_selection_is_learned_from(dataset, selected):
+    config = composed(f"method=dividemix plugin=abc method.selector.name=oracle dataset={dataset}")
+    method = build(config, RIGHT, 4, clean=np.where(np.arange(60) < selected, RIGHT, (RIGHT + 1) % 4))
+    run(method, [1])
+    before = tracked(method.networks)
+    assert np.isfinite(run(method, [2])[0]["loss"])
+    assert [selection.mask.sum() for selection in method.selections] == [selected] * 2
+    if dataset == "digits":  # pictures have batch statistics even alone
+        assert tracked(method.networks) == [n + 5 * steps(selected, 8) for n in before]
 
 
-def test_the_oracle_refuses_unknown_labels(configured):
-    config = configured["method=dividemix plugin=abc method.selector.name=oracle"]
+@pytest.mark.parametrize("group", GROUPS)
+def test_only_the_oracle_is_given_clean_labels_and_says_so(group):
+    for text in combinations(group):
+        with about(text) as config:
+            assert ("clean_labels" in knows(config)) == ("oracle" in text)
+            if "oracle" in text:
+                with pytest.raises(AssertionError, match="clean labels were read"):
+                    build(config, RIGHT, 4, clean=Untouchable())
+
+
+def test_the_oracle_refuses_unknown_labels():
+    config = composed("method=dividemix plugin=abc method.selector.name=oracle")
     with pytest.raises(ConfigError, match="needs clean labels"):
         build(config, RIGHT, 4, clean=np.full(60, -1))
 
 
-def test_the_whole_training_is_a_function_of_the_seed(configured):
-    config = configured["method=dividemix plugin=sfa"]
+def test_the_whole_training_is_a_function_of_the_seed():
+    config = composed("method=dividemix plugin=sfa")
     torch.manual_seed(1)
     np.random.seed(1)
     first = build(config, RIGHT, 4)
@@ -163,25 +297,26 @@ def test_the_whole_training_is_a_function_of_the_seed(configured):
     assert not torch.equal(a.main.weight, b.main.weight)
 
 
-def test_what_the_configuration_says_reaches_the_learner(configured):
-    text = "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval"
-    method = build(configured[text], RIGHT, 4)
+def test_what_the_configuration_says_reaches_the_learner():
+    base = "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval"
+    config = composed(f"{base} dataset=digits")
+    method = build(config, RIGHT, 4)
     assert method.guess_mode == "eval"
     assert method.t.head.counts == "observed"
     assert method.t.selectors[0].moments == "none"
     # The release's 300 on CIFAR-10, whose largest class has 5,000 samples.
-    assert sample_min(configured[text], SimpleNamespace(observed_counts=np.array([50, 5000]))) == 300
-    assert method.t.selectors[0].sample_min == sample_min(configured[text], data(RIGHT, 4)) > 0
+    assert sample_min(config, SimpleNamespace(observed_counts=np.array([50, 5000]))) == 300
+    assert method.t.selectors[0].sample_min == int(0.06 * np.bincount(RIGHT).max()) > 0
     # What is defined per epoch of 200 is scaled to these three; the rate drops in epochs e > 0.75·3.
     assert method.t.selectors[0].phi == pytest.approx(1.005 ** (200 / 3))
-    assert build(configured["method=dividemix plugin=sfa"], RIGHT, 4).t.selectors[0].beta == pytest.approx(
+    assert build(composed("method=dividemix plugin=sfa"), RIGHT, 4).t.selectors[0].beta == pytest.approx(
         0.99 ** (200 / 3)
     )
     assert (method.ramp_epochs, method.t.optimisation.drop_from, method.confidence_penalty) == (1, 3, False)
-    averaging = build(configured["method=dividemix plugin=none noise=symmetric noise_ratio=0.9"], RIGHT, 4)
+    averaging = build(composed("method=dividemix plugin=none noise=symmetric noise_ratio=0.9"), RIGHT, 4)
     assert averaging.t.selectors[0].history.maxlen == 5
     text = "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none"
-    single = build(configured[text], RIGHT, 4)
+    single = build(composed(text), RIGHT, 4)
     assert single.main_subset == "all"
     assert single.t.head.detach
     assert single.t.selectors[0].thresholds.no_clean_class == "none"
