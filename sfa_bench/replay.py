@@ -1,15 +1,17 @@
 """`python -m sfa_bench.replay RUN… [KEY=V1,V2 …]`: what another selector or setting would have selected.
 
-Nothing is trained and no data set is read: the probes of a run with `record.probes=N` hold what its selectors saw.
+Nothing is trained and no data set is read: the probes of runs with `record.probes=N` hold what their selectors saw.
+Settings are those of selectors (method.selector.name, plugin, plugin.beta …); several values give every combination.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,145 +19,232 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
+from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.engine import probes
-from sfa_bench.engine.build import build_selectors
+from sfa_bench.engine.build import averages_losses, build_selectors, warmup_epochs
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.selectors.base import Selection
+from sfa_bench.selectors.base import Probe, Selector
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
 from sfa_bench.store.ledger import run_folders
 from sfa_bench.store.record import RecordError, loads
 
-COLUMNS = (
-    "auc",
-    "auc_bayes",
-    "precision",
-    "recall",
-    "precision/many",
-    "recall/many",
-    "precision/few",
-    "recall/few",
-    "selected",
-    "imbalance_ratio",
-    "stability",
-    "inverted",
-)
-AS_TRAINED = "as trained"
+SHOWN = {
+    "auc": "AUC",
+    "auc_bayes": "Bayes",
+    "precision": "prec.",
+    "recall": "recall",
+    "precision/many": "prec. many",
+    "recall/many": "rec. many",
+    "precision/few": "prec. few",
+    "recall/few": "rec. few",
+    "selected": "selected",
+    "imbalance_ratio": "imb. ratio",
+    "stability": "stability",
+    "like_training": "as trained",
+}
+WHOLE = ("epoch", "selected")
+UNCHANGED = "as it was run"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, or 2 where something is refused."""
-    parser = argparse.ArgumentParser(prog="python -m sfa_bench.replay", description=__doc__)
-    parser.add_argument(
-        "items", nargs="+", metavar="RUN or KEY=V1,V2", help="run folders, or folders of them; settings"
+    """The exit status: 0, 2 where something is refused, 1 where a selector or the disk fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sfa_bench.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--per-epoch", action="store_true", help="every saved epoch instead of the last one")
-    parser.add_argument("--csv", type=Path, help="write every epoch's figures to this file")
-    options = parser.parse_args(arguments)
+    parser.add_argument("items", nargs="+", metavar="RUN | KEY=V1,V2", help="folders of runs; settings of selectors")
+    parser.add_argument("--per-epoch", action="store_true", help="show every saved epoch instead of the last one")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all figures of every saved epoch")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of a selector of your own")
+    options = parser.parse_intermixed_args(arguments)
     settings = [item for item in options.items if "=" in item and not Path(item).exists()]
     try:
-        table = replay([Path(item) for item in options.items if item not in settings], settings)
-    except (ConfigError, RunError) as error:
+        table, notes = replay([Path(i) for i in options.items if i not in settings], settings, options.config_dir)
+        print(render(table if options.per_epoch else table.groupby(["run", "setting"], sort=False).tail(1)))
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        if options.csv:
+            with writing(options.csv):
+                write_bytes(options.csv, _plain(table).to_csv(index=False).encode())
+    except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    if options.csv:
-        table.to_csv(options.csv, index=False)
-    shown = table if options.per_epoch else table.groupby(["run", "setting"], sort=False).tail(1)
-    columns = [c for c in ("run", "setting", "epoch", *COLUMNS) if c in shown and shown[c].notna().any()]
-    print(shown[columns].to_markdown(index=False, floatfmt=".3f"))
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
-def replay(paths: Sequence[Path], settings: Sequence[str]) -> pd.DataFrame:
-    """One row for each run, setting and saved epoch; without settings, what was selected in training.
+def replay(
+    paths: Sequence[Path], settings: Sequence[str], config_dir: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """One row for each run, combination of settings and saved epoch, and what should be said beside them.
 
-    Raises: ConfigError for a path without runs, a run without probes, a setting that makes no sense.
+    Args: settings, `KEY=V1,V2`: none replays the runs as they were; config_dir, of the user's own selectors, where it
+    is not the runs' own. Raises: ConfigError for what cannot be replayed, RunError where a selector fails.
     """
-    runs = list(run_folders(paths))
     if missing := [str(path) for path in paths if not path.exists()]:
         raise ConfigError(f"{', '.join(missing)}: there is no such folder")
-    if not runs:
+    found = list(run_folders(paths))
+    if not found:
         raise ConfigError("no run is named: give the folder of a run, or one that holds runs")
-    rows = [row for run in runs for row in _of_run(run, settings)]
-    return pd.DataFrame(rows)
+    with_probes = [path for path in found if probes.saved(path)]
+    if not with_probes:
+        raise ConfigError(
+            f"{found[0]} has no probes: run it with record.probes=N (every N epochs), in another runs_dir if it is done"
+        )
+    notes = [f"{path} has no probes and is left out" for path in found if path not in with_probes]
+    rows: list[dict[str, Any]] = []
+    for path in with_probes:
+        rows += _of_run(Run.open(path), settings, config_dir, notes)
+    if not rows:
+        raise ConfigError("; ".join(dict.fromkeys(note for note in notes if note.startswith("not valid"))))
+    return pd.DataFrame(rows), list(dict.fromkeys(notes))
 
 
-def _of_run(path: Path, settings: Sequence[str]) -> Iterator[dict[str, Any]]:
-    record = _record(path)
-    files = probes.saved(path)
-    if not files:
-        raise ConfigError(f"{path} has no probes: run it with record.probes=N (every N epochs) first")
-    words = shlex.split(record["command"])[2:]
-    config_dir = None
-    if words and words[0] == "--config-dir":
-        config_dir, words = Path(words[1]), words[2:]
-    try:
+@dataclass(frozen=True)
+class Run:
+    """What a replay needs of a finished run."""
+
+    name: str
+    config: RunConfig
+    config_dir: Path | None
+    files: dict[int, Path]  # epoch → probes
+    clean: np.ndarray  # labels [N], -1 where unknown
+    data: dict[str, Any]  # as recorded
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Raises: ConfigError where the run is not done, or would be another one today."""
+        try:
+            record = loads((path / "run.json").read_bytes())
+        except (OSError, RecordError) as error:
+            raise ConfigError(f"{path}/run.json cannot be read: {error}") from error
+        if record["state"] != "done":
+            raise ConfigError(f"{path} is not done ({record['state']}): repeat its command, which is in run.json")
+        words = shlex.split(record["command"])[2:]
+        own = None
+        if words[:1] == ["--config-dir"]:
+            own, words = Path(words[1]), words[2:]
+        config = compose(words, own)
+        if run_hash(config) != record["hash"]:
+            raise ConfigError(f"{path}: its command means another run by now (another version, or a changed file)")
         with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
             clean = arrays["clean_label"]
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is not done ({record['state']}): let it end first") from None
-    name = "/".join(path.parts[-2:])
-    for setting in split_sweep(settings, config_dir):
-        config = compose(changed(words, setting), config_dir)
-        label = " ".join(setting) or AS_TRAINED
-        for row in selections_of(config, files, clean, record):
-            yield {"run": name, "setting": label, **row}
+        return cls("/".join(path.resolve().parts[-2:]), config, own, probes.saved(path), clean, record["data"])
 
 
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return loads((path / "run.json").read_bytes())
-    except (OSError, RecordError) as error:
-        raise ConfigError(f"{path}/run.json cannot be read: {error}") from error
+def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one run, setting by setting; each file is read once for all of them."""
+    own = config_dir or run.config_dir
+    replays = []
+    for setting in split_sweep(settings, own):
+        try:
+            config = with_setting(run.config, setting, own) if setting else run.config
+        except ConfigError as error:
+            if not error.invalid_combination:
+                raise
+            notes.append(f"not valid: {' '.join(setting)} for {run.name}: {error}")
+            continue
+        replays.append(Replay(run, " ".join(setting) or UNCHANGED, config, notes))
+    for epoch, file in run.files.items():
+        seen, selected = probes.load(file)
+        for one in replays:
+            one.epoch(epoch, seen, selected)
+    for one in replays:
+        if not one.rows:
+            raise ConfigError(
+                f"{run.name}: its probes are all of epochs before {one.first}, where {one.label} begins to select"
+            )
+        yield from one.rows
 
 
-def changed(words: Sequence[str], setting: Sequence[str]) -> list[str]:
-    """A run's own overrides with those of the setting in their place; a new selector takes that of the plug-in's."""
-    new = {word.split("=", 1)[0]: word for word in setting}
-    kept = [word for word in words if word.split("=", 1)[0] not in new]
-    if "method.selector.name" in new and "plugin" not in new:
-        plugin = next((word.split("=", 1)[1] for word in kept if word.startswith("plugin=")), "sfa")
-        if plugin not in ("none", "abc"):
-            stays = ("plugin.p_threshold", "plugin.gmm.", "plugin.abc.", "plugin.main_subset")
-            kept = [w for w in kept if not w.startswith("plugin") or w.startswith(stays)]
-            new = {"plugin": "plugin=abc", **new}
-    if "plugin" in new:
-        selecting = new["plugin"].split("=", 1)[1] not in ("none", "abc")
-        kept = [w for w in kept if not (selecting and w.startswith("method.selector.name="))]
-    return [*kept, *new.values()]
+class Replay:
+    """Fresh selectors with one setting, which are shown a run's saved epochs in order."""
 
+    def __init__(self, run: Run, label: str, config: RunConfig, notes: list[str]):
+        self.run, self.label, self.config = run, label, config
+        self.rows: list[dict[str, Any]] = []
+        self.before: np.ndarray | None = None
+        self.selectors: list[Selector] = []
+        # A method of the user's own may select when it likes.
+        self.first = min(run.files) if config.method.learner == "external" else warmup_epochs(config) + 1
+        self.notes = notes
+        epochs = [epoch for epoch in run.files if epoch >= self.first]
+        gaps = epochs != list(range(self.first, self.first + len(epochs)))
+        if gaps and remembers(config):
+            notes.append(
+                f"{run.name}: not every epoch is saved, and {label} remembers earlier ones: it is shown the saved "
+                "ones only, and selects otherwise than it would in training"
+            )
 
-def selections_of(
-    config: RunConfig, files: dict[int, Path], clean: np.ndarray, record: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Feed the saved epochs in order to fresh selectors, and say how good each answer is."""
-    data, groups = record["data"], record["data"]["groups"]
-    prior = None if data["clean_counts"] is None else np.array(data["clean_counts"]) / sum(data["clean_counts"])
-    selectors = None
-    before: list[Selection] | None = None
-    for epoch, file in files.items():
-        seen = probes.load(file)
-        if config.plugin.head == "none":
+    def epoch(self, epoch: int, seen: Sequence[Probe], selected: np.ndarray | None) -> None:
+        """Select on one saved epoch. Raises: ConfigError where the run selects nothing, or has no clean labels."""
+        if epoch < self.first:
+            return
+        run, labels = self.run, seen[0].observed_labels
+        if self.config.plugin.head == "none":
             seen = [replace(probe, abc_logits=None) for probe in seen]
-        labels = seen[0].observed_labels
-        if selectors is None:
+        elif seen[0].abc_logits is None and self.config.method.selector.name in ("sfa", "external"):
+            self.notes.append(f"{run.name} has no balanced head: {self.label} goes by the main head")
+        if not self.selectors:
             counts = np.bincount(labels, minlength=seen[0].num_classes)
-            stub: Any = SimpleNamespace(clean_labels=clean, observed_counts=counts)
-            selectors = build_selectors(config, stub, len(seen))
-            if not selectors:
-                raise ConfigError("this run selects nothing: type method.selector.name=…, or plugin=sfa")
-        selections = [selector.select(probe, epoch) for selector, probe in zip(selectors, seen, strict=True)]
-        row = describe_selections(seen, selections, labels, clean, groups, prior)
-        if (bayes := data.get("bayes")) is not None:
-            row["auc_bayes"] = bayes["auc"]
-        same = None
-        if before is not None:
-            pairs = zip(before, selections, strict=True)
-            same = float(np.mean([(a.mask == b.mask).mean() for a, b in pairs]))
-        before = selections
+            data: Any = SimpleNamespace(clean_labels=run.clean, observed_counts=counts)
+            self.selectors = build_selectors(self.config, data, len(seen))
+            if not self.selectors:
+                raise ConfigError(f"{run.name} selects nothing: type method.selector.name=…, or plugin=sfa")
+        selections = [s.select(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
+        masks = np.stack([selection.mask for selection in selections])
+        clean_counts = run.data["clean_counts"]
+        prior = None if clean_counts is None else np.array(clean_counts) / sum(clean_counts)
+        row = describe_selections(seen, selections, labels, run.clean, run.data["groups"], prior)
+        row["auc_bayes"] = (run.data["bayes"] or {}).get("auc")
+        row["selected"] = masks.sum(axis=1).mean()
+        row["stability"] = None if self.before is None else float((masks == self.before).mean())
+        row["like_training"] = None if selected is None else float((masks == selected).mean())
+        self.before = masks
+        self.rows.append({"run": run.name, "setting": self.label, "epoch": epoch, **row})
 
-        yield {"epoch": epoch, **row, "selected": sum(row["counts"]), "stability": same}
+
+def remembers(config: RunConfig) -> bool:
+    """Whether a selection depends on those of earlier epochs."""
+    name = config.method.selector.name
+    return (name == "sfa" and config.plugin.moments != "none") or name == "external" or averages_losses(config)
+
+
+def render(table: pd.DataFrame) -> str:
+    """Markdown, no wider than it must be, of the figures that are defined somewhere."""
+    columns = ["setting", *(c for c in ("epoch", *SHOWN) if table[c].notna().any())]
+    above = f"{table['run'].iloc[0]}\n\n"
+    if table["run"].nunique() > 1:
+        above, columns = "", ["run", *columns]
+    cells = [[SHOWN.get(c, c), *(_cell(c, value) for value in table[c])] for c in columns]
+    for column in cells:
+        left, width = column[0] in ("run", "setting"), max(map(len, column))
+        column[:] = [cell.ljust(width) if left else cell.rjust(width) for cell in column]
+        column.insert(1, "-" * width if left else "-" * (width - 1) + ":")
+    return above + "\n".join(f"| {' | '.join(line)} |" for line in zip(*cells, strict=True))
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "setting":  # selector=proto beta=0.9
+        words = (word.split("=", 1) for word in value.split(" ") if "=" in word)
+        names = {"method.selector.name": "selector"}
+        return " ".join(f"{names.get(key, key.rsplit('.', 1)[-1])}={text}" for key, text in words) or value
+    if isinstance(value, str):
+        return value
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{value:.{0 if column in WHOLE else 1 if column == 'imbalance_ratio' else 3}f}"
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Lists and mappings as JSON, which every reader of a CSV can take apart."""
+    return table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
 
 
 if __name__ == "__main__":

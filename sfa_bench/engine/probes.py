@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,20 @@ from sfa_bench.store.folder import RunFolder
 
 
 def save(folder: RunFolder, epoch: int, method: Method) -> None:
-    """Write the probes that epoch's selection saw; a method that selects nothing is probed for the occasion.
+    """Write the probes that this epoch's selection saw, taken before it trained; in a warm-up, nothing.
 
-    Features are kept in half precision, in which selectors see them: nothing is lost.
+    A method without selectors is probed for the occasion, after the epoch, and that is not part of its cost. Features
+    are kept in half precision, in which selectors see them: nothing is lost.
     """
     selects = method.selects_in(epoch)
-    probes = method.probes if selects else [method.probe(k, epoch) for k in range(len(method.networks))]
+    if method.t.selectors and not selects:
+        return
+    if selects:
+        probes = method.probes
+    else:
+        spent = replace(method.cost)
+        probes = [method.probe(k, epoch) for k in range(len(method.networks))]
+        method.cost = spent
     arrays = {
         "features": np.stack([probe.features for probe in probes]).astype(np.float16),
         "logits_main": np.stack([probe.logits for probe in probes]),
@@ -33,12 +42,15 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
 
 def saved(path: Path) -> dict[int, Path]:
     """Epoch → file of a run's probes, in order."""
-    return {int(file.stem.split("_")[1]): file for file in sorted((path / "probes").glob("epoch_*.npz"))}
+    files = {int(file.stem.split("_")[1]): file for file in (path / "probes").glob("epoch_*.npz")}
+    return dict(sorted(files.items()))
 
 
-def load(file: Path) -> list[Probe]:
-    """One probe a network."""
+def load(file: Path) -> tuple[list[Probe], np.ndarray | None]:
+    """One probe a network, and what training selected there [networks, N] (None: the run selects nothing)."""
     with np.load(file, allow_pickle=False) as arrays:
         labels, abc = arrays["observed_label"], arrays.get("logits_abc")
         features, logits = arrays["features"].astype(np.float32), arrays["logits_main"]
-    return [Probe(features[k], logits[k], None if abc is None else abc[k], labels) for k in range(len(features))]
+        selected = arrays.get("selected")
+    probes = [Probe(features[k], logits[k], None if abc is None else abc[k], labels) for k in range(len(features))]
+    return probes, selected

@@ -83,7 +83,8 @@ class RunFolder:
                 holder = claim.acquire()
         self._claim = claim
         try:
-            sweep_temporary(self.path)
+            for place in (self.path, self.path / "probes"):
+                sweep_temporary(place)
             yield self
         finally:
             self._claim = None

@@ -1,0 +1,83 @@
+"""A run's configuration as a replay changes it: another selector, or other values of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.config.compose import check_overrides, compose
+from sfa_bench.config.recipes import resolve
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.errors import ConfigError
+
+TRAINING = ("plugin.abc.", "plugin.main_subset", "method.selector.view")  # they shape networks or what is saved
+
+
+def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | None = None) -> RunConfig:
+    """A run's configuration with another selector, or other values of its own. Another plug-in comes with its own
+    values, except for p_threshold and gmm.*, which all selectors share.
+
+    Raises: ConfigError for a key that does not exist, has no effect there, or acts in training.
+    """
+    typed = {t.key: t for t in check_overrides(setting, config_dir)}
+    for key, t in typed.items():
+        if not (key == "plugin" or key.startswith(("plugin.", "method.selector."))) or key.startswith(TRAINING):
+            raise ConfigError(
+                f"{t.text} acts in training, which a replay does not repeat; it takes plugin, method.selector.name, "
+                "method.selector.no_clean_class and the plugin.* that selectors have"
+            )
+        if "${" in t.text:
+            raise ConfigError(f"{t.text}: a replay takes plain values")
+    plugin, selector = _choice(base, {key: t.value for key, t in typed.items()}, config_dir)
+    words = [f"plugin={plugin}"] + ([] if selector is None else [f"method.selector.name={selector}"])
+    words += [t.text for key, t in typed.items() if key not in ("plugin", "method.selector.name")]
+    asked = _of_any_method(base, words, config_dir)
+    if asked.method.selector.name == "none":
+        raise ConfigError("nothing selects here: type method.selector.name=…, or plugin=sfa", invalid_combination=True)
+    values = base.plugin
+    if plugin != base.names["plugin"]:
+        values = replace(asked.plugin, p_threshold=values.p_threshold, gmm=values.gmm)
+    for key in typed:
+        if key.startswith("plugin."):
+            values = _take(values, asked.plugin, *key.split(".")[1:])
+    chosen = replace(asked.method.selector, view=base.method.selector.view)
+    if "method.selector.no_clean_class" not in typed:
+        chosen = replace(chosen, no_clean_class=base.method.selector.no_clean_class)
+    # Nominal values are scaled to the run's length again.
+    return resolve(replace(base, plugin=values, method=replace(base.method, selector=chosen)))
+
+
+def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> tuple[str, str | None]:
+    """The plug-in that a setting means, and the selector beside it (None: the plug-in brings one)."""
+    recorded, brought = base.names["plugin"], base.plugin.selector != "none"
+    plugin, selector = typed.get("plugin"), typed.get("method.selector.name")
+    if plugin is None:
+        if selector in (None, base.method.selector.name):
+            return recorded, None if brought else base.method.selector.name
+        if selector == "sfa":
+            return "sfa", None
+        # The selector that a plug-in brings gives way; whether there is a balanced head stays as it is.
+        return ("abc" if base.plugin.head == "abc" else "none") if brought else recorded, selector
+    if selector is not None or _of_any_method(base, [f"plugin={plugin}"], config_dir).plugin.selector != "none":
+        return plugin, selector
+    if not brought:
+        return plugin, base.method.selector.name
+    # Without the plug-in that selects, the method selects as it usually does.
+    return plugin, compose([f"method={base.names['method']}", "plugin=none"], config_dir).method.selector.name
+
+
+def _of_any_method(base: RunConfig, words: Sequence[str], config_dir: Path | None) -> RunConfig:
+    """Composed for a method that goes with every selector: what is checked is the setting, not the training."""
+    return compose(
+        ["method=ce", f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", *words], config_dir
+    )
+
+
+def _take(values: Any, source: Any, key: str, *rest: str) -> Any:
+    """`values` with the option at this path as it is in `source`."""
+    if key not in {field.name for field in fields(values)}:  # of a selector of the user's own
+        return replace(values, arguments={**values.arguments, key: source.arguments[key]})
+    new = getattr(source, key)
+    return replace(values, **{key: _take(getattr(values, key), new, *rest) if rest else new})
