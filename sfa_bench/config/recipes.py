@@ -170,4 +170,5 @@ def lambda_u(config: RunConfig) -> float:
     if config.method.lambda_u != "paper":
         return float(config.method.lambda_u)
     rate = told_rate(config)
-    return 0.0 if config.noise.name == "asymmetric" or rate is None or rate <= 0.2 else 25.0
+    assert rate is not None  # else validate has refused it
+    return 0.0 if config.noise.name == "asymmetric" or rate <= 0.2 else 25.0

@@ -91,10 +91,13 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse("method.plus=true has two networks: leave method.networks out")
     if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
         raise _refuse("plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false")
-    if method.learner == "coteaching" and method.forget_rate is None and told_rate(config) is None:
-        raise _refuse(
-            f"method={name} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=…"
-        )
+    if told_rate(config) is None:
+        asks = method.learner == "coteaching" and method.forget_rate is None and f"method={name}"
+        asks = asks or (method.learner == "dividemix" and method.lambda_u == "paper" and "method.lambda_u=paper")
+        if asks:
+            raise _refuse(
+                f"{asks} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=RATE"
+            )
     classifier = config.classifier.name
     if classifier in ("lws", "tau_norm") and loss == "ldam":
         raise _refuse(f"classifier={classifier} needs a linear classifier, and ldam's is a cosine: type classifier=crt")

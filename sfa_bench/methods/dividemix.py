@@ -164,11 +164,11 @@ class DivideMix(Method):
         split = 2 * len(x_rows)  # targets come from the main head only, and serve both heads
         row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
 
-        def semi_supervised(logits: Tensor) -> Tensor:
+        def semi_supervised(logits: Tensor, row_weights: Tensor | None = None) -> Tensor:
             labelled = mixmatch.soft_cross_entropy(logits[:split], mixed_targets[:split], row_weights)
             return labelled + weight * mixmatch.squared_error(logits[split:], mixed_targets[split:])
 
-        loss = semi_supervised(out.main)
+        loss = semi_supervised(out.main, row_weights)  # the balanced head has its prior instead
         if out.abc is not None:
             loss = loss + semi_supervised(out.abc + given.log_counts)
         if self.penalty == "uniform":

@@ -40,7 +40,7 @@ class Elr(Method):
         plus: ELR+, two networks on mixed pairs, each with a weight-averaged twin; the other network's twin makes the
             targets, and the twins predict.
         twin_decay: of the averages. ramped: CIFAR's form of ELR+ (decay, and for 100 classes λ, grow over ramp_steps);
-            otherwise the decay is min(1 − 1/(step + 1), twin_decay).
+            otherwise, as on sets too small for that many steps, the decay is min(1 − 1/(step + 1), twin_decay).
     """
 
     def __init__(

@@ -171,7 +171,14 @@ def test_a_validation_set_holds_out_a_tenth_unless_said_otherwise():
 
 @pytest.mark.parametrize(
     ("typed", "expected"),
-    [(["noise_ratio=0.2"], 0.0), (["noise_ratio=0.5"], 25.0), (["noise=asymmetric", "noise_ratio=0.5"], 0.0)],
+    [
+        (["noise_ratio=0.2"], 0.0),
+        (["noise_ratio=0.21"], 25.0),
+        (["noise=asymmetric", "noise_ratio=0.5"], 0.0),
+        (["noise_ratio=0.2", "noise.assumed_rate=0.5"], 25.0),
+        (["noise_ratio=0.5", "noise.assumed_rate=0.1"], 0.0),
+        (["noise=none"], 0.0),
+    ],
 )
 def test_lambda_u_of_the_paper_is_0_at_little_and_at_asymmetric_noise(typed, expected):
     assert lambda_u(compose(["dataset=cifar10", "method.lambda_u=paper", *typed])) == expected

@@ -101,6 +101,31 @@ MAKES_NO_SENSE = [
     ("recipe=native dataset=cifar10 plugin=abc", "does not exist for method=dividemix plugin=abc"),
     ("method=ce plugin=none device=[cuda:0,cuda:1]", "type one device"),
     ("dataset=arrays dataset.name=digits", "a name of its own"),
+    ("method=elr", "add plugin=none, or plugin=abc for the balanced head alone"),
+    ("method=coteaching plugin=sfa_release", "add plugin=none, or plugin=abc"),
+    ("method=elr plugin=none method.loss.name=ce", "it takes elr"),
+    ("method=rolt plugin=none method.loss.name=focal", "it takes ce or ldam"),
+    ("method=ce plugin=none method.loss.name=elr", "type method=elr"),
+    ("method=rolt plugin=none method.schedule=drs", "type drw or none"),
+    ("method=rolt_plus plugin=none method.schedule=drs", "type drw or none"),
+    ("method=cb_ce plugin=none method.schedule=drw", "type method=ce_drw"),
+    ("method=elr plugin=none method.plus=true method.networks=1", "leave method.networks out"),
+    ("method=ce_mixup plugin.main_subset=all", "type method.mixup=false"),
+    ("method=ldam plugin=none classifier=lws", "type classifier=crt"),
+    ("method=ldam plugin=none classifier=tau_norm", "type classifier=crt"),
+    ("method=rolt plugin=none method.loss.name=ldam classifier=lws", "type classifier=crt"),
+    ("classifier=crt keep_checkpoint=none", "leave keep_checkpoint=none out"),
+    ("classifier=crt eval.ensemble=abc", "leave eval.ensemble=abc out"),
+    ("method=elr plugin=none method.plus=true classifier=crt", "predicts by averages"),
+    *(
+        (f"{typed} plugin=none {unknown}", "share of wrong labels, which is unknown here: type noise.assumed_rate=")
+        for typed in (
+            "method=coteaching",
+            "method=dividemix method.lambda_u=paper",
+            "method=rolt_plus method.lambda_u=paper",
+        )
+        for unknown in ("dataset=arrays dataset.name=mine", f"noise=matrix noise.file={__file__}")
+    ),
 ]
 
 
@@ -126,6 +151,12 @@ def test_what_does_not_go_together_is_refused_as_a_combination(typed, sentence):
         "epochs=null lr=null dataset.normalise=null",
         "hydra/launcher=joblib hydra.launcher.n_jobs=2",
         "lr=${noise_ratio}",
+        "method=coteaching plugin=none noise=none",  # the suite's own labels are right as they are
+        "method=coteaching plugin=none dataset=arrays dataset.name=mine noise.assumed_rate=0.1",
+        "method=coteaching plugin=none dataset=arrays dataset.name=mine method.forget_rate=0.1",
+        "method=coteaching plugin=none dataset=arrays dataset.name=mine noise=pair",
+        f"plugin=none noise=matrix noise.file={__file__} method.lambda_u=paper noise.assumed_rate=0.3",
+        f"plugin=none noise=matrix noise.file={__file__}",  # needs no rate
         "epochs=1e2",
     ],
 )

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sfa_bench.config.compose import compose
+from sfa_bench.engine.build import averages_losses
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import BalancedHead
 from sfa_bench.methods.dividemix import DivideMix
@@ -20,7 +22,7 @@ NONE, ALL = np.zeros(14, dtype=bool), np.ones(14, dtype=bool)
 @pytest.fixture
 def learner(make_view, make_training, scripted):
     def make(masks=(FIRST, SECOND), *, head=None, warmup=0, **rest):
-        own = ("ramp_origin", "ramp_epochs", "confidence_penalty", "penalty")
+        own = ("ramp_origin", "ramp_epochs", "confidence_penalty", "penalty", "schedule", "class_beta", "count_floor")
         options = {"ramp_origin": "one_based", "ramp_epochs": 16, "penalty": "uniform"}
         options |= {name: rest.pop(name) for name in own if name in rest}
         selectors = [scripted(mask, np.where(mask, p, 0.2)) for mask, p in zip(masks, (0.8, 0.7), strict=True)]
@@ -36,7 +38,7 @@ def watched(method):
 
     def spy(k, given, x_rows, u_rows, share, weight):
         steps.append({"k": k, "x": x_rows.tolist(), "u": u_rows.tolist(), "share": share, "weight": weight})
-        steps[-1] |= {"w": given.clean_probability, "counts": given.log_counts.exp()}
+        steps[-1] |= {"w": given.clean_probability, "counts": given.log_counts.exp(), "weights": given.class_weights}
         return loss(k, given, x_rows, u_rows, share, weight)
 
     method._loss = spy
@@ -200,6 +202,39 @@ def test_the_counted_steps_exceed_the_real_ones_where_the_batch_divides_the_set(
     steps = watched(method)
     method.epoch(1)  # M = ⌊8/4⌋ + 1 = 3
     assert [step["weight"] for step in steps if step["k"] == 0] == pytest.approx([25 / 16, 25 / 16 * (1 + 1 / 3)])
+
+
+@pytest.mark.parametrize(("schedule", "e", "floor"), [("drw", 16, 1), ("drw", 17, 1), ("drw", 17, 3), ("none", 17, 1)])
+def test_labelled_rows_are_weighted_from_the_switch_on_by_the_observed_counts_of_the_whole_set(
+    learner, schedule, e, floor
+):
+    method = learner(schedule=schedule, class_beta=0.9, count_floor=floor)  # of 20 epochs: e > 16
+    steps = watched(method)
+    method.epoch(e)
+    # 8, 4 and 2 samples, whatever is selected: one over the effective number, scaled to a sum of 3.
+    raw = np.array([0.1 / (1 - 0.9 ** max(n, floor)) for n in (8, 4, 2)])
+    for step in steps:
+        if (schedule, e) == ("drw", 17):
+            assert step["weights"].tolist() == pytest.approx(list(3 * raw / raw.sum()), rel=1e-5)
+        else:
+            assert step["weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "averages"),
+    [
+        ("noise_ratio=0.9", True),
+        ("noise_ratio=0.5", False),
+        ("noise_ratio=0.5 noise.assumed_rate=0.9", True),  # what it is told, not what is
+        ("noise_ratio=0.9 noise.assumed_rate=0.5", False),
+        (f"noise=matrix noise.file={__file__}", False),
+        (f"noise=matrix noise.file={__file__} noise.assumed_rate=0.9", True),
+        ("dataset=arrays dataset.name=mine noise.assumed_rate=0.9", True),
+        ("noise_ratio=0.9 method.selector.name=loss_gmm_cls", False),
+    ],
+)
+def test_losses_are_averaged_where_the_told_rate_is_nine_tenths(typed, averages):
+    assert averages_losses(compose(["plugin=none", *typed.split()])) is averages
 
 
 @pytest.mark.parametrize("confidence_penalty", [False, True])

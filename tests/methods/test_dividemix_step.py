@@ -13,6 +13,7 @@ X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
 W = torch.linspace(0.1, 0.95, 12, dtype=torch.float64)
 LOG_COUNTS = torch.tensor([5.0, 3.0, 1.0]).log()
 SHARE, WEIGHT, T = 0.3, 7.0, 0.5
+EQUAL = torch.ones(2 * len(X))
 
 
 @pytest.fixture
@@ -44,12 +45,12 @@ def four_views(method):
     return seen
 
 
-def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS):
-    given = Given(W, log_counts, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2))
+def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None):
+    given = Given(W, log_counts, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2), class_weights)
     return method._loss(k, given, X, u_rows, SHARE, WEIGHT)
 
 
-def reference(method, k, u_rows):
+def reference(method, k, u_rows, class_weights=None):
     """The step as the specification writes it: on copies of the networks, without the code under test."""
     trained, other = copy.deepcopy(method.networks[k]).train(), copy.deepcopy(method.networks[1 - k]).eval()
     view, labels = method.t.view, torch.tensor(LABELS)
@@ -77,15 +78,16 @@ def reference(method, k, u_rows):
     targets = share * targets + (1 - share) * targets[pi]
     features = trained.features(share * rows + (1 - share) * rows[pi])
 
-    def two_terms(logits):
+    def two_terms(logits, rows=EQUAL):
         log_p = logits - logits.logsumexp(1, keepdim=True)
-        labelled = -(targets[:8] * log_p[:8]).sum() / 8
+        labelled = -(rows * (targets[:8] * log_p[:8]).sum(1)).sum() / rows.sum()
         if not len(u_rows):
             return labelled
         return labelled + WEIGHT * ((log_p[8:].exp() - targets[8:]) ** 2).sum() / (3 * len(log_p[8:]))
 
     z = trained.main(features)
-    loss = two_terms(z)
+    # Deferred weights are those of a row's own observed label, not of its partner's (spec/methods.md §9).
+    loss = two_terms(z) if class_weights is None else two_terms(z, torch.cat([class_weights[labels[X]]] * 2))
     if trained.abc is not None:
         detached = method.t.head.detach
         loss = loss + two_terms(trained.abc(features.detach() if detached else features) + LOG_COUNTS)
@@ -102,6 +104,11 @@ VARIANTS = {
     "balanced head": {"head": BalancedHead()},
     "balanced head, detached": {"head": BalancedHead(detach=True)},
     "balanced head, no penalty": {"head": BalancedHead(), "penalty": "none"},
+    "class weights": {"class_weights": torch.tensor([0.3, 0.7, 2.0])},
+    "class weights, which the balanced head does not need": {
+        "head": BalancedHead(),
+        "class_weights": torch.tensor([0.3, 0.7, 2.0]),
+    },
 }
 
 
@@ -109,11 +116,13 @@ VARIANTS = {
 @pytest.mark.parametrize("k", [0, 1])
 @pytest.mark.parametrize("u_rows", [U, U[:0]], ids=["", "no unlabelled"])
 def test_loss_gradients_and_batch_statistics_are_those_of_the_specification(learner, options, k, u_rows):
+    options = dict(options)
+    class_weights = options.pop("class_weights", None)
     method = learner(**options)
-    expected, trained, other = reference(method, k, u_rows)
+    expected, trained, other = reference(method, k, u_rows, class_weights)
     four_views(method)
     method.networks[1 - k].eval()
-    loss = loss_of(method, k, u_rows)
+    loss = loss_of(method, k, u_rows, class_weights=class_weights)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     loss.backward()
