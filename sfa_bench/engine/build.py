@@ -49,7 +49,16 @@ def build_method(
 
     def build_network(k: int) -> models.Network:
         seed = streams.derive(config.seed, "weights", k)
-        return models.build(config.model, channels, tuple(size), data.view.num_classes, heads, seed, cosine=cosine)
+        return models.build(
+            config.model,
+            channels,
+            tuple(size),
+            data.view.num_classes,
+            heads,
+            seed,
+            cosine=cosine,
+            default_heads=config.method.learner == "rolt",
+        )
 
     effective = config.recipe.effective
     training = Training(
@@ -127,7 +136,6 @@ def _learner(config: RunConfig, training: Training) -> Method:
             return Rolt(
                 training,
                 loss=make_loss(method.loss.name, **loss),
-                loss_name=method.loss.name,
                 networks=method.networks,
                 ensemble_bias=method.ensemble_bias,
                 **weighting,

@@ -143,9 +143,10 @@ class Method:
 
     def prepare(self, k: int, e: int) -> None:
         """Network k's learning rate and dropout stream for epoch e."""
+        dropout = self.generator("dropout", k, e)  # one for all layers: each with its own would draw the same masks
         for module in self.networks[k].modules():
             if isinstance(module, ChannelDropout):
-                module.generator = self.generator("dropout", k, e)
+                module.generator = dropout
         for group in self.optimisers[k].param_groups:
             group["lr"] = self.t.optimisation.rate(e)
             if "betas" in group:
@@ -164,9 +165,9 @@ class Method:
 
     def reported(self, order: Tensor, k: int, size: int, phase: str) -> Iterator[Tensor]:
         """Batches of the rows in `order`, reported as they are taken up."""
+        if self.t.drop_last and len(order) > size:
+            order = order[: len(order) // size * size]
         rows = list(batches(order, size))
-        if self.t.drop_last and len(rows) > 1 and len(rows[-1]) != size:
-            rows.pop()
         for b, index in enumerate(rows):
             self.t.on_step(phase, k, b, len(rows))
             yield index

@@ -30,7 +30,7 @@ class Cleaned(NamedTuple):
 
 class Rolt(Method):
     """Args:
-    loss: of a sample (cross-entropy or LDAM); loss_name: its key.
+    loss: of a sample (cross-entropy or LDAM).
     schedule: `drw` freezes labels and weights classes from e > 0.8E; class_beta, count_floor: of those weights.
     ensemble_bias: of the running averages, `corrected` or as the `release` (Q38).
     networks: 2 is an ensemble; each cleans for itself.
@@ -41,7 +41,6 @@ class Rolt(Method):
         training: Training,
         *,
         loss: Loss,
-        loss_name: str,
         schedule: str = "none",
         class_beta: float = 0.9999,
         count_floor: float = 1.0,
@@ -50,7 +49,7 @@ class Rolt(Method):
     ):
         self.networks_used = networks
         super().__init__(training)
-        self.loss, self.loss_name = loss, loss_name
+        self.loss = loss
         self.class_beta, self.count_floor = class_beta, count_floor
         self.soft_from = first_after(0.4, training.epochs)
         self.frozen_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1

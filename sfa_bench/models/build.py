@@ -37,11 +37,13 @@ def build(
     seed: int,
     *,
     cosine: float | None = None,
+    default_heads: bool = False,
 ) -> Network:
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
     Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads ("main",) or ("main", "abc");
-    cosine: the scale of a cosine main head, None for a linear one.
+    cosine: the scale of a cosine main head, None for a linear one; default_heads: linear heads start as Torch makes
+    them, whatever the backbone's own start (RoLT's classifier, spec/models.md §2).
     Raises: ConfigError when the images are too small for the model.
     """
     if not image_size and model.name != "convnet":
@@ -59,7 +61,11 @@ def build(
         # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
         torch.default_generator.manual_seed(seed)
         return Network(
-            _backbone(model, in_channels, min(image_size, default=0)), num_classes, abc="abc" in heads, cosine=cosine
+            _backbone(model, in_channels, min(image_size, default=0)),
+            num_classes,
+            abc="abc" in heads,
+            cosine=cosine,
+            default_heads=default_heads,
         )
 
 

@@ -50,12 +50,21 @@ class Network(nn.Module):
     """`backbone` with linear heads on the same features; the parts are made in the order backbone, main, abc.
 
     That order lets a network with and one without the second head share all other weights under the same seed.
-    `cosine` is the scale of a cosine main head; None makes it linear.
+    `cosine` is the scale of a cosine main head; None makes it linear. `default_heads` keeps Torch's initial weights in
+    linear heads.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, abc: bool, cosine: float | None = None):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        abc: bool,
+        cosine: float | None = None,
+        default_heads: bool = False,
+    ):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self._default_heads = backbone, default_heads
         self.main: nn.Module = (
             self._head(num_classes) if cosine is None else CosineHead(self.feature_width, num_classes, cosine)
         )
@@ -63,7 +72,8 @@ class Network(nn.Module):
 
     def _head(self, num_classes: int) -> nn.Linear:
         head = nn.Linear(self.feature_width, num_classes)
-        self.backbone.init_head(head)
+        if not self._default_heads:
+            self.backbone.init_head(head)
         return head
 
     @property

@@ -286,3 +286,6 @@ def test_an_incomplete_last_batch_can_be_left_out(learner):
     method = learner(plain_batch=20, drop_last=True)
     method.epoch(1)
     assert (method.cost.steps, method.cost.trained) == (1, 13)
+    method = learner(plain_batch=6, drop_last=True)  # one row remains, and does not take a whole batch with it
+    method.epoch(1)
+    assert (method.cost.steps, method.cost.trained) == (2, 12)
