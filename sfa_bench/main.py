@@ -77,11 +77,17 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
 
 def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
-    from sfa_bench.config.compose import check_overrides
+    from hydra.errors import HydraException
+    from yaml import YAMLError
+
+    from sfa_bench.config.overrides import as_axes, check_overrides
 
     check_overrides(overrides, config_dir, sweep=True)  # what exists nowhere refuses the whole sweep, first of all
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *overrides])
+    try:
+        return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *as_axes(overrides)])
+    except (HydraException, YAMLError) as error:
+        raise ConfigError(f"the sweep cannot be composed: {' '.join(str(error).split())}") from error
 
 
 def _hydra(arguments: list[str]) -> int:

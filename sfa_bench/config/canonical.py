@@ -47,7 +47,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     values = dict(_flat(config.to_plain()))
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
-    values["method.lambda_u"] = lambda_u(config)
+    if config.method.learner == "dividemix":
+        values["method.lambda_u"] = lambda_u(config)
     if (revision := SELECTOR_REVISION.get(config.method.selector.name, 1)) > 1:
         values["method.selector.revision"] = revision
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
@@ -56,7 +57,13 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["noise.file"] = _content(str(config.noise.file))
     silent = {*MACHINE, *INDIRECT, *_without_effect(config)}
     defaults = _defaults()
-    return {k: v for k, v in sorted(values.items()) if k not in silent and (k not in defaults or defaults[k] != v)}
+    acting = {k: v for k, v in values.items() if k not in silent and (k not in defaults or defaults[k] != v)}
+    return dict(sorted((acting | _own(config)).items()))
+
+
+def _own(config: RunConfig) -> dict[str, Any]:
+    """Options of a class of the user's own: they act, also where one is called like a key without effect."""
+    return dict(_flat({group: getattr(config, group).arguments for group in ("method", "plugin")}))
 
 
 def _without_effect(config: RunConfig) -> Iterator[str]:
@@ -97,11 +104,12 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     learner = method.learner
     yield "method.loss.transferred"  # where constants come from
     if learner == "external":
-        kept = ("selector", "revision", "learner", *method.arguments)
+        kept = ("selector", "revision", "learner")
         for field in fields(method):
             if field.name not in kept:
                 yield from (f"method.{field.name}.{leaf.name}" for leaf in fields(LossConfig))
                 yield f"method.{field.name}"
+        yield "plugin.main_subset"  # its own main loss
         return
     if learner != "single":
         yield from ("plugin.main_subset",)

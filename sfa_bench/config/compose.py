@@ -21,9 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
 from sfa_bench.config.recipes import resolve
-from sfa_bench.config.schema import GROUPS, PluginConfig, RunConfig
+from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.validate import select, validate
-from sfa_bench.config.values import convert, options
+from sfa_bench.config.values import convert
 from sfa_bench.errors import ConfigError
 
 __all__ = ["check_overrides", "compose", "split_sweep"]
@@ -98,19 +98,19 @@ def _take_out(values: dict[str, Any], group: str) -> tuple[str, dict[str, Any]] 
     target = values.pop("_target_", None)
     if target is None:
         return None
-    schema = {"method": ("selector", "revision"), "plugin": tuple(options(PluginConfig))}[group]
-    return str(target), {key: values.pop(key) for key in list(values) if key not in schema}
+    return str(target), {key: values.pop(key) for key in list(values) if key not in BROUGHT[group]}
 
 
 def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
     if (method := own["method"]) is not None:
         target, arguments = method
-        networks = check("method", target, arguments).networks_used  # type: ignore[attr-defined]
+        found, arguments = check("method", target, arguments)
+        networks = arguments.get("networks", found.networks_used)  # type: ignore[attr-defined]
         made: Any = {"learner": "external", "target": target, "arguments": arguments, "networks": networks}
         run = replace(run, method=replace(run.method, **made))
     if (plugin := own["plugin"]) is not None:
         target, arguments = plugin
-        check("plugin", target, arguments)
+        _, arguments = check("plugin", target, arguments)
         made = {"selector": "external", "target": target, "arguments": arguments}
         run = replace(run, plugin=replace(run.plugin, **made))
     return run

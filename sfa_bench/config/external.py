@@ -1,24 +1,36 @@
 """Methods and selectors from outside the tree: a YAML with `_target_: module.Class` in the user's own conf folder.
 
 The folder comes with `--config-dir`; the one above it is put on the import path. The class's signature is the schema
-of the keys that the suite does not know itself.
+of its options, which are the keys of the YAML that the suite does not act on itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import yaml
 
-from sfa_bench.errors import ConfigError
+from sfa_bench.config.values import NO, alternatives_of, describe, fit, show
+from sfa_bench.errors import ConfigError, RunError
 
-# Groups that may bring a class, and the parameters that the engine fills in by itself.
-BROUGHT = {"method": ("training",), "plugin": ("thresholds", "generator")}
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+# Groups that may bring a class, with the keys that stay the suite's whatever the class takes.
+BROUGHT = {
+    "method": ("selector", "revision"),
+    "plugin": ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
+}
+FILLED_IN = ("generator",)  # parameters of a selector that the engine fills in, beside the first
+KNOWN = ("rate", "type", "clean_labels", "clean_val", "pretraining")
 
 
 def make_importable(config_dir: Path | None) -> None:
@@ -34,17 +46,24 @@ def own_options(config_dir: Path | None) -> dict[str, list[str]]:
         return found
     for group in BROUGHT:
         for path in sorted((config_dir / group).glob("*.yaml")):
-            try:
-                node: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            except yaml.YAMLError as error:
-                raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+            node = _read(path)
             node = node.get(group, node)
-            if "_target_" in node:
+            if isinstance(node, dict) and "_target_" in node:
                 for key in node:
                     found.setdefault(f"{group}.{key}", []).append(path.stem)
     found.pop("method._target_", None)
     found.pop("plugin._target_", None)
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        node: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, dict):
+        raise ConfigError(f"{path}: must hold lines of KEY: VALUE")
+    return node
 
 
 def load(group: str, target: str) -> type:
@@ -53,45 +72,94 @@ def load(group: str, target: str) -> type:
     from sfa_bench.methods.base import Method
     from sfa_bench.selectors.base import Selector
 
-    kind = {"method": Method, "plugin": Selector}[group]
+    kind: Any = {"method": Method, "plugin": Selector}[group]
     module, _, name = str(target).rpartition(".")
+    if not module:
+        raise ConfigError(f"{group}._target_={target}: must be MODULE.CLASS")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{group}._target_={target}: {error}; it is MODULE.CLASS, and the module lies beside the folder that "
-            "--config-dir names"
-        ) from error
+    except Exception as error:  # whatever the user's file raises while it is read
+        if isinstance(error, (ModuleNotFoundError, AttributeError)) and str(error).count(module):
+            raise ConfigError(
+                f"{group}._target_={target}: {error}; it is MODULE.CLASS, and the module lies beside the folder that "
+                "--config-dir names"
+            ) from error
+        raise ConfigError(f"{group}._target_={target} cannot be imported: {describe_error(error)}") from error
     if not (inspect.isclass(found) and issubclass(found, kind)):
         raise ConfigError(f"{group}._target_={target}: must be a subclass of {kind.__module__}.{kind.__name__}")
+    if strange := set(found.knows) - set(KNOWN):  # type: ignore[attr-defined]
+        raise ConfigError(f"{target}.knows={', '.join(map(str, strange))}: must be among {', '.join(KNOWN)}")
     return found
 
 
-def check(group: str, target: str, arguments: Mapping[str, Any]) -> type:
-    """The class, after its keyword arguments have been held against its signature."""
+def describe_error(error: BaseException) -> str:
+    """Kind and message in one line, and where in which file."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
+
+
+def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+    """The class, and its keyword arguments in the types of its signature with the plain ones of its defaults added.
+
+    So a record says all that acted, and a run's hash changes with a default in the user's file.
+    """
     found = load(group, target)
-    parameters = inspect.signature(found).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return found
-    wanted = {name: p for name, p in parameters.items() if name not in BROUGHT[group]}
+    try:
+        parameters = inspect.signature(found, eval_str=True).parameters
+    except NameError:  # annotations that exist for type checkers only
+        parameters = inspect.signature(found).parameters
+    wanted = {
+        name: p
+        for name, p in list(parameters.items())[1:]
+        if name not in FILLED_IN and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    complete = {}
     for name, value in arguments.items():
-        if name not in wanted:
+        if name not in wanted and not takes_all:
             known = ", ".join(wanted) or "nothing"
             raise ConfigError(f"{group}.{name}: {target} takes {known}")
-        _check_type(f"{group}.{name}", value, wanted[name].annotation)
+        complete[name] = _fitted(f"{group}.{name}", value, wanted[name].annotation) if name in wanted else value
     for name, parameter in wanted.items():
-        if parameter.default is parameter.empty and name not in arguments:
+        if name in arguments:
+            continue
+        if parameter.default is parameter.empty:
             raise ConfigError(f"{group}.{name} has no value: {target} needs one; give it in the YAML or type it")
+        if isinstance(parameter.default, bool | int | float | str | None):
+            complete[name] = parameter.default
+    return found, complete
+
+
+def _fitted(path: str, value: Any, annotation: Any) -> Any:
+    """The value in its simple type (numbers, texts, true and false, null, words); others are the class's affair."""
+    for kind in alternatives_of(annotation):
+        words = get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
+        if kind not in (int, float, bool, str, NoneType) and not words:
+            return value
+    if (fitted := fit(annotation, value)) is NO:
+        raise ConfigError(f"{path}={show(value)}: must be {describe(annotation)}")
+    return fitted
+
+
+def make(group: str, target: str, *given: Any, **arguments: Any) -> Any:
+    """An instance. Raises ConfigError where the class refuses an option by ValueError, RunError for other errors."""
+    try:
+        return load(group, target)(*given, **arguments)
+    except (ConfigError, RunError):
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{target}: {' '.join(str(error).split())}") from error
+    except Exception as error:
+        raise RunError(f"{target} cannot be made: {describe_error(error)}") from error
+
+
+def sources(config: RunConfig) -> dict[str, str]:
+    """SHA-256 of each file that holds a class of the user's own, by `module.Class`."""
+    found = {}
+    for group in BROUGHT:
+        if (target := getattr(config, group).target) is not None:
+            path = inspect.getsourcefile(load(group, target))
+            found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
     return found
-
-
-def _check_type(path: str, value: Any, annotation: Any) -> None:
-    """Simple annotations (int, float, bool, str), also as text, are checked; others are the class's own affair."""
-    names = {"int": int, "float": (int, float), "bool": bool, "str": str}
-    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    kind = names.get(name)
-    if kind is None:
-        return
-    if not isinstance(value, kind) or (isinstance(value, bool) and name in ("int", "float")):  # type: ignore[arg-type]
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}[name]
-        raise ConfigError(f"{path}={value}: must be {words}")

@@ -86,6 +86,22 @@ def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> lis
     return [list(job) for job in itertools.product(*axes)]
 
 
+def as_axes(overrides: Sequence[str]) -> list[str]:
+    """A sweep's overrides with single values of a group's options as axes of one value.
+
+    Hydra holds any other value against the choices that are the default where the sweep varies them, and these may not
+    have the key: `-m method=ce,gce method.loss.q=0.5`.
+    """
+    axes = []
+    for override in _parse(overrides):
+        text = str(override.input_line)
+        group, dot, _ = override.key_or_group.partition(".")
+        if group in GROUPS and dot and not override.is_sweep_override():
+            text = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
+        axes.append(text)
+    return axes
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
@@ -129,7 +145,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
             raise ConfigError(f"{key}={text}: {key} is a section; type {key}.KEY=VALUE")
         elif known[key][1].get("fixed"):
             raise ConfigError(_fixed(key, text))
-        elif not (isinstance(value, str) and "${" in value):  # interpolations are checked when they are resolved
+        elif key not in own and not (isinstance(value, str) and "${" in value):  # those are checked once resolved
             value = check_value(key, value)
         checked.append(Typed(key, value, f"{override.get_key_element()}={text}", key in groups))
     return checked

@@ -84,12 +84,10 @@ def check_value(path: str, value: Any) -> Any:
     kind, limits = options()[path]
     if value is None and limits.get("auto"):
         return None
-    alternatives = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    for alternative in alternatives:
-        converted = _as(alternative, value)
-        if converted is not _NO:
-            _check_range(path, converted, limits)
-            return converted
+    if (converted := fit(kind, value)) is not NO:
+        _check_range(path, converted, limits)
+        return converted
+    alternatives = alternatives_of(kind)
     allowed = [*alternatives, type(None)] if limits.get("auto") else alternatives
     words = " or ".join(describe(a) for a in allowed)
     literals = [str(c) for a in alternatives if get_origin(a) is Literal for c in get_args(a)]
@@ -97,16 +95,27 @@ def check_value(path: str, value: Any) -> Any:
     raise ConfigError(f"{path}={show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
 
 
-_NO = object()
+NO = object()
+
+
+def alternatives_of(kind: Any) -> tuple[Any, ...]:
+    """The members of a union; any other type by itself."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def fit(kind: Any, value: Any) -> Any:
+    """The value in the first alternative of a type that takes it (0 -> 0.0 for a number), or NO."""
+    converted = (_as(alternative, value) for alternative in alternatives_of(kind))
+    return next((c for c in converted if c is not NO), NO)
 
 
 def _as(kind: Any, value: Any) -> Any:
-    """The value as one of the schema's simple types, or _NO."""
+    """The value as one of the schema's simple types, or NO."""
     if get_origin(kind) is Literal:
-        return value if isinstance(value, str) and value in get_args(kind) else _NO
+        return value if isinstance(value, str) and value in get_args(kind) else NO
     if get_origin(kind) is tuple:
         fits = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)
-        return tuple(value) if fits else _NO
+        return tuple(value) if fits else NO
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind is float and number:
         return float(value)
@@ -116,7 +125,7 @@ def _as(kind: Any, value: Any) -> Any:
         return str(value)
     if kind in (bool, type(None)) and isinstance(value, kind):
         return value
-    return _NO
+    return NO
 
 
 def describe(kind: Any) -> str:

@@ -154,7 +154,8 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 **weighting,
             )
         case "external":
-            return external.load("method", str(method.target))(training, **method.arguments)
+            made: Method = external.make("method", str(method.target), training, **method.arguments)
+            return made
     raise ValueError(f"no learner {method.learner!r}")
 
 
@@ -199,14 +200,10 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
                 generator=partial(streams.numpy_generator, config.seed, "centroid_draw", k),
             )
         case "external":
-            made = external.load("plugin", str(plugin.target))
-            if "generator" not in inspect.signature(made).parameters:
-                return lambda k: made(thresholds, **plugin.arguments)
-            return lambda k: made(
-                thresholds,
-                generator=partial(streams.numpy_generator, config.seed, "own_selector", k),
-                **plugin.arguments,
-            )
+            make = partial(external.make, "plugin", str(plugin.target), thresholds, **plugin.arguments)
+            if "generator" not in inspect.signature(external.load("plugin", str(plugin.target))).parameters:
+                return lambda k: make()
+            return lambda k: make(generator=partial(streams.numpy_generator, config.seed, "own_selector", k))
     raise ValueError(f"no selector {selector.name!r}")
 
 
@@ -240,4 +237,7 @@ def knows(config: RunConfig) -> list[str]:
         "clean_labels": method.selector.name == "oracle",
         "clean_val": config.dataset.val == "clean_balanced",
     }
-    return [name for name, known in told.items() if known]
+    for group in external.BROUGHT:
+        if (target := getattr(config, group).target) is not None:
+            told |= dict.fromkeys(external.load(group, target).knows, True)  # type: ignore[attr-defined]
+    return [name for name in external.KNOWN if told.get(name)]

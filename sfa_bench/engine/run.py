@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from sfa_bench.config import canonical
+from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet
@@ -51,6 +51,8 @@ def run(config: RunConfig, command: str, console: Console) -> Path:
         if record is not None and record["state"] == "done":
             if _user_data(config):
                 refuse_other_data(record, build_data(config))
+            if changed := changed_code(config, record):
+                console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
             console.print(summary(record["metrics"], record["selection"]))
             return path
@@ -85,6 +87,13 @@ def refuse_other_data(record: dict[str, Any], data: Data) -> None:
             f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
             "another runs_dir"
         )
+
+
+def changed_code(config: RunConfig, record: dict[str, Any]) -> str:
+    """Says which classes of the user's own have other code than in the record; empty where none."""
+    old = record["environment"].get("own_code") or {}
+    changed = [name for name, content in external.sources(config).items() if old.get(name, content) != content]
+    return f"the code of {' and '.join(changed)} has changed" if changed else ""
 
 
 @contextmanager
@@ -127,10 +136,12 @@ class Session:
         threads = machine.set_threads(config.threads)
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0])
         self.record["environment"] = machine.environment(devices, threads, bfloat16)
+        self.record["environment"]["own_code"] = external.sources(config)
         self.record["knows"] = knows(config)
         self.cost = Cost()
         with self.cost.phase("data"):
             self.data = build_data(config)
+        self.changed_code = "" if old is None else changed_code(config, old)
         if old is not None:
             refuse_other_data(old, self.data)
         self.method: Method = build_method(
@@ -200,6 +211,10 @@ class Session:
             self.display.say(note)
         self.rows = self.folder.truncate_metrics(0 if state is None else state["epoch"])
         if state is None:
+            return
+        if self.changed_code:
+            self.display.say(f"{self.changed_code}: starting again from the first epoch")
+            self.rows = self.folder.truncate_metrics(0)
             return
         if len(self.rows) < state["epoch"]:
             self.display.say(

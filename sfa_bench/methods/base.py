@@ -95,6 +95,7 @@ class Method:
     """A learner. Subclasses set `networks_used` (before `__init__` where it is an option) and implement `epoch`."""
 
     networks_used = 1
+    knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
 
     def __init__(self, training: Training):
         self.t = training

@@ -75,6 +75,8 @@ class Thresholds:
 class Selector:
     """A selector of one network. Stateless ones need only `select`."""
 
+    knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
+
     def select(self, probe: Probe, epoch: int) -> Selection:
         """Answer for the epoch (1-based) that is about to be trained."""
         raise NotImplementedError
