@@ -127,6 +127,7 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 networks=method.networks,
                 mixup=method.mixup,
                 plus=method.plus,
+                ramped=config.dataset.source.startswith("cifar"),
             )
         case "coteaching":
             told = told_rate(config) if method.forget_rate is None else method.forget_rate

@@ -303,7 +303,7 @@ class Session:
         if keep == "all":
             return
         # After the record: a reduced checkpoint is nothing that an unfinished run could go on from.
-        reduced = {"epoch": self.epoch, "method": {k: method[k] for k in ("networks", "selectors", "selections")}}
+        reduced = {"epoch": self.epoch, "method": {k: method[k] for k in self.method.kept_when_done}}
         try:
             self.folder.reduce_checkpoint(reduced if keep == "final" else None)
         except RunError as error:

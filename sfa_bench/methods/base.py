@@ -95,6 +95,7 @@ class Method:
     """A learner. Subclasses set `networks_used` (before `__init__` where it is an option) and implement `epoch`."""
 
     networks_used = 1
+    kept_when_done: tuple[str, ...] = ("networks", "selectors", "selections")  # of the state, once a run is finished
     knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
 
     def __init__(self, training: Training):

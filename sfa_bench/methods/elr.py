@@ -43,6 +43,8 @@ class Elr(Method):
             otherwise, as on sets too small for that many steps, the decay is min(1 − 1/(step + 1), twin_decay).
     """
 
+    kept_when_done = (*Method.kept_when_done, "twins")
+
     def __init__(
         self,
         training: Training,
@@ -162,6 +164,11 @@ class Elr(Method):
     def state(self) -> dict[str, Any]:
         twins = [twin.state_dict() for twin in self.twins]
         return {**super().state(), "targets": list(self.targets), "twins": twins, "updates": list(self.updates)}
+
+    def load_trained(self, state: dict[str, Any]) -> None:
+        super().load_trained(state)
+        for twin, values in zip(self.twins, state["twins"], strict=True):
+            twin.load_state_dict(values)
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

@@ -3,11 +3,17 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 
 from sfa_bench import streams
+from sfa_bench.config.compose import compose
+from sfa_bench.data import build as build_data
+from sfa_bench.engine import build
+from sfa_bench.engine.run import run
 from sfa_bench.methods.base import BalancedHead
 from sfa_bench.methods.elr import Elr, early_targets, regulariser
 
@@ -118,3 +124,64 @@ def test_the_averages_of_web_data_forget_their_start(learner):
     for a, b in zip(method.twins[0].parameters(), method.networks[0].parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(method.twins[0].main.weight, start[0].main.weight)
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+@pytest.mark.parametrize("ramped", [True, False])
+def test_plus_mixes_nearer_partners_and_on_cifar_100_sharpens_labels_by_targets(
+    make_view, make_training, classes, ramped
+):
+    training = make_training(make_view(LABELS, num_classes=classes), plain_batch=13)
+    method = Elr(training, beta=0.7, weight=3.0, plus=True, ramped=ramped)
+    order = torch.randperm(13, generator=streams.torch_generator(0, "shuffle", 0, 1))
+    share = float(streams.numpy_generator(0, "mixup_share", 0, 1).beta(1, 1))
+    share = max(share, 1 - share)
+    partner = torch.randperm(13, generator=streams.torch_generator(0, "mixup", 0, 1))
+    images = ((method.t.view.images.float() / 255 - 0.4) / 0.3)[order]
+    with torch.no_grad():
+        p = F.softmax(copy.deepcopy(method.twins[1]).eval()(images).main, dim=1).clamp(1e-4, 1 - 1e-4)
+        logits = copy.deepcopy(method.networks[0]).train()(share * images + (1 - share) * images[partner]).main
+    targets = 0.3 * p / p.sum(1, keepdim=True)
+    hot = F.one_hot(torch.tensor(LABELS)[order], classes).float()
+    mixed, q = (share * rows + (1 - share) * rows[partner] for rows in (hot, targets))
+    guess = F.softmax(logits, dim=1).clamp(1e-4, 1 - 1e-4)
+    strength = 3.0
+    if classes == 100 and ramped:
+        mixed = mixed * q / (mixed * q).sum(1, keepdim=True)
+        strength *= math.exp(-5)  # the ramp's first value
+    expected = -(mixed * F.log_softmax(logits, 1)).sum(1).mean() + strength * (1 - (q * guess).sum(1)).log().mean()
+    assert method._train(0, 1) == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_ramp_of_plus_ends_at_its_last_step(learner):
+    method = learner(plus=True, ramp_steps=2)
+    method.epoch(1)
+    assert method.updates == [1, 1]
+    before = copy.deepcopy(method.twins)
+    method.updates = [2, 2]
+    method.epoch(2)
+    for average, old, new in zip(
+        *(m.parameters() for m in (method.twins[0], before[0], method.networks[0])), strict=True
+    ):
+        assert torch.allclose(average, 0.997 * old + 0.003 * new, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dataset", "ramped"), [("cifar10", True), ("cifar100", True), ("digits", False)])
+def test_the_averages_are_ramped_on_cifar_alone(make_view, make_training, dataset, ramped):
+    config = compose([f"dataset={dataset}", "method=elr", "method.plus=true", "plugin=none"])
+    method = build._learner(config, make_training(make_view(LABELS)))
+    assert (method.ramped, method.plus, method.mixup) == (ramped, True, True)
+
+
+def test_what_is_kept_of_a_finished_run_predicts_by_the_averages(tmp_path):
+    typed = ["method=elr", "method.plus=true", "plugin=none", "epochs=1", "threads=1", f"runs_dir={tmp_path}"]
+    config = compose(typed)
+    path = run(config, "", Console(quiet=True))
+    state = torch.load(path / "last.pt", weights_only=True)["method"]
+    data = build_data(config)
+    method = build.build_method(config, data, [torch.device("cpu")])
+    method.load_trained(state)
+    with np.load(path / "predictions.npz") as saved:
+        for k, heads in enumerate(method.predict(data.test.images), start=1):
+            assert heads["main"] == pytest.approx(saved[f"test_logits_{k}_main"], abs=1e-4)
+    assert not torch.equal(method.twins[0].main.weight, method.networks[0].main.weight)
