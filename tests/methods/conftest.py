@@ -34,9 +34,9 @@ def scripted():
 def make_view():
     """labels → a view of random 8×8 pictures, by default without augmentation."""
 
-    def make(labels, num_classes=3, padding=0, flip=False):
+    def make(labels, num_classes=3, padding=0, flip=False, side=8):
         labels = torch.as_tensor(labels)
-        images = torch.randint(0, 256, (len(labels), 1, 8, 8), generator=torch.Generator().manual_seed(5))
+        images = torch.randint(0, 256, (len(labels), 1, side, side), generator=torch.Generator().manual_seed(5))
         transform = Transform((0.4,), (0.3,), padding, flip)
         return LearnerView(images.to(torch.uint8), labels, num_classes, transform)
 
