@@ -87,7 +87,7 @@ def fit(
             figures = _train(method, k, head, rows, epochs, batch_size, lr, bn_mode, on_step)
         elif name == "tau_norm":
             assert isinstance(main, nn.Linear)
-            curve = {} if tau is not None else _curve(method, k, rows, main, val)
+            curve = _curve(method, k, rows, main, val)
             chosen = tau if tau is not None else max(curve, key=lambda t: (curve[t], -t))
             head, figures = TauNormalised(main, chosen), {"tau": chosen, "curve": curve}
         elif name == "ncm":

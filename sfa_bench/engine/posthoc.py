@@ -77,6 +77,9 @@ def _fit(
         total = round(old["cost"]["total_seconds"] + seconds, 3)
         # What the result needed: the run below it, and the fit.
         record["cost"] = {**old["cost"], "total_seconds": total, "classifier_seconds": seconds, "base": old["hash"]}
+        for sentence in _curves(fitted.figures):
+            console.print(sentence, highlight=False)
+            folder.log(sentence)
         folder.truncate_metrics(0)
         folder.append_metrics(row)
         folder.write_arrays("predictions.npz", arrays)
@@ -94,6 +97,16 @@ def _fit(
     _record(folder, record, "done", None)
     console.print(f"done: {folder.path}", highlight=False, soft_wrap=True)
     console.print(summary(record["metrics"], record["selection"]))
+
+
+def _curves(figures: dict[str, Any]) -> list[str]:
+    """The whole curve of τ-norm, since its best power is chosen on it (spec/methods.md §10)."""
+    return [
+        f"{network.replace('_', ' ')}: tau {found['tau']:g}, accuracy by tau "
+        + " ".join(f"{tau:g}:{accuracy:.1f}" for tau, accuracy in found["curve"].items())
+        for network, found in figures.items()
+        if "curve" in found
+    ]
 
 
 def _fit_and_test(

@@ -1,11 +1,16 @@
 """A classifier on a run: trained first, or found finished, and never trained again."""
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from sfa_bench.config.compose import compose
+from sfa_bench.engine.posthoc import start
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["method=ce", "epochs=3", "warmup_epochs=1", "threads=1"]
@@ -39,6 +44,20 @@ def test_the_run_below_is_trained_once_and_serves_every_classifier(tmp_path):
     before = (tmp_path / "digits" / "ce+sfa+crt" / fitted["hash"] / "predictions.npz").stat().st_mtime_ns
     assert "already done" in run(*fitted["command"].split()[2:]).stdout
     assert (tmp_path / "digits" / "ce+sfa+crt" / fitted["hash"] / "predictions.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("tau", ["null", "0.3"])
+def test_the_whole_curve_of_tau_is_said_and_kept(tmp_path, tau):
+    typed = ["method=ce", "plugin=none", "epochs=1", "threads=1", "classifier=tau_norm", f"classifier.tau={tau}"]
+    printed = io.StringIO()
+    path = start(compose([*typed, f"runs_dir={tmp_path}"]), "run.py", Console(file=printed, width=999))
+    (row,) = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    found = row["classifier"]["network_1"]
+    assert [float(tau) for tau in found["curve"]] == pytest.approx([i / 10 for i in range(21)])
+    assert found["tau"] == (0.3 if tau == "0.3" else float(max(found["curve"], key=found["curve"].get)))
+    said = " ".join(f"{float(power):g}:{accuracy:.1f}" for power, accuracy in found["curve"].items())
+    for text in (printed.getvalue(), (path / "log.txt").read_text()):
+        assert f"network 1: tau {found['tau']:g}, accuracy by tau {said}" in text
 
 
 @pytest.mark.parametrize(
