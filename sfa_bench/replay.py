@@ -27,7 +27,7 @@ from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors, warmup_epochs
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.selectors.base import Probe, Selector
+from sfa_bench.selectors.base import Probe, Selection, Selector
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 from sfa_bench.store.ledger import run_folders
@@ -169,7 +169,7 @@ class Replay:
     def __init__(self, run: Run, label: str, config: RunConfig, notes: list[str]):
         self.run, self.label, self.config = run, label, config
         self.rows: list[dict[str, Any]] = []
-        self.before: np.ndarray | None = None
+        self.selections: list[Selection] = []  # of the last epoch shown
         self.selectors: list[Selector] = []
         # A method of the user's own may select when it likes.
         self.first = min(run.files) if config.method.learner == "external" else warmup_epochs(config) + 1
@@ -197,16 +197,16 @@ class Replay:
             self.selectors = build_selectors(self.config, data, len(seen))
             if not self.selectors:
                 raise ConfigError(f"{run.name} selects nothing: type method.selector.name=…, or plugin=sfa")
-        selections = [s.select(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
-        masks = np.stack([selection.mask for selection in selections])
+        before = self.selections
+        self.selections = [s.select(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
+        masks = np.stack([selection.mask for selection in self.selections])
         clean_counts = run.data["clean_counts"]
         prior = None if clean_counts is None else np.array(clean_counts) / sum(clean_counts)
-        row = describe_selections(seen, selections, labels, run.clean, run.data["groups"], prior)
+        row = describe_selections(seen, self.selections, labels, run.clean, run.data["groups"], prior)
         row["auc_bayes"] = (run.data["bayes"] or {}).get("auc")
         row["selected"] = masks.sum(axis=1).mean()
-        row["stability"] = None if self.before is None else float((masks == self.before).mean())
+        row["stability"] = float((masks == np.stack([s.mask for s in before])).mean()) if before else None
         row["like_training"] = None if selected is None else float((masks == selected).mean())
-        self.before = masks
         self.rows.append({"run": run.name, "setting": self.label, "epoch": epoch, **row})
 
 

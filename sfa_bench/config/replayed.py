@@ -28,7 +28,7 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
                 f"{t.text} acts in training, which a replay does not repeat; it takes plugin, method.selector.name, "
                 "method.selector.no_clean_class and the plugin.* that selectors have"
             )
-        if "${" in t.text:
+        if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
     plugin, selector = _choice(base, {key: t.value for key, t in typed.items()}, config_dir)
     words = [f"plugin={plugin}"] + ([] if selector is None else [f"method.selector.name={selector}"])
