@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Relative range of scores that are equal but for rounding: two samples are as far from their mean as each other, and
+# scaled to [0, 1] their last bits would tell a clean one from a noisy one.
+SAME = 1e-12
+
 
 def min_max(values: np.ndarray) -> np.ndarray:
     """Shift the minimum to 0 and, where the range is not zero, scale the maximum to 1."""
@@ -95,7 +99,7 @@ def class_posteriors(
         if len(members) == 0:
             continue
         values = scores[members]
-        if len(members) < min_samples or values.max() == values.min():
+        if len(members) < min_samples or np.ptp(values) <= SAME * np.abs(values).max():
             unsplit.append(k)
             continue
         values = min_max(values) if rescale else values

@@ -100,6 +100,15 @@ def test_equal_scores_cannot_be_split():
     assert probability.round(6).tolist() == [1, 1, 1, 1, 0]
 
 
+@given(seed=st.integers(0, 999))
+def test_two_samples_at_the_same_distance_from_their_mean_are_not_split_by_rounding(seed):
+    pair = np.random.default_rng(seed).normal(size=(2, 9))
+    pair /= np.linalg.norm(pair, axis=1, keepdims=True)
+    scores = -np.square(pair - pair.mean(0)).sum(1)
+    probability, unsplit, _ = class_posteriors(scores, np.zeros(2, dtype=int), 1, larger=True, rescale=True)
+    assert (unsplit.tolist(), probability.tolist()) == ([0], [1.0, 1.0])
+
+
 def test_a_class_below_the_wanted_size_gets_no_mixture():
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
     scores = np.array([0, 0.5, 1, 0, 0.01, 0.99, 1])
