@@ -45,7 +45,17 @@ def test_constants_of(typed, expected):
         ("method=sce dataset=cifar10 imbalance=none", False),
         ("method=sce dataset=digits imbalance=none", True),  # found on another data set
         ("method=sce method.loss.alpha=1 method.loss.beta=1", False),  # the user's own
+        ("method=gce", True),
+        ("method=nfl", True),
+        ("method=ngce method.loss.q=0.2", False),
+        ("method=nce_mae dataset=cifar100 method.loss.beta=2", True),  # the other one still is
+        ("method=elr dataset=cifar100", True),
+        ("method=elr dataset=cifar10 noise=asymmetric imb_factor=1", False),
+        ("method=elr dataset=synthetic imb_factor=1", True),
         ("method=ldam", False),  # made for long tails
+        ("method=focal", False),
+        ("method=logit_adjust", False),
+        ("method=rolt method.loss.name=ldam", False),
         ("method=ce", False),
     ],
 )

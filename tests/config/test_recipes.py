@@ -49,8 +49,11 @@ def test_matched_recipe(typed, expected, method):
 def test_native_recipe(typed, epochs, warmup, drop, ramp_origin):
     run = compose([*typed, "recipe=native"])
     assert schedule(run) == ("preact_resnet18", 64, epochs, warmup, 64, 0.02)
-    assert run.recipe.effective.lr_drop_epoch == drop
-    assert run.method.ramp_origin == ramp_origin
+    recipe, method = run.recipe, run.method
+    assert (recipe.momentum, recipe.weight_decay, recipe.lr_drop) == (0.9, 5e-4, 0.1)
+    assert (recipe.effective.plain_batch, recipe.effective.lr_drop_epoch) == (128, drop)
+    assert (method.lambda_u, method.alpha, method.temperature, run.plugin.p_threshold) == (25, 4, 0.5, 0.5)
+    assert method.ramp_origin == ramp_origin
     assert (run.recipe.effective.beta, run.recipe.effective.phi) == (0.99, 1.005)
     assert run.recipe.effective.ramp_epochs == 16
 
@@ -61,11 +64,13 @@ def test_native_recipe(typed, epochs, warmup, drop, ramp_origin):
     [
         ("method=rolt", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, True)),
         ("method=rolt_drw dataset=cifar100", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, True)),
+        ("method=ldam dataset=cifar100", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, False)),
         ("method=ldam_drw", ("resnet32", 200, 128, 0.1, 2e-4, "cifar_lt", False, False)),
         ("method=elr", ("resnet34", 150, 128, 0.02, 1e-3, "elr_cifar10", False, False)),
         ("method=elr noise=asymmetric", ("resnet34", 120, 128, 0.02, 1e-3, "elr_cifar10_asymmetric", False, False)),
         ("method=elr dataset=cifar100", ("resnet34", 150, 128, 0.02, 1e-3, "elr_cifar100", False, False)),
         ("method=coteaching", ("cnn9", 200, 128, 0.001, 0.0, "coteaching_cifar10", True, True)),
+        ("method=coteaching dataset=cifar100", ("cnn9", 200, 128, 0.001, 0.0, "coteaching_cifar100", True, True)),
     ],
 )
 def test_native_recipe_of_single_batches(typed, expected):
@@ -87,6 +92,8 @@ def test_elr_plus_natively_runs_longer_on_a_hundred_classes():
         run = compose([f"dataset={dataset}", "method=elr", "method.plus=true", "plugin=none", "recipe=native"])
         assert (run.model.name, run.epochs, run.recipe.effective.lr_drop_epoch) == ("preact_resnet18", epochs, drop)
         assert run.method.networks == 2
+        assert (run.recipe.effective.plain_batch, run.lr, run.recipe.weight_decay) == (128, 0.02, 5e-4)
+        assert (run.recipe.effective.schedule, run.recipe.lr_drop) == ("step", 0.1)
 
 
 def test_per_epoch_constants_keep_their_meaning_on_digits():
