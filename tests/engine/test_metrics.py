@@ -127,6 +127,32 @@ def test_both_heads_are_reported_whatever_the_ensemble(how):
         assert found["test/acc"] == found[f"test/acc/{how}"]
 
 
+@pytest.mark.parametrize("how", ENSEMBLES)
+def test_each_of_two_networks_is_reported_by_itself_and_their_mean(how):
+    logits, labels = random_logits(samples=200), np.random.default_rng(1).integers(0, 10, 200)
+    found = metrics.test_metrics(logits, labels, how, SHOTS)
+    for k, net in enumerate(logits, start=1):
+        z, v = net["main"].astype(float), net["abc"].astype(float)
+        scores = {"logit_sum": z + v, "prob_mean": softmax(z) + softmax(v), "main": z, "abc": v}[how]
+        assert found[f"test/acc/network_{k}"] == pytest.approx(100 * np.mean(scores.argmax(axis=1) == labels))
+    each = found["test/acc/network_1"], found["test/acc/network_2"]
+    assert found["test/acc/network_mean"] == pytest.approx(sum(each) / 2)
+    assert len({*each, found["test/acc"]}) == 3, "the example must tell them apart"
+    alone = metrics.test_metrics(logits[:1], labels, how, SHOTS)
+    assert not any("network" in key for key in alone)
+
+
+def test_nearest_class_means_are_reported_and_never_vote():
+    logits, labels = random_logits(samples=200), np.random.default_rng(1).integers(0, 10, 200)
+    plain = metrics.test_metrics(logits, labels, "logit_sum", SHOTS)
+    assert "test/acc/ncm" not in plain
+    added = random_logits(samples=200, seed=7, heads=("ncm",))
+    found = metrics.test_metrics([a | b for a, b in zip(logits, added, strict=True)], labels, "logit_sum", SHOTS)
+    by_hand = (added[0]["ncm"] + added[1]["ncm"]).argmax(axis=1)
+    assert found.pop("test/acc/ncm") == pytest.approx(100 * np.mean(by_hand == labels))
+    assert found == plain
+
+
 def test_without_the_balanced_head_its_accuracy_is_missing():
     logits = random_logits(heads=("main",))
     found = metrics.test_metrics(logits, np.arange(40) % 10, "logit_sum", SHOTS)

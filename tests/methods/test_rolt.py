@@ -1,19 +1,14 @@
 """RoLT's epochs against spec/methods.md §8 written out again; its prototypes and its second head."""
 
 import copy
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from sfa_bench.config.compose import compose
-from sfa_bench.engine.build import build_method, warmup_epochs
 from sfa_bench.engine.metrics import test_metrics as figures_of
 from sfa_bench.methods.base import BalancedHead
-from sfa_bench.methods.dividemix import DivideMix
 from sfa_bench.methods.rolt import Rolt
 from sfa_bench.parts.losses import make_loss
 from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
@@ -262,7 +257,7 @@ def test_sfa_hands_over_its_running_mean_and_not_a_draw():
     assert selection.classes_drawn == 3
 
 
-# ---- state, and what the configuration makes of it
+# ---- state
 
 
 @pytest.mark.parametrize("bias", ["corrected", "release"])
@@ -280,38 +275,3 @@ def test_a_restart_behind_the_switch_keeps_frozen_labels_averages_and_prototypes
     assert all(torch.equal(a, b) for a, b in zip(whole.frozen, second.frozen, strict=True))
     for a, b in zip(whole.networks, second.networks, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-
-
-def test_rolt_selects_from_the_first_epoch_on_unless_a_plug_in_selects():
-    for plugin, expected in (("none", 0), ("abc", 0), ("sfa", 3)):
-        config = compose(["method=rolt", f"plugin={plugin}", "epochs=10", "warmup_epochs=3"])
-        assert warmup_epochs(config) == expected
-    assert warmup_epochs(compose(["method=rolt", "plugin=none", "epochs=2", "warmup_epochs=2"])) == 0
-
-
-def test_rolt_comes_with_what_is_configured(make_view):
-    typed = ["method=rolt_drw", "plugin=none", "dataset=cifar10", "recipe=native", "method.ensemble_bias=release"]
-    config = compose([*typed, "method.loss.name=ldam", "model.width=2"])
-    view = make_view(LABELS, side=32)
-    view = replace(view, images=view.images.repeat(1, 3, 1, 1))
-    method = build_method(config, SimpleNamespace(view=view), [torch.device("cpu")])
-    assert (method.soft_from, method.frozen_from) == (81, 161)
-    assert method.logit_average[0].bias == method.score_average[0].bias == "release"
-    assert (method.t.plain_batch, method.t.drop_last) == (128, True)
-    assert method.networks[0].main.scale == 30
-    plain = build_method(compose([*typed, "model.width=2"]), SimpleNamespace(view=view), [torch.device("cpu")])
-    # Torch's own start, not the backbone's Kaiming-normal one, which passes this bound.
-    assert float(plain.networks[0].main.weight.detach().abs().max()) <= 1 / np.sqrt(8)
-    short = compose(["method=rolt", "plugin=none"])  # without deferred weights nothing is ever frozen
-    method = build_method(short, SimpleNamespace(view=make_view(LABELS)), [torch.device("cpu")])
-    assert method.frozen_from == short.epochs + 1
-
-
-def test_rolt_plus_is_dividemix_with_prototypes(make_view):
-    config = compose(["method=rolt_plus", "plugin=none", "method.schedule=drw", "epochs=10", "model.width=2"])
-    method = build_method(config, SimpleNamespace(view=make_view(LABELS)), [torch.device("cpu")])
-    assert isinstance(method, DivideMix)
-    assert [type(selector) for selector in method.t.selectors] == [Prototype] * 2
-    assert method.weights_from == 9
-    omega = (1 - 0.9999) / (1 - 0.9999 ** np.array([7, 4, 2]))
-    assert method.class_weights.numpy() == pytest.approx(3 * omega / omega.sum(), rel=1e-5)
