@@ -1,0 +1,31 @@
+"""What the record says a method was told, by its options (design.md §4 `knows`)."""
+
+import pytest
+
+from sfa_bench.config.compose import compose
+from sfa_bench.engine.build import knows
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("method=ce noise_ratio=0.9", []),
+        ("method=coteaching", ["rate"]),  # how many to leave out
+        ("method=coteaching method.forget_rate=0.3", []),
+        ("method=dividemix noise_ratio=0.5", []),
+        ("method=dividemix noise_ratio=0.5 noise.assumed_rate=0.9", ["rate"]),  # averaged losses
+        ("method=dividemix noise=asymmetric", ["type"]),  # the penalty of its warm-up
+        ("method=dividemix noise=asymmetric noise_ratio=0.9", ["rate", "type"]),
+        ("method=dividemix method.lambda_u=paper", ["rate", "type"]),
+        ("method=rolt_plus noise_ratio=0.9", []),
+        ("method=rolt noise=asymmetric", []),
+        ("method=elr", []),
+        ("method=elr noise=asymmetric", ["type"]),  # its own constants
+        ("method=elr noise=asymmetric dataset=cifar100", []),
+        ("method=ce method.selector.name=oracle", ["clean_labels"]),
+        ("method=ce dataset.val=clean_balanced", ["clean_val"]),
+        ("method=ce dataset.val=noisy", []),
+    ],
+)
+def test_a_method_knows_what_its_options_ask_for(typed, told):
+    assert knows(compose(["dataset=cifar10", "plugin=none", *typed.split()])) == told
