@@ -129,7 +129,7 @@ def test_both_heads_are_reported_whatever_the_ensemble(how):
 
 @pytest.mark.parametrize("how", ENSEMBLES)
 def test_each_of_two_networks_is_reported_by_itself_and_their_mean(how):
-    logits, labels = random_logits(samples=200), np.random.default_rng(1).integers(0, 10, 200)
+    logits, labels = random_logits(samples=3000), np.random.default_rng(1).integers(0, 10, 3000)
     found = metrics.test_metrics(logits, labels, how, SHOTS)
     for k, net in enumerate(logits, start=1):
         z, v = net["main"].astype(float), net["abc"].astype(float)
