@@ -243,6 +243,18 @@ def test_resampling_starts_at_the_switch_and_repeats_rows(learner):
     assert tail > 2 / 13 * 1.2  # two of thirteen samples, whose class is a third of the weight
 
 
+@pytest.mark.parametrize(("mask", "counts"), [(None, OBSERVED), (MASK, SELECTED)])
+def test_resampling_follows_the_samples_in_use(learner, mask, counts):
+    method, seen = learner(mask=mask, options={"schedule": "drs", **OPTIONS}), []
+    loader = method.loaders[torch.device("cpu")]
+    train_view = loader.train_view
+    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+    method.epoch(17)
+    of_class = torch.tensor([0.1 / (1 - 0.9**n) for n in counts], dtype=torch.float64)
+    stream = streams.torch_generator(0, "resample", 0, 17)
+    assert seen == [torch.multinomial(of_class[LABELS], 13, replacement=True, generator=stream).tolist()]
+
+
 @pytest.mark.parametrize("mask", [None, MASK])
 @pytest.mark.parametrize("loss", ["ce", "balanced_softmax"])
 def test_mixup_mixes_what_is_used_and_weighs_both_labels(learner, loss, mask):
