@@ -43,6 +43,13 @@ def outputs(method):
         return copy.deepcopy(method.networks[0]).train()((images - 0.4) / 0.3)
 
 
+def watch(method, seen):
+    """Collect the rows of every training batch."""
+    loader = method.loaders[torch.device("cpu")]
+    train_view = loader.train_view
+    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+
+
 def parameters(method):
     return {name: p.detach().clone() for name, p in method.networks[0].named_parameters()}
 
@@ -118,9 +125,7 @@ def test_a_detached_head_leaves_the_rest_of_the_network_as_without_it(learner):
 
 def test_batches_hold_twice_the_labelled_batch_and_every_sample_once(learner):
     method, seen = learner(batch_size=3), []
-    loader = method.loaders[torch.device("cpu")]
-    train_view = loader.train_view
-    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+    watch(method, seen)
     method.epoch(1)
     method.epoch(2)
     # 13 samples: 6 and 7, because a batch of one row joins the one before.
@@ -228,9 +233,7 @@ def test_a_weighted_focal_loss_is_a_plain_mean_with_the_unweighted_probability(l
 
 def test_resampling_starts_at_the_switch_and_repeats_rows(learner):
     method, seen = learner(options={"schedule": "drs", **OPTIONS}), []
-    loader = method.loaders[torch.device("cpu")]
-    train_view = loader.train_view
-    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+    watch(method, seen)
     method.epoch(16)
     assert sorted(seen.pop()) == list(range(13))
     drawn = []
@@ -246,9 +249,7 @@ def test_resampling_starts_at_the_switch_and_repeats_rows(learner):
 @pytest.mark.parametrize(("mask", "counts"), [(None, OBSERVED), (MASK, SELECTED)])
 def test_resampling_follows_the_samples_in_use(learner, mask, counts):
     method, seen = learner(mask=mask, options={"schedule": "drs", **OPTIONS}), []
-    loader = method.loaders[torch.device("cpu")]
-    train_view = loader.train_view
-    loader.train_view = lambda rows, generator: (seen.append(rows.tolist()), train_view(rows, generator))[1]
+    watch(method, seen)
     method.epoch(17)
     of_class = torch.tensor([0.1 / (1 - 0.9**n) for n in counts], dtype=torch.float64)
     stream = streams.torch_generator(0, "resample", 0, 17)
