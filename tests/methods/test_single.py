@@ -203,9 +203,7 @@ OPTIONS = {"class_beta": 0.9}
 
 @pytest.mark.parametrize(
     ("loss", "schedule", "e", "weighted"),
-    [
-        *(("ce", "drw", 16, False), ("ce", "drw", 17, True), ("cb_ce", "none", 1, True), ("ce", "none", 20, False)),
-    ],
+    [("ce", "drw", 16, False), ("ce", "drw", 17, True), ("cb_ce", "none", 1, True), ("ce", "none", 20, False)],
 )
 def test_classes_are_weighted_from_the_switch_on(learner, loss, schedule, e, weighted):
     method = learner(loss, options={"schedule": schedule, **OPTIONS})  # of 20 epochs: e > 16
@@ -292,13 +290,9 @@ def test_two_networks_are_two_independent_runs_that_vote(learner):
     assert len(both.selections) == len(both.predict(both.t.view.images)) == 2
 
 
-def test_an_incomplete_last_batch_can_be_left_out(learner):
-    method = learner(plain_batch=5, drop_last=True)
+# of 13; where one row remains, it does not take a whole batch with it
+@pytest.mark.parametrize(("size", "done"), [(5, (2, 10)), (20, (1, 13)), (6, (2, 12))])
+def test_an_incomplete_last_batch_can_be_left_out(learner, size, done):
+    method = learner(plain_batch=size, drop_last=True)
     method.epoch(1)
-    assert (method.cost.steps, method.cost.trained) == (2, 10)
-    method = learner(plain_batch=20, drop_last=True)
-    method.epoch(1)
-    assert (method.cost.steps, method.cost.trained) == (1, 13)
-    method = learner(plain_batch=6, drop_last=True)  # one row remains, and does not take a whole batch with it
-    method.epoch(1)
-    assert (method.cost.steps, method.cost.trained) == (2, 12)
+    assert (method.cost.steps, method.cost.trained) == done
