@@ -102,7 +102,7 @@ def data(config, labels, num_classes, clean):
 
 
 def build(config, labels=None, num_classes=None, clean=None):
-    """The learner, on a run's own data or on the given labels. Only the oracle may touch the clean ones, in any test."""
+    """The learner, on a run's own data or on the given labels. Only the oracle may touch the clean ones, ever."""
     oracle = config.method.selector.name == "oracle"
     if labels is None and config.dataset.source == "digits":  # more than these tests need
         labels, num_classes = RIGHT, 4

@@ -1,0 +1,344 @@
+"""Every switch acts: set away from its default where it is valid, it makes another run with another result.
+
+What belongs to the machine makes the same run, with the same result, and is seen elsewhere.
+"""
+
+import io
+import json
+import pickle
+from dataclasses import is_dataclass, replace
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.compose import compose
+from sfa_bench.config.constants import CONSTANTS
+from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.values import options
+from sfa_bench.engine import posthoc
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.models import Network
+from sfa_bench.store.folder import RunFolder
+
+SMALL = "plugin=none classifier=joint epochs=3 warmup_epochs=1 batch_size=8 imb_factor=0.3 threads=1 method=ce"
+VECTORS = "dataset=synthetic dataset.classes=4 dataset.size=24 dataset.dim=6 dataset.groups=2 dataset.test_size=8"
+SFA = "method=dividemix plugin=sfa"
+DRAWN = f"{SFA} plugin.phi=1 plugin.tau0=0.05 plugin.sample_min=0"  # the gate lets samples of every class through
+NARROW = "replicate=4 plugin.p_threshold=0.99999"  # nobody of some class is sure enough
+BROAD = "replicate=1 noise_ratio=0.7 dataset.size=80 dataset.overlap=4"  # many samples between clean and wrong
+CIFAR = "dataset=cifar10 data_dir={files} dataset.checksum=false imbalance=none epochs=1 model=convnet"
+DIGITS = "dataset=digits imb_factor=0.01 epochs=1"
+MINE = "dataset=arrays dataset.name=mine data_dir={files}/mine.npz"
+ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
+SELECTING = ("ce", "rolt", "dividemix")
+WEIGHTED = [f"method={m} method.schedule=drw" for m in SELECTING] + ["method=ce method.schedule=drs", "method=cb_ce"]
+MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
+
+# key → (what it is tried on, its new value); what is tried on comes on top of SMALL
+SWITCHES: dict[str, list[tuple[str, object]]] = {
+    "replicate": [("", 1)],
+    "seed": [("", 1)],
+    "data_seed": [("", 1)],
+    "noise_ratio": [("", 0.2)],
+    "imb_factor": [("", 0.5)],
+    "epochs": [("", 2)],
+    "warmup_epochs": [(f"method={m} plugin=sfa", 2) for m in SELECTING],
+    "batch_size": [("", 4), (SFA, 4)],
+    "lr": [("", 0.1)],
+    "precision": [("", "bf16")],
+    "eval.every": [("epochs=12", 3)],
+    "eval.ensemble": [("plugin=abc", how) for how in ("prob_mean", "main", "abc")],
+    "dataset.name": [("", "mine")],
+    "dataset.normalise": [(DIGITS, "fashion_mnist"), (CIFAR, "cifar100"), (MINE, "fashion_mnist")],
+    "dataset.generator": [(DIGITS, "legacy")],
+    "dataset.val": [("", "noisy"), ("", "clean_balanced")],
+    "dataset.val_fraction": [("dataset.val=noisy", 0.3)],
+    "dataset.shots.basis": [("replicate=2", "observed")],
+    "dataset.classes": [("", 5)],
+    "dataset.size": [("", 30)],
+    "dataset.test_size": [("", 9)],
+    "dataset.dim": [("", 7)],
+    "dataset.groups": [("", 3)],
+    "dataset.overlap": [("", 2)],
+    "dataset.submodes": [("", 2)],
+    "noise.count": [(f"noise={n}", "bernoulli") for n in ("joint", "symmetric", "asymmetric")]
+    + [("noise=pair", "exact")],
+    "noise.include_self": [(f"noise={n}", "true") for n in ("joint", "symmetric")],
+    "noise.map": [(f"{CIFAR} dataset=cifar100 noise=asymmetric noise.count=exact", "block5")],
+    "noise.file": [("noise=matrix noise.file={files}/same.npy", "{files}/swap.npy")],
+    "noise.assumed_rate": [
+        ("method=coteaching", 0.1),
+        ("method=dividemix method.lambda_u=paper", 0.1),
+        ("method=dividemix", 0.9),
+    ],
+    "method.networks": [(f"method={m}", 2) for m in ("ce", "elr", "rolt")],
+    "method.mixup": [(f"method={m}", "true") for m in ("ce", "elr")],
+    "method.schedule": [(f"method={m}", "drw") for m in SELECTING] + [("", "drs")],
+    "method.class_beta": [(base, 0.5) for base in WEIGHTED],
+    "method.count_floor": [(base, 15) for base in WEIGHTED],
+    "method.plus": [("method=elr", "true")],
+    "method.forget_rate": [("method=coteaching", 0.1)],
+    "method.double_mean": [("method=coteaching", "true")],
+    "method.native": [("method=coteaching", "true")],
+    "method.ensemble_bias": [("method=rolt", "release")],
+    "method.loss.name": [("", "mae"), ("method=rolt", "ldam")],
+    "method.loss.alpha": [(f"method={m}", 3) for m in ("sce", "nce_rce", "nce_mae")],
+    "method.loss.beta": [(f"method={m}", 0.3) for m in ("sce", "nce_rce", "nce_mae", "elr")],
+    "method.loss.q": [(f"method={m}", 0.5) for m in ("gce", "ngce")],
+    "method.loss.gamma": [(f"method={m}", 2) for m in ("focal", "nfl")],
+    "method.loss.scale": [(m, 10) for m in ("method=nfl", "method=ldam", "method=rolt method.loss.name=ldam")],
+    "method.loss.tau": [("method=logit_adjust", 2)],
+    "method.loss.margin": [(m, 0.1) for m in ("method=ldam", "method=rolt method.loss.name=ldam")],
+    "method.loss.weight": [("method=elr", 1)],
+    "method.selector.name": [("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "oracle")]
+    + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle")],
+    "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING],
+    "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING],
+    "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")],
+    "method.alpha": [("method=dividemix", 1)],
+    "method.temperature": [("method=dividemix", 1)],
+    "method.penalty": [("method=dividemix", "none")],
+    "method.guess_mode": [("method=dividemix", "eval")],
+    "method.ramp_origin": [("method=dividemix method.ramp_epochs=1000", "zero_based")],
+    "method.ramp_epochs": [("method=dividemix", 1000)],
+    "plugin.moments": [(DRAWN, "release"), (DRAWN, "none")],
+    "plugin.beta": [(DRAWN, 0.5)],
+    "plugin.phi": [(SFA, 1)],
+    "plugin.tau0": [(SFA, 0.05)],
+    "plugin.samples": [(DRAWN, 3)],
+    "plugin.draw": [(DRAWN, "false")],
+    "plugin.sample_min": [(DRAWN, 1000)],
+    "plugin.head": [(f"method={m} plugin=sfa", "none") for m in SELECTING],
+    "plugin.main_subset": [("plugin=sfa", "all")],
+    "plugin.empty_class": [(f"{SFA} plugin.tau0=0.9", "error")],
+    "plugin.p_threshold": [(f"{base} replicate=4", 0.9999) for base in MIXTURES],
+    "plugin.var_floor": [(DRAWN, 0.01)],
+    "plugin.abc.counts": [(f"method={m} plugin=sfa", "observed") for m in SELECTING],
+    "plugin.abc.count_floor": [(f"method={m} plugin=abc", 15) for m in ALL_LEARNERS],
+    "plugin.abc.detach": [(f"method={m} plugin=abc", "true") for m in ALL_LEARNERS],
+    "plugin.gmm.min_samples": [(base, 15) for base in MIXTURES[1:]],
+    "plugin.gmm.monotone": [(f"{base} {BROAD}", "true") for base in MIXTURES],
+    "classifier.bn_mode": [(f"classifier={c} classifier.batch_size=8", "train") for c in ("crt", "lws")],
+    "classifier.epochs": [(f"classifier={c}", 2) for c in ("crt", "lws")],
+    "classifier.batch_size": [(f"classifier={c}", 8) for c in ("crt", "lws")],
+    "classifier.lr": [(f"classifier={c}", 0.5) for c in ("crt", "lws")],
+    "classifier.tau": [("classifier=tau_norm", 1.9), ("classifier=logit_adjust", 2)],
+    "model.width": [("", 3)],
+    "model.variant": [(f"{CIFAR} model=preact_resnet18 model.width=1", "canonical")],
+    "recipe.momentum": [("", 0.5)],
+    "recipe.weight_decay": [("", 0.1)],
+    "recipe.milestone": [("", 0.3)],
+    "recipe.lr_drop": [("", 0.5)],
+}
+# the machine's: the same run and the same result, done or kept in another way
+MACHINE: dict[str, list[tuple[str, object]]] = {
+    "threads": [("", 2)],
+    "device": [("device=cpu", "cpu:0")],
+    "runs_dir": [("", "{files}/elsewhere")],
+    "data_dir": [(MINE, "{files}/copy.npz")],
+    "checkpoint_seconds": [("", 0)],
+    "keep_checkpoint": [("", "none"), ("", "all")],
+    "eval.batch_size": [("", 30)],
+    "record.probes": [("", 2)],
+    "dataset.checksum": [(CIFAR, "true")],
+}
+# group → what its choices are tried on, and which of them
+CHOICES = {
+    "dataset": ("epochs=1", ("synthetic", "digits")),
+    "noise": ("noise.file={files}/swap.npy", choices("noise")),
+    "imbalance": ("", choices("imbalance")),
+    "method": ("", choices("method")),
+    "plugin": ("epochs=10", choices("plugin")),
+    "classifier": ("", choices("classifier")),
+    "model": (CIFAR, ("convnet", "preact_resnet18", "resnet32")),
+    "recipe": (f"{CIFAR} method=rolt", choices("recipe")),
+}
+
+
+def write_cifar(folder):
+    """Both versions' files with an image or two of each class: bright ones where the label is odd."""
+    rng = np.random.default_rng(0)
+    ten = {**{f"data_batch_{i}": np.arange(4 * i, 4 * i + 4) % 10 for i in range(1, 6)}, "test_batch": np.arange(10)}
+    for name, labels in {**ten, "train": np.arange(100), "test": np.arange(100)}.items():
+        key, count = "labels" if name in ten else "fine_labels", len(labels)
+        pixels = rng.integers(0, 100, (count, 3072), dtype=np.uint8) + (100 * (labels % 2)).astype(np.uint8)[:, None]
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, key: labels.tolist()}, protocol=2))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    write_cifar(folder)
+    np.save(folder / "same.npy", np.eye(4))
+    np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
+    rng = np.random.default_rng(1)
+    arrays = {f"x_{part}": rng.integers(0, 256, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
+    for name in ("mine", "copy"):
+        np.savez(folder / f"{name}.npz", **arrays, y_train=np.arange(40) % 4, y_test=np.arange(40) % 4)
+    return folder
+
+
+def typed(base, files, **more):
+    """`base` on top of SMALL, as overrides; without keys that the choices made do not have."""
+    words = {}
+    for word in [*VECTORS.split(), *SMALL.split(), *base.split()]:
+        key, value = word.split("=", 1)
+        words[key] = value
+    words |= {key: str(value) for key, value in more.items()}
+    if words["dataset"] != "synthetic":
+        words = {
+            k: v for k, v in words.items() if k.split(".")[-1] not in ("classes", "size", "dim", "groups", "test_size")
+        }
+    words.setdefault("model.width", "2")
+    if words.get("noise") != "matrix":
+        words.pop("noise.file", None)
+    return [f"{key}={value}".format(files=files) for key, value in words.items()]
+
+
+@pytest.fixture(scope="module")
+def execute(tmp_path_factory):
+    """Overrides → the run's hash, what came out of it (to compare), and the traces that it left."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("sfa_bench.engine.machine.commit", lambda: (None, None))  # asks git, which takes its time
+    patch.setattr("os.fsync", lambda descriptor: None)  # nothing here has to survive a power cut
+    counted = {"checkpoints": 0, "forwards": 0}
+
+    def counting(name, function):
+        def count(*args, **kwargs):
+            counted[name] += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    patch.setattr(RunFolder, "save_checkpoint", counting("checkpoints", RunFolder.save_checkpoint))
+    patch.setattr(Network, "forward", counting("forwards", Network.forward))
+
+    @cache
+    def run(words):
+        own = (
+            [] if any(word.startswith("runs_dir=") for word in words) else [f"runs_dir={tmp_path_factory.mktemp('r')}"]
+        )
+        counted.update(checkpoints=0, forwards=0)
+        config = compose([*words, *own])
+        try:
+            path = posthoc.start(config, "", Console(file=io.StringIO()))
+        except (ConfigError, RunError) as error:
+            return SimpleNamespace(hash=run_hash(config), outcome=str(error), traces=str(error))
+        record = json.loads((path / "run.json").read_text())
+        environment = record["environment"]
+        traces = {
+            "files": sorted(str(p.relative_to(path)) for p in path.rglob("*") if not p.name.startswith(".")),
+            "checkpoint": (path / "last.pt").stat().st_size if (path / "last.pt").exists() else None,
+            "threads": environment["threads"],
+            "device": environment["device"],
+            "runs_dir": path.parents[2] if own == [] else None,
+            "data_dir": config.data_dir,
+            **counted,
+        }
+        return SimpleNamespace(hash=run_hash(config), outcome=outcome(path, record), traces=traces)
+
+    yield lambda words: run(tuple(words))
+    patch.undo()
+
+
+def outcome(path, record):
+    """What a run found out, by name; the rates that it was told to use prove nothing."""
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    found = {key: record[key] for key in ("metrics", "selection", "data")}
+    for row in rows:
+        told = ("seconds", "lr", "lambda_u", "kept")
+        found |= {f"{key} of epoch {row['epoch']}": value for key, value in row.items() if key not in told}
+    with np.load(path / "predictions.npz") as arrays:
+        return found | dict(arrays)
+
+
+def differing(a, b):
+    """Names of what is not the same; a failed run, which is a sentence, differs from a finished one."""
+    if isinstance(a, str) or isinstance(b, str):
+        return [] if a == b else ["failed"]
+    return [key for key in a.keys() | b.keys() if key not in a or key not in b or not np.array_equal(a[key], b[key])]
+
+
+def cases(table):
+    return [(key, base, value) for key, tried in table.items() for base, value in tried]
+
+
+@pytest.mark.parametrize(("key", "base", "value"), cases(SWITCHES))
+def test_a_switch_makes_another_run_with_another_result(execute, files, key, base, value):
+    before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+    assert before.hash != after.hash
+    assert isinstance(before.outcome, dict), before.outcome
+    assert differing(before.outcome, after.outcome)
+
+
+@pytest.mark.parametrize(("key", "base", "value"), cases(MACHINE))
+def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execute, files, key, base, value):
+    before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+    assert before.hash == after.hash
+    assert before.traces != after.traces
+    if key == "dataset.checksum":
+        assert "is not the official file" in after.outcome
+    elif key in ("threads", "eval.batch_size"):  # the last bits may be others
+        for name in ("test_logits_1_main", "observed_label"):
+            np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)
+    else:
+        assert not differing(before.outcome, after.outcome)
+
+
+@pytest.mark.parametrize("group", CHOICES)
+def test_no_two_choices_of_a_group_are_the_same(execute, files, group):
+    base, names = CHOICES[group]
+    done = {name: execute(typed(base, files, **{group: name})) for name in names}
+    assert len({one.hash for one in done.values()}) == len(names)
+    assert all(isinstance(one.outcome, dict) for one in done.values())
+    alike = {(a, b) for a in names for b in names if a < b and not differing(done[a].outcome, done[b].outcome)}
+    assert alike <= {("balanced_softmax", "logit_adjust")}  # the same by definition where tau is 1
+
+
+@pytest.mark.parametrize("group", ["dataset", "noise", "method", "plugin", "classifier"])
+def test_a_raised_revision_makes_another_run(files, group):
+    config = compose(typed(f"{SFA} classifier=crt", files))
+    raised = replace(config, **{group: replace(getattr(config, group), revision=2)})
+    assert run_hash(raised) != run_hash(config)
+
+
+def test_every_key_of_the_schema_is_tried():
+    leaves = {key: limits for key, (kind, limits) in options().items() if not is_dataclass(kind)}
+    fixed = {key for key, limits in leaves.items() if limits.get("fixed")}
+    assert {*SWITCHES, *MACHINE} == leaves.keys() - fixed
+    assert {key.split(".")[0] for key in fixed} <= set(CHOICES) == set(GROUPS)
+
+
+def _leaves(node, prefix):
+    for key, value in node.items():
+        yield from _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+
+
+@cache
+def _method(name):
+    node = yaml.safe_load(choice_file("method", name).read_text(encoding="utf-8"))
+    return node.get("method", node)
+
+
+def _chosen(base):
+    return next((word.split("=")[1] for word in reversed(base.split()) if word.startswith("method=")), "ce")
+
+
+def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
+    tried = {(_method(_chosen(base))["learner"], key) for key, base, _ in cases(SWITCHES)}
+    tried |= {("elr", "method.loss.name")}  # offers one value only
+    fixed = {"method.learner", "method.revision"}
+    offered = {(_method(m)["learner"], key) for m in choices("method") for key in _leaves(_method(m), "method.")}
+    assert {(learner, key) for learner, key in offered if key not in fixed} <= tried
+
+
+def test_every_loss_is_tried_with_every_constant_that_it_has():
+    tried = {(_method(_chosen(base)).get("loss", {}).get("name"), key) for key, base, _ in cases(SWITCHES)}
+    had = {(loss, f"method.loss.{name}") for loss, rows in CONSTANTS.items() for row in rows.values() for name in row}
+    assert had <= tried
