@@ -16,12 +16,12 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
 class NeighbourVote(Selector):
     """One for each network. The keyword arguments are the keys of conf/plugin/neighbours.yaml, with these types.
 
-    Args: thresholds: how clean probabilities become a mask (plugin.p_threshold, no_clean_class, gmm.min_samples);
+    Args: thresholds: how clean probabilities become a mask (plugin.p_threshold, plugin.gmm.*);
     neighbours: how many vote; rarity: 0 counts votes as they are, 1 divides by the size of the voter's class.
     A parameter `generator` (epoch → np.random.Generator) would be filled in as well, for selectors that draw.
     """
 
-    def __init__(self, thresholds: Thresholds, *, neighbours: int = 10, rarity: float = 1.0):
+    def __init__(self, thresholds: Thresholds, *, neighbours: int = 20, rarity: float = 1.0):
         self.thresholds = thresholds
         self.neighbours, self.rarity = neighbours, rarity
 
@@ -36,7 +36,7 @@ class NeighbourVote(Selector):
         same = labels[index] == labels[:, None]
         score = (votes * same).sum(axis=1) / votes.sum(axis=1)  # in [0, 1], the larger the cleaner
         # One mixture for each observed class turns the score into a probability, as in every class-wise selector here.
-        found = class_posteriors(
-            score, labels, num_classes, larger=True, rescale=True, min_samples=self.thresholds.min_samples
-        )
-        return self.thresholds.decide(found.probability, score, labels, num_classes, found.unsplit)
+        options = {"min_samples": self.thresholds.min_samples, "monotone": self.thresholds.monotone}
+        found = class_posteriors(score, labels, num_classes, larger=True, rescale=True, **options)
+        notes = {"inverted": found.inverted}
+        return self.thresholds.decide(found.probability, score, labels, num_classes, found.unsplit, **notes)
