@@ -263,8 +263,9 @@ def test_a_selector_of_ones_own_is_replayed_and_tried_on_other_runs(trained, cap
     table, _ = replay([path], [])
     assert (table["like_training"] == 1).all()
     assert list(table["auc"]) == [row["auc"] for row in recorded(path).values()]
-    more, _ = replay([path], ["plugin.neighbours=3,10"])
-    assert list(more[more["setting"] == "plugin.neighbours=10"]["auc"]) == list(table["auc"])
+    usual = json.loads((path / "run.json").read_text())["config"]["plugin"]["neighbours"]
+    more, _ = replay([path], [f"plugin.neighbours=3,{usual}"])
+    assert list(more[more["setting"] == f"plugin.neighbours={usual}"]["auc"]) == list(table["auc"])
     assert list(more[more["setting"] == "plugin.neighbours=3"]["auc"]) != list(table["auc"])
     assert main([str(trained("sfa")), "plugin=neighbours", "--config-dir", str(EXAMPLES)]) == 0
     assert "plugin=neighbours" in capsys.readouterr().out
