@@ -26,6 +26,7 @@ OPTIONS = [
     *(f"method={method} method.mixup=true" for method in ("balanced_softmax plugin=sfa", "ldam plugin=abc")),
     *(f"method={method} plugin=sfa method.schedule=drw" for method in ("focal", "dividemix")),
     "method=rolt plugin=none method.loss.name=ldam method.schedule=drw method.ensemble_bias=release",
+    "method=rolt plugin=none method.schedule=drw epochs=2",  # freezes its labels before the stop
     *(f"method={method} method.schedule=drs" for method in ("ce plugin=none", "sce plugin=sfa_release")),
     *(f"method=elr plugin={plugin} method.plus=true" for plugin in ("none", "abc")),
     "method=elr plugin=abc method.mixup=true",
