@@ -21,6 +21,7 @@ import pandas as pd
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
+from sfa_bench.config.external import load
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.engine import probes
@@ -213,7 +214,9 @@ class Replay:
 def remembers(config: RunConfig) -> bool:
     """Whether a selection depends on those of earlier epochs."""
     name = config.method.selector.name
-    return (name == "sfa" and config.plugin.moments != "none") or name == "external" or averages_losses(config)
+    if name == "external":  # what has nothing to save has nothing to remember
+        return load("plugin", str(config.plugin.target)).state is not Selector.state  # type: ignore[attr-defined]
+    return (name == "sfa" and config.plugin.moments != "none") or averages_losses(config)
 
 
 def render(table: pd.DataFrame) -> str:

@@ -1,13 +1,16 @@
 """Classes of the user's own: found beside their conf folder, held against their signature, part of the identity."""
 
+import hashlib
 import sys
 
 import pytest
 
 from sfa_bench.config.canonical import canonical, run_hash
 from sfa_bench.config.compose import check_overrides, compose
+from sfa_bench.config.external import sources
 from sfa_bench.config.overrides import as_axes, split_sweep
 from sfa_bench.engine.build import knows
+from sfa_bench.engine.run import changed_code
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 
@@ -126,6 +129,43 @@ def test_what_does_not_act_is_no_part_of_the_identity(conf):
 def test_what_a_class_is_told_is_declared_by_it(conf):
     assert knows(compose(["method=mine", "plugin=none"], conf)) == ["rate"]
     assert knows(compose(["method=free", "plugin=none", "dataset.val=clean_balanced"], conf)) == ["clean_val"]
+
+
+def test_a_record_knows_whether_the_code_of_a_class_is_still_the_same(conf):
+    run = compose(["method=mine", "plugin=near"], conf)
+    (module,) = {target.rpartition(".")[0] for target in sources(run)}
+    file = conf.parent / f"{module}.py"
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = {"environment": {"own_code": sources(run)}}
+    assert sources(run) == {f"{module}.Mine": content, f"{module}.Near": content}
+    assert changed_code(run, record) == ""
+    file.write_text(CODE + "# other")
+    assert changed_code(run, record) == f"the code of {module}.Mine and {module}.Near has changed"
+    assert changed_code(run, {"environment": {}}) == ""
+
+
+def test_an_unfinished_run_of_other_code_starts_again(conf, tmp_path, monkeypatch, capsys):
+    """Its record would say that the new code made all of it."""
+    file = next(conf.parent.glob("own_*[0-9].py"))
+    line = "\nclass Failing(Single):\n    def __init__(self, training):\n"
+    line += "        super().__init__(training, loss=make_loss('ce'), loss_name='ce')\n"
+    line += "    def epoch(self, e):\n        if e == 3 and FAIL: raise RuntimeError('mine')\n"
+    line += "        return super().epoch(e)\n"
+    imports = "from sfa_bench.methods.single import Single\nfrom sfa_bench.parts.losses import make_loss\nFAIL = True\n"
+    file.write_text(CODE + imports + line)
+    (conf / "method" / "failing.yaml").write_text(f"_target_: {file.stem}.Failing\n")
+    typed = ["--config-dir", str(conf), "method=failing", "plugin=none", "epochs=3", "checkpoint_seconds=0"]
+    typed += [f"runs_dir={tmp_path}/runs", "threads=1", "keep_checkpoint=all"]
+    assert main(typed) == 1
+    assert "RuntimeError: mine" in capsys.readouterr().err
+    monkeypatch.setattr(sys.modules[file.stem], "FAIL", False)  # the file's content is as it was
+    assert main(typed) == 0
+    assert "going on after epoch 2 of 3" in capsys.readouterr().out
+    record = next((tmp_path / "runs").glob("*/*/*/run.json"))
+    record.write_text(record.read_text().replace('"state": "done"', '"state": "failed"'))
+    file.write_text(CODE + imports + line + "# other")
+    assert main(typed) == 0
+    assert "has changed: starting again from the first epoch" in " ".join(capsys.readouterr().out.split())
 
 
 REFUSED = [
