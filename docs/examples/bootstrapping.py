@@ -36,7 +36,7 @@ class Bootstrapping(Method):
     knows = ()  # told nothing but the observed labels; else among rate, type, clean_labels, clean_val, pretraining
 
     def __init__(
-        self, training: Training, *, trust: float = 0.95, from_epoch: int = 5, mode: Literal["soft", "hard"] = "soft"
+        self, training: Training, *, trust: float = 0.95, from_epoch: int = 1, mode: Literal["soft", "hard"] = "soft"
     ):
         if not 0 <= trust <= 1:
             raise ValueError(f"method.trust={trust:g}: allowed is 0 <= trust <= 1")
