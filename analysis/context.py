@@ -15,6 +15,11 @@ WHICH = {
     "test/acc/best": "oracle: test accuracy of the epoch that is best on the test set",
     "test/acc/val": "test accuracy of the epoch that is best on the validation split",
 }
+SPREADS = {
+    "std": "sample standard deviation",
+    "sem": "standard error of the mean",
+    "ci95": "half-width of the 95 % t interval of the mean",
+}
 # Settings that make runs of one data set comparable or not; what is constant stands in the caption.
 SETTINGS = ("imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs", "batch_size", "lr")
 
@@ -25,14 +30,16 @@ def caption(
     keys: Sequence[str],
     metrics: Sequence[str],
     versus: Mapping[str, Sequence[str]],
+    spread: str = "std",
 ) -> str:
     """Metric and unit, what the numbers in a cell are, whether labels varied, and every setting that is constant.
 
-    Args: `keys` are the table's row and column keys; `versus` the base of its differences, empty for none.
+    Args: `keys` are the table's row and column keys; `versus` the base of its differences, empty for none;
+        `spread` a key of SPREADS.
     """
     what = "; ".join(f"{metric} ({WHICH[metric]})" if metric in WHICH else metric for metric in metrics)
     unit = ", percent" if all(metric.startswith("test") for metric in metrics) else ""
-    numbers = "mean ± sample standard deviation (n runs)"
+    numbers = f"mean ± {SPREADS[spread]} (n runs)"
     if versus:
         base = ", ".join(f"{key}={texts[0]}" for key, texts in versus.items())
         others = "difference to it, paired by seed and data_seed [95 % t interval] (n pairs)"

@@ -1,12 +1,15 @@
 """Paper-style table of finished runs: `python -m analysis.table RUNS… --rows method,plugin --cols noise_ratio`.
 
-Cells show mean ± sample standard deviation (n) over replicates; with `--versus plugin=none` every other cell shows its
-difference to the base, paired by (seed, data_seed), with the 95 % t interval of the mean difference.
+Cells show mean ± sample standard deviation (n) over replicates, or what `--spread` asks for; with
+`--versus plugin=none` every other cell shows its difference to the base, paired by (seed, data_seed), with the 95 % t
+interval of the mean difference.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.context import caption, notes
+from analysis.context import SPREADS, caption, notes
 from analysis.runs import (
     MISSING,
     Cells,
@@ -47,6 +50,34 @@ class Table:
     frame: pd.DataFrame
     caption: str
     notes: list[str]
+
+    def to(self, format: str) -> str:
+        """The table as `md`, `latex`, `html` or `csv`."""
+        return {"md": self.to_markdown, "latex": self.to_latex, "html": self.to_html, "csv": self.to_csv}[format]()
+
+    def to_csv(self) -> str:
+        """The cells as shown, without caption and notes; `analysis.export` has every number in full."""
+        return self.frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+
+    def to_html(self) -> str:
+        """A `<figure>` with caption and notes, to be put into a page."""
+        body = self.frame.to_html(index=False, border=0, justify="left")
+        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        below = f"\n<ul>{said}</ul>" if said else ""
+        return f"<figure>\n<figcaption>{html.escape(self.caption)}</figcaption>\n{body}{below}\n</figure>"
+
+    def to_latex(self) -> str:
+        """A `table` for a document that loads booktabs: caption above, notes below, one column a line of the frame."""
+        lines = [" & ".join(map(_latex, line)) + r" \\" for line in self.frame.itertuples(index=False, name=None)]
+        head = " & ".join(map(_latex, map(str, self.frame.columns))) + r" \\"
+        said = [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
+        return "\n".join(
+            [
+                *(r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}", r"\smallskip"),
+                rf"\begin{{tabular}}{{{'l' * len(self.frame.columns)}}}",
+                *(r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *said, r"\end{table}"),
+            ]
+        )
 
     def to_markdown(self) -> str:
         """Markdown with the caption above and the notes below."""
@@ -81,6 +112,7 @@ def make_table(
     cols: Sequence[str] = (),
     metrics: Sequence[str] = ("test/acc/final",),
     versus: Mapping[str, Sequence[str]] | None = None,
+    spread: str = "std",
 ) -> Table:
     """The table of these runs. Raises ConfigError with a sentence when it would mislead or cannot be made."""
     versus = versus or {}
@@ -102,13 +134,13 @@ def make_table(
         for c in col_keys:
             base = _base(cells, r, c, rows, cols, versus)
             for metric in metrics:
-                text = _cell(cells.get((r, c), []), base, metric, unpaired, versus)
+                text = _cell(cells.get((r, c), []), base, metric, unpaired, versus, spread)
                 line[_heading(c, cols, metric, metrics)] = text
         lines.append(line)
     said = list(notes(runs, cells, (*rows, *cols), metrics))
     if unpaired:
         said.append(f"{len(unpaired)} runs without a partner of the same seed and data_seed are not in the differences")
-    return Table(pd.DataFrame(lines), caption(runs, cells, (*rows, *cols), metrics, versus), said)
+    return Table(pd.DataFrame(lines), caption(runs, cells, (*rows, *cols), metrics, versus, spread), said)
 
 
 def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
@@ -147,14 +179,15 @@ def _cell(
     metric: str,
     unpaired: set[str],
     versus: Mapping[str, Sequence[str]],
+    spread: str,
 ) -> str:
     decimals = 2 if metric.startswith("test") else 3
     if base is None:
         values = _values(members, metric)
         if not values:
             return MISSING
-        spread = f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.{decimals}f}{spread} ({len(values)})"
+        around = f" ± {_spread(values, spread):.{decimals}f}" if len(values) > 1 else ""
+        return f"{np.mean(values):.{decimals}f}{around} ({len(values)})"
     ours, theirs = _by_replicate(members, metric), _by_replicate(base, metric)
     common = sorted(ours.keys() & theirs.keys())
     unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
@@ -169,6 +202,13 @@ def _cell(
     found = paired_difference([_value(ours[k], metric) for k in common], [_value(theirs[k], metric) for k in common])
     interval = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=decimals)
     return f"{found.mean:+.{decimals}f}{interval} ({found.pairs})"
+
+
+def _spread(values: Sequence[float], kind: str) -> float:
+    n = len(values)
+    deviation = float(np.std(values, ddof=1))
+    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
+    return deviation * factor[kind]
 
 
 def _value(run: Run, metric: str) -> float:
@@ -199,6 +239,28 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after a line break, LaTeX would take it for the break's own argument
+    "±": r"$\pm$",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "≤": r"$\le$",
+    "τ": r"$\tau$",
+    "β": r"$\beta$",
+    "–": "--",
+}
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[&%$#_{}\\~^<>|\[±−·≤τβ–]", lambda found: _LATEX[found[0]], text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 with a sentence when nothing can be shown."""
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description="Table of finished runs.")
@@ -209,7 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", default="test/acc/final", help="one or more, e.g. test/acc/tail,selection/auc")
     parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
     parser.add_argument("--versus", default="", help="show paired differences to a base: KEY=VALUE[,KEY=VALUE…]")
-    parser.add_argument("--format", choices=("md",), default="md", help="Markdown (default)")
+    parser.add_argument("--spread", choices=SPREADS, default="std", help="what ± shows (default: std)")
+    formats = ("md", "latex", "html", "csv")
+    parser.add_argument("--format", choices=formats, default="md", help="Markdown (default), LaTeX with booktabs …")
     options = parser.parse_args(arguments)
     try:
         runs, others = load(options.runs)
@@ -217,13 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs = select(runs, parse_pairs(options.where))
         versus = parse_pairs(options.versus) if options.versus else None
         rows, cols, metrics = (_words(text) for text in (options.rows, options.cols, options.metric))
-        table = make_table(runs, rows, cols, metrics, versus)
+        table = make_table(runs, rows, cols, metrics, versus, options.spread)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     if others:
         table.notes.append(f"not finished and not counted: {counted(others)}")
-    print(table.to_markdown())
+    print(table.to(options.format))
     return 0
 
 

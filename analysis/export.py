@@ -1,0 +1,82 @@
+"""All finished runs as one tidy table: `python -m analysis.export RUNS… -o runs.csv` (or runs.parquet).
+
+One row a run. Columns: folder, hash, command; the names of choices (`method`, `plugin` …) and every configuration path;
+every metric, selection and cost figure by the name that tables use, lists as `NAME/0`, `NAME/1` …
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.runs import Run, counted, load
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+
+def tidy(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run; a field that a run does not have is missing in its row."""
+    return pd.DataFrame([_row(run) for run in runs])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row: dict[str, Any] = {"folder": str(run.path), "hash": run.hash, "command": run.record["command"]}
+    row |= {name: run.fields[name] for name in run.record["names"]} | run.fields
+    row["knows"] = " ".join(run.record["knows"])
+    row["observed_labels"] = run.labels
+    for name, value in run.metrics.items():
+        if isinstance(value, list):
+            row |= {f"{name}/{position}": item for position, item in enumerate(value)}
+        else:
+            row[name] = value
+    return row
+
+
+def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
+    """The file's content. Raises ConfigError for a format that does not exist or whose package is missing."""
+    if suffix == ".csv":
+        return frame.to_csv(index=False).encode()
+    if suffix != ".parquet":
+        raise ConfigError(f"-o takes a name that ends in .csv or .parquet, not {suffix or 'one without an ending'}")
+    # A column of Parquet has one type; an option that is a number in one run and a word in another becomes text.
+    mixed = [name for name in frame if frame[name].dropna().map(type).nunique() > 1 and frame[name].dtype == object]
+    text = frame.astype(dict.fromkeys(mixed, "string"))
+    buffer = io.BytesIO()
+    try:
+        text.to_parquet(buffer, index=False)
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: pip install pyarrow, or write a .csv") from error
+    return buffer.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, 2 when nothing can be exported, 1 when the disk fails."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.export", description="All finished runs, a row each.")
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.csv or FILE.parquet")
+    options = parser.parse_args(arguments)
+    try:
+        runs, others = load(options.runs)
+        content = to_bytes(tidy(runs), options.output.suffix)
+        with writing(options.output):
+            write_bytes(options.output, content)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    left_out = f"; not finished and left out: {counted(others)}" if others else ""
+    print(f"{len(runs)} runs in {options.output}{left_out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
