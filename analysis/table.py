@@ -8,12 +8,10 @@ interval of the mean difference.
 from __future__ import annotations
 
 import argparse
-import html
-import re
+import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.best import DATA_KEYS, NOTE, marks
 from analysis.context import SPREADS, caption, notes
+from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.render import Mark, Table
 from analysis.runs import (
     MISSING,
     Cells,
@@ -39,71 +40,6 @@ from analysis.runs import (
     show,
 )
 from sfa_bench.errors import ConfigError
-
-DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as text: `frame` has a column for each row key and one for each (column, metric)."""
-
-    frame: pd.DataFrame
-    caption: str
-    notes: list[str]
-
-    def to(self, format: str) -> str:
-        """The table as `md`, `latex`, `html` or `csv`."""
-        return {"md": self.to_markdown, "latex": self.to_latex, "html": self.to_html, "csv": self.to_csv}[format]()
-
-    def to_csv(self) -> str:
-        """The cells as shown, without caption and notes; `analysis.export` has every number in full."""
-        return self.frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
-
-    def to_html(self) -> str:
-        """A `<figure>` with caption and notes, to be put into a page."""
-        body = self.frame.to_html(index=False, border=0, justify="left")
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        below = f"\n<ul>{said}</ul>" if said else ""
-        return f"<figure>\n<figcaption>{html.escape(self.caption)}</figcaption>\n{body}{below}\n</figure>"
-
-    def to_latex(self) -> str:
-        """A `table` for a document that loads booktabs: caption above, notes below, one column a line of the frame."""
-        lines = [" & ".join(map(_latex, line)) + r" \\" for line in self.frame.itertuples(index=False, name=None)]
-        head = " & ".join(map(_latex, map(str, self.frame.columns))) + r" \\"
-        said = [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
-        return "\n".join(
-            [
-                *(r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}", r"\smallskip"),
-                rf"\begin{{tabular}}{{{'l' * len(self.frame.columns)}}}",
-                *(r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *said, r"\end{table}"),
-            ]
-        )
-
-    def to_markdown(self) -> str:
-        """Markdown with the caption above and the notes below."""
-        escaped = self.frame.map(_escape).rename(columns=_escape)
-        body = escaped.to_markdown(index=False, disable_numparse=True)
-        below = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(part for part in (self.caption, body, below) if part)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean paired difference in the metric's unit, its 95 % interval (None below two pairs) and the number of pairs."""
-
-    mean: float
-    interval: tuple[float, float] | None
-    pairs: int
-
-
-def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Mean of values − base, pair by pair, with the t interval of 95 %."""
-    differences = np.subtract(values, base)
-    n, mean = len(differences), float(np.mean(differences))
-    if n < 2:
-        return Difference(mean, None, n)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / np.sqrt(n))
-    return Difference(mean, (mean - half, mean + half), n)
 
 
 def make_table(
@@ -137,10 +73,16 @@ def make_table(
                 text = _cell(cells.get((r, c), []), base, metric, unpaired, versus, spread)
                 line[_heading(c, cols, metric, metrics)] = text
         lines.append(line)
+    marked: dict[tuple[int, str], Mark] = {}
+    for c, metric in [] if versus else itertools.product(col_keys, metrics):
+        column = [cells.get((r, c), []) for r in row_keys]
+        for line_number, mark in marks(column, metric).items():
+            marked[line_number, _heading(c, cols, metric, metrics)] = mark
     said = list(notes(runs, cells, (*rows, *cols), metrics))
     if unpaired:
         said.append(f"{len(unpaired)} runs without a partner of the same seed and data_seed are not in the differences")
-    return Table(pd.DataFrame(lines), caption(runs, cells, (*rows, *cols), metrics, versus, spread), said)
+    above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
+    return Table(pd.DataFrame(lines), f"{above} {NOTE}" if marked else above, said, marked)
 
 
 def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
@@ -183,12 +125,12 @@ def _cell(
 ) -> str:
     decimals = 2 if metric.startswith("test") else 3
     if base is None:
-        values = _values(members, metric)
-        if not values:
+        found = values(members, metric)
+        if not found:
             return MISSING
-        around = f" ± {_spread(values, spread):.{decimals}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.{decimals}f}{around} ({len(values)})"
-    ours, theirs = _by_replicate(members, metric), _by_replicate(base, metric)
+        around = f" ± {_spread(found, spread):.{decimals}f}" if len(found) > 1 else ""
+        return f"{np.mean(found):.{decimals}f}{around} ({len(found)})"
+    ours, theirs = by_replicate(members, metric), by_replicate(base, metric)
     common = sorted(ours.keys() & theirs.keys())
     unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
     if not common:
@@ -199,35 +141,9 @@ def _cell(
                 raise ConfigError(
                     f"{ours[key].path} and {theirs[key].path} are a pair by seed and data_seed but saw different labels"
                 )
-    found = paired_difference([_value(ours[k], metric) for k in common], [_value(theirs[k], metric) for k in common])
-    interval = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=decimals)
-    return f"{found.mean:+.{decimals}f}{interval} ({found.pairs})"
-
-
-def _spread(values: Sequence[float], kind: str) -> float:
-    n = len(values)
-    deviation = float(np.std(values, ddof=1))
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
-    return deviation * factor[kind]
-
-
-def _value(run: Run, metric: str) -> float:
-    return float(run.metrics[metric])
-
-
-def _values(members: Sequence[Run], metric: str) -> list[float]:
-    return [_value(run, metric) for run in members if run.metrics.get(metric) is not None]
-
-
-def _by_replicate(members: Sequence[Run], metric: str) -> dict[Key, Run]:
-    found: dict[Key, Run] = {}
-    for run in members:
-        if run.metrics.get(metric) is None:
-            continue
-        if run.replicate in found:
-            raise ConfigError(f"{found[run.replicate].path} and {run.path} are the same replicate: pairs are ambiguous")
-        found[run.replicate] = run
-    return found
+    change = paired_difference([value(ours[k], metric) for k in common], [value(theirs[k], metric) for k in common])
+    interval = "" if change.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*change.interval, d=decimals)
+    return f"{change.mean:+.{decimals}f}{interval} ({change.pairs})"
 
 
 def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> str:
@@ -235,30 +151,11 @@ def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -
     return " ".join([*parts, *([metric] if len(metrics) > 1 or not cols else [])])
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-_LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",  # after a line break, LaTeX would take it for the break's own argument
-    "±": r"$\pm$",
-    "−": "$-$",
-    "·": r"$\cdot$",
-    "≤": r"$\le$",
-    "τ": r"$\tau$",
-    "β": r"$\beta$",
-    "–": "--",
-}
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"[&%$#_{}\\~^<>|\[±−·≤τβ–]", lambda found: _LATEX[found[0]], text)
+def _spread(values: Sequence[float], kind: str) -> float:
+    n = len(values)
+    deviation = float(np.std(values, ddof=1))
+    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
+    return deviation * factor[kind]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,63 @@
+"""Which cells of a column are best and second best: only among runs that may be compared, and only as far as known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.render import Mark
+from analysis.runs import Run
+
+DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
+HIGHER = ("test/acc", "test/macro_f1", "test/top5", "selection/")
+NEVER = ("test/acc/best", "test/acc/bayes", "selection/auc_bayes")  # oracles and bounds
+NEITHER = (
+    *("selection/counts", "selection/imbalance_ratio", "selection/classes_drawn", "selection/inverted"),
+    *("selection/fallbacks", "selection/memorised", "selection/tv_to_clean_prior"),
+)
+NOTE = (
+    "Bold: the best of a column, and those whose paired 95 % interval to it contains 0; underlined: the best of the "
+    "others; only within one recipe and on the same data, without methods that see clean labels."
+)
+
+
+def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
+    """Marks by position in the column of cells. A cell alone among its like has none, nor a metric without a better.
+
+    Comparable are cells of one recipe on the same data (data set, tail, noise); a method that was shown clean labels is
+    out of competition. Cells that share fewer than two replicates with the best cannot be told from it by an interval:
+    then only an equal mean is a tie.
+    """
+    if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
+        return {}
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for position, members in enumerate(column):
+        if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members):
+            here = (members[0].fields.get(key) for key in ("recipe", *DATA_KEYS[:-1]))
+            groups[tuple(here)].append(position)
+    found: dict[int, Mark] = {}
+    for positions in groups.values():
+        if len(positions) < 2:
+            continue
+        means = {position: float(np.mean(values(column[position], metric))) for position in positions}
+        best = max(means, key=lambda position: means[position])
+        tied = [p for p in positions if means[p] == means[best] or _tied(column[p], column[best], metric)]
+        found |= dict.fromkeys(tied, "best")
+        rest = {position: mean for position, mean in means.items() if position not in tied}
+        found |= {position: "second" for position, mean in rest.items() if mean == max(rest.values())}
+    return found
+
+
+def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
+    """Whether the paired interval contains 0; runs are a pair where they saw the same labels."""
+    mine, theirs = by_replicate(ours, metric), by_replicate(best, metric)
+    common = [key for key in mine.keys() & theirs.keys() if mine[key].labels == theirs[key].labels]
+    if len(common) < 2:
+        return False
+    change = paired_difference([value(mine[k], metric) for k in common], [value(theirs[k], metric) for k in common])
+    assert change.interval is not None  # two pairs at least
+    return change.interval[0] <= 0 <= change.interval[1]

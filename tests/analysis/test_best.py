@@ -1,0 +1,91 @@
+import pytest
+from scipy import stats
+
+from analysis.runs import load
+from analysis.table import main, make_table
+
+
+def fill(ledger, method, accuracies, **other):
+    for replicate, accuracy in enumerate(accuracies):
+        ledger.add(accuracy, method=method, replicate=replicate, **other)
+
+
+def marks(ledger, rows=("method",), **other):
+    """What is marked, by the first row key."""
+    table = make_table(load([ledger.root])[0], list(rows), **other)
+    return {table.frame.iloc[line, 0]: mark for (line, _), mark in table.marks.items()}
+
+
+def test_ties_with_the_best_are_those_whose_paired_interval_contains_zero(ledger):
+    columns = {"a": [80, 85, 90], "b": [79, 86, 88], "c": [78, 83, 88.1], "d": [60, 66, 70]}
+    for method, accuracies in columns.items():
+        fill(ledger, method, accuracies)
+    expected = {"a": "best"}
+    for method in "bcd":
+        if stats.ttest_rel(columns["a"], columns[method]).pvalue >= 0.05:
+            expected[method] = "best"
+    assert expected == {"a": "best", "b": "best"}  # c is further from a than its spread of differences, though close
+    assert marks(ledger) == expected | {"c": "second"}
+
+
+def test_one_replicate_has_no_interval_and_ties_only_when_equal(ledger):
+    for method, accuracy in {"a": 90, "b": 89.9, "c": 90, "d": 89.9}.items():
+        fill(ledger, method, [accuracy])
+    assert marks(ledger) == {"a": "best", "c": "best", "b": "second", "d": "second"}
+
+
+def test_recipes_do_not_compete(ledger):
+    fill(ledger, "a", [90], recipe="matched")
+    fill(ledger, "b", [95], recipe="native")
+    fill(ledger, "c", [80], recipe="matched")
+    fill(ledger, "d", [85], recipe="native")
+    assert marks(ledger, ("method", "recipe")) == {"a": "best", "b": "best", "c": "second", "d": "second"}
+
+
+def test_rows_on_other_data_do_not_compete(ledger):
+    fill(ledger, "a", [90], noise_ratio=0.2)
+    fill(ledger, "b", [95], noise_ratio=0.5)
+    assert marks(ledger, ("method", "noise_ratio")) == {}
+
+
+def test_a_method_that_sees_clean_labels_is_out_of_competition(ledger):
+    fill(ledger, "oracle", [99, 98], knows=["clean_labels"])
+    fill(ledger, "a", [90, 80])
+    fill(ledger, "b", [50, 41])
+    assert marks(ledger) == {"a": "best", "b": "second"}
+
+
+@pytest.mark.parametrize("metric", ["test/acc/best", "test/ece", "cost/steps", "selection/auc_bayes"])
+def test_oracles_bounds_and_what_has_no_better_are_not_marked(ledger, metric):
+    section, _, name = metric.partition("/")
+    for method, figure in {"a": 2.0, "b": 1.0}.items():
+        path = ledger.add(50.0, method=method, metrics={"test/acc/final": 50.0, metric: figure})
+        if section != "test":
+            text = (path / "run.json").read_text()
+            (path / "run.json").write_text(text.replace(f'"{section}": {{}}', f'"{section}": {{"{name}": {figure}}}'))
+    assert marks(ledger, metrics=[metric]) == {}
+
+
+def test_differences_to_a_base_are_not_marked(ledger):
+    fill(ledger, "a", [90, 91])
+    fill(ledger, "b", [80, 82])
+    assert marks(ledger, versus={"method": ["a"]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("format", "best", "second"),
+    [
+        ("md", "**90.00 (1)**", "<ins>80.00 (1)</ins>"),
+        ("latex", r"\textbf{90.00 (1)}", r"\underline{80.00 (1)}"),
+        ("html", "<b>90.00 (1)</b>", "<u>80.00 (1)</u>"),
+    ],
+)
+def test_marks_are_seen_in_every_format_for_readers_and_explained(ledger, capsys, format, best, second):
+    for method, accuracy in {"a": 90, "b": 80, "c": 70}.items():
+        fill(ledger, method, [accuracy])
+    assert main([str(ledger.root), "--format", format]) == 0
+    said = capsys.readouterr().out
+    assert said.count(best) == said.count(second) == 1
+    assert "paired 95" in said
+    assert main([str(ledger.root), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["a,none,90.00 (1)", "b,none,80.00 (1)", "c,none,70.00 (1)"]
