@@ -53,7 +53,12 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
 
 
 def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
-    """Whether the paired interval contains 0; runs are a pair where they saw the same labels."""
+    """Whether the paired interval contains 0; runs are a pair where they saw the same labels.
+
+    A cell may hold a replicate twice (in two precisions, which a note says): it has no pairs, and the table is shown.
+    """
+    if any(len({run.replicate for run in members}) < len(members) for members in (ours, best)):
+        return False
     mine, theirs = by_replicate(ours, metric), by_replicate(best, metric)
     common = [key for key in mine.keys() & theirs.keys() if mine[key].labels == theirs[key].labels]
     if len(common) < 2:

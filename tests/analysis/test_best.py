@@ -89,3 +89,10 @@ def test_marks_are_seen_in_every_format_for_readers_and_explained(ledger, capsys
     assert "paired 95" in said
     assert main([str(ledger.root), "--format", "csv"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["a,none,90.00 (1)", "b,none,80.00 (1)", "c,none,70.00 (1)"]
+
+
+def test_a_replicate_twice_in_a_cell_has_no_pairs_and_the_table_is_shown(ledger):
+    fill(ledger, "a", [90, 91])
+    fill(ledger, "a", [90, 92], precision="bf16")
+    fill(ledger, "b", [89, 93])
+    assert marks(ledger) == {"a": "second", "b": "best"}
