@@ -21,7 +21,7 @@ from sfa_bench.errors import ConfigError
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
-    *("eval.batch_size", "dataset.checksum", "record.probes"),
+    *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
 }
 # Names of choices, and nominal values that act through recipe.effective.
 INDIRECT = {"recipe.name", "recipe.milestone", "plugin.selector", "plugin.beta", "plugin.phi", "method.ramp_epochs"}

@@ -276,6 +276,7 @@ class RunConfig:
     runs_dir: str = option("runs", "where runs are kept")
     checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
     keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
+    logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
     dataset: DatasetConfig = section(DatasetConfig)

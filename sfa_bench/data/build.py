@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import cifar, fashion_mnist
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
+from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.streams import numpy_generator
 
 if TYPE_CHECKING:
@@ -144,16 +144,6 @@ def _describe(
         },
         groups=shot_groups(config.dataset.source, basis_counts, rank_counts),
     )
-
-
-def fingerprint(*arrays: np.ndarray) -> str:
-    """16 hex digits of SHA-256 over type, shape and content; the same on every machine."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        content = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{content.dtype.str}{content.shape}".encode())
-        digest.update(content.data)
-    return digest.hexdigest()[:16]
 
 
 def _to_tensor(images: np.ndarray) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from sfa_bench.data.types import Data
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
+THUMBS, THUMB_SIZE = 64, 32  # pictures of `thumbs.npz`, and pixels of their longer side at most
 
 _FALLBACKS = {
     "class_without_mixture": "{n} class(es) cannot be split (one sample, or equal scores): all their samples are kept",
@@ -132,3 +134,36 @@ def predictions(method: Method, data: Data, logits: list[dict[str, np.ndarray]])
         arrays["clean_probability"] = np.stack([s.clean_probability for s in method.selections]).astype(np.float32)
         arrays["selected"] = np.stack([s.mask for s in method.selections])
     return arrays
+
+
+def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
+    """The arrays of `thumbs.npz`: up to 64 wrongly labelled training pictures; None where there are none.
+
+    Those with the highest clean probability (mean of the networks), which the selection was fooled by; without a
+    selector, evenly spaced ones. image uint8 [n, H, W, C] of at most 32 pixels; index, observed_label and clean_label
+    [n]; clean_probability float32 [n] where there is one.
+    """
+    wrong = np.flatnonzero((data.clean_labels >= 0) & (data.clean_labels != data.view.observed_labels.numpy()))
+    if data.view.images.ndim != 4 or data.view.images.shape[1] not in (1, 3) or not len(wrong):
+        return None
+    if method.selections:
+        probability = np.mean([s.clean_probability for s in method.selections], axis=0)
+        chosen = wrong[np.argsort(-probability[wrong], kind="stable")[:THUMBS]]
+    else:
+        chosen = wrong[np.unique(np.linspace(0, len(wrong) - 1, THUMBS).round().astype(int))]
+    arrays = {
+        "image": _small(data.view.images[torch.from_numpy(chosen)]).permute(0, 2, 3, 1).numpy(),
+        "index": data.index[chosen],
+        "observed_label": data.view.observed_labels.numpy()[chosen],
+        "clean_label": data.clean_labels[chosen],
+    }
+    return arrays | ({"clean_probability": probability[chosen].astype(np.float32)} if method.selections else {})
+
+
+def _small(images: torch.Tensor) -> torch.Tensor:
+    height, width = images.shape[2:]
+    factor = THUMB_SIZE / max(height, width)
+    if factor >= 1:
+        return images
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    return torch.nn.functional.interpolate(images.float(), size, mode="area").round().to(torch.uint8)

@@ -20,11 +20,12 @@ from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet
 from sfa_bench.engine import machine, probes
+from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.metrics import ensemble, summarise, test_metrics
 from sfa_bench.engine.progress import Display, summary
-from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises
+from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises, thumbs
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
@@ -128,6 +129,7 @@ class Session:
         stop: StopAtStep,
     ):
         config = self._as_recorded(config, old)
+        self.board = Board() if config.logger == "tensorboard" else None
         self.config, self.folder, self.stop = config, folder, stop
         self.display = Display(console, config.epochs, config.warmup_epochs)
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
@@ -186,6 +188,9 @@ class Session:
             raise RunError(
                 f"{type(error).__name__}: {error} (epoch {self.epoch + 1}; the traceback is in {folder.path}/log.txt)"
             ) from error
+        finally:
+            if self.board is not None:
+                self.board.close()
         self.display.say(f"done: {folder.path}")
         self.display.console.print(summary(self.record["metrics"], self.record["selection"]))
 
@@ -196,6 +201,8 @@ class Session:
         say(f"{len(self.data.index):,} training samples in {self.folder.path}")
         if self.epoch:
             say(f"going on after epoch {self.epoch} of {self.config.epochs}")
+        if self.board is not None:
+            self.board.open(self.folder.path, self.epoch)
         for k in np.flatnonzero(self.data.observed_counts == 0):
             say(f"class {k} has no training sample under its label: it can be learned by guesses only")
         self.record["data"] = describe_data(self.config, self.data)
@@ -246,6 +253,8 @@ class Session:
             probes.save(self.folder, e, self.method)
         self.rows.append(row)
         self.folder.append_metrics(row)
+        if self.board is not None:
+            self.board.epoch(row)
         self.epoch = e
         self._checkpoint(e)
         self.cost.enter(None)
@@ -289,6 +298,8 @@ class Session:
         logits = self._predict(self.data.test)
         self.cost.enter("storage")
         self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits))
+        if (pictures := thumbs(self.method, self.data)) is not None:
+            self.folder.write_arrays("thumbs.npz", pictures)
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
         self.record["selection"] = self.rows[-1]["selection"]
         if (bayes := self.data.bayes) is not None:  # what is possible, beside what was reached

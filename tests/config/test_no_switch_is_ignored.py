@@ -144,6 +144,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "data_dir": [(MINE, "{files}/copy.npz")],
     "checkpoint_seconds": [("", 0)],
     "keep_checkpoint": [("", "none"), ("", "all")],
+    "logger": [("", "tensorboard")],
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "dataset.checksum": [(CIFAR, "true")],

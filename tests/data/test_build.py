@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 
 from sfa_bench.config.schema import NoiseConfig, ShotsConfig
 from sfa_bench.data import LearnerView, build
-from sfa_bench.data.build import fingerprint
 from sfa_bench.errors import DataError
+from sfa_bench.store.fingerprint import fingerprint
 
 DIGITS = load_digits()
 

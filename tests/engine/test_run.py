@@ -104,7 +104,16 @@ def test_the_final_accuracy_and_the_selection_are_those_of_the_saved_predictions
 def test_the_folder_of_a_done_run_holds_weights_and_moments_but_nothing_to_go_on_with(finished):
     _, _, path = finished
     assert {p.name for p in path.iterdir() if not p.name.startswith(".")} == {
-        *("run.json", "metrics.jsonl", "config.yaml", "log.txt", "last.pt", "predictions.npz", "data.npz"),
+        *(
+            "run.json",
+            "metrics.jsonl",
+            "config.yaml",
+            "log.txt",
+            "last.pt",
+            "predictions.npz",
+            "data.npz",
+            "thumbs.npz",
+        ),
     }
     state = torch.load(path / "last.pt", weights_only=True)
     assert set(state["method"]) == {"networks", "selectors", "selections"}

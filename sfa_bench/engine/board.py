@@ -1,0 +1,38 @@
+"""TensorBoard beside the record (`logger=tensorboard`): the single numbers of every epoch's line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.errors import ConfigError
+
+
+class Board:
+    """Event files in the run's `tensorboard/`. Raises ConfigError when the package is missing."""
+
+    def __init__(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "logger=tensorboard needs a package that is not installed: pip install tensorboard, or logger=none"
+            ) from error
+        self._writer, self.writer = SummaryWriter, None
+
+    def open(self, folder: Path, epoch: int) -> None:
+        """Begin, or go on after `epoch`: what had been logged of later ones is taken back."""
+        self.writer = self._writer(str(folder / "tensorboard"), purge_step=epoch + 1)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """One epoch's line of `metrics.jsonl`: what is a number goes in, under its own name."""
+        assert self.writer is not None  # open comes first
+        for name, value in {**row, **{f"selection/{k}": v for k, v in (row["selection"] or {}).items()}}.items():
+            if isinstance(value, (int, float)) and name != "epoch":
+                self.writer.add_scalar(name, value, row["epoch"])
+        self.writer.flush()
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
