@@ -128,6 +128,20 @@ def check_metric(runs: Sequence[Run], metric: str) -> None:
         raise ConfigError(f"{metric} is not one number a run; a table needs one")
 
 
+def metric_name(runs: Sequence[Run], name: str) -> str:
+    """A metric as the record has it; `tail` stands for `test/acc/tail`, `macro_f1` for `test/macro_f1`, `auc` for
+    `selection/auc`."""
+    if any(name in run.metrics for run in runs):
+        return name
+    full = (f"{place}/{name}" for place in ("test/acc", "test", *SECTIONS))
+    return next((metric for metric in full if any(metric in run.metrics for run in runs)), name)
+
+
+def words(text: str) -> list[str]:
+    """What commas separate."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def parse_pairs(text: str) -> dict[str, list[str]]:
     """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}."""
     pairs: dict[str, list[str]] = {}

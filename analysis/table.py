@@ -38,6 +38,7 @@ from analysis.runs import (
     parse_pairs,
     select,
     show,
+    words,
 )
 from sfa_bench.errors import ConfigError
 
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.where:
             runs = select(runs, parse_pairs(options.where))
         versus = parse_pairs(options.versus) if options.versus else None
-        rows, cols, metrics = (_words(text) for text in (options.rows, options.cols, options.metric))
+        rows, cols, metrics = (words(text) for text in (options.rows, options.cols, options.metric))
         table = make_table(runs, rows, cols, metrics, versus, options.spread)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
@@ -186,10 +187,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.notes.append(f"not finished and not counted: {counted(others)}")
     print(table.to(options.format))
     return 0
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,242 @@
+"""Is a claim supported? `python -m analysis.claim RUNS… "plugin=sfa > plugin=none" --over method,noise_ratio`.
+
+Every run of the left side is paired with the one of the right side in the same cell (the same values of `--over`) and
+of the same (seed, data_seed). `--ranks method,plugin` prints average ranks instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.best import DATA_KEYS, HIGHER, NEITHER, NEVER
+from analysis.bootstrap import DRAWS, Estimate, Replicate, estimate, holm, needed, superiority
+from analysis.paired import by_replicate, value
+from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
+from analysis.runs import (
+    Key,
+    Run,
+    check_fields,
+    check_metric,
+    counted,
+    differing,
+    load,
+    metric_name,
+    order,
+    parse_pairs,
+    select,
+    show,
+    words,
+)
+from sfa_bench.errors import ConfigError, RunError
+
+FEWEST = 5  # replicates below which nothing is called supported
+OVER = (*SETTING, "method", "plugin", "classifier")
+
+Sides = tuple[dict[str, str], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim with what the runs say: `cells` maps the values of the `over` keys to ours − theirs by replicate.
+
+    `sides` are the runs that are in pairs, `unpaired` counts the others.
+    """
+
+    text: str
+    over: tuple[str, ...]
+    cells: Mapping[Key, Mapping[Replicate, float]]
+    found: Estimate
+    superiority: float
+    sides: tuple[list[Run], list[Run]]
+    unpaired: int
+
+    def verdict(self, p: float | None, margin: float) -> str:
+        """`supported`, `not supported` or `underpowered`, where p is adjusted for the number of claims.
+
+        Supported: at least five replicates, the interval above 0 and p < 0.05. Not supported: effects of `margin` or
+        more are excluded. Underpowered: neither can be said with these replicates.
+        """
+        if self.found.interval is None or p is None:
+            return "underpowered"
+        low, high = self.found.interval
+        if self.found.replicates >= FEWEST and low > 0 and p < 0.05:
+            return "supported"
+        return "not supported" if high < margin else "underpowered"
+
+
+def parse_claim(text: str) -> Sides:
+    """`plugin=sfa > plugin=none` -> ({"plugin": "sfa"}, {"plugin": "none"})."""
+    parts = text.split(">")
+    if len(parts) != 2 or not all(part.strip() for part in parts):
+        raise ConfigError(f"{text!r} is not of the form 'KEY=VALUE[,KEY=VALUE…] > KEY=VALUE[,KEY=VALUE…]'")
+    left, right = (parse_pairs(part) for part in parts)
+    if several := [key for side in (left, right) for key, texts in side.items() if len(texts) > 1]:
+        raise ConfigError(f"{text!r} gives {several[0]} several values; a side of a claim has one: make several claims")
+    one, other = ({key: texts[0] for key, texts in side.items()} for side in (left, right))
+    if one.keys() != other.keys():
+        raise ConfigError(f"{text!r} names different keys on its sides; give both sides the same keys")
+    return one, other
+
+
+def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: str, draws: int = DRAWS) -> Claim:
+    """Pair the runs and estimate the difference. Raises ConfigError where runs are no pairs or cells are no cells."""
+    left, right = parse_claim(text)
+    sides = tuple(select(runs, {key: [word] for key, word in side.items()}) for side in (left, right))
+    fixed = set(left)
+    if over is None:
+        both = [*sides[0], *sides[1]]
+        over = [k for k in OVER if k not in fixed and len({run.fields.get(k) for run in both}) > 1]
+    check_fields(runs, over)
+    if clash := [key for key in over if key in fixed]:
+        raise ConfigError(f"{clash[0]} is what the claim compares: leave it out of --over")
+    ours, theirs = (_cells(side, over, fixed) for side in sides)
+    data = {cell: members[0].fields.get("dataset") for cell, members in ours.items()}
+    cells: dict[Key, dict[Replicate, float]] = {}
+    paired: tuple[list[Run], list[Run]] = ([], [])
+    unpaired = 0
+    for cell in sorted(ours.keys() | theirs.keys(), key=lambda cell: [order(part) for part in cell]):
+        mine, other = by_replicate(ours.get(cell, []), metric), by_replicate(theirs.get(cell, []), metric)
+        unpaired += len(mine.keys() ^ other.keys())
+        for replicate in sorted(mine.keys() & other.keys(), key=str):
+            _check_labels(mine[replicate], other[replicate], fixed)
+            paired[0].append(mine[replicate])
+            paired[1].append(other[replicate])
+            difference = value(mine[replicate], metric) - value(other[replicate], metric)
+            cells.setdefault(cell, {})[replicate] = difference
+    if not cells:
+        raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
+    by_data: dict[object, dict[Key, dict[Replicate, float]]] = {}
+    for cell, differences in cells.items():
+        by_data.setdefault(data[cell], {})[cell] = differences
+    return Claim(text, tuple(over), cells, estimate(by_data, draws), superiority(by_data), paired, unpaired)
+
+
+def _cells(side: Sequence[Run], over: Sequence[str], fixed: set[str]) -> dict[Key, list[Run]]:
+    cells: dict[Key, list[Run]] = {}
+    for run in side:
+        cells.setdefault(tuple(map(run.field, over)), []).append(run)
+    for members in cells.values():
+        if key := next(differing(members), None):
+            found = ", ".join(show(v) for v in sorted({run.field(key) for run in members}, key=order))
+            raise ConfigError(f"runs of one cell differ in {key} ({found}): add {key} to --over or --where")
+    return cells
+
+
+def _check_labels(one: Run, other: Run, fixed: set[str]) -> None:
+    if one.labels != other.labels and not any(key.split(".")[0] in DATA_KEYS for key in fixed):
+        raise ConfigError(f"{one.path} and {other.path} are a pair by seed and data_seed but saw different labels")
+
+
+def report(claim: Claim, metric: str, p: float | None, claims: int, margin: float) -> str:
+    """The claim as a paragraph of Markdown."""
+    unit, d = (" points", 2) if metric.startswith("test") else ("", 4)
+    found, pairs = claim.found, sum(map(len, claim.cells.values()))
+    between = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=d)
+    lines = [
+        f"**{claim.text}: {claim.verdict(p, margin)}**",
+        f"- {metric}: {found.mean:+.{d}f}{unit}{between}, 95 % interval by a bootstrap over data set → data_seed → "
+        f"seed; {pairs} pairs in {len(claim.cells)} cells, {found.replicates} independent replicates in the smallest",
+    ]
+    if p is not None:
+        lines.append(f"- p = {found.p:.2g}" + (f", {p:.2g} by Holm over {claims} claims" if claims > 1 else ""))
+    lines.append(f"- better in {100 * claim.superiority:.0f} % of the pairs (ties half)")
+    against = {cell: float(np.mean([*c.values()])) for cell, c in claim.cells.items() if np.mean([*c.values()]) < 0}
+    named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
+    lines.append(f"- {len(against)} of {len(claim.cells)} cells go the other way" + (f": {named}" if named else ""))
+    lines += [f"- {line}" for line in _sides(claim)]
+    data_sets = len({run.fields.get("dataset") for run in claim.sides[0]})
+    if data_sets < FEWEST_DATA_SETS:
+        lines.append(f"- {data_sets} data set(s): says nothing about others")
+    if found.replicates < FEWEST:
+        lines.append(f"- fewer than {FEWEST} replicates: never called supported")
+    count = needed(found)
+    if found.error:
+        text = "more than 1000" if count is None else str(count)
+        lines.append(f"- an effect of this size needs {text} replicates (paired t test, 5 %, power 80 %)")
+    if claim.unpaired:
+        lines.append(f"- {claim.unpaired} runs without a partner are left out")
+    return "\n".join(lines)
+
+
+def _name(over: Sequence[str], cell: Key) -> str:
+    return " ".join(f"{key}={show(part)}" for key, part in zip(over, cell, strict=True)) or "the only cell"
+
+
+def _sides(claim: Claim) -> list[str]:
+    """Compute and knowledge of both sides."""
+    lines = []
+    for key, unit in (("cost/flops", "FLOPs"), ("cost/total_seconds", "s")):
+        means = []
+        for side in claim.sides:
+            found = [value(run, key) for run in side if run.metrics.get(key) is not None]
+            means.append(float(np.mean(found)) if found else None)
+        if means[0] is not None and means[1]:
+            lines.append(
+                f"compute: {means[0]:.3g} against {means[1]:.3g} {unit} a run ({means[0] / means[1]:.2f} times)"
+            )
+    told = [sorted({fact for run in side for fact in run.record["knows"]}) for side in claim.sides]
+    if any(told):
+        lines.append("told: " + " against ".join(", ".join(facts) or "nothing" for facts in told))
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0 whatever the verdict, 2 with a sentence when nothing can be judged."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.claim", description="Is a claim supported by the runs?")
+    parser.add_argument("runs", nargs="+", help="runs folders, and claims: 'plugin=sfa > plugin=none'")
+    parser.add_argument("--over", help="keys whose values make a cell (default: the settings in which runs differ)")
+    parser.add_argument("--metric", default="test/acc/final", help="one metric of which more is better")
+    parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument("--margin", type=float, help="smallest difference of interest (default: 1 point, or 0.01)")
+    parser.add_argument("--ranks", help="average ranks of the values of these keys over data sets")
+    parser.add_argument("-o", "--output", type=Path, help="with --ranks: a critical-difference figure, .pdf or .png")
+    options = parser.parse_args(arguments)
+    try:
+        texts = [word for word in options.runs if ">" in word]
+        runs, others = load([Path(word) for word in options.runs if ">" not in word])
+        runs = select(runs, parse_pairs(options.where)) if options.where else runs
+        metric = metric_name(runs, options.metric)
+        check_metric(runs, metric)
+        if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
+            raise ConfigError(f"{metric} has no better and worse, or is an oracle: claims are about other metrics")
+        if not texts and not options.ranks:
+            raise ConfigError("there is no claim; give one in quotes: 'plugin=sfa > plugin=none'")
+        over = None if options.over is None else words(options.over)
+        if texts:
+            _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)
+        if options.ranks:
+            found = ranks(runs, words(options.ranks), metric)
+            print_ranks(found)
+            if options.output:
+                draw(found, options.output)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    if others:
+        print(f"\nnot finished and not counted: {counted(others)}")
+    return 0
+
+
+def _print_claims(claims: Sequence[Claim], metric: str, margin: float | None) -> None:
+    if margin is None:
+        margin = 1.0 if metric.startswith("test") else 0.01
+    tested = [claim.found.p for claim in claims if claim.found.p is not None]
+    adjusted = iter(holm(tested))
+    texts = []
+    for claim in claims:
+        p = None if claim.found.p is None else next(adjusted)
+        texts.append(report(claim, metric, p, len(tested), margin))
+    print("\n\n".join(texts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Average ranks over data sets, and the critical-difference figure (Demšar 2006)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.paired import values
+from analysis.runs import Key, Run, check_fields, differing, show
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+FEWEST_DATA_SETS = 5  # of which a critical difference says anything
+SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """`table`: a row each competitor, a column each data set, 1 = best; `left_out`: competitors not run everywhere."""
+
+    table: pd.DataFrame
+    metric: str
+    settings: int
+    left_out: list[str]
+
+    @property
+    def average(self) -> pd.Series:
+        return self.table.mean(axis=1).sort_values(kind="stable")
+
+    @property
+    def critical_difference(self) -> float | None:
+        """Nemenyi's at 5 %: q·√(k(k+1)/(6N)); None below five data sets."""
+        k, n = self.table.shape
+        if n < FEWEST_DATA_SETS:
+            return None
+        return float(stats.studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
+
+
+def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
+    """Rank the competitors (values of `keys`) in every setting by their mean, and average over a data set's settings.
+
+    Raises: ConfigError when fewer than two competitors have run in every setting, or runs of one differ in more.
+    """
+    check_fields(runs, keys)
+    setting = [key for key in SETTING if key not in keys]
+    cells: dict[tuple[Key, Key], list[Run]] = {}
+    for run in runs:
+        cells.setdefault((tuple(map(run.field, keys)), tuple(map(run.field, setting))), []).append(run)
+    for members in cells.values():
+        if key := next(differing(members), None):
+            raise ConfigError(f"runs of one competitor differ in {key}: add {key} to --ranks or --where")
+    means = pd.Series(
+        {
+            (" ".join(map(show, who)), where): float(np.mean(found))
+            for (who, where), members in cells.items()
+            if (found := values(members, metric))
+        }
+    ).unstack()
+    whole = means.dropna()
+    if len(whole) < 2:
+        raise ConfigError("fewer than two competitors have run in every setting: choose settings with --where")
+    by_setting = whole.rank(ascending=False)
+    by_setting.columns = [column[0] for column in by_setting.columns]
+    table = by_setting.T.groupby(level=0).mean().T
+    return Ranks(table, metric, means.shape[1], sorted(set(means.index) - set(whole.index)))
+
+
+def print_ranks(found: Ranks) -> None:
+    k, n = found.table.shape
+    print(f"Average rank by {found.metric} over {n} data sets ({found.settings} settings); 1 is best.\n")
+    print(pd.DataFrame({"average rank": found.average.map("{:.2f}".format)}).to_markdown(disable_numparse=True))
+    print()
+    if found.left_out:
+        print(f"- not run in every setting and left out: {', '.join(found.left_out)}")
+    difference = found.critical_difference
+    if difference is None:
+        print(f"- {n} data sets: a critical difference needs {FEWEST_DATA_SETS}")
+    else:
+        test = f"; Friedman's p = {stats.friedmanchisquare(*found.table.to_numpy()).pvalue:.2g}" if k > 2 else ""
+        print(f"- critical difference (Nemenyi, 5 %): {difference:.2f}{test}")
+
+
+def draw(found: Ranks, output: Path) -> None:
+    """The figure as .pdf, .png or .svg: competitors on the axis of ranks, bars over those that cannot be told apart."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    difference = found.critical_difference
+    if difference is None:
+        n = found.table.shape[1]
+        raise ConfigError(f"a critical-difference figure needs {FEWEST_DATA_SETS} data sets, and there are {n}")
+    if output.suffix not in (".pdf", ".png", ".svg"):
+        raise ConfigError(f"-o takes a name that ends in .pdf, .png or .svg, not {output.name}")
+    average = found.average
+    figure = Figure(figsize=(6.9, 0.8 + 0.22 * len(average)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heights = range(len(average))
+    axes.plot(average, heights, "o", color="#0072B2")
+    for height, (name, rank) in enumerate(average.items()):
+        axes.annotate(f"{name} ({rank:.2f})", (rank, height), (6, 0), textcoords="offset points", va="center", size=8)
+    for position, (first, last) in enumerate(cliques(average.to_numpy(), difference)):
+        axes.plot([average.iloc[first], average.iloc[last]], [-0.6 - 0.35 * position] * 2, color="black", lw=3)
+    axes.set(xlabel=f"average rank over {found.table.shape[1]} data sets (critical difference {difference:.2f})")
+    axes.set_yticks([])
+    axes.invert_yaxis()
+    axes.margins(x=0.25)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=output.suffix[1:], dpi=200)
+    with writing(output):
+        write_bytes(output, buffer.getvalue())
+
+
+def cliques(average: np.ndarray, difference: float) -> list[tuple[int, int]]:
+    """Longest runs of two or more sorted ranks that lie within the difference, as (first, last) positions."""
+    found: list[tuple[int, int]] = []
+    for first in range(len(average)):
+        last = int(np.searchsorted(average, average[first] + difference, side="right")) - 1
+        if last > first and not any(last <= end for _, end in found):
+            found.append((first, last))
+    return found

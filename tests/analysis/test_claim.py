@@ -1,0 +1,280 @@
+"""`analysis.claim`: pairs, the hierarchical bootstrap, verdicts, and how often it is wrong where there is no effect."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.bootstrap import estimate, holm, needed, superiority
+from analysis.claim import judge, main, parse_claim
+from analysis.ranks import cliques, ranks
+from analysis.runs import load
+from sfa_bench.errors import ConfigError
+
+CLAIM = "plugin=sfa > plugin=none"
+
+
+def one_cell(values, dataset="digits"):
+    return {dataset: {(): {(i, i): float(value) for i, value in enumerate(values)}}}
+
+
+def fill(ledger, gains, **other):
+    """A base around 50, and above it by these gains, one a replicate."""
+    generator = np.random.default_rng(3)
+    for replicate, gain in enumerate(gains):
+        base = 50 + generator.normal()
+        ledger.add(base, plugin="none", replicate=replicate, **other)
+        ledger.add(base + gain, plugin="sfa", replicate=replicate, **other)
+
+
+def said(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+# ---- the bootstrap
+
+
+@pytest.mark.parametrize("n", [5, 12, 200])
+def test_the_standard_error_is_that_of_scipys_bootstrap(n):
+    values = np.random.default_rng(n).normal(3, 2, n)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    found = estimate(one_cell(values), draws=20_000)
+    assert found.error == pytest.approx(theirs.standard_error * np.sqrt(n / (n - 1)), rel=0.03)
+    if n == 200:  # where percentiles are good enough, they agree
+        assert found.interval == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
+
+
+def test_one_cell_gives_the_paired_t_test():
+    values = [1.0, 2.5, -0.3, 4.0, 2.2]
+    test = stats.ttest_1samp(values, 0)
+    found = estimate(one_cell(values), draws=200_000)
+    assert found.interval == pytest.approx(tuple(test.confidence_interval()), abs=0.03)
+    assert found.p == pytest.approx(test.pvalue, abs=0.002)
+    assert (found.mean, found.replicates) == (pytest.approx(np.mean(values)), 5)
+
+
+def test_cells_share_their_replicates_so_that_copies_of_a_cell_teach_nothing():
+    values = [1.0, 2.5, -0.3, 4.0, 2.2]
+    cell = one_cell(values)["digits"][()]
+    alone, tenfold = (estimate({"digits": {(k,): cell for k in range(copies)}}) for copies in (1, 10))
+    assert tenfold == alone
+
+
+def test_seeds_are_drawn_within_their_labels():
+    """Brute force over all draws: two label sets with two seeds each; then a third data seed with one seed."""
+    cell = {(0, 0): 1.0, (1, 0): 5.0, (0, 1): -2.0, (1, 1): 4.0, (0, 2): 9.0}
+    groups = {label: [v for (_, d), v in cell.items() if d == label] for label in (0, 1, 2)}
+    means = []
+    weights = []
+    for labels in itertools.product(groups, repeat=3):
+        for seeds in itertools.product(*(itertools.product(groups[g], repeat=len(groups[g])) for g in labels)):
+            means.append(np.mean([np.mean(s) for s in seeds]))
+            weights.append(1 / np.prod([len(groups[g]) ** len(groups[g]) for g in labels]))
+    expected = np.sqrt(np.cov(means, aweights=weights, ddof=0))
+    found = estimate({"digits": {(): cell}}, draws=100_000)
+    assert found.error == pytest.approx(expected * np.sqrt(3 / 2), rel=0.02)
+    assert found.replicates == 3
+
+
+def test_data_sets_are_drawn_too():
+    """Two data sets without any spread inside: a draw is (a, a), (a, b), (b, a) or (b, b)."""
+    found = estimate(one_cell([2.0] * 5, "a") | one_cell([6.0] * 5, "b"), draws=100_000)
+    assert found.error == pytest.approx(np.std([2, 4, 4, 6]) * np.sqrt(5 / 4), rel=0.02)
+    assert found.mean == 4
+
+
+def test_the_same_labels_in_all_replicates_count_by_seed():
+    assert estimate({"d": {(): {(s, 0): float(s) for s in range(6)}}}).replicates == 6
+    assert estimate({"d": {(): {(s, s % 2): float(s) for s in range(6)}}}).replicates == 2
+
+
+def test_one_replicate_has_no_interval():
+    found = estimate(one_cell([3.0]))
+    assert (found.mean, found.interval, found.p) == (3.0, None, None)
+
+
+def test_superiority_counts_ties_as_half_and_cells_the_same():
+    cells = {("a",): {(0, 0): 1.0, (1, 1): 0.0}, ("b",): {(0, 0): -1.0}}
+    assert superiority({"d": cells}) == pytest.approx((0.75 + 0) / 2)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_the_replicates_needed_are_those_at_which_simulated_t_tests_reach_the_power():
+    values = np.array([0.0, 2.0, 1.0, 3.0, 0.5])
+    n = needed(estimate(one_cell(values), draws=100_000))
+    draws = np.random.default_rng(0).normal(values.mean(), values.std(ddof=1), (20_000, n))
+    power = [(stats.ttest_1samp(draws[:, :m], 0, axis=1).pvalue < 0.05).mean() for m in (n, n - 1)]
+    assert power[0] > 0.79
+    assert power[1] < 0.81
+
+
+# ---- how often it is wrong
+
+
+def test_at_most_one_in_twenty_ledgers_without_effect_is_called_supported():
+    """1,000 ledgers: 1 to 6 data sets, 1 to 6 cells that share the noise of their replicates, 5 or 6 replicates."""
+    generator = np.random.default_rng(0)
+    supported = 0
+    for _ in range(1000):
+        data_sets, cells, n = generator.integers(1, 7), generator.integers(1, 7), generator.integers(5, 7)
+        differences = {}
+        for data_set in range(data_sets):
+            shared = generator.normal(size=n)
+            noise = shared + generator.normal(size=(cells, n))
+            differences[data_set] = {(c,): {(r, r): noise[c, r] for r in range(n)} for c in range(cells)}
+        found = estimate(differences, draws=400)
+        supported += found.interval[0] > 0 and found.p < 0.05
+    assert supported <= 50
+
+
+def test_an_effect_that_is_there_is_found():
+    """Moved by three standard deviations, nearly all are supported: the test above is no accident."""
+    generator = np.random.default_rng(1)
+    found = [estimate(one_cell(generator.normal(3, 1, 6)), draws=400).p < 0.05 for _ in range(100)]
+    assert np.mean(found) > 0.9
+
+
+# ---- from the runs
+
+
+def test_the_numbers_are_those_of_pandas(ledger, capsys):
+    for method, dataset in itertools.product(("ce", "dividemix"), ("digits", "fashion_mnist")):
+        fill(ledger, np.random.default_rng(len(method + dataset)).normal(2, 1, 5), method=method, dataset=dataset)
+    wide = pd.json_normalize(ledger.read()).pivot_table(
+        index=["names.dataset", "names.method", "config.seed"], columns="names.plugin", values="metrics.test/acc/final"
+    )
+    gains = wide["sfa"] - wide["none"]
+    claim = judge(load([ledger.root])[0], CLAIM, None, "test/acc/final")
+    assert claim.over == ("dataset", "method")
+    assert claim.found.mean == pytest.approx(gains.groupby(level=[0, 1]).mean().groupby(level=0).mean().mean())
+    assert claim.superiority == pytest.approx((gains > 0).groupby(level=[0, 1]).mean().mean())
+    assert len(claim.cells) == 4
+    assert claim.verdict(claim.found.p, 1.0) == "supported"
+    status, out, _ = said(capsys, ledger.root, CLAIM)
+    assert status == 0
+    assert "20 pairs in 4 cells, 5 independent replicates in the smallest" in out
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([3, 4, 5, 4, 3], "supported"),
+        ([3, 4, 5, 4], "underpowered"),  # however large, four replicates support nothing
+        ([9], "underpowered"),
+        ([0.1, -0.1, 0.05, -0.1, 0.02], "not supported"),  # a point or more is excluded
+        ([-3, -4, -5, -4, -3], "not supported"),
+        ([5, -4, 6, -3, 2], "underpowered"),
+    ],
+)
+def test_verdicts(ledger, capsys, gains, verdict):
+    fill(ledger, gains)
+    assert f"**{CLAIM}: {verdict}**" in said(capsys, ledger.root, CLAIM)[1]
+
+
+def test_holm_and_what_goes_the_other_way_are_said(ledger, capsys):
+    fill(ledger, [2, 3, 2, 3, 2], method="ce")
+    fill(ledger, [-1, -1.2, -0.8, -1, -1], method="rolt", knows=["rate"])
+    for replicate in range(5):
+        ledger.add(51 + replicate / 7, plugin="abc", method="ce", replicate=replicate)
+    _, out, _ = said(capsys, ledger.root, CLAIM, "plugin=abc > plugin=none", "--over", "method")
+    assert "by Holm over 2 claims" in out
+    assert "1 of 2 cells go the other way: method=rolt -1.00" in out
+    assert "told: rate against rate" in out
+    assert "5 runs without a partner are left out" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "there is no claim; give one in quotes: 'plugin=sfa > plugin=none'"),
+        (["plugin=sfa > "], "is not of the form"),
+        (["plugin=sfa > method=ce"], "names different keys on its sides"),
+        (["plugin=sfa,abc > plugin=none"], "a side of a claim has one"),
+        (["plugin=sfaa > plugin=none"], "no run has plugin=sfaa; there is none, sfa"),
+        ([CLAIM, "--over", "plugin"], "plugin is what the claim compares"),
+        ([CLAIM, "--over", "metod"], "did you mean method?"),
+        ([CLAIM, "--over", "dataset"], "runs of one cell differ in method"),
+        ([CLAIM, "--metric", "best"], "is an oracle: claims are about other metrics"),
+        ([CLAIM, "--metric", "total_seconds"], "has no better and worse"),
+        (["--ranks", "plugin", "--where", "plugin=sfa,method=ce"], "fewer than two competitors"),
+        (["--ranks", "dataset"], "runs of one competitor differ in method"),
+    ],
+)
+def test_what_cannot_be_judged_is_a_sentence(ledger, capsys, arguments, sentence):
+    for method in ("ce", "dividemix"):
+        fill(ledger, [1, 2], method=method)
+    metrics = {"test/acc/final": 1.0, "test/acc/best": 1.0}
+    ledger.add(0, method="ce", plugin="none", replicate=9, metrics=metrics, cost={"total_seconds": 3.0})
+    status, out, err = said(capsys, ledger.root, *arguments)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert err.startswith("refused: ")
+
+
+def test_pairs_that_saw_other_labels_are_refused(ledger):
+    ledger.add(10.0, plugin="sfa", labels="a")
+    ledger.add(11.0, plugin="none", labels="b")
+    with pytest.raises(ConfigError, match="saw different labels"):
+        judge(load([ledger.root])[0], CLAIM, None, "test/acc/final")
+
+
+def test_claims_are_parsed():
+    assert parse_claim("method=ce,plugin=sfa>method=ce, plugin=none") == (
+        {"method": "ce", "plugin": "sfa"},
+        {"method": "ce", "plugin": "none"},
+    )
+
+
+# ---- ranks
+
+
+def many_data_sets(ledger, n):
+    generator = np.random.default_rng(2)
+    for dataset, (method, level) in itertools.product(range(n), {"a": 80, "b": 70, "c": 69, "d": 40}.items()):
+        ledger.add(level + 3 * generator.normal(), method=method, dataset=f"set{dataset}")
+
+
+def test_average_ranks_are_those_of_scipy_and_the_critical_difference_is_demsars(ledger):
+    many_data_sets(ledger, 6)
+    found = ranks(load([ledger.root])[0], ["method"], "test/acc/final")
+    frame = pd.json_normalize(ledger.read())
+    wide = frame.pivot_table(index="names.dataset", columns="names.method", values="metrics.test/acc/final")
+    expected = stats.rankdata(-wide.to_numpy(), axis=1).mean(axis=0)
+    assert found.average[list(wide.columns)].tolist() == pytest.approx(expected.tolist())
+    assert found.critical_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=2e-3)  # his table 5a, k = 4
+
+
+def test_four_data_sets_have_ranks_but_no_critical_difference(ledger, capsys, tmp_path):
+    many_data_sets(ledger, 4)
+    status, out, _ = said(capsys, ledger.root, "--ranks", "method")
+    assert status == 0
+    assert "4 data sets: a critical difference needs 5" in out
+    status, _, err = said(capsys, ledger.root, "--ranks", "method", "-o", tmp_path / "cd.pdf")
+    assert status == 2
+    assert "needs 5 data sets, and there are 4" in err
+    assert not (tmp_path / "cd.pdf").exists()
+
+
+def test_the_figure_is_drawn_from_five_on(ledger, capsys, tmp_path):
+    many_data_sets(ledger, 5)
+    assert said(capsys, ledger.root, "--ranks", "method", "-o", tmp_path / "cd.pdf")[0] == 0
+    assert (tmp_path / "cd.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_competitor_that_did_not_run_everywhere_is_left_out_and_said(ledger, capsys):
+    many_data_sets(ledger, 5)
+    ledger.add(99.0, method="late", dataset="set0")
+    assert "left out: late" in said(capsys, ledger.root, "--ranks", "method")[1]
+
+
+def test_cliques_are_the_longest_bars():
+    assert cliques(np.array([1.0, 1.5, 2.2, 4.0]), 1.0) == [(0, 1), (1, 2)]
+    assert cliques(np.array([1.0, 1.5, 1.9, 4.0]), 1.0) == [(0, 2)]
