@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from analysis.runs import Cells, Run, order, show
+import yaml
+
+from analysis.runs import Cells, Key, Run, order, show
+from sfa_bench.config.overrides import CONF
 
 WHICH = {
     "test/acc/final": "test accuracy, mean over the last max(1, int(0.05·E)) of E epochs",
@@ -60,28 +63,35 @@ def _labels(cells: Cells) -> str:
 
 
 def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
-    """Sentences about what is undefined, mixed or unequal in the table, what methods were told, and whose constants."""
+    """Sentences about what is undefined, mixed, out of date or unequal in the table."""
     for metric in metrics:
         if undefined := sum(run.metrics.get(metric) is None for run in runs):
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
     for key in SETTINGS:
-        if key not in keys and (mixed := _mixed(runs, "dataset", key)):
+        if key not in keys and (mixed := _mixed([run for run in runs if not run.external], "dataset", key)):
             values = sorted(set().union(*mixed.values()), key=order)
             yield f"cells differ in {key} too ({_list(values)}): add it to --rows, --cols or --where"
     for group in ("noise", "method", "plugin"):
         for name, revisions in _mixed(runs, group, f"{group}.revision").items():
             yield f"mixed revisions of {group}={show(name)}: {_list(revisions)}"
+        for name, sentence in _stale(runs, group):
+            yield f"stale revision of {group}={show(name)}: {sentence}"
     if len(precisions := {run.record["environment"].get("precision") for run in runs} - {None}) > 1:
         yield f"mixed precision: {_list(precisions)}"
-    said: dict[str, set[str]] = defaultdict(set)
+
+
+def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
+    """Sentences about single rows, with the rows: what methods were told, whose constants, whose code."""
+    said: dict[str, set[Key]] = defaultdict(set)
     for (row, _), members in cells.items():
-        sentences = {f"told {fact}" for run in members for fact in run.record["knows"]}
-        if any(run.fields.get("method.loss.transferred") for run in members):
-            sentences.add("constants transferred from balanced data, or from another data set")
-        for sentence in sentences:
-            said[sentence].add(" ".join(show(value) for value in row))
-    for sentence, rows in sorted(said.items()):
-        yield f"{sentence}: {', '.join(sorted(rows))}"
+        for run in members:
+            for fact in run.record["knows"]:
+                said[f"told {fact}"].add(row)
+            if run.fields.get("method.loss.transferred"):
+                said["constants transferred from balanced data, or from another data set"].add(row)
+            if run.external:
+                said["external: predictions of other people's code, trained on the same labels"].add(row)
+    return sorted(said.items())
 
 
 def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Any, set[Any]]:
@@ -91,6 +101,27 @@ def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Any, set[Any]]:
         if key in run.fields:
             values[run.fields.get(by)].add(run.fields[key])
     return {name: found for name, found in values.items() if len(found) > 1}
+
+
+def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
+    """Choices of a group whose runs were made before a commit that changes their results."""
+    oldest: dict[str, int] = {}
+    for run in runs:
+        name, revision = run.fields.get(group), run.fields.get(f"{group}.revision")
+        if name is not None and isinstance(revision, int) and not run.external:
+            oldest[name] = min(revision, oldest.get(name, revision))
+    for name, revision in sorted(oldest.items()):
+        if revision < (now := current_revision(group, name)):
+            yield name, f"runs of {revision}, and this version has {now}; the same command makes them again"
+
+
+def current_revision(group: str, name: str) -> int:
+    """The revision of a choice in this version of the suite; 1 where its YAML names none or it is not of the suite."""
+    path = CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        return 1
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return int((values.get(group) or values).get("revision", 1))
 
 
 def _list(values: Sequence[Any] | set[Any]) -> str:

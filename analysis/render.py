@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
-from collections.abc import Callable, Mapping
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,12 +17,21 @@ Mark = Literal["best", "second"]
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: `frame` has a column for each row key and one for each (column, metric)."""
+    """A table as text: `frame` has a column for each row key and one for each (column, metric).
+
+    `headings` gives the levels of a column's heading, outermost first, where there are several; `marks` by (line,
+    column); `row_notes` are sentences with the lines that they are about; a new block begins at each of `blocks`
+    (results of other people's code, published numbers); lines from `published` on are in italics.
+    """
 
     frame: pd.DataFrame
     caption: str
     notes: list[str]
-    marks: Mapping[tuple[int, str], Mark] = field(default_factory=dict)  # by (line, column)
+    marks: Mapping[tuple[int, str], Mark] = field(default_factory=dict)
+    headings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    row_notes: Sequence[tuple[str, frozenset[int]]] = ()
+    blocks: frozenset[int] = frozenset()
+    published: int | None = None
 
     def to(self, format: str) -> str:
         """The table as `md`, `latex`, `html` or `csv`."""
@@ -32,37 +43,92 @@ class Table:
 
     def to_html(self) -> str:
         """A `<figure>` with caption and notes, to be put into a page."""
-        body = self._marked(html.escape, {"best": "<b>{}</b>", "second": "<u>{}</u>"})
-        table = body.to_html(index=False, border=0, justify="left", escape=False)
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        below = f"\n<ul>{said}</ul>" if said else ""
-        return f"<figure>\n<figcaption>{html.escape(self.caption)}</figcaption>\n{table}{below}\n</figure>"
+        patterns = {"best": "<b>{}</b>", "second": "<u>{}</u>", "published": "<i>{}</i>", "note": "<sup>{}</sup>"}
+        body = self._marked(html.escape, patterns)
+        head = [
+            "<tr>" + "".join(f'<th colspan="{n}">{html.escape(text)}</th>' for text, n in level) + "</tr>"
+            for level in self._levels()
+        ]
+        lines = []
+        for number, line in enumerate(body.values.tolist()):
+            lines += ["</tbody>", "<tbody>"] if number in self.blocks else []
+            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>")
+        said = [f"<li><sup>{letter} </sup>{html.escape(note)}</li>" for letter, note in self._lettered()]
+        said += [f"<li>{html.escape(note)}</li>" for note in self.notes]
+        table = ["<table>", "<thead>", *head, "</thead>", "<tbody>", *lines, "</tbody>", "</table>"]
+        below = [f"<ul>{''.join(said)}</ul>"] if said else []
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>"
+        return "\n".join(["<figure>", caption, *table, *below, "</figure>"])
 
     def to_latex(self) -> str:
         """A `table` for a document that loads booktabs: caption above, notes below, one column a line of the frame."""
-        body = self._marked(_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
-        head, *lines = (" & ".join(line) + r" \\" for line in [list(body), *body.values.tolist()])
-        said = [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
+        patterns = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+        patterns |= {"published": r"\textit{{{}}}", "note": r"\textsuperscript{{{}}}"}
+        lines = []
+        for number, line in enumerate(self._marked(_latex, patterns).values.tolist()):
+            lines += [r"\midrule"] if number in self.blocks and number else []
+            lines.append(" & ".join(line) + r" \\")
+        said = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
+        said += [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
         return "\n".join(
             [
                 *(r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}", r"\smallskip"),
                 rf"\begin{{tabular}}{{{'l' * len(self.frame.columns)}}}",
-                *(r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *said, r"\end{table}"),
+                *(r"\toprule", *self._latex_head(), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *said),
+                r"\end{table}",
             ]
         )
 
     def to_markdown(self) -> str:
-        """Markdown with the caption above and the notes below."""
-        marked = self._marked(_escape, {"best": "**{}**", "second": "<ins>{}</ins>"})
-        body = marked.to_markdown(index=False, disable_numparse=True)
-        below = "\n".join(f"- {note}" for note in self.notes)
+        """Markdown with the caption above and the notes below; its headings have one level."""
+        patterns = {"best": "**{}**", "second": "<ins>{}</ins>", "published": "*{}*", "note": "<sup>{}</sup>"}
+        body = self._marked(_escape, patterns).to_markdown(index=False, disable_numparse=True)
+        said = [f"<sup>{letter}</sup> {note}" for letter, note in self._lettered()] + self.notes
+        below = "\n".join(f"- {note}" for note in said)
         return "\n\n".join(part for part in (self.caption, body, below) if part)
 
-    def _marked(self, escape: Callable[[str], str], patterns: Mapping[Mark, str]) -> pd.DataFrame:
-        """The frame with cells and headings escaped, and the marked cells inside their pattern."""
+    def _levels(self) -> Iterator[list[tuple[str, int]]]:
+        """The heading's levels, outermost first: (text, number of columns). Row keys stand in the lowest."""
+        columns = [self.headings.get(name, (name,)) for name in self.frame.columns]
+        depth = max(map(len, columns), default=1)
+        full = [("",) * (depth - len(levels)) + tuple(levels) for levels in columns]
+        for level in range(depth):
+            # Neighbours share a heading where they share all that is above it; the lowest is each column's own.
+            last = level == depth - 1
+            keys = [(levels[: level + 1], place if last else None) for place, levels in enumerate(full)]
+            yield [(key[0][level], len(list(same))) for key, same in itertools.groupby(keys)]
+
+    def _latex_head(self) -> list[str]:
+        lines: list[str] = []
+        *upper, lowest = self._levels()
+        for level in upper:
+            cells, rules, column = [], [], 1
+            for text, n in level:
+                cells.append(rf"\multicolumn{{{n}}}{{c}}{{{_latex(text)}}}" if text else " & " * (n - 1))
+                rules += [rf"\cmidrule(lr){{{column}-{column + n - 1}}}"] if text else []
+                column += n
+            lines += [" & ".join(cells) + r" \\", *rules]
+        return [*lines, " & ".join(_latex(text) for text, _ in lowest) + r" \\"]
+
+    def _lettered(self) -> list[tuple[str, str]]:
+        names = [*string.ascii_lowercase, *map("".join, itertools.product(string.ascii_lowercase, repeat=2))]
+        return [(letter, note) for letter, (note, _) in zip(names, self.row_notes, strict=False)]
+
+    def _marked(self, escape: Callable[[str], str], patterns: Mapping[str, str]) -> pd.DataFrame:
+        """The frame with cells and headings escaped, marked cells inside their pattern, and rows' letters."""
         frame = self.frame.map(escape)
         for (line, column), mark in self.marks.items():
             frame.loc[line, column] = patterns[mark].format(frame.loc[line, column])
+        if self.published is not None:
+            frame.iloc[self.published :] = frame.iloc[self.published :].map(patterns["published"].format)
+        lettered = zip(self._lettered(), self.row_notes, strict=True)
+        letters: dict[int, list[str]] = {}
+        for (letter, _), (_, lines) in lettered:
+            for line in lines:
+                letters.setdefault(line, []).append(letter)
+        for line, found in letters.items():
+            first = frame.columns[0]
+            frame.loc[line, first] = str(frame.loc[line, first]) + patterns["note"].format(",".join(found))
         return frame.rename(columns=escape)
 
 

@@ -53,6 +53,11 @@ class Run:
         return str(self.record["hash"])
 
     @property
+    def external(self) -> bool:
+        """Whether these are results of other people's code (`analysis.ingest`)."""
+        return bool(self.record["environment"].get("external"))
+
+    @property
     def replicate(self) -> tuple[Any, Any]:
         """(seed, data_seed): what two runs must share to be a pair."""
         return self.fields.get("seed"), self.fields.get("data_seed")

@@ -13,16 +13,15 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.best import DATA_KEYS, NOTE, marks
-from analysis.context import SPREADS, caption, notes
-from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.best import NOTE, marks
+from analysis.cells import CellWriter
+from analysis.context import SPREADS, caption, notes, row_notes
+from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
+from analysis.reported import Line, published
 from analysis.runs import (
     MISSING,
     Cells,
@@ -33,7 +32,7 @@ from analysis.runs import (
     counted,
     differing,
     load,
-    matches,
+    metric_name,
     order,
     parse_pairs,
     select,
@@ -50,40 +49,61 @@ def make_table(
     metrics: Sequence[str] = ("test/acc/final",),
     versus: Mapping[str, Sequence[str]] | None = None,
     spread: str = "std",
+    reported: bool = False,
 ) -> Table:
-    """The table of these runs. Raises ConfigError with a sentence when it would mislead or cannot be made."""
+    """The table of these runs. Raises ConfigError with a sentence when it would mislead or cannot be made.
+
+    Results of other people's code stand below ours; with `reported`, published numbers below these.
+    """
     versus = versus or {}
     if any(len(values) != 1 for values in versus.values()):
         raise ConfigError("--versus compares with one base: KEY=VALUE[,KEY=VALUE…]")
     rows = [*rows, *(key for key in versus if key not in rows and key not in cols)]
     check_fields(runs, [*rows, *cols])
+    metrics = [metric_name(runs, metric) for metric in metrics]
     for metric in metrics:
         check_metric(runs, metric)
     if versus:
         select(runs, versus)  # refuses a base that does not exist
     cells = _cells(runs, rows, cols)
-    row_keys = sorted({r for r, _ in cells}, key=lambda key: [order(value) for value in key])
+    foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
+    row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, [order(value) for value in key]))
     col_keys = sorted({c for _, c in cells}, key=lambda key: [order(value) for value in key])
-    unpaired: set[str] = set()
-    lines = []
-    for r in row_keys:
-        line = dict(zip(rows, map(show, r), strict=True))
-        for c in col_keys:
-            base = _base(cells, r, c, rows, cols, versus)
-            for metric in metrics:
-                text = _cell(cells.get((r, c), []), base, metric, unpaired, versus, spread)
-                line[_heading(c, cols, metric, metrics)] = text
-        lines.append(line)
+    names = {(c, metric): _heading(c, cols, metric, metrics) for c in col_keys for metric in metrics}
+    writer = CellWriter(cells, rows, cols, versus, spread)
+    lines = [
+        dict(zip(rows, map(show, r), strict=True)) | {names[c, m]: writer.text(r, c, m) for c, m in names}
+        for r in row_keys
+    ]
     marked: dict[tuple[int, str], Mark] = {}
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
-        column = [cells.get((r, c), []) for r in row_keys]
-        for line_number, mark in marks(column, metric).items():
-            marked[line_number, _heading(c, cols, metric, metrics)] = mark
+        for line, mark in marks([cells.get((r, c), []) for r in row_keys], metric).items():
+            marked[line, names[c, metric]] = mark
     said = list(notes(runs, cells, (*rows, *cols), metrics))
-    if unpaired:
-        said.append(f"{len(unpaired)} runs without a partner of the same seed and data_seed are not in the differences")
+    if unpaired := len(writer.unpaired):
+        said.append(f"{unpaired} runs without a partner of the same seed and data_seed are not in the differences")
+    blocks = {row_keys.index(r) for r in row_keys if r in foreign and row_keys.index(r) == len(row_keys) - len(foreign)}
+    by_row = [(note, frozenset(map(row_keys.index, about))) for note, about in row_notes(cells)]
+    below = published(cells, rows, cols, metrics) if reported and not versus else []
+    if below:
+        blocks.add(len(lines))
+        by_row += _protocols(below, len(lines))
+        lines += [_published_line(line, rows, names) for line in below]
+    elif reported:
+        said.append(
+            "no published number is of this setting and metric" if not versus else "published numbers: no pairs"
+        )
     above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
-    return Table(pd.DataFrame(lines), f"{above} {NOTE}" if marked else above, said, marked)
+    return Table(
+        pd.DataFrame(lines, columns=[*rows, *names.values()]),
+        f"{above} {NOTE}" if marked else above,
+        said,
+        marked,
+        {name: _levels(c, cols, metric, metrics) for (c, metric), name in names.items()},
+        by_row,
+        frozenset(blocks),
+        len(row_keys) if below else None,
+    )
 
 
 def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
@@ -98,88 +118,50 @@ def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cel
     return dict(cells)
 
 
-def _base(
-    cells: Cells, r: Key, c: Key, rows: Sequence[str], cols: Sequence[str], versus: Mapping[str, Sequence[str]]
-) -> list[Run] | None:
-    """The runs that this cell is compared with; None where the cell is itself the base, or nothing is compared."""
-
-    def is_base(values: Mapping[str, Any]) -> bool:
-        return all(matches(values[key], texts[0]) for key, texts in versus.items())
-
-    here = dict(zip((*rows, *cols), (*r, *c), strict=True))
-    if is_base(here):  # also where nothing is compared
-        return None
-    for (r2, c2), members in cells.items():
-        there = dict(zip((*rows, *cols), (*r2, *c2), strict=True))
-        if is_base(there) and all(there[key] == here[key] for key in here if key not in versus):
-            return members
-    return []
+def _published_line(line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str]) -> dict[str, str]:
+    found = {name: line.cells.get(place, MISSING) for place, name in names.items()}
+    return dict(zip(rows, map(str, line.row), strict=True)) | found
 
 
-def _cell(
-    members: Sequence[Run],
-    base: Sequence[Run] | None,
-    metric: str,
-    unpaired: set[str],
-    versus: Mapping[str, Sequence[str]],
-    spread: str,
-) -> str:
-    decimals = 2 if metric.startswith("test") else 3
-    if base is None:
-        found = values(members, metric)
-        if not found:
-            return MISSING
-        around = f" ± {_spread(found, spread):.{decimals}f}" if len(found) > 1 else ""
-        return f"{np.mean(found):.{decimals}f}{around} ({len(found)})"
-    ours, theirs = by_replicate(members, metric), by_replicate(base, metric)
-    common = sorted(ours.keys() & theirs.keys())
-    unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
-    if not common:
-        return MISSING
-    if not any(key.split(".")[0] in DATA_KEYS for key in versus):
-        for key in common:
-            if ours[key].labels != theirs[key].labels:
-                raise ConfigError(
-                    f"{ours[key].path} and {theirs[key].path} are a pair by seed and data_seed but saw different labels"
-                )
-    change = paired_difference([value(ours[k], metric) for k in common], [value(theirs[k], metric) for k in common])
-    interval = "" if change.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*change.interval, d=decimals)
-    return f"{change.mean:+.{decimals}f}{interval} ({change.pairs})"
+def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[int]]]:
+    """Each sentence on a protocol with the lines that it is about."""
+    about: dict[str, set[int]] = defaultdict(set)
+    for number, line in enumerate(lines, start=first):
+        for sentence in line.said:
+            about[f"published: {sentence}"].add(number)
+    return [(sentence, frozenset(found)) for sentence, found in about.items()]
+
+
+def _levels(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> tuple[str, ...]:
+    parts = [f"{key}={show(value)}" for key, value in zip(cols, c, strict=True)]
+    oracle = " (oracle)" if metric.endswith("acc/best") else ""
+    return (*parts, *([metric + oracle] if len(metrics) > 1 or not cols or oracle else []))
 
 
 def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> str:
-    parts = [f"{key}={show(value)}" for key, value in zip(cols, c, strict=True)]
-    return " ".join([*parts, *([metric] if len(metrics) > 1 or not cols else [])])
-
-
-def _spread(values: Sequence[float], kind: str) -> float:
-    n = len(values)
-    deviation = float(np.std(values, ddof=1))
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
-    return deviation * factor[kind]
+    return " ".join(_levels(c, cols, metric, metrics))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 with a sentence when nothing can be shown."""
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description="Table of finished runs.")
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
+    sets = f"one or more: final, best, tail, selection/auc …; together: {', '.join(SETS)}"
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
-    parser.add_argument("--rows", default="method,plugin", help=f"{keys} (default: method,plugin)")
-    parser.add_argument("--cols", default="", help=keys)
-    parser.add_argument("--metric", default="test/acc/final", help="one or more, e.g. test/acc/tail,selection/auc")
+    parser.add_argument("--preset", choices=PRESETS, help="a table by name; what is typed beside it wins")
+    parser.add_argument("--rows", help=f"{keys} (default: method,plugin)")
+    parser.add_argument("--cols", help=keys)
+    parser.add_argument("--metric", help=f"{sets} (default: final)")
     parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
     parser.add_argument("--versus", default="", help="show paired differences to a base: KEY=VALUE[,KEY=VALUE…]")
     parser.add_argument("--spread", choices=SPREADS, default="std", help="what ± shows (default: std)")
+    parser.add_argument("--reported", action="store_true", help="published numbers of the same settings below ours")
     formats = ("md", "latex", "html", "csv")
     parser.add_argument("--format", choices=formats, default="md", help="Markdown (default), LaTeX with booktabs …")
     options = parser.parse_args(arguments)
     try:
         runs, others = load(options.runs)
-        if options.where:
-            runs = select(runs, parse_pairs(options.where))
-        versus = parse_pairs(options.versus) if options.versus else None
-        rows, cols, metrics = (words(text) for text in (options.rows, options.cols, options.metric))
-        table = make_table(runs, rows, cols, metrics, versus, options.spread)
+        table = _asked_for(select(runs, parse_pairs(options.where)) if options.where else runs, options)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
@@ -187,6 +169,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.notes.append(f"not finished and not counted: {counted(others)}")
     print(table.to(options.format))
     return 0
+
+
+def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
+    """The table that the options describe: what is typed, else the preset's, else the default's."""
+    rows, cols, metrics = words("method,plugin"), words(""), words("final")
+    versus: Mapping[str, Sequence[str]] = {}
+    reported = options.reported
+    if options.preset:
+        preset = PRESETS[options.preset]
+        runs, rows, cols = shape(preset, runs)
+        versus, reported = preset.versus, reported or preset.reported
+        # Of several metrics a preset shows those that the runs have.
+        metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
+    if options.rows is not None:
+        rows = words(options.rows)
+    if options.cols is not None:
+        cols = words(options.cols)
+    if options.metric is not None:
+        metrics = [name for word in words(options.metric) for name in SETS.get(word, (word,))]
+    if options.versus:
+        versus = parse_pairs(options.versus)
+    return make_table(runs, rows, cols, metrics, versus, options.spread, reported)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Ledger:
                 place = place.setdefault(parent, {})
             place[leaf] = value
         names = {"dataset": dataset, "method": method, "plugin": plugin, "model": "auto"}
+        names |= {k: config[k]["name"] for k in ("noise", "imbalance", "recipe") if isinstance(config.get(k), dict)}
         record = new_record(hash=f"{self.count:012x}", config=config, names=names, command="python run.py")
         labels = record_changes.pop("labels", f"{dataset}-{config['data_seed']}")
         record |= {"state": state, "data": {"fingerprints": {"observed_labels": labels}}}

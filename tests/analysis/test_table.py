@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import sfa_bench
-from analysis.table import main, paired_difference
+from analysis.paired import paired_difference
+from analysis.table import main
 
 ROOT = Path(sfa_bench.__file__).parents[1]
 
@@ -100,7 +101,7 @@ def test_pairs_are_made_by_seed_not_by_order_and_the_rest_is_said(ledger, capsys
         ledger.add(accuracy, plugin="none", replicate=replicate)
     _, rows, text = table(capsys, ledger.root, "--rows", "plugin", "--versus", "plugin=none")
     low, high = stats.ttest_rel([10, 30], [9, 25]).confidence_interval(0.95)
-    assert rows[1]["test/acc/final"] == f"+3.00 [{low:+.2f}, {high:+.2f}] (2)"
+    assert rows[1]["test/acc/final"] == f"+3.00 [{low:+.2f}, {high:+.2f}] (2/3)"
     assert "2 runs without a partner" in text
 
 
@@ -117,7 +118,7 @@ def test_a_metric_without_a_value_is_a_missing_cell_and_said(ledger, capsys):
     ledger.add(10.0)
     ledger.add(None, replicate=1)
     _, rows, text = table(capsys, ledger.root, "--metric", "test/acc/final,test/acc/tail")
-    assert (rows[0]["test/acc/final"], rows[0]["test/acc/tail"]) == ("10.00 (1)", "–")
+    assert (rows[0]["test/acc/final"], rows[0]["test/acc/tail"]) == ("10.00 (1/2)", "–")
     assert "1 of 2 runs have no value of test/acc/final" in text
 
 
@@ -211,10 +212,10 @@ def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
     ledger.add(0.0, state="failed")
     ledger.add(0.0, state="running")
     _, rows, text = table(capsys, ledger.root)
-    assert [row["test/acc/final"] for row in rows] == ["10.00 (1)", "11.50 ± 0.71 (2)"]
+    assert [row["test/acc/final"] for row in rows] == ["10.00 (1/2)", "11.50 ± 0.71 (2)"]
     for note in (
-        "told rate: ce none",
-        "constants transferred from balanced data, or from another data set: dividemix none",
+        "<sup>b</sup> told rate",
+        "<sup>a</sup> constants transferred from balanced data, or from another data set",
         "mixed precision: bf16, fp32",
         "mixed revisions of method=dividemix: 1, 2",
         "cells differ in epochs too (5, 60)",
@@ -288,7 +289,7 @@ def test_two_runs_of_one_replicate_make_no_pair(ledger, capsys):
     [
         (["--rows", "metod"], "no run has a key metod; did you mean method?"),
         (["--cols", "beta"], "no run has a key beta; did you mean plugin.beta?"),
-        (["--metric", "final"], "no run has a metric final; did you mean test/acc/final?"),
+        (["--metric", "test/acc/finl"], "no run has a metric test/acc/finl; did you mean test/acc/final?"),
         (["--metric", "test/per_class"], "test/per_class is not one number a run; a table needs one"),
         (["--where", "plugin=sfaa"], "no run has plugin=sfaa; there is sfa"),
         (["--where", "plugin"], "'plugin' is not of the form KEY=VALUE[,VALUE…][,KEY=VALUE…]"),

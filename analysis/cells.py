@@ -1,0 +1,91 @@
+"""The text of a table's cells: mean ± spread (n), or the paired difference to a base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis.best import DATA_KEYS
+from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.runs import MISSING, Cells, Key, Run, matches
+from sfa_bench.errors import ConfigError
+
+
+@dataclass
+class CellWriter:
+    """Writes the cells of one table; `versus` is empty where nothing is compared. Collects the hashes of runs that have
+    no partner in `unpaired`."""
+
+    cells: Cells
+    rows: Sequence[str]
+    cols: Sequence[str]
+    versus: Mapping[str, Sequence[str]]
+    spread: str
+    unpaired: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.most = max(len({run.replicate for run in members}) for members in self.cells.values())
+
+    def text(self, r: Key, c: Key, metric: str) -> str:
+        """The cell. Raises ConfigError where runs that would be a pair saw different labels."""
+        members, base = self.cells.get((r, c), []), self._base(r, c)
+        if base is None:
+            found = values(members, metric)
+            if not found:
+                return MISSING
+            around = f" ± {_number(spread_of(found, self.spread), metric)}" if len(found) > 1 else ""
+            return f"{_number(float(np.mean(found)), metric)}{around} {self._n(len(found))}"
+        ours, theirs = by_replicate(members, metric), by_replicate(base, metric)
+        common = sorted(ours.keys() & theirs.keys())
+        self.unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
+        if not common:
+            return MISSING
+        if not any(key.split(".")[0] in DATA_KEYS for key in self.versus):
+            for key in common:
+                check_labels(ours[key], theirs[key])
+        change = paired_difference([value(ours[k], metric) for k in common], [value(theirs[k], metric) for k in common])
+        ends = [] if change.interval is None else [_number(end, metric, "+") for end in change.interval]
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        return f"{_number(change.mean, metric, '+')}{interval} {self._n(change.pairs)}"
+
+    def _n(self, n: int) -> str:
+        """(n), or (n/most) where other cells of the table have more replicates."""
+        return f"({n})" if n >= self.most else f"({n}/{self.most})"
+
+    def _base(self, r: Key, c: Key) -> list[Run] | None:
+        """The runs that this cell is compared with; None where the cell is itself the base, or nothing is compared."""
+        here = dict(zip((*self.rows, *self.cols), (*r, *c), strict=True))
+        if self._is_base(here):  # also where nothing is compared
+            return None
+        for (r2, c2), members in self.cells.items():
+            there = dict(zip((*self.rows, *self.cols), (*r2, *c2), strict=True))
+            if self._is_base(there) and all(there[key] == here[key] for key in here if key not in self.versus):
+                return members
+        return []
+
+    def _is_base(self, values: Mapping[str, Any]) -> bool:
+        return all(matches(values[key], texts[0]) for key, texts in self.versus.items())
+
+
+def check_labels(one: Run, other: Run) -> None:
+    """Refuse a pair whose runs did not see the same labels."""
+    if one.labels != other.labels:
+        raise ConfigError(f"{one.path} and {other.path} are a pair by seed and data_seed but saw different labels")
+
+
+def spread_of(found: Sequence[float], kind: str) -> float:
+    """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
+    n = len(found)
+    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
+    return float(np.std(found, ddof=1)) * factor[kind]
+
+
+def _number(number: float, metric: str, sign: str = "") -> str:
+    """Percent with two decimals, the rest with three; FLOPs and other large counts with four digits."""
+    if abs(number) >= 1e5:
+        return f"{number:{sign}.4g}"
+    return f"{number:{sign}.{2 if metric.startswith('test') else 3}f}"

@@ -1,0 +1,124 @@
+"""Published numbers beside ours: found by the setting of a column, never averaged with ours, their protocol said."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from analysis.runs import MISSING, Cells, Key, Run, matches, order, show
+
+DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
+DATASETS = {
+    "CIFAR-10": ("cifar10", "test"),
+    "CIFAR-100": ("cifar100", "test"),
+    "Clothing1M": ("clothing1m", "test"),
+    "WebVision-50 (WebVision val)": ("webvision", "test"),
+    "WebVision-50 (ILSVRC12 val)": ("webvision", "test_imagenet"),
+}
+# Laws that are one noise model in two readings stand side by side, with a footnote.
+NOISES = {"joint": "joint", "symmetric_incl": "symmetric", "asymmetric": "asymmetric"}
+MODELS = {"ResNet-32": "resnet32", "PreAct ResNet-18": "preact_resnet18"}
+OURS = ("final", "last", "last10", "best")  # accuracies of ours that a published one may stand beside
+
+
+@dataclass(frozen=True)
+class Number:
+    """One published number: `where` has the data keys that apply, `metric` is `test/acc`, `test/top5` …"""
+
+    line: Mapping[str, str]
+    where: Mapping[str, str]
+    metric: str
+
+    @property
+    def text(self) -> str:
+        around = f" ± {self.line['std']}" if self.line["std"] else ""
+        return f"{float(self.line['value']):.2f}{around}"
+
+    @property
+    def label(self) -> str:
+        """Method, paper, and which epoch where that is not the plain test accuracy."""
+        which = self.line["metric"].partition(", ")[2]
+        return f"{self.line['method']} [{self.line['paper']}]" + (f", {which}" if which else "")
+
+
+@dataclass
+class Line:
+    """A table's line of published numbers: cells by (column, metric), and a sentence on their protocol."""
+
+    row: Key
+    cells: dict[tuple[Key, str], str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+
+@cache
+def numbers() -> tuple[Number, ...]:
+    """All published numbers of the package's `reported.csv`."""
+    text = (resources.files("analysis.published") / "reported.csv").read_text(encoding="utf-8")
+    found = []
+    for line in csv.DictReader(text.splitlines()):
+        dataset, split = DATASETS[line["dataset"]]
+        where = {"dataset": dataset}
+        if line["noise"] != "natural":
+            where |= {"noise": NOISES[line["noise"]], "noise_ratio": line["noise_ratio"]}
+            where |= {"imbalance": line["imbalance"]} | (
+                {"imb_factor": line["imb_factor"]} if line["imbalance"] != "none" else {}
+            )
+        metric = f"{split}/top5" if "top-5" in line["metric"] else f"{split}/acc"
+        found.append(Number(line, where, metric))
+    return tuple(found)
+
+
+def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: Sequence[str]) -> list[Line]:
+    """The lines that stand beside these cells, by method and paper.
+
+    A number belongs to a column when the column's key says so, or all runs in the column are of its setting; a data key
+    among the rows takes the number's own value.
+    """
+    lines: dict[Key, Line] = {}
+    for c in dict.fromkeys(c for _, c in cells):
+        runs = [run for (_, column), members in cells.items() if column == c for run in members]
+        for number in numbers():
+            if not _belongs(number, runs, rows, dict(zip(cols, c, strict=True))):
+                continue
+            row = tuple(number.label if key == "method" else number.where.get(key, MISSING) for key in rows)
+            for metric in metrics:
+                split, name = metric.split("/", 1)
+                if number.metric == (f"{split}/acc" if name.removeprefix("acc/") in OURS else metric):
+                    line = lines.setdefault(row, Line(row))
+                    line.cells[c, metric] = number.text
+                    if (sentence := _protocol(number, runs)) not in line.said:
+                        line.said.append(sentence)
+    return sorted(lines.values(), key=lambda line: [order(part) for part in line.row])
+
+
+def _belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Any]) -> bool:
+    for key, text in number.where.items():
+        if key in column:
+            if not matches(column[key], text):
+                return False
+        elif key not in rows and not all(matches(run.fields.get(key), text) for run in runs):
+            return False
+    return True
+
+
+def _protocol(number: Number, runs: Sequence[Run]) -> str:
+    """Source and what differs: noise law, backbone, epochs."""
+    line = number.line
+    said = [", ".join(part for part in (line["paper"], line["table"], line["source"]) if part)]
+    if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
+        said.append("other noise law (symmetric noise that includes the true class)")
+    models = {run.fields.get("model") for run in runs}
+    if models != {MODELS.get(line["backbone"])}:
+        said.append(f"backbone {line['backbone']}, ours {_shown(models)}")
+    said.append(f"epochs not given, ours {_shown({run.fields.get('epochs') for run in runs})}")
+    if which := line["metric"].partition(", ")[2]:
+        said.append(which)
+    return "; ".join([*said, line["note"]])
+
+
+def _shown(values: set[Any]) -> str:
+    return ", ".join(show(value) for value in sorted(values, key=order))
