@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.best import DATA_KEYS
 from analysis.paired import by_replicate, paired_difference, value, values
@@ -80,7 +80,7 @@ def check_labels(one: Run, other: Run) -> None:
 def spread_of(found: Sequence[float], kind: str) -> float:
     """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
     n = len(found)
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stats.t.ppf(0.975, n - 1)) * n**-0.5}
+    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stdtrit(n - 1, 0.975)) * n**-0.5}
     return float(np.std(found, ddof=1)) * factor[kind]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
 from analysis.runs import Key, Run
 from sfa_bench.errors import ConfigError
@@ -27,7 +27,7 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
     n, mean = len(differences), float(np.mean(differences))
     if n < 2:
         return Difference(mean, None, n)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.975) * np.std(differences, ddof=1) / np.sqrt(n))
     return Difference(mean, (mean - half, mean + half), n)
 
 

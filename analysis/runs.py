@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +78,7 @@ def flat(plain: Mapping[str, Any], separator: str = ".", prefix: str = "") -> di
     """Leaves of nested mappings by their path; lists as text, so that every value can be compared and grouped."""
     found: dict[str, Any] = {}
     for key, value in plain.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
             found |= flat(value, separator, f"{prefix}{key}{separator}")
         elif separator == "." and isinstance(value, list):
             found[prefix + key] = json.dumps(value)
@@ -96,16 +98,30 @@ def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
             raise ConfigError(f"there is no folder {path}")
     done: dict[str, Run] = {}
     others: Counter[str] = Counter()
-    for path, record in records(paths):
-        if record["state"] == "done":
-            done.setdefault(str(record["hash"]), Run(path, record))
-        else:
-            others[record["state"]] += 1
+    with _no_garbage():
+        for path, record in records(paths):
+            if record["state"] == "done":
+                done.setdefault(str(record["hash"]), Run(path, record))
+            else:
+                others[record["state"]] += 1
     if not done:
         where = ", ".join(map(str, paths))
         states = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
         raise ConfigError(f"no finished run in {where}{states}")
     return list(done.values()), others
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """While millions of values are made that all stay, looking for garbage among them takes half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+            gc.freeze()
 
 
 def counted(states: Counter[str]) -> str:
@@ -208,8 +224,9 @@ def differing(runs: Sequence[Run]) -> Iterator[str]:
 
     A field that one record lacks does not count: records made before a key existed had its default.
     """
+    everyone = [run.fields for run in runs]
     for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
         if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
             continue
-        if len({run.fields[key] for run in runs if key in run.fields}) > 1:
+        if len({fields[key] for fields in everyone if key in fields}) > 1:
             yield key

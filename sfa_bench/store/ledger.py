@@ -25,15 +25,15 @@ def run_path(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str)
 
 def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """Every folder with a `run.json` at or below the paths, each once, in sorted order; hidden folders are left out."""
-    seen: set[Path] = set()
+    seen: set[tuple[int, int]] = set()
     for root in paths:
         for folder, subfolders, files in os.walk(root):
             if "run.json" in files:
                 subfolders.clear()
-                path = Path(folder)
-                if (place := path.resolve()) not in seen:
+                status = os.stat(folder)  # the same folder by another path or a link is the same run
+                if (place := (status.st_dev, status.st_ino)) not in seen:
                     seen.add(place)
-                    yield path
+                    yield Path(folder)
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
 
 
