@@ -93,10 +93,9 @@ class Table:
         depth = max(map(len, columns), default=1)
         full = [("",) * (depth - len(levels)) + tuple(levels) for levels in columns]
         for level in range(depth):
-            # Neighbours share a heading where they share all that is above it; the lowest is each column's own.
-            last = level == depth - 1
-            keys = [(levels[: level + 1], place if last else None) for place, levels in enumerate(full)]
-            yield [(key[0][level], len(list(same))) for key, same in itertools.groupby(keys)]
+            # Neighbours share a heading where they share all that is above it too.
+            groups = itertools.groupby(levels[: level + 1] for levels in full)
+            yield [(shared[level], len(list(same))) for shared, same in groups]
 
     def _latex_head(self) -> list[str]:
         lines: list[str] = []

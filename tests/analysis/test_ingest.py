@@ -79,6 +79,9 @@ def test_another_order_is_brought_into_ours_by_index(ledger, ours, theirs, tmp_p
     assert ingest(tmp_path, ours[0], arrays) == 0
     clean = ours[1]["observed_label"] == ours[1]["clean_label"]
     assert the_record(ledger)["selection"]["auc"] == pytest.approx(roc_auc_score(clean, probability))
+    observed = ours[1]["observed_label"]
+    by_class = [roc_auc_score(clean[observed == k], probability[observed == k]) for k in range(K)]
+    assert the_record(ledger)["selection"]["auc_score"] == pytest.approx(np.mean(by_class))
     assert the_record(ledger)["selection"]["precision"] == pytest.approx(clean[probability > 0.5].mean())
 
 
