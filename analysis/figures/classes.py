@@ -1,0 +1,219 @@
+"""Figures by class: `groups`, accuracy against size; `separation` of clean from wrong labels; `confusion`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text
+from analysis.figures.series import Options, arrays, averaged, few, grouped, name, the_only
+from analysis.runs import Run
+from sfa_bench.engine.metrics import ensemble
+from sfa_bench.errors import ConfigError
+
+BINS = 20  # of a distribution of probabilities
+MANY_CLASSES = 20  # beyond it distributions are shown by group of classes, and the record has no full confusion
+WRITTEN = 10  # classes up to which a matrix shows its numbers
+
+
+# ---- groups
+
+
+def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
+    """Accuracy of each class over replicates. Columns: series, class, size (its mean), mean, low, high, n.
+
+    Raises: ConfigError when the runs have no accuracy per class or no such counts.
+    """
+    found = grouped(runs, options.by)
+    few(name(options.by, key) for key in found)
+    tidy = []
+    for key, members in found.items():
+        for run in members:
+            accuracies, sizes = run.metrics.get("test/per_class"), run.record["data"].get(f"{options.counts}_counts")
+            if not accuracies or not sizes:
+                what = "accuracy per class" if not accuracies else f"{options.counts} class sizes"
+                raise ConfigError(f"{run.path} has no {what}")
+            for label, (accuracy, size) in enumerate(zip(accuracies, sizes, strict=True)):
+                tidy.append({"series": name(options.by, key), "class": label, "size": size, "value": accuracy})
+    raw = pd.DataFrame(tidy)
+    frame = averaged(raw, ["series", "class"], options.spread)
+    sizes = raw.dropna(subset="value").groupby(["series", "class"], as_index=False, sort=False)["size"].mean()
+    return frame.merge(sizes, on=["series", "class"], how="left")
+
+
+def draw_groups(frame: pd.DataFrame, options: Options) -> Figure:
+    """Points with error bars against class size on a logarithmic axis, joined from small to large."""
+    figure = canvas(options.width, 2.9)
+    axes = figure.subplots()
+    axes.grid(True)
+    axes.set_xscale("log")
+    for series, part, look in series_of(frame):
+        part = part.sort_values(["size", "class"])
+        errors(axes, part["size"], part, look, series)
+    axes.set(xlabel=f"class size in the training set ({options.counts} labels)", ylabel="test accuracy, class (%)")
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -3), min(high, 103))  # a deviation may reach beyond what an accuracy can
+    legend(figure, axes, spread_text(frame, options.spread))
+    return figure
+
+
+# ---- separation
+
+
+def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
+    """Distribution of the clean probability by observed class, of truly clean and truly wrong labels.
+
+    Replicates and networks are pooled; samples whose true label is unknown count nowhere. Columns: class (or group of
+    classes beyond 20), kind (`clean` or `wrong`), low and high of the bin, share of the kind's samples in it, n.
+    Raises: ConfigError without a selector, without known labels, or for more than one series.
+    """
+    members = the_only(runs, options.by, "separation")
+    bins = np.linspace(0, 1, BINS + 1)
+    counts: dict[tuple[Any, str], NDArray[np.int64]] = {}
+    for run in members:
+        found = arrays(run)
+        if "clean_probability" not in found:
+            raise ConfigError(f"{run.path} has no selector, so nothing separates clean from wrong labels")
+        known = found["clean_label"] >= 0
+        if not known.any():
+            raise ConfigError(f"the clean labels of {run.path} are unknown: its selection cannot be judged")
+        observed = found["observed_label"]
+        clean = found["clean_label"] == observed
+        for label, classes in _classes(run).items():
+            for kind, is_kind in (("clean", clean), ("wrong", ~clean)):
+                rows = known & is_kind & np.isin(observed, classes)
+                new = np.histogram(found["clean_probability"][:, rows], bins)[0]
+                counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
+    return pd.DataFrame(
+        {"class": label, "kind": kind, "low": bins[place], "high": bins[place + 1], "share": count / total, "n": total}
+        for (label, kind), histogram in counts.items()
+        if (total := int(histogram.sum()))
+        for place, count in enumerate(histogram)
+    )
+
+
+def _classes(run: Run) -> Mapping[Any, Sequence[int]]:
+    count = len(run.record["data"]["observed_counts"])
+    if count <= MANY_CLASSES:
+        return {label: [label] for label in range(count)}
+    return {group: run.record["data"]["groups"][group] for group in ("many", "medium", "few")}
+
+
+def draw_separation(frame: pd.DataFrame, options: Options) -> Figure:
+    """Two half-violins a class, clean to the left and wrong to the right, each as wide as its fullest bin."""
+    figure = canvas(options.width, 2.6)
+    axes = figure.subplots()
+    labels = list(dict.fromkeys(frame["class"]))
+    for kind, look, side, hatch in (("clean", LOOKS[0], -1, ""), ("wrong", LOOKS[1], 1, "//////")):
+        for place, label in enumerate(labels):
+            part = frame[(frame["class"] == label) & (frame["kind"] == kind)]
+            if part.empty:
+                continue
+            axes.barh(
+                part["low"],
+                side * 0.44 * part["share"] / part["share"].max(),
+                part["high"] - part["low"],
+                left=place + side * 0.02,
+                align="edge",
+                color=look.colour,
+                alpha=0.8,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0,
+            )
+    axes.set_xticks(range(len(labels)), [str(label) for label in labels])
+    axes.set(xlabel="observed label", ylabel="clean probability", ylim=(0, 1), xlim=(-0.6, len(labels) - 0.4))
+    patches = [
+        Patch(facecolor=LOOKS[0].colour, alpha=0.8, label="truly clean"),
+        Patch(facecolor=LOOKS[1].colour, alpha=0.8, hatch="//////", edgecolor="white", label="truly wrong"),
+    ]
+    title = "share of the samples, each half scaled to its fullest bin"
+    figure.legend(handles=patches, loc="outside lower center", ncols=2, title=title)
+    return figure
+
+
+# ---- confusion
+
+
+def confusion(runs: Sequence[Run], options: Options) -> pd.DataFrame:
+    """The noise (clean to observed labels) and the test predictions (true to predicted), pooled over replicates.
+
+    Columns: panel (`noise` or `prediction`), row, column, count, share of the row; a row without samples has no share.
+    The noise is missing where clean labels are unknown. Raises: ConfigError for more than one series, or without files.
+    """
+    members = the_only(runs, options.by, "confusion")
+    found = [_noise(run) for run in members]
+    noise = [matrix for matrix in found if matrix is not None]
+    predicted = [_predictions(run) for run in members]
+    panels: dict[str, NDArray] = {"prediction": np.sum(predicted, axis=0)}
+    notes = ["the clean labels are unknown: there is no picture of the noise"]
+    if len(noise) == len(found):
+        panels, notes = {"noise": np.sum(noise, axis=0), **panels}, []
+    tidy = []
+    for panel, matrix in panels.items():
+        for row, column in np.ndindex(*matrix.shape):
+            count, total = int(matrix[row, column]), int(matrix[row].sum())
+            share = count / total if total else None
+            tidy.append({"panel": panel, "row": row, "column": column, "count": count, "share": share})
+    frame = pd.DataFrame(tidy).astype({"share": float})
+    frame.attrs["notes"] = notes
+    return frame
+
+
+def _noise(run: Run) -> NDArray | None:
+    recorded = run.record["data"].get("confusion")
+    if recorded is None:
+        return None
+    matrix = np.asarray(recorded)
+    if matrix.ndim == 2:
+        return matrix
+    return arrays(run, "data.npz")["confusion"]  # the record has the diagonal only
+
+
+def _predictions(run: Run) -> NDArray:
+    found = arrays(run)
+    networks: dict[str, dict[str, NDArray]] = {}
+    for key in sorted(key for key in found if key.startswith("test_logits_")):
+        network, head = key.removeprefix("test_logits_").split("_", 1)
+        networks.setdefault(network, {})[head] = found[key]
+    how = "main" if run.external else run.fields["eval.ensemble"]
+    labels, predicted = found["test_label"], ensemble([*networks.values()], how).argmax(axis=1)
+    classes = len(run.record["data"]["observed_counts"])
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def draw_confusion(frame: pd.DataFrame, options: Options) -> Figure:
+    """A panel for the noise where it is known, and one for the predictions, in percent of the row."""
+    names = list(dict.fromkeys(frame["panel"]))
+    figure = canvas(options.width, 3.3)
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    texts = {"noise": ("noise in the training labels", "observed label", "clean label")}
+    texts["prediction"] = ("predictions on the test set", "predicted label", "true label")
+    for axes, panel in zip(panels, names, strict=True):
+        matrix = frame[frame["panel"] == panel].pivot(index="row", columns="column", values="share").to_numpy() * 100
+        shown = axes.pcolormesh(matrix, cmap="Blues", vmin=0, vmax=100, edgecolor="face", linewidth=0.1)
+        title, x, y = texts[panel]
+        axes.set(title=title, xlabel=x, ylabel=y, aspect="equal")
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(True)
+        _class_ticks(axes, len(matrix))
+        if len(matrix) <= WRITTEN:
+            for (row, column), value in np.ndenumerate(matrix):
+                if value >= 0.5:
+                    colour = "white" if value > 55 else "black"
+                    axes.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", size=6, color=colour)
+    figure.colorbar(shown, ax=list(panels), label="% of the row", shrink=0.8, pad=0.02)
+    return figure
+
+
+def _class_ticks(axes: Axes, count: int) -> None:
+    labels = range(0, count, max(1, -(-count // 10)))
+    axes.set_xticks([label + 0.5 for label in labels], [str(label) for label in labels])
+    axes.set_yticks([label + 0.5 for label in labels], [str(label) for label in labels])

@@ -1,0 +1,132 @@
+"""Runs as the series of a figure: who belongs together, what it is called, its mean and spread over replicates."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.runs import Key, Run, check_fields, differing, order, show
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import DEFAULTS
+
+MOST = 8  # series that can be told apart, by colour and in print
+SPREADS = {"std": "± standard deviation", "range": "min–max"}
+NO_EPOCHS = "without epochs to show (metrics.jsonl)"
+
+Groups = dict[Key, list[Run]]  # values of the keys in `by` -> runs that differ in nothing but seeds
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose; each kind of figure takes some of them and has its own defaults."""
+
+    by: tuple[str, ...] = ("method", "plugin")
+    metric: str = "test/acc/final"
+    spread: str = "std"
+    counts: str = "observed"
+    over: str = ""
+    cost: str = "flops"
+    versus: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["none"]})
+    of: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["sfa"]})
+    width: str = "column"
+
+
+def grouped(runs: Sequence[Run], by: Sequence[str]) -> Groups:
+    """Runs by their values of `by`, in order. Raises ConfigError where runs of one group differ in a setting."""
+    check_fields(runs, by)
+    groups: Groups = defaultdict(list)
+    for run in runs:
+        groups[tuple(map(run.field, by))].append(run)
+    for members in groups.values():
+        for key in differing(members):
+            there = ", ".join(show(v) for v in sorted({run.field(key) for run in members}, key=order))
+            raise ConfigError(f"runs of one series differ in {key} ({there}): add {key} to --by or --where")
+    return {key: groups[key] for key in sorted(groups, key=lambda key: [order(value) for value in key])}
+
+
+def few(names: Iterable[str]) -> None:
+    """Refuse more series than a reader can tell apart."""
+    if (count := len(set(names))) > MOST:
+        raise ConfigError(
+            f"{count} series are too many to tell apart (at most {MOST}): choose with --where, or merge with --by"
+        )
+
+
+def name(by: Sequence[str], key: Key) -> str:
+    """`dividemix+sfa dataset.val=none`: choices of a method as its folder is called, anything else by its key."""
+    values = dict(zip(by, map(show, key), strict=True))
+    parts = []
+    if "method" in values:
+        added = [values.pop(group, silent) for group, silent in DEFAULTS.items()]
+        shown = [value for value, silent in zip(added, DEFAULTS.values(), strict=True) if value != silent]
+        parts.append("+".join([values.pop("method"), *shown]))
+    return " ".join([*parts, *(f"{group}={value}" for group, value in values.items())]) or "all runs"
+
+
+def the_only(runs: Sequence[Run], by: Sequence[str], kind: str) -> list[Run]:
+    """The replicates of the one series there is. Raises ConfigError when there are several."""
+    groups = grouped(runs, by)
+    if len(groups) > 1:
+        first = ", ".join([name(by, key) for key in groups][:MOST]) + (" …" if len(groups) > MOST else "")
+        raise ConfigError(f"{kind} shows one series and there are {len(groups)} ({first}): choose one with --where")
+    return next(iter(groups.values()))
+
+
+def with_epochs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs that have metrics.jsonl, and a sentence about the others. Raises ConfigError when there are none."""
+    found = [run for run in runs if (run.path / "metrics.jsonl").exists()]
+    others = [run for run in runs if not (run.path / "metrics.jsonl").exists()]
+    foreign = sum(bool(run.record["environment"].get("external")) for run in others)
+    parts = [(foreign, f"foreign results {NO_EPOCHS}"), (len(others) - foreign, f"runs {NO_EPOCHS}")]
+    said = [f"{count} {what}" for count, what in parts if count]
+    if not found:
+        raise ConfigError(f"there is nothing to draw by epoch: {' and '.join(said)}")
+    return found, [f"left out: {' and '.join(said)}"] if said else []
+
+
+def arrays(run: Run, file: str = "predictions.npz") -> dict[str, Any]:
+    """The arrays of a file of the run. Raises ConfigError with a sentence when it is missing or broken."""
+    try:
+        return RunFolder(run.path).read_arrays(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{run.path} has no {file}, which this figure is drawn from") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{run.path / file} is broken; leave that run out with --where, or run it again") from error
+
+
+def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str = "value") -> pd.DataFrame:
+    """Mean, low, high and n of a column over the rows of one key; low and high are undefined below two.
+
+    Args: spread, a key of SPREADS: mean ± sample standard deviation, or the least and the greatest.
+    """
+    rows = frame.dropna(subset=[column]).astype({column: float})
+    found = rows.groupby(list(keys), sort=False)[column].agg(["mean", "std", "min", "max", "count"])
+    if spread == "std":
+        low, high = found["mean"] - found["std"], found["mean"] + found["std"]
+    else:
+        several = found["count"] > 1
+        low, high = found["min"].where(several), found["max"].where(several)
+    parts = {"mean": found["mean"], "low": low, "high": high, "n": found["count"]}
+    return pd.DataFrame(parts).reset_index()
+
+
+def axis_name(metric: str) -> str:
+    """What stands at an axis: `test accuracy, few (%)`, `selection auc`, `cost flops`."""
+    unit = " (%)" if metric.startswith("test") else ""
+    rest = metric.removeprefix("test/acc").removesuffix("/final").strip("/")
+    if metric.startswith("test/acc"):
+        return "test accuracy" + (f", {rest.replace('/', ' ')}" if rest else "") + unit
+    return metric.replace("/", " ").replace("_", " ") + unit
+
+
+def decades(values: Iterable[float]) -> bool:
+    """Whether positive numbers span more than a decade, so that a logarithmic axis shows them better."""
+    numbers = np.array([value for value in values if np.isfinite(value)])
+    return bool(len(numbers) and numbers.min() > 0 and numbers.max() > 10 * numbers.min())

@@ -1,0 +1,200 @@
+"""Figures of finished runs, ready for a paper: `python -m analysis.plot KIND RUNS… [-o NAME] [--where …] [--by …] …`.
+
+Kinds: curves, groups, selection, separation, confusion, sensitivity, gain, cost. Writes NAME.pdf and NAME.png (or the
+one file that -o names), prints their paths, a caption, and what a reader of the figure should know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.context import WHICH, caption, notes
+from analysis.figures import classes, epochs, settings
+from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
+from analysis.figures.series import SPREADS, Options, with_epochs
+from analysis.runs import Cells, Run, counted, load, metric_name, parse_pairs, select, words
+from sfa_bench.config.values import nearest
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+METRIC = "test/acc/final"
+COSTS = ("flops", "total_seconds", "steps")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure: what its numbers are, how they are drawn, what it shows, and the options that it takes."""
+
+    numbers: Callable[[Sequence[Run], Options], pd.DataFrame]
+    draw: Callable[[pd.DataFrame, Options], Figure]
+    shows: str  # in words, for the caption
+    takes: Mapping[str, Any]  # option -> its default here
+    by_epoch: bool = False
+    scalar: bool = False  # of metrics in the record, whose missing values are noted
+
+
+SERIES: dict[str, Any] = {"by": ("method", "plugin"), "spread": "std"}
+COLUMN: dict[str, Any] = {**SERIES, "width": "column"}
+KINDS = {
+    "curves": Kind(
+        *(epochs.curves, epochs.draw_curves, "{metric} by epoch, {spread} over replicates"),
+        takes={**COLUMN, "metric": "test/acc"},
+        by_epoch=True,
+    ),
+    "groups": Kind(
+        *(classes.groups, classes.draw_groups, "Test accuracy of each class by its size, {spread} over replicates"),
+        takes={**COLUMN, "counts": "observed"},
+    ),
+    "selection": Kind(
+        *(epochs.selection, epochs.draw_selection, "Quality of the selections by epoch, {spread} over replicates"),
+        takes={**SERIES, "width": "text"},
+        by_epoch=True,
+    ),
+    "separation": Kind(
+        *(classes.separation, classes.draw_separation, "Clean probability of the training samples at the end"),
+        takes={"by": SERIES["by"], "width": "text"},
+    ),
+    "confusion": Kind(
+        *(classes.confusion, classes.draw_confusion, "Labels of the training samples, and predictions of the ensemble"),
+        takes={"by": SERIES["by"], "width": "text"},
+    ),
+    "sensitivity": Kind(
+        *(settings.sensitivity, settings.draw_sensitivity, "{metric} by {over}, {spread} over replicates"),
+        takes={**COLUMN, "metric": METRIC, "over": ""},
+        scalar=True,
+    ),
+    "gain": Kind(
+        *(settings.gain, settings.draw_gain),
+        "Difference in {metric}, paired by seed and data_seed, 95 % t interval of the mean; clearly: without 0",
+        takes={"by": ("method",), "metric": METRIC, "of": Options().of, "versus": Options().versus, "width": "column"},
+        scalar=True,
+    ),
+    "cost": Kind(
+        *(settings.cost, settings.draw_cost, "{metric} by cost/{cost}, {spread} over replicates"),
+        takes={**COLUMN, "metric": METRIC, "cost": "flops"},
+        scalar=True,
+    ),
+}
+
+
+def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) -> tuple[dict[str, bytes], list[str]]:
+    """A figure as files, by ending, and what belongs below it: its caption, then what its reader should know.
+
+    Args: `chosen` are fields of Options. Raises: ConfigError with a sentence when the figure would mislead, or when
+    there is nothing to draw.
+    """
+    if kind not in KINDS:
+        near = nearest(kind, KINDS)
+        raise ConfigError(
+            f"there is no figure {kind}" + (f"; did you mean {near}?" if near else f": {', '.join(KINDS)}")
+        )
+    k = KINDS[kind]
+    if foreign := sorted(chosen.keys() - k.takes.keys()):
+        raise ConfigError(f"{kind} takes no --{foreign[0]}; it takes " + ", ".join(f"--{option}" for option in k.takes))
+    options = Options(**{**k.takes, **chosen})
+    runs, said = with_epochs(runs) if k.by_epoch else (list(runs), [])
+    numbers = k.numbers(runs, options)
+    with house_style():
+        figure = k.draw(numbers, options)
+        files = {ending: rendered(figure, ending) for ending in endings}
+    return files, [_caption(k, runs, options), *said, *numbers.attrs.get("notes", []), *_notes(k, runs, options)]
+
+
+def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
+    """What is shown, and the table's own words on labels and constant settings."""
+    metric = f"{options.metric} ({WHICH[options.metric]})" if options.metric in WHICH else options.metric
+    spread = {"std": "mean ", "range": "mean, "}[options.spread] + SPREADS[options.spread]
+    shows = k.shows.format(metric=metric, spread=spread, over=options.over, cost=options.cost)
+    _, _, rest = caption(runs, _cells(runs, options), options.by, (), {}).partition("(n runs). ")
+    return f"{shows}. {rest}"
+
+
+def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
+    metrics = [options.metric] if k.scalar else []
+    found = notes(runs, _cells(runs, options), (*options.by, options.over), metrics)
+    return [sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in found]
+
+
+def _cells(runs: Sequence[Run], options: Options) -> Cells:
+    cells: Cells = {}
+    for run in runs:
+        cells.setdefault((tuple(map(run.field, options.by)), (run.field(options.over),)), []).append(run)
+    return cells
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, 2 when nothing can be shown, 1 when the disk fails."""
+    chosen = {key: value for key, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    kind, where, output = chosen.pop("kind"), chosen.pop("where", ""), chosen.pop("output", None)
+    try:
+        runs, others = load(chosen.pop("runs"))
+        if where:
+            runs = select(runs, parse_pairs(where))
+        if "metric" in chosen and not (kind in KINDS and KINDS[kind].by_epoch):
+            chosen["metric"] = metric_name(runs, chosen["metric"])
+        for side in chosen.keys() & {"of", "versus"}:
+            chosen[side] = parse_pairs(chosen[side])
+        paths = _paths(Path(kind) if output is None else output)
+        files, said = make(kind, runs, list(paths), **chosen)
+        for ending, path in paths.items():
+            with writing(path):
+                write_bytes(path, files[ending])
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    if others:
+        said.append(f"not finished and not counted: {counted(others)}")
+    print(*paths.values(), *said, sep="\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.plot", description="Figure of finished runs.")
+    keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
+    pairs = "KEY=VALUE[,KEY=VALUE…]"
+    parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="NAME", help="NAME.pdf and NAME.png, or one with an ending"
+    )
+    parser.add_argument("--where", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument(
+        "--by",
+        type=lambda text: tuple(words(text)),
+        help=f"a series per value of these {keys} (default: method,plugin)",
+    )
+    parser.add_argument("--metric", help="curves: of an epoch, e.g. selection/auc; others: as in a table")
+    parser.add_argument("--spread", choices=SPREADS, help="band and bars: standard deviation (default), or min and max")
+    parser.add_argument("--counts", choices=("observed", "clean"), help="groups: labels that a class's size counts")
+    parser.add_argument("--over", metavar="KEY", help="sensitivity: the key that varies")
+    parser.add_argument("--cost", choices=COSTS, help="cost: what it is counted in (default: flops)")
+    parser.add_argument("--of", metavar="KEY=VALUE", help=f"gain: what is judged, {pairs} (default: plugin=sfa)")
+    parser.add_argument("--versus", metavar="KEY=VALUE", help=f"gain: its base, {pairs} (default: plugin=none)")
+    parser.add_argument("--width", choices=WIDTHS, help="a paper's column (3.3 in) or its text (6.9 in)")
+    return parser
+
+
+def _paths(name: Path) -> dict[str, Path]:
+    """Ending -> file. Raises ConfigError for an ending that cannot be written; `beta=0.9` has none."""
+    ending = name.suffix.removeprefix(".").lower()
+    if ending in METADATA:
+        return {ending: name}
+    if ending.isalpha():
+        raise ConfigError(f"-o takes a name without an ending, or one in .pdf, .png or .svg, not .{ending}")
+    return {ending: name.with_name(f"{name.name}.{ending}") for ending in ("pdf", "png")}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
