@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -115,6 +116,7 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
             yield name, f"runs of {revision}, and this version has {now}; the same command makes them again"
 
 
+@cache
 def current_revision(group: str, name: str) -> int:
     """The revision of a choice in this version of the suite; 1 where its YAML names none or it is not of the suite."""
     path = CONF / group / f"{name}.yaml"

@@ -98,7 +98,7 @@ def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
             raise ConfigError(f"there is no folder {path}")
     done: dict[str, Run] = {}
     others: Counter[str] = Counter()
-    with _no_garbage():
+    with no_garbage():
         for path, record in records(paths):
             if record["state"] == "done":
                 done.setdefault(str(record["hash"]), Run(path, record))
@@ -112,7 +112,7 @@ def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
+def no_garbage() -> Iterator[None]:
     """While millions of values are made that all stay, looking for garbage among them takes half of the time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -19,7 +19,8 @@ class Board:
             raise ConfigError(
                 "logger=tensorboard needs a package that is not installed: pip install tensorboard, or logger=none"
             ) from error
-        self._writer, self.writer = SummaryWriter, None
+        self._writer: Any = SummaryWriter
+        self.writer: Any = None
 
     def open(self, folder: Path, epoch: int) -> None:
         """Begin, or go on after `epoch`: what had been logged of later ones is taken back."""

@@ -1,0 +1,131 @@
+"""The leaderboard: cells of replicates, their means, what is best among comparable ones, and a table a setting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.best import marks
+from analysis.page.encode import columns
+from analysis.paired import values
+from analysis.render import Mark
+from analysis.runs import MISSING, Run, differing, order, show
+from analysis.table import make_table
+from sfa_bench.errors import ConfigError
+
+SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs")
+CHOICE = ("method", "plugin", "classifier")
+DERIVED = "recipe.effective."  # computed from other keys: shown only where nothing else tells two cells apart
+# Columns of numbers: name, metric, decimals. The first one ranks.
+METRICS = (
+    ("final", "test/acc/final", 2),
+    ("many", "test/acc/many", 2),
+    ("medium", "test/acc/medium", 2),
+    ("few", "test/acc/few", 2),
+    ("worst", "test/acc/worst", 2),
+    ("auc", "selection/auc", 3),
+    ("seconds", "cost/total_seconds", 1),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in nothing but their seeds (and what a table only notes)."""
+
+    fields: Mapping[str, Any]  # SETTING and CHOICE
+    extra: Mapping[str, Any]  # further keys in which cells of the same fields differ
+    external: str  # whose results they are, empty for the suite's own
+    runs: Sequence[Run]
+
+    @property
+    def name(self) -> str:
+        """A short name that stays when other cells come or go."""
+        text = json.dumps([*self.fields.items(), *self.extra.items(), self.external], default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def mean(self, metric: str) -> tuple[float | None, float | None, int]:
+        """Mean, sample standard deviation (None below two runs), number of runs that have the metric."""
+        found = values(self.runs, metric)
+        deviation = float(np.std(found, ddof=1)) if len(found) > 1 else None
+        return (float(np.mean(found)) if found else None), deviation, len(found)
+
+
+def external(run: Run) -> str:
+    """Whose code made this result, where it is not the suite's."""
+    whose = run.record["environment"].get("external")
+    return (whose if isinstance(whose, str) else "other code") if whose else ""
+
+
+def make_cells(runs: Sequence[Run]) -> list[Cell]:
+    """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[(external(run), *map(run.field, SETTING + CHOICE))].append(run)
+    cells: list[Cell] = []
+    for (whose, *found), members in groups.items():
+        keys = list(differing(members))
+        parts: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+        for run in members:
+            parts[tuple(map(run.field, keys))].append(run)
+        typed = [key for key in keys if not key.startswith(DERIVED)]
+        shown = typed if len({tuple(map(run.field, typed)) for run in members}) == len(parts) else keys
+        for part in parts.values():
+            extra = {key: part[0].field(key) for key in shown}
+            replicates = sorted(part, key=lambda run: ([order(seed) for seed in run.replicate], run.hash))
+            cells.append(Cell(dict(zip(SETTING + CHOICE, found, strict=True)), extra, whose, replicates))
+    means = {id(cell): cell.mean(METRICS[0][1])[0] for cell in cells}
+
+    def place(cell: Cell) -> tuple[Any, ...]:
+        setting = [order(cell.fields[key]) for key in SETTING]
+        return setting, bool(cell.external), -(means[id(cell)] or 0), [order(cell.fields[k]) for k in CHOICE], cell.name
+
+    return sorted(cells, key=place)
+
+
+def board(cells: Sequence[Cell]) -> dict[str, Any]:
+    """The leaderboard as columns: names, fields, extras, numbers, what was told, and marks of the ranking column."""
+    ranked: dict[int, Mark] = marks([() if cell.external else cell.runs for cell in cells], METRICS[0][1])
+    rows = []
+    for position, cell in enumerate(cells):
+        row: dict[str, Any] = {"runs": len(cell.runs), "external": cell.external, "mark": ranked.get(position, "")}
+        row["extra"] = ", ".join(f"{key}={show(value)}" for key, value in cell.extra.items())
+        row["knows"] = ", ".join(sorted({str(fact) for run in cell.runs for fact in run.record["knows"]}))
+        for name, metric, decimals in METRICS:
+            mean, deviation, n = cell.mean(metric)
+            row[name] = None if mean is None else round(mean, decimals + 2)
+            row[f"{name}_n"] = n
+            if name == METRICS[0][0]:
+                row[f"{name}_std"] = None if deviation is None else round(deviation, decimals + 2)
+        rows.append(row)
+    fields = [{key: None if v == MISSING else v for key, v in cell.fields.items()} for cell in cells]
+    return {"names": [cell.name for cell in cells], "fields": columns(fields), "numbers": columns(rows)}
+
+
+def tables(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:
+    """For each setting a table method × plug-in of the suite's own runs, or the sentence why there is none."""
+    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if not cell.external:
+            groups[tuple(cell.fields[key] for key in SETTING)].append(cell)
+    for values_, members in groups.items():
+        runs = [run for cell in members for run in cell.runs]
+        named = {key: show(value) for key, value in zip(SETTING, values_, strict=True)}
+        made: dict[str, Any] = {"setting": named}
+        several = len({cell.fields["classifier"] for cell in members}) > 1
+        rows = ["method", "classifier"] if several else ["method"]
+        try:
+            table = make_table(runs, rows, ["plugin"])
+        except ConfigError as error:
+            yield made | {"refused": str(error)}
+            continue
+        head = list(table.frame)
+        made |= {"caption": table.caption, "notes": table.notes, "head": head, "keys": len(rows)}
+        made["rows"] = table.frame.values.tolist()
+        made["marks"] = [[line, head.index(column), mark] for (line, column), mark in table.marks.items()]
+        yield made

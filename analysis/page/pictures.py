@@ -1,0 +1,64 @@
+"""Wrongly labelled pictures in the page: one sheet for each set of them, as far as a budget goes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from analysis.page.read import Extras, thumbs
+from analysis.runs import Run
+
+ACROSS = 8  # pictures in a line of a sheet
+
+
+def sheets(
+    runs: Sequence[Run], extras: Sequence[Extras], order: Sequence[int], budget: int
+) -> tuple[dict[str, dict[str, Any]], list[str | None], int]:
+    """Sheets in the order of the runs' importance, until the next would exceed the budget.
+
+    Returns: sheets by name; the name of each run's sheet, None for none; the number of runs left out by the budget.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    refused: set[str] = set()
+    names: list[str | None] = [None] * len(runs)
+    used, left_out = 0, 0
+    for position in order:
+        pictures = extras[position].pictures
+        if pictures is None:
+            continue
+        name = pictures.key[:16]
+        if name not in found and name not in refused:
+            sheet = _sheet(runs[position])
+            # A sheet that does not fit closes the budget: which runs have pictures does not depend on their size.
+            if sheet is None or refused or used + len(sheet["png"]) > budget:
+                refused.add(name)
+            else:
+                found[name] = sheet
+                used += len(sheet["png"])
+        if name in found:
+            names[position] = name
+        else:
+            left_out += 1
+    return found, names, left_out
+
+
+def _sheet(run: Run) -> dict[str, Any] | None:
+    arrays = thumbs(run.path)
+    if arrays is None:  # removed meanwhile
+        return None
+    image = arrays["image"]
+    n, height, width, channels = image.shape
+    down = -(-n // ACROSS)
+    sheet = np.zeros((down * ACROSS, height, width, channels), np.uint8)
+    sheet[:n] = image
+    whole = sheet.reshape(down, ACROSS, height, width, channels).swapaxes(1, 2)
+    whole = whole.reshape(down * height, ACROSS * width, channels)
+    buffer = io.BytesIO()
+    Image.fromarray(whole[..., 0] if channels == 1 else whole).save(buffer, "PNG", optimize=True)
+    png = base64.b64encode(buffer.getvalue()).decode()
+    return {"png": png, "across": ACROSS, "down": down, "width": width, "height": height, "count": n}

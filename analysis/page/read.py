@@ -1,0 +1,232 @@
+"""Runs for the page: records that share what they have in common, curves and pictures, read by several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import sys
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.page.encode import compact, rounded
+from analysis.runs import Run, load, matches
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import run_folders
+from sfa_bench.store.record import RecordError, loads
+
+# Series of a run's curves: name, where it is in a line of metrics.jsonl, steps per unit (what it is rounded to).
+SERIES = (
+    ("accuracy", "test/acc", 10),
+    ("precision", "selection/precision", 1000),
+    ("recall", "selection/recall", 1000),
+    ("auc", "selection/auc", 1000),
+)
+MANY = 400  # runs from which a second process is worth its start
+MAPPINGS = ("config", "names", "data", "environment")
+OPTIONAL = ("metrics", "selection", "cost")
+
+log = logging.getLogger("sfa_bench.store")
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a run's folder holds beside its record: curves as JSON (empty: none), their packed size, pictures."""
+
+    curves: str = ""
+    size: int = 0
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Wrongly labelled pictures: a key for equal content, and the observed, clean and probability columns."""
+
+    key: str
+    columns: Mapping[str, list[Any]]
+
+
+@dataclass
+class Ledger:
+    """Everything below some folders: finished runs, the others, and how many folders could not be read."""
+
+    done: list[Run] = field(default_factory=list)
+    others: list[Run] = field(default_factory=list)
+    unreadable: int = 0
+
+    def states(self) -> Counter[str]:
+        return Counter(run.record["state"] for run in self.others)
+
+
+def read(paths: Sequence[Path]) -> Ledger:
+    """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
+    if not all(path.exists() for path in paths):
+        load(paths)  # refuses
+    ledger, shared = Ledger(), dict[str, Any]()
+    found: dict[str, Run] = {}
+    for path in run_folders(paths):
+        try:
+            record = _slim(loads((path / "run.json").read_bytes()), shared)
+        except (RecordError, OSError) as error:
+            log.warning("%s is left out: %s", path / "run.json", error)
+            ledger.unreadable += 1
+            continue
+        before = found.get(record["hash"])
+        if before is None or record["state"] == "done" != before.record["state"]:
+            found[record["hash"]] = Run(path, record)
+    for run in found.values():
+        (ledger.done if run.record["state"] == "done" else ledger.others).append(run)
+    if not ledger.done:
+        load(paths)  # refuses
+    return ledger
+
+
+def _slim(record: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """The record with equal parts of all records held once: ten thousand of them fit into memory.
+
+    Raises: RecordError when a section is not what readers expect; the store looks only at the names.
+    """
+    for key in (*MAPPINGS, *OPTIONAL):
+        if not isinstance(record[key], dict) and (key in MAPPINGS or record[key] is not None):
+            raise RecordError(f"its {key} is no mapping")
+    if not isinstance(record["knows"], list):
+        raise RecordError("its knows is no list")
+    for key in MAPPINGS:
+        record[key] = {sys.intern(name): _once(part, shared) for name, part in record[key].items()}
+    record["data"].pop("confusion", None)
+    for key in OPTIONAL:
+        record[key] = {sys.intern(name): value for name, value in (record[key] or {}).items()}
+    return {sys.intern(key): value for key, value in record.items()} | {"hash": str(record["hash"])}
+
+
+def _once(part: Any, shared: dict[str, Any]) -> Any:
+    if isinstance(part, (dict, list)):
+        return shared.setdefault(json.dumps(part), part)
+    return sys.intern(part) if isinstance(part, str) else part
+
+
+def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
+    """The runs that match, where none need match (`analysis.runs.select` refuses that)."""
+    wanted = conditions.items()
+    return [r for r in runs if all(k in r.fields and any(matches(r.fields[k], t) for t in ts) for k, ts in wanted)]
+
+
+@contextmanager
+def extras(runs: Sequence[Run]) -> Iterator[Iterator[Extras]]:
+    """Curves and pictures of each run, in the same order, read by other processes while the block goes on."""
+    folders = [run.path for run in runs]
+    if len(folders) < MANY or (os.cpu_count() or 1) < 2:
+        yield map(_extras, folders)
+        return
+    with ProcessPoolExecutor(2) as pool:
+        yield pool.map(_extras, folders, chunksize=50)
+
+
+def _extras(folder: Path) -> Extras:
+    pictures = thumbs(folder)
+    described = Pictures(*_describe(pictures)) if pictures else None
+    rows = read_rows(folder)
+    if not rows:
+        return Extras(pictures=described)
+    text = compact(_curves(rows))
+    return Extras(text, len(zlib.compress(text.encode())), described)
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Epoch, phase and the series of every line of `metrics.jsonl`, up to the first that is not whole."""
+    try:
+        content = (folder / "metrics.jsonl").read_bytes()
+        rows = [_scan(line) for line in content.splitlines()]
+        return rows if content.endswith(b"\n") else _parsed(folder)
+    except ValueError:  # not as the suite writes it
+        return _parsed(folder)
+    except OSError:
+        return []
+
+
+def _scan(line: bytes) -> dict[str, Any]:
+    """The few values that are needed, found without parsing the line: a large folder has a gigabyte of them.
+
+    Raises: ValueError when the line is not written as `json.dumps` writes it.
+    """
+    if not line.endswith(b"}"):
+        raise ValueError("not a whole line")
+    row = {key: _value(line, f'"{key}": '.encode(), 0) for key in ("epoch", "phase", "test/acc")}
+    if not isinstance(row["epoch"], int):
+        raise ValueError("a line without an epoch")
+    selection = line.find(b'"selection": {')
+    for _, key, _ in SERIES[1:]:
+        name = key.removeprefix("selection/")
+        row[key] = _value(line, f'"{name}": '.encode(), selection) if selection >= 0 else None
+    return row
+
+
+def _value(line: bytes, key: bytes, after: int) -> Any:
+    start = line.find(key, after)
+    if start < 0:
+        return None
+    start += len(key)
+    comma = line.find(b",", start)
+    text = line[start : comma if comma >= 0 else None].rstrip(b"}")
+    return None if text == b"null" else json.loads(text.decode())
+
+
+def _parsed(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for row in RunFolder(folder).read_metrics():
+        selection = {f"selection/{name}": value for name, value in (row.get("selection") or {}).items()}
+        found.append({key: (row | selection).get(key) for key in ("epoch", "phase", *(key for _, key, _ in SERIES))})
+    return found
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Epochs (left out where they are 1, 2 …), the last epoch of the warm-up, and the series as whole steps."""
+    epochs = [row["epoch"] for row in rows]
+    found: dict[str, Any] = {} if epochs == list(range(1, len(rows) + 1)) else {"epochs": epochs}
+    found["warmup"] = max((row["epoch"] for row in rows if row["phase"] == "warm-up"), default=0)
+    found["last"] = epochs[-1]
+    for name, key, steps in SERIES:
+        values = [_steps(row[key], steps) for row in rows]
+        if any(value is not None for value in values):
+            found[name] = values
+    return found
+
+
+def _steps(value: Any, steps: int) -> int | None:
+    return round(value * steps) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def thumbs(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of `thumbs.npz`; None where there is no such file, or none that holds pictures and their labels."""
+    try:
+        arrays = RunFolder(folder).read_arrays("thumbs.npz")
+        image = arrays["image"]
+        columns = [arrays[name] for name in ("observed_label", "clean_label")]
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+        return None
+    fits = image.ndim == 4 and image.dtype == np.uint8 and image.shape[-1] in (1, 3)
+    return arrays if fits and len(image) and all(len(column) == len(image) for column in columns) else None
+
+
+def _describe(arrays: Mapping[str, np.ndarray]) -> tuple[str, dict[str, list[Any]]]:
+    image = np.ascontiguousarray(arrays["image"])
+    key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    columns = {"observed": arrays["observed_label"].tolist(), "clean": arrays["clean_label"].tolist()}
+    if len(arrays.get("index", ())) == len(image):
+        columns["index"] = arrays["index"].tolist()
+    probability = arrays.get("clean_probability")
+    if probability is not None and probability.shape == (len(image),):
+        found = [float(value) for value in probability]
+        columns["probability"] = [rounded(value, 3) if np.isfinite(value) else None for value in found]
+    return key, columns

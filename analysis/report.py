@@ -1,0 +1,200 @@
+"""All runs as one page for the browser: `python -m analysis.report RUNS… -o page.html`.
+
+One file without anything from outside: a leaderboard with a row for each cell (runs that differ in nothing but their
+seeds), a table for each setting, and every run with its curves, classes, selection, pictures and configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.context import WHICH, notes
+from analysis.page.board import METRICS, SETTING, Cell, board, external, make_cells, tables
+from analysis.page.encode import columns, compact, packed, page, rounded
+from analysis.page.pictures import sheets
+from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
+from analysis.runs import Cells, Run, counted, flat, no_garbage, parse_pairs, select
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
+CURVES = 3_500_000  # characters of the file for learning curves
+PICTURES = 2_000_000  # and for pictures
+
+
+def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) -> bytes:
+    """The page of these runs; the budgets are characters of the file."""
+    cells = make_cells(ledger.done)
+    others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
+    runs = [run for cell in cells for run in cell.runs] + others
+    with extras(runs) as later:
+        leaderboard, by_setting, said = board(cells), list(tables(cells)), _notes(cells)
+        found = list(later)
+    important = _by_importance(cells, len(others))
+    kept, no_curves = _within(found, important, curves)
+    pictures_by_name, sheet_of, no_pictures = sheets(runs, found, important, pictures)
+    chunks = list(_chunks([len(cell.runs) for cell in cells], len(runs)))
+    blobs = {}
+    for number, (first, end) in enumerate(chunks):
+        blobs[f"details-{number}"] = packed(compact(_details(runs[first:end], found[first:end], sheet_of[first:end])))
+        texts = [found[position].curves or "null" if kept[position] else "0" for position in range(first, end)]
+        blobs[f"curves-{number}"] = packed(f"[{','.join(texts)}]")
+    for name, sheet in pictures_by_name.items():
+        blobs[f"sheet-{name}"] = sheet.pop("png")
+    index = {
+        "facts": _facts(ledger, cells),
+        "notes": [*said, *_left_out(len(runs), no_curves, no_pictures, curves, pictures)],
+        "setting": SETTING,
+        "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
+        "which": WHICH[METRICS[0][1]],
+        "board": leaderboard,
+        "tables": by_setting,
+        "hashes": [run.hash for run in runs],
+        "chunks": [first for first, _ in chunks],
+        "series": {name: steps for name, _, steps in SERIES},
+        "sheets": pictures_by_name,
+        "others": [_other(run) for run in others],
+    }
+    return page(index, blobs)
+
+
+def _by_importance(cells: Sequence[Cell], others: int) -> list[int]:
+    """Positions of the runs: the first replicate of every cell, then the second …, at last runs not finished."""
+    places, position = [], 0
+    for cell_number, cell in enumerate(cells):
+        places += [(replicate, cell_number, position + replicate) for replicate in range(len(cell.runs))]
+        position += len(cell.runs)
+    return [place for *_, place in sorted(places)] + list(range(position, position + others))
+
+
+def _within(found: Sequence[Extras], important: Sequence[int], budget: int) -> tuple[list[bool], int]:
+    """Whether the curves of each run are kept, and how many are not for want of space."""
+    kept, left_out = [True] * len(found), 0
+    for position in important:
+        budget -= found[position].size * 4 // 3  # in base64
+        if budget < 0 and found[position].curves:
+            kept[position] = False
+            left_out += 1
+    return kept, left_out
+
+
+def _chunks(cells: Sequence[int], runs: int) -> Iterator[tuple[int, int]]:
+    """First and one past the last position of each chunk; a cell is in one chunk, as are all unfinished runs."""
+    first = end = 0
+    for size in (*cells, runs - sum(cells)):
+        if end > first and end + size - first > TOGETHER:
+            yield first, end
+            first = end
+        end += size
+    yield first, end
+
+
+def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
+    """What the page shows of each run but its curves, a section for each part of the record."""
+    rows: dict[str, list[Mapping[str, Any]]] = {
+        "config": [run.fields for run in runs],
+        "metrics": [rounded(run.record["metrics"]) for run in runs],
+        "selection": [rounded(flat(run.record["selection"], "/")) for run in runs],
+        "cost": [rounded(flat(run.record["cost"])) for run in runs],
+        "environment": [flat(run.record["environment"]) for run in runs],
+        "data": [rounded(flat(run.record["data"], "/")) for run in runs],
+        "run": [_run(run) for run in runs],
+        "pictures": [
+            {"sheet": sheet, **extra.pictures.columns} if sheet and extra.pictures else {}
+            for extra, sheet in zip(found, sheet_of, strict=True)
+        ],
+    }
+    return {section: columns(part) for section, part in rows.items()}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    row = {key: run.record[key] for key in ("state", "command", "error")}
+    seed, data_seed = run.replicate
+    row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": external(run)}
+    return row | {"knows": ", ".join(map(str, run.record["knows"]))}
+
+
+def _other(run: Run) -> dict[str, Any]:
+    """A line of the list of runs that are not finished."""
+    lines = str(run.record["error"] or "").strip().splitlines()
+    names = {key: run.fields.get(key) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
+    return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
+
+
+def _facts(ledger: Ledger, cells: Sequence[Cell]) -> dict[str, Any]:
+    commits = Counter(
+        (run.record["environment"].get("commit") or "unknown", bool(run.record["environment"].get("modified")))
+        for run in ledger.done
+        if not external(run)
+    )
+    return {
+        "runs": len(ledger.done),
+        "cells": len(cells),
+        "external": sum(bool(external(run)) for run in ledger.done),
+        "datasets": sorted({str(cell.fields["dataset"]) for cell in cells}),
+        "commits": [[commit, modified, n] for (commit, modified), n in sorted(commits.items())],
+        "others": counted(ledger.states()),
+        "unreadable": ledger.unreadable,
+    }
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """What the leaderboard must say besides its numbers; keys that have a column are not mixed unseen."""
+    own: dict[Any, list[Run]] = {}
+    for cell in cells:
+        if not cell.external:
+            own.setdefault(((cell.fields["method"], cell.fields["plugin"]), ()), []).extend(cell.runs)
+    grouped: Cells = own
+    runs = [run for members in own.values() for run in members]
+    shown = (*SETTING, "batch_size", "lr", "method", "plugin")
+    return list(notes(runs, grouped, shown, [METRICS[0][1]])) if runs else []
+
+
+def _left_out(runs: int, no_curves: int, no_pictures: int, curves: int, pictures: int) -> Iterator[str]:
+    first = "first replicates come first; the run's folder has them"
+    if no_curves:
+        yield f"curves of {no_curves} of {runs} runs are left out, for {curves / 1e6:g} MB hold no more: {first}"
+    if no_pictures:
+        yield f"pictures of {no_pictures} of {runs} runs are left out, for {pictures / 1e6:g} MB hold no more: {first}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, 2 with a sentence when nothing can be shown, 1 when the disk fails."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="All runs as one page.")
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.html")
+    parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    options = parser.parse_args(arguments)
+    try:
+        if options.output.suffix not in (".html", ".htm"):
+            raise ConfigError(f"-o takes a name that ends in .html, not {options.output.name}")
+        with no_garbage():
+            ledger = read(options.runs)
+        if options.where:
+            conditions = parse_pairs(options.where)
+            ledger.done = select(ledger.done, conditions)
+            ledger.others = having(ledger.others, conditions)
+        with no_garbage():
+            content = make_page(ledger)
+        with writing(options.output):
+            write_bytes(options.output, content)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    others = f"; not finished: {counted(ledger.states())}" if ledger.others else ""
+    broken = f"; left out as unreadable: {ledger.unreadable}" if ledger.unreadable else ""
+    print(f"{len(ledger.done)} runs in {options.output} ({len(content) / 1e6:.1f} MB){others}{broken}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
