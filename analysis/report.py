@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.context import WHICH, notes
-from analysis.page.board import METRICS, SETTING, Cell, board, external, make_cells, tables
+from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cells, tables
 from analysis.page.encode import columns, compact, packed, page, rounded
 from analysis.page.pictures import sheets
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
@@ -50,7 +50,7 @@ def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) ->
     index = {
         "facts": _facts(ledger, cells),
         "notes": [*said, *_left_out(len(runs), no_curves, no_pictures, curves, pictures)],
-        "setting": SETTING,
+        "setting": SHOWN,
         "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
         "which": WHICH[METRICS[0][1]],
         "board": leaderboard,
@@ -152,16 +152,17 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
             own.setdefault(((cell.fields["method"], cell.fields["plugin"]), ()), []).extend(cell.runs)
     grouped: Cells = own
     runs = [run for members in own.values() for run in members]
-    shown = (*SETTING, "batch_size", "lr", "method", "plugin")
+    shown = (*SHOWN, "method", "plugin")
     return list(notes(runs, grouped, shown, [METRICS[0][1]])) if runs else []
 
 
 def _left_out(runs: int, no_curves: int, no_pictures: int, curves: int, pictures: int) -> Iterator[str]:
-    first = "first replicates come first; the run's folder has them"
-    if no_curves:
-        yield f"curves of {no_curves} of {runs} runs are left out, for {curves / 1e6:g} MB hold no more: {first}"
-    if no_pictures:
-        yield f"pictures of {no_pictures} of {runs} runs are left out, for {pictures / 1e6:g} MB hold no more: {first}"
+    for what, count, budget in (("curves", no_curves, curves), ("pictures", no_pictures, pictures)):
+        if count:
+            yield (
+                f"{what} of {count} of {runs} runs are left out, to keep them within {budget / 1e6:g} MB of this file "
+                "(first replicates go first); the runs' folders have them"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

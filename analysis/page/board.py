@@ -20,6 +20,7 @@ from analysis.table import make_table
 from sfa_bench.errors import ConfigError
 
 SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs")
+SHOWN = (*SETTING, "batch_size", "lr")  # these may belong to a method, and split no table
 CHOICE = ("method", "plugin", "classifier")
 DERIVED = "recipe.effective."  # computed from other keys: shown only where nothing else tells two cells apart
 # Columns of numbers: name, metric, decimals. The first one ranks.
@@ -38,7 +39,7 @@ METRICS = (
 class Cell:
     """Runs that differ in nothing but their seeds (and what a table only notes)."""
 
-    fields: Mapping[str, Any]  # SETTING and CHOICE
+    fields: Mapping[str, Any]  # SHOWN and CHOICE
     extra: Mapping[str, Any]  # further keys in which cells of the same fields differ
     external: str  # whose results they are, empty for the suite's own
     runs: Sequence[Run]
@@ -59,6 +60,8 @@ class Cell:
 def external(run: Run) -> str:
     """Whose code made this result, where it is not the suite's."""
     whose = run.record["environment"].get("external")
+    if isinstance(whose, dict):  # as `analysis.ingest` writes it
+        whose = whose.get("note") or "other code"
     return (whose if isinstance(whose, str) else "other code") if whose else ""
 
 
@@ -66,7 +69,7 @@ def make_cells(runs: Sequence[Run]) -> list[Cell]:
     """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[(external(run), *map(run.field, SETTING + CHOICE))].append(run)
+        groups[(external(run), *map(run.field, SHOWN + CHOICE))].append(run)
     cells: list[Cell] = []
     for (whose, *found), members in groups.items():
         keys = list(differing(members))
@@ -78,12 +81,12 @@ def make_cells(runs: Sequence[Run]) -> list[Cell]:
         for part in parts.values():
             extra = {key: part[0].field(key) for key in shown}
             replicates = sorted(part, key=lambda run: ([order(seed) for seed in run.replicate], run.hash))
-            cells.append(Cell(dict(zip(SETTING + CHOICE, found, strict=True)), extra, whose, replicates))
+            cells.append(Cell(dict(zip(SHOWN + CHOICE, found, strict=True)), extra, whose, replicates))
     means = {id(cell): cell.mean(METRICS[0][1])[0] for cell in cells}
 
     def place(cell: Cell) -> tuple[Any, ...]:
-        setting = [order(cell.fields[key]) for key in SETTING]
-        return setting, bool(cell.external), -(means[id(cell)] or 0), [order(cell.fields[k]) for k in CHOICE], cell.name
+        data, rest = ([order(cell.fields[key]) for key in keys] for keys in (SETTING[:5], SETTING[5:]))
+        return data, bool(cell.external), rest, -(means[id(cell)] or 0), [order(cell.fields[k]) for k in CHOICE], cell.name
 
     return sorted(cells, key=place)
 

@@ -82,11 +82,12 @@ for (const cell of cells) { cell.first = first; first += cell.runs; }
 const finished = first;
 const cellByName = new Map(cells.map((cell) => [cell.name, cell]));
 const positionOf = new Map(index.hashes.map((hash, position) => [hash, position]));
-const varying = (key) => new Set(cells.map((cell) => cell.fields[key])).size > 1;
+// What an external record does not have, or calls external, is no difference between rows.
+const varying = (key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== null && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1;
 const settingColumns = index.setting.filter(varying);
 const choiceColumns = CHOICE.filter((key) => key !== "classifier" || varying(key));
 const LABELS = { final: "Final accuracy (%)", many: "Many (%)", medium: "Medium (%)", few: "Few (%)", worst: "Worst class (%)",
-  auc: "Selection AUC", seconds: "Time (s)", noise_ratio: "noise ratio", imb_factor: "imbalance factor", plugin: "plug-in", dataset: "data set" };
+  auc: "Selection AUC", seconds: "Time (s)", noise_ratio: "noise ratio", imb_factor: "imbalance factor", plugin: "plug-in", dataset: "data set", batch_size: "batch size", lr: "learning rate" };
 const label = (name) => LABELS[name] || name;
 
 const columns = [
@@ -187,8 +188,9 @@ function makeBoard() {
   form.append(el("button", { type: "button", onclick: () => { form.reset(); filters.clear(); shownRows = STEP; refresh(); } }, "Clear"));
   byId("more").addEventListener("click", () => { shownRows += STEP; refresh(); });
   byId("reset").addEventListener("click", () => { order.column = null; refresh(); byId("board").querySelector("button").focus(); });
-  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && cells[0].fields[key] !== null);
-  byId("constant").textContent = same.length ? "The same in all rows: " + same.map((key) => `${key}=${show(cells[0].fields[key])}`).join(", ") + "." : "";
+  const typical = cells.find((cell) => !cell.external) || cells[0];
+  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && typical.fields[key] !== null);
+  byId("constant").textContent = same.length ? `The same in all rows${cells.some((cell) => cell.external) ? " but external ones" : ""}: ${same.map((key) => `${key}=${show(typical.fields[key])}`).join(", ")}.` : "";
   byId("meaning").textContent = "One row is one configuration, its runs differ in nothing but seeds. Final accuracy is the mean ± sample standard deviation (n runs).";
   byId("marks").textContent = `Final accuracy: ${index.which}. The other numbers are means over the same runs, or over (n) of them. ` +
     "Many, medium, few: mean accuracy of the classes with many, medium and few training images. Selection AUC: how well the last selection told clean labels from wrong ones (0 to 1). Time: mean total time of a run. Told: what a method was told beyond the noisy labels. " +
@@ -218,7 +220,7 @@ function makeHeader() {
   }
 }
 function settingName(setting) {
-  const dropped = index.setting.filter((key) => !varying(key) && key !== "dataset");
+  const dropped = Object.keys(setting).filter((key) => !varying(key) && key !== "dataset");
   return Object.entries(setting).filter(([key, value]) => !dropped.includes(key) && value !== MISSING)
     .map(([key, value]) => (key === "dataset" ? value : `${key}=${value}`)).join(" · ");
 }
@@ -381,7 +383,7 @@ function chart(name, height, draw) {
   const node = svg("svg", { role: "img", "aria-label": name, height });
   let width = 0;
   charts.set(node, () => {
-    const now = Math.round(node.clientWidth);
+    const now = Math.round(node.getBoundingClientRect().width);
     if (now > 0 && now !== width) { width = now; node.setAttribute("viewBox", `0 0 ${now} ${height}`); node.replaceChildren(...draw(now, height)); }
   });
   watch.observe(node);
@@ -436,8 +438,8 @@ function lineChart({ name, series, epochs, warmup, top, unit, decimals }) {
     return [...nodes, cursor, area];
   };
   const node = chart(name, 240, draw);
-  const key = series.length > 1 ? el("ul", { class: "key" }, series.map(({ name: text, style }) => el("li", {},
-    svg("svg", { viewBox: "0 0 28 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 27, y1: 6, y2: 6, class: `curve c${style + 1}`, "stroke-dasharray": DASHES[style] })), text))) : null;
+  const key = el("ul", { class: "key" }, series.map(({ name: text, style }) => el("li", {},
+    svg("svg", { viewBox: "0 0 28 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 27, y1: 6, y2: 6, class: `curve c${style + 1}`, "stroke-dasharray": DASHES[style] })), text)));
   return el("figure", {}, el("figcaption", {}, name), key, node, out);
 }
 async function curvesPart(position, folder) {
@@ -504,7 +506,7 @@ function classesPart(run) {
     nodes.push(svg("text", { class: "tick", x: (left + width) / 2, y: bottom + 16, "text-anchor": "middle" }, "class"));
     return nodes;
   };
-  const name = "Test accuracy by class (mean over the last epochs, as the final accuracy)" + (hasCounts ? " above the number of training images" : "");
+  const name = "Test accuracy by class, over the same last epochs as the final accuracy" + (hasCounts ? "; below, training images" : "");
   const numbers = el("details", {}, el("summary", {}, "Classes as numbers"), scroll("Classes as numbers", el("table", {},
     el("thead", {}, el("tr", {}, ["class", "accuracy (%)", ...(hasCounts ? ["images of the class", "images labelled so"] : [])].map((h) => el("th", { scope: "col", class: "number" }, h)))),
     el("tbody", {}, accuracy.map((value, k) => el("tr", {}, el("th", { scope: "row", class: "number" }, String(k)), el("td", { class: "number" }, fixed(value, 1)),
@@ -518,16 +520,17 @@ function selectionPart(run) {
   const title = el("h3", {}, "Selection of clean labels, last one");
   if (!groups.length) return el("div", {}, title, el("p", {}, "This run selects no samples, or its selection was not measured."));
   const rows = groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group || "all"), scores.map(([score]) => el("td", { class: "number" }, fixed(run.selection[group ? `${score}/${group}` : score], 3)))));
-  const others = ["pseudo_label_acc", "memorised", "imbalance_ratio", "tv_to_clean_prior", "classes_drawn"].filter((key) => isNumber(run.selection[key]));
-  const names = { pseudo_label_acc: "right pseudo-labels among the rejected", memorised: "wrong labels predicted (share)", imbalance_ratio: "largest / smallest selected class", tv_to_clean_prior: "total variation to the clean prior", classes_drawn: "classes drawn" };
+  const others = ["pseudo_label_acc", "memorised", "imbalance_ratio", "tv_to_clean_prior"].filter((key) => isNumber(run.selection[key]));
+  const names = { pseudo_label_acc: "right pseudo-labels among the rejected", memorised: "wrong labels predicted (share)", imbalance_ratio: "largest / smallest selected class", tv_to_clean_prior: "total variation to the clean prior" };
   return el("div", {}, title, scroll("Selection by group", el("table", {}, el("thead", {}, el("tr", {}, ["classes", ...scores.map(([, name]) => name)].map((name, i) => el("th", { scope: "col", class: i ? "number" : null }, name)))), el("tbody", {}, rows))),
     others.length ? el("p", { class: "small" }, others.map((key) => `${names[key]} ${fixed(run.selection[key], 3)}`).join("; ") + ".") : null);
 }
 function costPart(run) {
-  const units = { total_seconds: "total time (s)", steps: "steps", flops: "floating-point operations, estimated", flops_per_forward: "… of one forward pass", parameters: "parameters", images_per_second: "images per second", "peak_memory.host": "peak memory, host (MB)", "peak_memory.device": "peak memory, device (MB)" };
+  const units = { total_seconds: "total time (s)", steps: "steps", flops: "operations, estimated (GFLOP)", flops_per_forward: "… one forward pass (MFLOP)", parameters: "parameters", images_per_second: "images per second", "peak_memory.host": "peak memory, host (MB)", "peak_memory.device": "peak memory, device (MB)" };
   const rows = Object.entries(run.cost).map(([key, value]) => {
     const name = units[key] || key.replace(/^seconds\.(.*)$/, "$1 (s)").replace(/^samples\.(.*)$/, "samples $1");
-    const number = key.startsWith("peak_memory") && isNumber(value) ? (value / 1e6).toFixed(0) : isNumber(value) ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : show(value);
+    const scale = key.startsWith("peak_memory") || key === "flops_per_forward" ? 1e6 : key === "flops" ? 1e9 : 1;
+    const number = isNumber(value) ? (value / scale).toLocaleString("en", { maximumFractionDigits: 3, maximumSignificantDigits: scale > 1 ? 4 : 21, roundingPriority: "lessPrecision" }) : show(value);
     return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, number));
   });
   return el("div", {}, el("h3", {}, "Cost"), rows.length ? scroll("Cost", el("table", {}, el("tbody", {}, rows))) : el("p", {}, "No cost was recorded."));
@@ -587,7 +590,7 @@ async function route() {
     view.hidden = true;
     list.hidden = false;
     document.title = "Runs – sfa_bench";
-    if (back) { scrollTo(0, scrolled); if (opener) document.querySelector(`#list a[href="${CSS.escape(opener).replaceAll("\\#", "#").replaceAll("\\=", "=")}"]`)?.focus({ preventScroll: true }); }
+    if (back) { scrollTo(0, scrolled); [...list.querySelectorAll("a")].find((link) => link.getAttribute("href") === opener)?.focus({ preventScroll: true }); }
     return;
   }
   let nodes;
@@ -636,6 +639,7 @@ makeBoard();
 makeTables();
 makeUnfinished();
 refresh();
+history.scrollRestoration = "manual"; // route() knows better
 addEventListener("hashchange", route);
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
 route();

@@ -60,10 +60,10 @@ def test_the_leaderboard_is_mean_and_deviation_over_the_replicates(many):
     for row in range(67):
         place = [key.split(".", 1)[1] for key in keys]
         mean, std, count = expected.loc[tuple(value(fields[key], row) for key in place)]
-        assert value(numbers["final"], row) == pytest.approx(mean)
+        assert value(numbers["final"], row) == pytest.approx(mean, abs=5e-4)
         assert value(numbers["runs"], row) == count
         if count > 1:
-            assert value(numbers["final_std"], row) == pytest.approx(std, rel=1e-4)  # five digits
+            assert value(numbers["final_std"], row) == pytest.approx(std, abs=5e-4)
 
 
 def test_every_run_has_its_configuration_its_command_and_its_curves(many):
