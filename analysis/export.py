@@ -29,6 +29,7 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
 def _row(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"folder": str(run.path), "hash": run.hash, "command": run.record["command"]}
     row |= {name: run.fields[name] for name in run.record["names"]} | run.fields
+    row["external"] = run.external  # results of other people's code
     row["knows"] = " ".join(run.record["knows"])
     row["observed_labels"] = run.labels
     for name, value in run.metrics.items():

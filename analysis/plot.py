@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.context import WHICH, caption, notes
+from analysis.context import SETTINGS, WHICH, caption, notes
 from analysis.figures import classes, epochs, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
@@ -40,6 +40,7 @@ class Kind:
     takes: Mapping[str, Any]  # option -> its default here
     by_epoch: bool = False
     scalar: bool = False  # of metrics in the record, whose missing values are noted
+    every_setting: bool = False  # a row of its own for every setting, so that none is mixed
 
 
 SERIES: dict[str, Any] = {"by": ("method", "plugin"), "spread": "std"}
@@ -75,8 +76,9 @@ KINDS = {
     "gain": Kind(
         *(settings.gain, settings.draw_gain),
         "Difference in {metric}, paired by seed and data_seed, 95 % t interval of the mean; clearly: without 0",
-        takes={"by": ("method",), "metric": METRIC, "of": Options().of, "versus": Options().versus, "width": "column"},
+        takes={"by": ("method",), "metric": METRIC, "of": Options().of, "versus": Options().versus, "width": "text"},
         scalar=True,
+        every_setting=True,
     ),
     "cost": Kind(
         *(settings.cost, settings.draw_cost, "{metric} by cost/{cost}, {spread} over replicates"),
@@ -120,7 +122,8 @@ def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
 
 def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
     metrics = [options.metric] if k.scalar else []
-    found = notes(runs, _cells(runs, options), (*options.by, options.over), metrics)
+    keys = (*options.by, options.over, *(SETTINGS if k.every_setting else ()))
+    found = notes(runs, _cells(runs, options), keys, metrics)
     return [sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in found]
 
 

@@ -159,7 +159,7 @@ def draw_gain(frame: pd.DataFrame, options: Options) -> Figure:
     axes.tick_params(axis="y", length=0)
     points = ", points" if options.metric.startswith("test") else ""
     what = axis_name(options.metric).removesuffix(" (%)")
-    axes.set_xlabel(f"{what}: {_text(options.of)} − {_text(options.versus)}{points}")
+    axes.set_xlabel(f"{_text(options.of)} − {_text(options.versus)}\n{what}{points}")
     figure.suptitle(tally(frame), fontsize=8)
     return figure
 

@@ -86,7 +86,14 @@ def make_cells(runs: Sequence[Run]) -> list[Cell]:
 
     def place(cell: Cell) -> tuple[Any, ...]:
         data, rest = ([order(cell.fields[key]) for key in keys] for keys in (SETTING[:5], SETTING[5:]))
-        return data, bool(cell.external), rest, -(means[id(cell)] or 0), [order(cell.fields[k]) for k in CHOICE], cell.name
+        return (
+            data,
+            bool(cell.external),
+            rest,
+            -(means[id(cell)] or 0),
+            [order(cell.fields[k]) for k in CHOICE],
+            cell.name,
+        )
 
     return sorted(cells, key=place)
 

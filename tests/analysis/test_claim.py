@@ -233,6 +233,18 @@ def test_claims_are_parsed():
     )
 
 
+def test_one_replicate_and_nothing_at_all(ledger, tmp_path, capsys):
+    fill(ledger, [3])
+    status, out, _ = said(capsys, ledger.root, CLAIM)
+    assert status == 0
+    assert f"**{CLAIM}: underpowered**" in out
+    assert "fewer than 5 replicates: never called supported" in out
+    (tmp_path / "empty").mkdir()
+    status, out, err = said(capsys, tmp_path / "empty", CLAIM)
+    assert (status, out) == (2, "")
+    assert "no finished run in" in err
+
+
 # ---- ranks
 
 

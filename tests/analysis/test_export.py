@@ -66,3 +66,11 @@ def test_markup_stays_what_it_is(ledger, tmp_path):
     assert main([str(ledger.root), "-o", str(tmp_path / "all.csv")]) == 0
     written = json.loads((path / "run.json").read_text())["config"]["note"]
     assert pd.read_csv(tmp_path / "all.csv")["note"][0] == written
+
+
+def test_other_peoples_results_are_marked(ledger, tmp_path):
+    ledger.add(50.0)
+    ledger.add(61.0, method="their_code", environment={"external": {"like": "0"}})
+    assert main([str(ledger.root), "-o", str(tmp_path / "all.csv")]) == 0
+    runs = pd.read_csv(tmp_path / "all.csv")
+    assert dict(zip(runs["method"], runs["external"], strict=True)) == {"dividemix": False, "their_code": True}

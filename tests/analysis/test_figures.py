@@ -215,6 +215,22 @@ def test_gains_are_paired_with_the_interval_of_scipy(runs):
     assert found["mean"].is_monotonic_decreasing
 
 
+def test_settings_that_have_a_row_of_their_own_are_not_said_to_be_mixed(runs, tmp_path, capsys):
+    assert draw(tmp_path, runs, "gain") == 0
+    out = capsys.readouterr().out
+    assert "series differ" not in out
+    assert "paired by seed and data_seed, 95 % t interval" in out
+
+
+def test_labels_stay_inside_the_figure(runs):
+    for kind, width in itertools.product(("gain", "sensitivity"), ("column", "text")):
+        with house_style():
+            drawn = KINDS[kind].draw(numbers(runs, kind, over="noise_ratio"), Options(over="noise_ratio", width=width))
+            drawn.canvas.draw()
+            box = drawn.axes[0].xaxis.label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= drawn.bbox.width
+
+
 def test_costs_have_their_own_spread(runs):
     found = numbers(runs, "cost", by=("method", "plugin", "noise_ratio")).set_index("series")
     flops = frame(runs).groupby(["names.plugin", "noise_ratio"])["cost.flops"].agg(["mean", "std"])

@@ -1,0 +1,21 @@
+"""`analysis/` reads run folders: it starts without Torch and imports no training code (design.md §5)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import analysis
+
+ALLOWED = ("sfa_bench.store", "sfa_bench.config", "sfa_bench.errors", "sfa_bench.engine.metrics")
+
+
+def test_no_command_imports_torch_or_training_code():
+    root = Path(analysis.__file__).parent
+    names = [".".join(("analysis", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")]
+    assert len(names) > 15
+    program = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=root.parent, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "torch" not in loaded
+    own = {name for name in loaded if name.startswith("sfa_bench.") and not name.startswith(ALLOWED)}
+    assert own == {"sfa_bench.engine"}  # the package of `metrics`, which takes arrays and gives numbers
