@@ -40,6 +40,7 @@ def estimate(differences: Differences, draws: int = DRAWS) -> Estimate:
     Percentiles of a bootstrap are too narrow for a handful of replicates (they never leave the range of the data), so
     interval and p are Student's with n − 1 degrees of freedom around the bootstrap's standard error, which is widened
     by √(n/(n−1)): for one cell of one data set these are the paired t test's, up to the draws.
+    With several data sets the spread inside each counts at both levels, so the interval errs on the wide side.
     """
     generator = np.random.default_rng(0)  # the same runs give the same sentence
     effects = np.stack([_draws(cells, draws, generator) for cells in differences.values()], axis=1)

@@ -141,7 +141,7 @@ function boardRow(cell) {
     else {
       const value = column.get(cell);
       const empty = value === null || value === undefined || value === "";
-      row.append(el("td", { class: column.name === "extra" ? "wrap" : isNumber(value) ? "number" : null }, empty ? MISSING : show(value)));
+      row.append(el("td", { class: column.name === "extra" ? "keys" : isNumber(value) ? "number" : null }, empty ? MISSING : breakable(show(value))));
     }
   });
   row.addEventListener("click", (event) => {
@@ -149,6 +149,8 @@ function boardRow(cell) {
   });
   return row;
 }
+// A long path breaks after its dots and signs.
+const breakable = (words) => words.split(/(?<=[.=])/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part]));
 function numberCell(cell, column) {
   const value = fixed(cell[column.name], column.decimals);
   const n = cell[column.name + "_n"];
