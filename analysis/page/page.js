@@ -84,7 +84,11 @@ const cellByName = new Map(cells.map((cell) => [cell.name, cell]));
 const positionOf = new Map(index.hashes.map((hash, position) => [hash, position]));
 // What an external record does not have, or calls external, is no difference between rows.
 const varying = (key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== null && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1;
-const settingColumns = index.setting.filter(varying);
+// What each data set has one value of (its epochs, its batch size) tells no rows of one data set apart, and needs no column.
+const FOLLOWING = ["model", "recipe", "epochs", "batch_size", "lr"];
+const follows = (key) => FOLLOWING.includes(key) && varying(key) &&
+  new Set(cells.filter((cell) => !cell.external).map(({ fields }) => JSON.stringify([fields.dataset, fields[key]]))).size === new Set(cells.filter((cell) => !cell.external).map(({ fields }) => fields.dataset)).size;
+const settingColumns = index.setting.filter((key) => varying(key) && !follows(key));
 const choiceColumns = CHOICE.filter((key) => key !== "classifier" || varying(key));
 const LABELS = { final: "Final accuracy (%)", many: "Many (%)", medium: "Medium (%)", few: "Few (%)", worst: "Worst class (%)",
   auc: "Selection AUC", seconds: "Time (s)", noise_ratio: "noise ratio", imb_factor: "imbalance factor", plugin: "plug-in", dataset: "data set", batch_size: "batch size", lr: "learning rate" };
@@ -192,7 +196,9 @@ function makeBoard() {
   byId("reset").addEventListener("click", () => { order.column = null; refresh(); byId("board").querySelector("button").focus(); });
   const typical = cells.find((cell) => !cell.external) || cells[0];
   const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && typical.fields[key] !== null);
-  byId("constant").textContent = same.length ? `The same in all rows${cells.some((cell) => cell.external) ? " but external ones" : ""}: ${same.map((key) => `${key}=${show(typical.fields[key])}`).join(", ")}.` : "";
+  const following = index.setting.filter(follows);
+  byId("constant").textContent = (same.length ? `The same in all rows${cells.some((cell) => cell.external) ? " but external ones" : ""}: ${same.map((key) => `${key}=${show(typical.fields[key])}`).join(", ")}. ` : "") +
+    (following.length ? `One value for each data set: ${following.join(", ")}.` : "");
   byId("meaning").textContent = "One row is one configuration, its runs differ in nothing but seeds. Final accuracy is the mean ± sample standard deviation (n runs).";
   byId("marks").textContent = `Final accuracy: ${index.which}. The other numbers are means over the same runs, or over (n) of them. ` +
     "Many, medium, few: mean accuracy of the classes with many, medium and few training images. Selection AUC: how well the last selection told clean labels from wrong ones (0 to 1). Time: mean total time of a run. Told: what a method was told beyond the noisy labels. " +
