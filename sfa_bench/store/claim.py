@@ -124,6 +124,11 @@ class Claim:
             self._thread.start()
             return None
 
+    def holder(self) -> Holder | None:
+        """The live process that holds the folder, for readers."""
+        number = self._latest()
+        return self._live_holder(number) if number else None
+
     def held(self) -> bool:
         """Whether the claim is still ours: a process that was stopped for long may have been taken over."""
         return self._number is not None and self._latest() == self._number
@@ -171,8 +176,11 @@ class Claim:
 
     def _now(self) -> float:
         """The time by the clock of the file system, the only one that all claimants share."""
-        with tempfile.TemporaryFile(dir=self.folder) as probe:
-            return os.fstat(probe.fileno()).st_mtime
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except PermissionError:  # a reader of other people's runs has this machine's clock only
+            return time.time()
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{PREFIX}{number}"

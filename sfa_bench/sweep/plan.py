@@ -21,6 +21,7 @@ class Plan:
     done: int = 0
     duplicates: int = 0
     not_valid: list[tuple[list[str], str]] = field(default_factory=list)
+    runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all that make sense
 
     def __str__(self) -> str:
         parts = [f"{len(self.missing)} to run", f"{self.done} done"]
@@ -34,7 +35,6 @@ class Plan:
 def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep."""
     result = Plan()
-    seen: set[str] = set()
     for job in split_sweep(overrides, config_dir):
         result.asked += 1
         try:
@@ -45,11 +45,12 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.not_valid.append((job, str(error)))
             continue
         identity = run_hash(config)
-        if identity in seen:
+        if identity in result.runs:
             result.duplicates += 1
-        elif find_done(config.runs_dir, identity) is not None:
+            continue
+        result.runs[identity] = job
+        if find_done(config.runs_dir, identity) is not None:
             result.done += 1
         else:
             result.missing.append(job)
-        seen.add(identity)
     return result

@@ -83,7 +83,7 @@ def test_a_sweep_runs_what_is_missing_once_and_reports_the_rest(tmp_path):
     assert errors.count("failed: ") == 2
     assert "again: python run.py method=ce" in errors
     assert {p.name for p in tmp_path.iterdir()} == {"runs"}
-    assert {p.name for p in (tmp_path / "runs").iterdir()} == {".hydra", "digits"}
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {".hydra", ".sweeps", "digits"}
 
     status, output, _ = command("-m", *QUICK, "replicate=0,1", f"runs_dir={tmp_path}/runs", cwd=tmp_path)
     assert status == 0

@@ -39,7 +39,8 @@ class SfaSweeper(Sweeper):
         self.runs_dir = Path(config.runs_dir)
 
     def sweep(self, arguments: list[str]) -> None:
-        from sfa_bench.store.folder import ensure_writable
+        from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
+        from sfa_bench.store.record import command
         from sfa_bench.sweep.job import Outcome
         from sfa_bench.sweep.plan import plan
 
@@ -47,9 +48,11 @@ class SfaSweeper(Sweeper):
         print(planned, flush=True)
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
+        if planned.runs:
+            runs = (PlannedRun(identity, command(job, self.own_conf)) for identity, job in planned.runs.items())
+            write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
         if not planned.missing:
             raise SystemExit(0 if planned.done else 2)
-        ensure_writable(self.runs_dir)
         returns = self.launcher.launch(planned.missing, initial_job_idx=0)
         outcomes = [Outcome("failed", "", str(r._return_value)) if _crashed(r) else r.return_value for r in returns]
         bad = [outcome for outcome in outcomes if outcome.state != "done"]

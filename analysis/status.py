@@ -1,0 +1,217 @@
+"""What is done and what is missing: `python -m analysis.status RUNS… [--watch] [--json]`.
+
+Finished, running, interrupted and failed runs; claims whose process is gone; what stored sweeps still miss; epochs,
+time left and disk used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.live import Live
+from rich.text import Text
+
+from analysis.runs import no_garbage
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.claim import Claim
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import records
+from sfa_bench.store.plans import missing, read_plans
+
+STATES = ("done", "running", "interrupted", "stale", "failed", "missing")
+SHOWN = 10  # lines of each list on the terminal; --json has all
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that is not done. `state` is the record's, or `stale` for a running one whose process is gone."""
+
+    folder: str
+    state: str
+    epoch: int
+    epochs: int
+    seconds_left: float | None
+    holder: str | None
+    error: str | None
+    command: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A stored sweep: how many runs it asked for, and how many of them are done."""
+
+    command: str
+    asked: int
+    done: int
+
+
+@dataclass
+class Status:
+    """Everything below some runs folders. `missing` are commands of planned runs without a folder."""
+
+    states: dict[str, int]
+    unfinished: list[Unfinished]
+    sweeps: list[Sweep]
+    missing: list[str] = field(default_factory=list)
+    seconds_left: float | None = None
+    bytes_used: int = 0
+
+
+def status(paths: Sequence[Path]) -> Status:
+    """Read the folders. Raises ConfigError with a sentence when there is neither a run nor a plan.
+
+    Time left: of runs that have begun, their own seconds an epoch; of others, the mean of finished runs of the same
+    data set, method and plug-in, else of all; divided by the processes at work, at least one. None where nothing is
+    known yet.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no folder {path}")
+    states: Counter[str] = Counter()
+    unfinished, done, seen = [], set[str](), set[str]()
+    costs: dict[Any, list[float]] = defaultdict(list)
+    with no_garbage():
+        for folder, record in records(paths):
+            seen.add(record["hash"])
+            if record["state"] == "done":
+                done.add(record["hash"])
+                states["done"] += 1
+                if seconds := (record["cost"] or {}).get("total_seconds"):
+                    costs[_kind(record)].append(seconds)
+                continue
+            run = _unfinished(folder, record)
+            states[run.state] += 1
+            unfinished.append((run, _kind(record)))
+    plans = [plan for path in paths for plan in read_plans(path)]
+    not_begun = missing(plans, seen)
+    if not states and not plans:
+        raise ConfigError(f"there is neither a run nor a sweep in {', '.join(map(str, paths))}")
+    states["missing"] = len(not_begun)
+    counts = {state: states[state] for state in STATES if states[state]}
+    sweeps = [Sweep(plan.command, len(plan.runs), sum(run.hash in done for run in plan.runs)) for plan in plans]
+    found = Status(counts, [run for run, _ in unfinished], sweeps, [run.command for run in not_begun])
+    found.seconds_left = _seconds_left(unfinished, len(not_begun), costs)
+    found.bytes_used = sum(_size(path) for path in paths)
+    return found
+
+
+def _kind(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record["names"].get(key) for key in ("dataset", "method", "plugin"))
+
+
+def _unfinished(folder: Path, record: dict[str, Any]) -> Unfinished:
+    rows = RunFolder(folder).read_metrics()
+    epochs, epoch = int(record["config"].get("epochs") or 0), rows[-1]["epoch"] if rows else 0
+    seconds = [row["seconds"] for row in rows if isinstance(row.get("seconds"), (int, float))]
+    left = float(np.mean(seconds)) * (epochs - epoch) if seconds else None
+    holder = Claim(folder).holder() if record["state"] == "running" else None
+    state = "stale" if record["state"] == "running" and holder is None else record["state"]
+    error = record["error"] or {}
+    said = f"{error.get('type')}: {error.get('message')}" if error and state == "failed" else None
+    return Unfinished(
+        str(folder), state, epoch, epochs, left, None if holder is None else str(holder), said, record["command"]
+    )
+
+
+def _seconds_left(
+    unfinished: Sequence[tuple[Unfinished, tuple[Any, ...]]], not_begun: int, costs: dict[Any, list[float]]
+) -> float | None:
+    everything = [seconds for found in costs.values() for seconds in found]
+    usual = float(np.mean(everything)) if everything else None
+    needed = []
+    for run, kind in unfinished:
+        alike = float(np.mean(costs[kind])) if costs.get(kind) else usual
+        needed.append(run.seconds_left if run.seconds_left is not None else alike)
+    needed += [usual] * not_begun
+    known = [seconds for seconds in needed if seconds is not None]
+    if len(known) < len(needed):
+        return None
+    return sum(known) / max(1, sum(run.state == "running" for run, _ in unfinished))
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:  # a temporary file of a run at work
+                continue
+    return total
+
+
+def show(found: Status) -> str:
+    """The status for a terminal."""
+    counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
+    left = "" if found.seconds_left is None or not _work(found) else f"; about {_time(found.seconds_left)} left"
+    lines = [f"{counts}; {found.bytes_used / 1e6:,.1f} MB{left}"]
+    for state in STATES[1:-1]:
+        members = [run for run in found.unfinished if run.state == state]
+        lines += map(_line, members[:SHOWN])
+        lines += [f"  … and {len(members) - SHOWN} more {state}"] if len(members) > SHOWN else []
+    lines += [f"sweep {sweep.done} of {sweep.asked} done: {sweep.command}" for sweep in found.sweeps[-SHOWN:]]
+    lines += [f"missing: {command}" for command in found.missing[:SHOWN]]
+    if len(found.missing) > SHOWN:
+        lines.append(f"  … and {len(found.missing) - SHOWN} more missing; the sweep's command makes them all")
+    return "\n".join(lines)
+
+
+def _work(found: Status) -> int:
+    return len(found.unfinished) + len(found.missing)
+
+
+def _line(run: Unfinished) -> str:
+    progress = f"{run.state}: {run.folder}, epoch {run.epoch} of {run.epochs}"
+    if run.state == "running":
+        return progress + (f", {_time(run.seconds_left)} left" if run.seconds_left is not None else "")
+    if run.state == "failed":
+        return f"{progress}: {run.error}\n  again: {run.command}"
+    gone = "; its process is gone" if run.state == "stale" else ""
+    return f"{progress}{gone}\n  goes on with: {run.command}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, or 2 with a sentence when there is nothing to show."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.status", description="What is done and what is missing.")
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders")
+    parser.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="again every 5 seconds")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        found = status(options.runs)
+        if options.json:
+            print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+        elif options.watch is None:
+            print(show(found))
+        else:
+            with Live(Text(show(found)), auto_refresh=False) as live:
+                while _work(found):
+                    time.sleep(max(0.2, options.watch))
+                    found = status(options.runs)
+                    live.update(Text(show(found)), refresh=True)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
