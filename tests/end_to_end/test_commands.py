@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_a_sweep_runs_what_is_missing_once_and_reports_the_rest(tmp_path):
     assert status == 1
     assert "sweep of 6: 4 to run, 0 done, 2 asked for twice" in output
     assert "2 of 4 runs done" in output
+    assert re.search(r"\| lr +\| test/acc/final +\|\n.*\n\| 0.02 +\| [\d.]+ ± [\d.]+ \(2\) \|", output)
     assert errors.count("failed: ") == 2
     assert "again: python run.py method=ce" in errors
     assert {p.name for p in tmp_path.iterdir()} == {"runs"}

@@ -43,6 +43,7 @@ class SfaSweeper(Sweeper):
         from sfa_bench.store.record import command
         from sfa_bench.sweep.job import Outcome
         from sfa_bench.sweep.plan import plan
+        from sfa_bench.sweep.results import results
 
         planned = plan(arguments, self.own_conf)
         print(planned, flush=True)
@@ -59,6 +60,7 @@ class SfaSweeper(Sweeper):
         for outcome in bad:
             print(f"{outcome.state}: {outcome.message}\n  again: {outcome.command}", file=sys.stderr)
         print(f"{len(outcomes) - len(bad)} of {len(outcomes)} runs done", flush=True)
+        print(f"\n{results(self.runs_dir, planned)}", flush=True)
         raise SystemExit(1 if bad else 0)
 
 

@@ -1,0 +1,70 @@
+"""What a sweep finds on the disk before it launches anything (design.md §4)."""
+
+import json
+import os
+
+import pytest
+
+from sfa_bench.store.claim import Claim
+from sfa_bench.store.ledger import run_path
+from sfa_bench.store.record import new_record
+from sfa_bench.sweep.plan import plan
+from sfa_bench.sweep.results import results
+
+SWEEP = ["method=ce", "plugin=none", "epochs=2", "replicate=0,1,2,3,4"]
+NAMES = {"dataset": "digits", "method": "ce", "plugin": "none", "classifier": "joint"}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The folders that the sweep's runs would have."""
+    typed = [*SWEEP, f"runs_dir={tmp_path}/runs"]
+    return typed, [run_path(tmp_path / "runs", NAMES, identity) for identity in plan(typed).runs]
+
+
+def write(folder, state, accuracy=50.0):
+    folder.mkdir(parents=True)
+    config = {"replicate": 0, "seed": int(folder.name, 16), "data_seed": 0, "method": {"revision": 1}}
+    record = new_record(hash=folder.name, config=config, names=NAMES, command="python run.py")
+    record |= {"state": state, "metrics": {"test/acc/final": accuracy}}
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_everything_is_new_where_nothing_is(folders):
+    typed, _ = folders
+    assert str(plan(typed)) == "sweep of 5: 5 to run, 0 done"
+
+
+def test_what_was_begun_is_told_apart(folders):
+    typed, (done, failed, interrupted, running, _) = folders
+    for folder, state in ((done, "done"), (failed, "failed"), (interrupted, "interrupted"), (running, "running")):
+        write(folder, state)
+    found = plan(typed)
+    assert str(found) == "sweep of 5: 4 to run (1 failed before, 1 new, 2 resumable), 1 done"
+    claim = Claim(running)
+    assert claim.acquire() is None
+    try:
+        assert plan(typed).begun == {"failed before": 1, "new": 1, "resumable": 1, "running elsewhere": 1}
+    finally:
+        claim.release()
+
+
+def test_a_torn_record_is_new(folders, caplog):
+    typed, (folder, *_) = folders
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"schema": 1')
+    assert plan(typed).begun == {"new": 5}
+    assert "is left out" in caplog.text
+
+
+def test_the_table_is_of_the_sweeps_own_finished_runs(folders, tmp_path):
+    typed, (one, two, other, *_) = folders
+    write(one, "done", 40.0)
+    write(two, "done", 60.0)
+    write(other, "failed")
+    write(run_path(tmp_path / "runs", NAMES, "f" * 12), "done", 99.0)  # of another sweep
+    planned = plan(typed)
+    assert "| ce       | none     | 50.00 ± 14.14 (2) |" in results(tmp_path / "runs", planned)
+    os.unlink(one / "run.json")
+    os.unlink(two / "run.json")
+    assert results(tmp_path / "runs", planned) == "no run of the sweep is done: no table"
