@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text
@@ -54,6 +55,9 @@ def draw_groups(frame: pd.DataFrame, options: Options) -> Figure:
     axes = figure.subplots()
     axes.grid(True)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())  # 3 × 10¹ and 4 × 10¹ would lie on one another
     for series, part, look in series_of(frame):
         part = part.sort_values(["size", "class"])
         errors(axes, part["size"], part, look, series)

@@ -231,6 +231,25 @@ def test_labels_stay_inside_the_figure(runs):
         assert 0 <= box.x0 < box.x1 <= drawn.bbox.width
 
 
+@pytest.mark.parametrize("largest", [60, 130, 5000])
+def test_labels_of_class_sizes_do_not_overlap(largest):
+    sizes = np.geomspace(largest, largest / 10, 10)
+    frame = pd.DataFrame(
+        {"series": "ce", "class": range(10), "size": sizes, "mean": 50.0, "low": 40, "high": 60, "n": 3}
+    )
+    with house_style():
+        drawn = KINDS["groups"].draw(frame, Options())
+        drawn.canvas.draw()
+        axis = drawn.axes[0].xaxis
+        texts = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]
+        inside = [
+            text for text in texts if text.get_text() and sizes[-1] * 0.8 < text.get_position()[0] < largest * 1.2
+        ]
+        boxes = sorted((text.get_window_extent() for text in inside), key=lambda box: box.x0)
+    assert len(boxes) >= 3
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_costs_have_their_own_spread(runs):
     found = numbers(runs, "cost", by=("method", "plugin", "noise_ratio")).set_index("series")
     flops = frame(runs).groupby(["names.plugin", "noise_ratio"])["cost.flops"].agg(["mean", "std"])
