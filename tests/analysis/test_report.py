@@ -22,6 +22,18 @@ def at(column, row):
     return column["each"][row] if "each" in column else column["of"][column["at"][row]]
 
 
+def test_the_index_has_no_bracket_that_could_end_it(ledger):
+    """Neither in the names of the leaderboard nor in a table, a note or an error."""
+    hostile = "</script><script>alert(1)</script><!--\u2028"
+    for note in (hostile, "other"):
+        ledger.add(50.0, method=hostile, plugin__note=note, knows=[hostile])
+    ledger.add(None, state="failed", environment={"precision": hostile}, dataset=hostile)
+    content = make_page(read([ledger.root])).decode()
+    text = re.search(r'<script type="application/json" id="index">(.*?)\n', content)[1].removesuffix("</script>")
+    assert not set(text) & {"<", "\u2028"}
+    assert at(json.loads(text)["board"]["fields"]["method"], 0) == hostile
+
+
 def test_one_run_has_a_mean_and_no_spread(ledger):
     ledger.add(61.25)
     numbers = index_of(make_page(read([ledger.root])))["board"]["numbers"]

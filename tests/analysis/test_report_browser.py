@@ -22,7 +22,7 @@ spec.loader.exec_module(conftest)
 
 ACROSS = 8  # pictures in a line of a sheet
 BUDGETS = {"usual": {}, "no curves": {"curves": 0}}
-HOSTILE = '<img src=x onerror="window.hacked = 1">'
+HOSTILE = '</script><!--<script><img src=x onerror="window.hacked = 1">'
 
 
 @pytest.fixture(scope="module")
