@@ -21,6 +21,7 @@ from sfa_bench.errors import ConfigError
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
+    *("fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
 }
 # Names of choices, and nominal values that act through recipe.effective.

@@ -37,7 +37,7 @@ OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Typed:
-    """One checked override with one value. `text` is the override as Hydra reads it."""
+    """One checked override with one value. `text` is the override as Hydra reads it; `group`: Hydra composes by it."""
 
     key: str
     value: Any
@@ -78,12 +78,17 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *,
 
 def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of a sweep, each as its list of overrides; the last key varies fastest."""
-    axes = []
-    for override in _parse(overrides):
+    return [[typed.text for typed in job] for job in itertools.product(*axes(overrides, config_dir))]
+
+
+def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[Typed]]:
+    """The checked values of each override of a sweep; its jobs are their product, the last one varying fastest."""
+    return [
         _check(override, config_dir, sweep=True)
-        key = override.get_key_element()
-        axes.append([f"{key}={text}" for _, text in _values(override, config_dir)])
-    return [list(job) for job in itertools.product(*axes)]
+        or [Typed(key, text, f"{key}={text}", group=True) for _, text in _values(override, config_dir)]
+        for override in _parse(overrides)
+        for key in [override.get_key_element()]
+    ]
 
 
 def as_axes(overrides: Sequence[str]) -> list[str]:
@@ -92,14 +97,14 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
     Hydra holds any other value against the choices that are the default where the sweep varies them, and these may not
     have the key: `-m method=ce,gce method.loss.q=0.5`.
     """
-    axes = []
+    found = []
     for override in _parse(overrides):
         text = str(override.input_line)
         group, dot, _ = override.key_or_group.partition(".")
         if group in GROUPS and dot and not override.is_sweep_override():
             text = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
-        axes.append(text)
-    return axes
+        found.append(text)
+    return found
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

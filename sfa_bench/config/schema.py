@@ -9,7 +9,7 @@ marked `auto` may be null in YAML and on the command line (null = the recipe's o
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -276,6 +276,10 @@ class RunConfig:
     runs_dir: str = option("runs", "where runs are kept")
     checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
     keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
+    fail_fast: bool = option(False, "a failed run stops its sweep; runs at work keep their state")
+    retry_failed: bool = option(True, "try runs again that failed before")
+    isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
+    jobs_per_gpu: int = option(1, "isolated runs of sweeps that share a GPU of this machine", low=1)
     logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
@@ -291,7 +295,7 @@ class RunConfig:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""
-        plain = asdict(self)
+        plain = _plain(self)
         del plain["names"]
         for group in ("method", "plugin"):
             own = plain[group].pop("arguments")
@@ -300,6 +304,14 @@ class RunConfig:
         if isinstance(plain["device"], tuple):
             plain["device"] = list(plain["device"])
         return plain
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    # Not dataclasses.asdict: its deep copies were half of the time that planning a large sweep took.
+    return {
+        name: _plain(value) if hasattr(value, "__dataclass_fields__") else dict(value) if name == "arguments" else value
+        for name, value in vars(section).items()
+    }
 
 
 GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "classifier", "model", "recipe")

@@ -7,9 +7,9 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from sfa_bench.config.schema import RunConfig
@@ -74,6 +74,8 @@ def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: An
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{name}={show(value)}: this is a section, type {prefix}{name}.KEY=VALUE")
             made[name] = convert(hints[name], value, f"{prefix}{name}.")
+        elif isinstance(value, Hashable):
+            made[name] = _checked(f"{prefix}{name}", value)
         else:
             made[name] = check_value(f"{prefix}{name}", value)
     return cls(**made)
@@ -94,6 +96,9 @@ def check_value(path: str, value: Any) -> Any:
     near = nearest(value, literals) if isinstance(value, str) else None
     raise ConfigError(f"{path}={show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
 
+
+# The jobs of a sweep have most of their values in common. By type, since 1 == True.
+_checked = lru_cache(maxsize=8192, typed=True)(check_value)
 
 NO = object()
 

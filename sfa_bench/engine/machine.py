@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 
+from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "sfa_bench")
@@ -47,8 +48,9 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def set_threads(threads: int | None) -> int:
-    """Use that many CPU threads, or as many as this process has cores."""
-    torch.set_num_threads(threads or cpu_count())
+    """Use that many CPU threads, or as many as this process has cores; NumPy's BLAS and scikit-learn too."""
+    torch.set_num_threads(threads or cores())
+    threadpool_limits(torch.get_num_threads())
     return torch.get_num_threads()
 
 

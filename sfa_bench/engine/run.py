@@ -57,6 +57,9 @@ def run(config: RunConfig, command: str, console: Console) -> Path:
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
             console.print(summary(record["metrics"], record["selection"]))
             return path
+        if record is not None and record["state"] == "failed" and not config.retry_failed:
+            reason = (record["error"] or {}).get("message")
+            raise RunError(f"{path} failed before ({reason}); retry_failed=true tries it again")
         with log_file(path):
             Session(config, run_hash, command, folder, record, console, stop).execute()
     return path

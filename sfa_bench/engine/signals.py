@@ -15,6 +15,9 @@ class Interrupted(BaseException):
         super().__init__(signal.Signals(number).name)
         self.number = number
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        return Interrupted, (self.number,)  # a worker's crosses processes
+
     @property
     def exit_status(self) -> int:
         return 128 + self.number

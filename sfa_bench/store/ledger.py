@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
         if record is not None and record["state"] == "done" and record["hash"] == hash:
             return path.parent
     return None
+
+
+def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> dict[str, tuple[str, Path]]:
+    """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders."""
+    found: dict[str, tuple[str, Path]] = {}
+    for folder in run_folders([runs_dir]):
+        if folder.name not in hashes or found.get(folder.name, ("",))[0] == "done":
+            continue
+        record = _read(folder / "run.json")
+        if record is not None and record["hash"] == folder.name:
+            found[folder.name] = record["state"], folder
+    return found
 
 
 def _read(path: Path) -> dict[str, Any] | None:

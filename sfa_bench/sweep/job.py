@@ -1,28 +1,29 @@
-"""One job of a sweep, as Hydra's launchers call it, perhaps in another process."""
+"""One job of a sweep, as Hydra's launchers call it, perhaps in another process or on another machine."""
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass, replace
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joblib import cpu_count
-
 from sfa_bench.config.compose import compose
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.cores import cores
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.claim import process_start
 from sfa_bench.store.record import command
+from sfa_bench.sweep.isolation import ForkServer, record_death
+from sfa_bench.sweep.stop import KEY, StopFile
+from sfa_bench.sweep.work import work
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-logger = logging.getLogger("sfa_bench")
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `done`, `failed` or `refused` (by its data); plain, because it crosses processes."""
+    """What became of a job: `done`, `failed`, `refused` (by its data) or `interrupted`; plain: it crosses processes."""
 
     state: str
     command: str
@@ -30,22 +31,56 @@ class Outcome:
 
 
 def job(cfg: DictConfig) -> Outcome:
-    """Run one configuration. Failures are returned, not raised: with some launchers the first one would end all."""
+    """Run one configuration. Failures are returned, not raised: with some launchers the first one would end all.
+
+    Raises Interrupted, in the sweep's own process only, when a signal has come.
+    """
     from hydra.core.hydra_config import HydraConfig
 
-    overrides = [str(override) for override in HydraConfig.get().overrides.task]
-    config_dir = own_conf(HydraConfig.get())
+    from sfa_bench.engine.signals import Interrupted
+
+    hydra = HydraConfig.get()
+    stop = StopFile(Path(hydra.job.env_set[KEY]))
+    owner = int(hydra.job.env_set[f"{KEY}_PID"])
+    here = os.getpid() == owner
+    overrides = [str(override) for override in hydra.overrides.task]
+    config_dir = own_conf(hydra)
     again = command(overrides, config_dir)
+    if stop.asked():
+        return Outcome("interrupted", again)
     try:
         config = compose(overrides, config_dir)
-        jobs = parallel_jobs(HydraConfig.get().launcher)
-        if config.threads is None:
-            config = replace(config, threads=max(1, cpu_count() // jobs))
-        return Outcome("done", again, _run(config, again, quiet=jobs > 1))
     except ConfigError as error:
         return Outcome("refused", again, str(error))
-    except RunError as error:
-        return Outcome("failed", again, str(error))
+    jobs = parallel_jobs(hydra.launcher)
+    request: dict[str, Any] = {
+        "overrides": overrides,
+        "config_dir": None if config_dir is None else str(config_dir),
+        "command": again,
+        "threads": max(1, cores() // jobs),
+        "quiet": jobs > 1 or not here,
+    }
+    if not config.isolate:
+        answer = work(**request, isolated=False)
+    else:
+        # A worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays.
+        local = "joblib" in hydra.launcher._target_
+
+        def orphaned() -> bool:
+            return local and process_start(owner) is None
+
+        answer = ForkServer.get().run(request, lambda: stop.asked() or orphaned())
+        if orphaned():
+            os._exit(1)  # else it would wait minutes for another job, or take up the next one
+    if not here:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker would die of the terminal's Ctrl-C, noisily
+    if answer["state"] == "lost":
+        answer = {"state": "failed", "message": record_death(config, again, answer["status"])}
+    if answer["state"] == "interrupted" and here and not stop.asked():
+        raise Interrupted(answer["signal"])
+    if answer["state"] in ("failed", "refused") and config.fail_fast:
+        stop.ask(f"fail_fast: {answer['message']}")
+    return Outcome(answer["state"], again, answer.get("message", ""))
 
 
 def own_conf(hydra: Any) -> Path | None:
@@ -56,16 +91,4 @@ def own_conf(hydra: Any) -> Path | None:
 def parallel_jobs(launcher: Any) -> int:
     """How many jobs a launcher runs at once on this machine: joblib's `n_jobs`, one where it has none."""
     jobs = launcher.get("n_jobs") or 1
-    return int(jobs) if jobs > 0 else max(1, cpu_count() + 1 + int(jobs))
-
-
-def _run(config: Any, again: str, *, quiet: bool) -> str:
-    from rich.console import Console
-
-    from sfa_bench.engine.posthoc import start
-
-    with open(os.devnull, "w") as nowhere:
-        folder = start(config, again, Console(file=nowhere) if quiet else Console())
-    if quiet:
-        print(f"done: {folder}", flush=True)
-    return str(folder)
+    return int(jobs) if jobs > 0 else max(1, cores() + 1 + int(jobs))

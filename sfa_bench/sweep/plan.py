@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose, split_sweep
+from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.external import make_importable
+from sfa_bench.config.overrides import axes
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
-from sfa_bench.store.ledger import find_done, records, run_path
+from sfa_bench.store.ledger import find_states, run_path
 
 
 @dataclass
@@ -19,17 +22,20 @@ class Plan:
     """The jobs of a sweep, each a list of overrides; equal configurations stand for one run."""
 
     asked: int = 0
-    missing: list[list[str]] = field(default_factory=list)
-    done: int = 0
     duplicates: int = 0
     not_valid: list[tuple[list[str], str]] = field(default_factory=list)
     runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all that make sense
+    done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
+    left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be tried again
+    missing: list[list[str]] = field(default_factory=list)  # what is to be launched
     begun: Counter[str] = field(default_factory=Counter)  # what is there of the missing ones, see `_state`
 
     def __str__(self) -> str:
         there = ", ".join(f"{count} {state}" for state, count in sorted(self.begun.items()))
         to_run = f"{len(self.missing)} to run" + (f" ({there})" if set(self.begun) - {"new"} else "")
-        parts = [to_run, f"{self.done} done"]
+        parts = [to_run, f"{len(self.done)} done"]
+        if self.left:
+            parts.append(f"{len(self.left)} failed before and left (retry_failed=false)")
         if self.duplicates:
             parts.append(f"{self.duplicates} asked for twice")
         if self.not_valid:
@@ -39,11 +45,17 @@ class Plan:
 
 def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep."""
+    conf = None if config_dir is None else config_dir.resolve()
+    make_importable(conf)
     result = Plan()
-    for job in split_sweep(overrides, config_dir):
+    folders: dict[str, Path] = {}  # where a run will be, by its hash
+    wanted: dict[str, set[str]] = {}  # hashes by runs_dir
+    retried: set[str] = set()
+    for typed in itertools.product(*axes(overrides, conf)):
+        job = [one.text for one in typed]
         result.asked += 1
         try:
-            config = compose(job, config_dir)
+            config = compose_typed(typed, conf)
         except ConfigError as error:
             if not error.invalid_combination:
                 raise
@@ -54,19 +66,25 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.duplicates += 1
             continue
         result.runs[identity] = job
-        if find_done(config.runs_dir, identity) is not None:
-            result.done += 1
+        folders[identity] = run_path(config.runs_dir, config.names, identity)
+        wanted.setdefault(config.runs_dir, set()).add(identity)
+        if config.retry_failed:
+            retried.add(identity)
+    found = {h: there for runs_dir, hashes in wanted.items() for h, there in find_states(runs_dir, hashes).items()}
+    for identity, job in result.runs.items():
+        state, folder = found.get(identity, ("new", folders[identity]))
+        if state == "done":
+            result.done[identity] = folder
+        elif state == "failed" and identity not in retried:
+            result.left[identity] = folder
         else:
             result.missing.append(job)
-            result.begun[_state(run_path(config.runs_dir, config.names, identity))] += 1
+            result.begun[_words(state, folder)] += 1
     return result
 
 
-def _state(folder: Path) -> str:
+def _words(state: str, folder: Path) -> str:
     """What is there of a run that is not done."""
-    record = next((record for _, record in records([folder])), None)
-    if record is None:
-        return "new"
-    if record["state"] == "running" and Claim(folder).holder() is not None:
+    if state == "running" and Claim(folder).holder() is not None:
         return "running elsewhere"
-    return "failed before" if record["state"] == "failed" else "resumable"
+    return {"new": "new", "failed": "failed before"}.get(state, "resumable")

@@ -1,21 +1,48 @@
-"""The table at the end of a sweep."""
+"""What is said at the end of a sweep: a line for each run that is not done, and the table of those that are."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.runs import SEEDS, Run
 from analysis.table import make_table
 from sfa_bench.errors import ConfigError
-from sfa_bench.store.ledger import records
+from sfa_bench.store.ledger import find_states, records
+from sfa_bench.store.record import command
 from sfa_bench.sweep.plan import Plan
 
 
-def results(runs_dir: Path, planned: Plan) -> str:
+def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_dir: Path | None) -> list[str]:
+    """A line for each run that is not done, by what is on the disk: folder, error, and the command that repeats it.
+
+    Brings `planned.done` up to date. refused: by command, what a run's data said.
+    """
+    found = find_states(runs_dir, planned.runs)
+    planned.done = {identity: folder for identity, (state, folder) in found.items() if state == "done"}
+    lines = []
+    for identity, job in planned.runs.items():
+        again = command(job, config_dir)
+        state, folder = found.get(identity, ("new", None))
+        if state == "done":
+            continue
+        if again in refused:
+            lines.append(f"refused: {refused[again]}; again: {again}")
+        elif folder is None:
+            lines.append(f"not begun; again: {again}")
+        elif state == "failed":
+            record = next(record for _, record in records([folder]))
+            error = record["error"] or {}
+            lines.append(f"failed: {folder}: {error.get('type')}: {error.get('message')}; again: {again}")
+        else:
+            lines.append(f"{'not finished' if state == 'running' else state}: {folder}; goes on with: {again}")
+    return lines
+
+
+def results(planned: Plan) -> str:
     """The finished runs of the sweep, a row for each value of what was swept; else a sentence why there is no table."""
-    found = {r["hash"]: Run(path, r) for path, r in records([runs_dir]) if r["state"] == "done"}
-    runs = [found[identity] for identity in planned.runs if identity in found]
+    runs = [Run(path, record) for folder in planned.done.values() for path, record in records([folder])]
     if not runs:
         return "no run of the sweep is done: no table"
     swept: dict[str, set[str]] = defaultdict(set)

@@ -149,6 +149,8 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "record.probes": [("", 2)],
     "dataset.checksum": [(CIFAR, "true")],
 }
+# those that act on the course of a sweep are seen in tests/sweep/test_isolation.py
+SWEEPS = {"fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),
@@ -292,6 +294,11 @@ def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execu
         assert not differing(before.outcome, after.outcome)
 
 
+@pytest.mark.parametrize("key", SWEEPS)
+def test_what_acts_on_a_sweep_makes_no_other_run(files, key):
+    assert run_hash(compose(typed("", files, **{key: SWEEPS[key]}))) == run_hash(compose(typed("", files)))
+
+
 @pytest.mark.parametrize("group", CHOICES)
 def test_no_two_choices_of_a_group_are_the_same(execute, files, group):
     base, names = CHOICES[group]
@@ -312,7 +319,7 @@ def test_a_raised_revision_makes_another_run(files, group):
 def test_every_key_of_the_schema_is_tried():
     leaves = {key: limits for key, (kind, limits) in options().items() if not is_dataclass(kind)}
     fixed = {key for key, limits in leaves.items() if limits.get("fixed")}
-    assert {*SWITCHES, *MACHINE} == leaves.keys() - fixed
+    assert {*SWITCHES, *MACHINE, *SWEEPS} == leaves.keys() - fixed
     assert {key.split(".")[0] for key in fixed} <= set(CHOICES) == set(GROUPS)
 
 

@@ -64,7 +64,8 @@ def test_the_table_is_of_the_sweeps_own_finished_runs(folders, tmp_path):
     write(other, "failed")
     write(run_path(tmp_path / "runs", NAMES, "f" * 12), "done", 99.0)  # of another sweep
     planned = plan(typed)
-    assert "| ce       | none     | 50.00 ± 14.14 (2) |" in results(tmp_path / "runs", planned)
+    assert "| ce       | none     | 50.00 ± 14.14 (2) |" in results(planned)
     os.unlink(one / "run.json")
     os.unlink(two / "run.json")
-    assert results(tmp_path / "runs", planned) == "no run of the sweep is done: no table"
+    planned = plan(typed)
+    assert results(planned) == "no run of the sweep is done: no table"

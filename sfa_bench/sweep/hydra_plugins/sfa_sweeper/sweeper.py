@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from sfa_bench.sweep.stop import StopFile
 
 ConfigStore.instance().store(
     group="hydra/sweeper",
@@ -31,19 +38,24 @@ class SfaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sfa_bench.sweep.job import own_conf
+        from sfa_bench.sweep.stop import KEY, StopFile
 
+        self.own_conf = own_conf(config.hydra)
+        self.runs_dir = Path(config.runs_dir)
+        self.stop = StopFile.new(self.runs_dir)
+        path = str(self.stop.path).replace("\\", "\\\\").replace("'", "\\'")
+        # Every launcher, wherever its workers are, composes a job from these.
+        for key, value in ((KEY, f"'{path}'"), (f"{KEY}_PID", f"'{os.getpid()}'")):
+            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={value}")
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.own_conf = own_conf(config.hydra)
-        self.runs_dir = Path(config.runs_dir)
 
     def sweep(self, arguments: list[str]) -> None:
         from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
         from sfa_bench.store.record import command
-        from sfa_bench.sweep.job import Outcome
         from sfa_bench.sweep.plan import plan
-        from sfa_bench.sweep.results import results
+        from sfa_bench.sweep.results import failures, results
 
         planned = plan(arguments, self.own_conf)
         print(planned, flush=True)
@@ -52,19 +64,60 @@ class SfaSweeper(Sweeper):
         if planned.runs:
             runs = (PlannedRun(identity, command(job, self.own_conf)) for identity, job in planned.runs.items())
             write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
-        if not planned.missing:
-            raise SystemExit(0 if planned.done else 2)
-        returns = self.launcher.launch(planned.missing, initial_job_idx=0)
-        outcomes = [Outcome("failed", "", str(r._return_value)) if _crashed(r) else r.return_value for r in returns]
-        bad = [outcome for outcome in outcomes if outcome.state != "done"]
-        for outcome in bad:
-            print(f"{outcome.state}: {outcome.message}\n  again: {outcome.command}", file=sys.stderr)
-        print(f"{len(outcomes) - len(bad)} of {len(outcomes)} runs done", flush=True)
-        print(f"\n{results(self.runs_dir, planned)}", flush=True)
-        raise SystemExit(1 if bad else 0)
+        elif not planned.done:
+            raise SystemExit(2)
+        refused = self._launch(planned.missing) if planned.missing else {}
+        left = failures(self.runs_dir, planned, refused, self.own_conf)
+        for sentence in left:
+            print(sentence, file=sys.stderr)
+        if planned.missing:
+            print(f"{len(planned.runs) - len(left)} of {len(planned.runs)} runs done", flush=True)
+        print(f"\n{results(planned)}", flush=True)
+        raise SystemExit(1 if left else 0)
+
+    def _launch(self, jobs: list[list[str]]) -> dict[str, str]:
+        """Run the jobs; what their data refused, by command. Raises SystemExit once a signal has stopped the sweep."""
+        refused: dict[str, str] = {}
+        with Stopping(self.stop) as stopping:
+            try:
+                for returned in self.launcher.launch(jobs, initial_job_idx=0):
+                    if getattr(returned, "status", None) != JobStatus.COMPLETED:
+                        print(f"a job was lost: {returned._return_value}", file=sys.stderr)
+                    elif returned.return_value.state == "refused":
+                        refused[returned.return_value.command] = returned.return_value.message
+            except Exception as error:  # the launcher's own: what was done is on the disk
+                print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
+            finally:
+                reason = self.stop.reason()
+                self.stop.clear()
+        if stopping.signal is not None:
+            print("stopped; the same command goes on from there", file=sys.stderr)
+            raise SystemExit(128 + stopping.signal)
+        if reason:
+            print(f"stopped by {reason}; the same command goes on from there", file=sys.stderr)
+        return refused
 
 
-def _crashed(job_return: object) -> bool:
-    from hydra.core.utils import JobStatus
+class Stopping:
+    """While entered, SIGINT and SIGTERM of the sweep's own process ask its workers to stop; a second one is heeded.
 
-    return getattr(job_return, "status", None) != JobStatus.COMPLETED
+    A job in this very process, or in a child of it, has handlers of its own meanwhile.
+    """
+
+    def __init__(self, stop: StopFile):
+        self.stop = stop
+        self.signal: int | None = None
+
+    def __enter__(self) -> Stopping:
+        self._previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, before in self._previous.items():
+            signal.signal(number, before)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.stop.ask(signal.Signals(number).name)

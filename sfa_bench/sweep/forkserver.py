@@ -1,0 +1,138 @@
+"""A process that has imported everything and trains nothing: each job is a fork of it (`python -m …forkserver FD`).
+
+A worker of a sweep starts one. It reads requests, a line of JSON each, from its standard input and answers on the file
+descriptor FD. Neither multiprocessing nor joblib can do this: inside a loky worker they find no context to fork from.
+It never computes, so that no thread pool and no device is open when it forks. When the worker dies, however it dies,
+the input ends: the job is told to stop at its next step, which keeps its state, and everything goes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import select
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from typing import Any, TextIO
+
+PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
+# Clusters signal all processes of a job. What it means is the worker's to decide, who tells us.
+LEFT_TO_THE_WORKER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Quiet:
+    """A stream whose reader may be gone: a display that nobody sees stops no run."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def serve(answers: int) -> None:
+    """Fork a child for each request until the input ends."""
+    for number in LEFT_TO_THE_WORKER:
+        signal.signal(number, signal.SIG_IGN)
+    for name in PRELOADED:
+        __import__(name)
+    requests = Lines(sys.stdin.fileno())
+    while (request := requests.next()) is not None:
+        if "signal" in request:
+            continue  # for a job that has just ended
+        _answer(answers, _attend(request, requests))
+
+
+def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
+    """Fork, pass signals on, and wait for the end."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # NumPy's BLAS has threads, which take care of a fork themselves.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _child(request, writing)
+    os.close(writing)
+    said, ended = b"", False
+    while True:
+        ready, _, _ = select.select([reading] if ended else [reading, requests.descriptor], [], [])
+        if reading in ready:
+            if part := os.read(reading, 65536):
+                said += part
+                continue
+            break
+        message = requests.next()
+        ended = message is None
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM if message is None else message["signal"])
+    os.close(reading)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return json.loads(said) if said and status == 0 else {"state": "lost", "status": status}
+
+
+def _child(request: dict[str, Any], writing: int) -> None:
+    """Run the job in this process, say what became of it, and end without a word of the parent's."""
+    status = 1
+    try:
+        _end_with_parent()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdout, sys.stderr = Quiet(sys.stdout), Quiet(sys.stderr)  # type: ignore[assignment]
+        faulthandler.enable(sys.__stderr__)
+        from sfa_bench.sweep.work import work
+
+        outcome = work(**request)
+        sys.stdout.flush()
+        os.write(writing, json.dumps(outcome).encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _end_with_parent() -> None:
+    """Let Linux tell this process to stop when the fork server dies, which else could not tell it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _answer(descriptor: int, outcome: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):
+        os.write(descriptor, json.dumps(outcome).encode() + b"\n")
+
+
+class Lines:
+    """Requests as they come; unbuffered, so that `select` sees what is left."""
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+
+    def next(self) -> dict[str, Any] | None:
+        """The next request, or None at the end."""
+        line = b""
+        while not line.endswith(b"\n"):
+            if not (byte := os.read(self.descriptor, 1)):
+                return None
+            line += byte
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

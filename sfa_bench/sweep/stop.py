@@ -1,0 +1,46 @@
+"""How a sweep is stopped: one file, which every worker of it looks at, on whatever machine it is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from sfa_bench.store.plans import FOLDER
+
+KEY = "SFA_BENCH_STOP"  # its path, in `hydra.job.env_set`: the only thing of ours that every launcher hands to its jobs
+
+
+class StopFile:
+    """Absent while the sweep goes on; its content says why it does not."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def new(cls, runs_dir: Path) -> StopFile:
+        """A path that no other sweep on this folder has; nothing is written."""
+        return cls(Path(runs_dir, FOLDER, f"{secrets.token_hex(6)}.stop").resolve())
+
+    def ask(self, reason: str) -> None:
+        """Stop the sweep. The first reason stays; a full disk cannot keep it from being asked."""
+        with (
+            suppress(FileExistsError),
+            os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w") as file,
+        ):
+            with suppress(OSError):
+                file.write(reason)
+
+    def asked(self) -> bool:
+        return self.path.exists()
+
+    def reason(self) -> str:
+        """Why, or "" while nobody asked."""
+        try:
+            return self.path.read_text()
+        except OSError:
+            return ""
+
+    def clear(self) -> None:
+        self.path.unlink(missing_ok=True)

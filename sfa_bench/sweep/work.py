@@ -1,0 +1,58 @@
+"""What a job does, in a process of its own or in the worker (`isolate=false`)."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.compose import compose
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import run_path
+
+
+def work(
+    overrides: list[str], config_dir: str | None, command: str, threads: int, quiet: bool, isolated: bool = True
+) -> dict[str, Any]:
+    """Run one configuration; what became of it, in plain types: `state` and a `message`, or the `signal` that came."""
+    from sfa_bench.engine.signals import Interrupted
+
+    try:
+        config = compose(overrides, None if config_dir is None else Path(config_dir))
+        if config.threads is None:
+            config = replace(config, threads=threads)
+        if isolated and config.device == "auto":
+            from sfa_bench.sweep.slots import take_slot
+
+            take_slot(config.jobs_per_gpu)
+        return {"state": "done", "message": str(_start(config, command, quiet))}
+    except ConfigError as error:
+        return {"state": "refused", "message": str(error)}
+    except RunError as error:
+        return {"state": "failed", "message": str(error)}
+    except Interrupted as interrupted:
+        return {"state": "interrupted", "signal": interrupted.number}
+    except KeyboardInterrupt:
+        return {"state": "interrupted", "signal": 2}
+    except Exception as error:  # before or after what the run itself records
+        folder = RunFolder(run_path(config.runs_dir, config.names, run_hash(config)))
+        folder.log(traceback.format_exc())
+        return {"state": "failed", "message": f"{type(error).__name__}: {error} (traceback in {folder.path}/log.txt)"}
+
+
+def _start(config: RunConfig, command: str, quiet: bool) -> Path:
+    from rich.console import Console
+
+    from sfa_bench.engine.posthoc import start
+
+    if not quiet:
+        return start(config, command, Console())
+    with open(os.devnull, "w") as nowhere:
+        folder = start(config, command, Console(file=nowhere))
+    print(f"done: {folder}", flush=True)
+    return folder

@@ -1,0 +1,174 @@
+"""Each job of a sweep in a process of its own: what kills one run kills nothing else (design.md §4)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sfa_bench.sweep.slots import wait_for_slot
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "threads=1")
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def start(*words, runs):
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *SMALL, f"runs_dir={runs}", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=runs.parent, text=True, env=environment, start_new_session=True, **pipes)
+
+
+def finished(*words, runs):
+    process = start(*words, runs=runs)
+    output, errors = process.communicate(timeout=240)
+    return process.returncode, output, errors
+
+
+def records(runs):
+    found = {}
+    for path in sorted(runs.glob("*/*/*/run.json")):
+        record = json.loads(path.read_text())
+        found[record["config"]["replicate"]] = (path.parent, record)
+    return found
+
+
+def lines_of(folder):
+    path = folder / "metrics.jsonl"
+    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return answer
+
+
+def worker_of(runs, replicate):
+    """The process that trains this replicate, once it has an epoch behind it."""
+
+    def at_work():
+        folder, record = records(runs).get(replicate, (None, None))
+        if folder is None or record["state"] != "running" or not lines_of(folder):
+            return None
+        claims = sorted(folder.glob(".claim.*"))
+        return json.loads(claims[-1].read_text())["pid"] if claims else None
+
+    return wait_until(at_work)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["serial", "joblib"])
+def test_a_run_that_the_kernel_kills_fails_alone_and_goes_on_next_time(tmp_path, launcher):
+    runs = tmp_path / "runs"
+    sweep = ("epochs=60", "replicate=0,1,2", "checkpoint_seconds=0", *launcher)
+    process = start(*sweep, runs=runs)
+    os.kill(worker_of(runs, 0), signal.SIGKILL)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 1, errors
+    assert "2 of 3 runs done" in output
+    folder, record = records(runs)[0]
+    assert record["state"] == "failed"
+    assert record["error"]["type"] == "Killed"
+    assert "SIGKILL" in record["error"]["message"]
+    assert "SIGKILL" in (folder / "log.txt").read_text()
+    (line,) = [line for line in errors.splitlines() if line.startswith("failed: ")]
+    assert str(folder) in line
+    assert "again: python run.py method=ce" in line
+    assert {records(runs)[k][1]["state"] for k in (1, 2)} == {"done"}
+    reached = len(lines_of(folder))
+    status, output, _ = finished(*sweep, runs=runs)
+    assert status == 0
+    assert "1 to run (1 failed before), 2 done" in output
+    assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
+    assert lines_of(folder) == list(range(1, 61))
+
+
+@pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["serial", "joblib"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_is_stopped_or_killed_leaves_nothing_at_work_and_loses_no_epoch(tmp_path, launcher, number):
+    runs = tmp_path / "runs"
+    sweep = ("epochs=60", "replicate=0,1", *launcher)
+    process = start(*sweep, runs=runs)
+    worker = worker_of(runs, 0)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (143 if number == signal.SIGTERM else -9)
+    wait_until(lambda: not alive(worker), 30)
+    folder, record = records(runs)[0]
+    assert record["state"] == "interrupted"
+    reached = len(lines_of(folder))
+    assert 0 < reached < 60
+    status, output, errors = finished(*sweep, runs=runs)
+    assert status == 0, errors
+    assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
+    assert all(lines_of(folder) == list(range(1, 61)) for folder, _ in records(runs).values())
+
+
+def test_isolation_and_launchers_change_no_digit(tmp_path):
+    kept = []
+    for name, words in {"serial": (), "joblib": JOBLIB, "here": ("isolate=false",)}.items():
+        status, _, errors = finished("epochs=3", "replicate=0,1", *words, runs=tmp_path / name)
+        assert status == 0, errors
+        rows = []
+        for folder, record in records(tmp_path / name).values():
+            epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+            rows.append((record["metrics"], [{k: v for k, v in row.items() if k != "seconds"} for row in epochs]))
+        kept.append(rows)
+    assert kept[0] == kept[1] == kept[2]
+
+
+def test_fail_fast_starts_nothing_more_and_retry_failed_leaves_what_failed(tmp_path):
+    runs = tmp_path / "runs"
+    sweep = ("epochs=2", "lr=1e30,0.02", "replicate=0,1")
+    status, _, errors = finished(*sweep, "fail_fast=true", runs=runs)
+    assert status == 1
+    assert "stopped by fail_fast: the loss of network 1 is not finite" in errors
+    assert errors.count("not begun; again: ") == 3
+    status, output, errors = finished(*sweep, "retry_failed=false", runs=runs)
+    assert status == 1
+    assert "4: 3 to run, 0 done, 1 failed before and left (retry_failed=false)" in output
+    assert errors.count("failed: ") == 2  # the one that was left, and its sister that fails anew
+    failed = [folder for folder in runs.glob("*/*/*") if '"failed"' in (folder / "run.json").read_text()]
+    assert len(failed) == 2
+    assert not list((runs / ".sweeps").glob("*.stop"))
+
+
+def test_a_slot_binds_a_device_and_is_free_again_after_any_death(tmp_path):
+    held = [wait_for_slot(tmp_path, ["0", "1"], 2, lambda: None) for _ in range(4)]
+    assert [name for name, _ in held] == ["0", "1", "0", "1"]  # every device once before any twice
+
+    class Full(Exception):
+        pass
+
+    def give_up():
+        raise Full
+
+    with pytest.raises(Full):
+        wait_for_slot(tmp_path, ["0", "1"], 2, give_up)
+    held[1][1].close()
+    code = (
+        "import sys, time; from pathlib import Path; from sfa_bench.sweep.slots import wait_for_slot\n"
+        "held = wait_for_slot(Path(sys.argv[1]), ['0', '1'], 2, lambda: None); print(held[0], flush=True); time.sleep(99)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert holder.stdout.readline() == "1\n"
+    with pytest.raises(Full):
+        wait_for_slot(tmp_path, ["0", "1"], 2, give_up)
+    holder.kill()
+    holder.communicate()
+    name, _ = wait_for_slot(tmp_path, ["0", "1"], 2, give_up)
+    assert name == "1"
