@@ -110,7 +110,7 @@ _WHOLE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 def _interpolated(plain: dict[str, Any]) -> dict[str, Any]:
     """With every interpolation resolved, in place: `${key}` by looking it up, any other by OmegaConf."""
     for node, key, value in list(_open(plain)):
-        seen = value
+        seen: Any = value
         for _ in range(8):  # a chain that is longer, or a circle, is OmegaConf's
             if not (isinstance(seen, str) and "${" in seen):
                 break

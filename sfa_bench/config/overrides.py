@@ -18,7 +18,7 @@ from sfa_bench.config.values import check_value, nearest, options, unknown_key
 from sfa_bench.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-APPENDED = ("preset",)  # groups that are not in the defaults list: +preset=NAME
+APPENDED = ("preset", "sweep")  # groups that are not in the defaults list: +preset=NAME
 
 # What the releases and spec/ call a thing -> what is typed here.
 OTHER_NAMES = {
@@ -136,6 +136,8 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     if key in APPENDED and not override.is_add():
         raise ConfigError(f"{override.input_line}: a {key} is added; type +{key}=NAME")
     several = override.is_sweep_override()
+    if key == "sweep" and not sweep:
+        raise ConfigError(f"{override.input_line}: a sweep file makes a sweep; put -m first: python run.py -m …")
     if several and not sweep:
         raise ConfigError(
             f"{override.input_line}: several values make a sweep; put -m first: python run.py -m {override.input_line}"

@@ -92,7 +92,7 @@ def _child(request: dict[str, Any], writing: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdout, sys.stderr = Quiet(sys.stdout), Quiet(sys.stderr)  # type: ignore[assignment]
-        faulthandler.enable(sys.__stderr__)
+        faulthandler.enable(2)
         from sfa_bench.sweep.work import work
 
         outcome = work(**request)

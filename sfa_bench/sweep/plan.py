@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from pathlib import Path
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.external import make_importable
-from sfa_bench.config.overrides import axes
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, run_path
+from sfa_bench.sweep.files import jobs
 
 
 @dataclass
@@ -51,7 +50,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     folders: dict[str, Path] = {}  # where a run will be, by its hash
     wanted: dict[str, set[str]] = {}  # hashes by runs_dir
     retried: set[str] = set()
-    for typed in itertools.product(*axes(overrides, conf)):
+    for typed in jobs(overrides, conf):
         job = [one.text for one in typed]
         result.asked += 1
         try:

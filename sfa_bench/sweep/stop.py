@@ -25,12 +25,12 @@ class StopFile:
 
     def ask(self, reason: str) -> None:
         """Stop the sweep. The first reason stays; a full disk cannot keep it from being asked."""
-        with (
-            suppress(FileExistsError),
-            os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w") as file,
-        ):
-            with suppress(OSError):
-                file.write(reason)
+        try:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            return
+        with suppress(OSError), os.fdopen(descriptor, "w") as file:
+            file.write(reason)
 
     def asked(self) -> bool:
         return self.path.exists()

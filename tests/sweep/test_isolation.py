@@ -112,7 +112,7 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_nothing_at_work_and_loses_no_e
     assert record["state"] == "interrupted"
     reached = len(lines_of(folder))
     assert 0 < reached < 60
-    status, output, errors = finished(*sweep, runs=runs)
+    status, _, errors = finished(*sweep, runs=runs)
     assert status == 0, errors
     assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
     assert all(lines_of(folder) == list(range(1, 61)) for folder, _ in records(runs).values())
@@ -162,7 +162,8 @@ def test_a_slot_binds_a_device_and_is_free_again_after_any_death(tmp_path):
     held[1][1].close()
     code = (
         "import sys, time; from pathlib import Path; from sfa_bench.sweep.slots import wait_for_slot\n"
-        "held = wait_for_slot(Path(sys.argv[1]), ['0', '1'], 2, lambda: None); print(held[0], flush=True); time.sleep(99)"
+        "held = wait_for_slot(Path(sys.argv[1]), ['0', '1'], 2, lambda: None)\n"
+        "print(held[0], flush=True); time.sleep(99)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert holder.stdout.readline() == "1\n"

@@ -1,0 +1,91 @@
+"""Grids that are kept: +sweep=NAME."""
+
+import pytest
+
+from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import choices
+from sfa_bench.errors import ConfigError
+from sfa_bench.sweep.files import jobs
+from sfa_bench.sweep.plan import plan
+
+TWO_BLOCKS = """
+common: {dataset: synthetic, replicate: "range(0,2)"}
+exclude:
+  - {method: gce, noise_ratio: [0.5, 0.6]}
+blocks:
+  - method: [ce, gce]
+    plugin: none
+    noise_ratio: [0.2, 0.5]
+    exclude: [{method: ce, replicate: 1, noise_ratio: 0.20}]
+  - method: dividemix
+    plugin: [none, sfa]
+    dataset.checksum: false
+    epochs: null
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        (tmp_path / "conf" / "sweep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(text)
+        return tmp_path / "conf"
+
+    return write
+
+
+def texts(overrides, conf):
+    return [" ".join(one.text for one in job) for job in jobs(overrides, conf)]
+
+
+def test_blocks_follow_each_other_with_what_they_have_in_common_and_without_what_is_excluded(written):
+    first = [
+        f"dataset=synthetic replicate={r} method={m} plugin=none noise_ratio={n}"
+        for r, m, n in [(0, "ce", 0.2), (0, "ce", 0.5), (0, "gce", 0.2), (1, "ce", 0.5), (1, "gce", 0.2)]
+    ]
+    second = [
+        f"dataset=synthetic replicate={r} method=dividemix plugin={p} dataset.checksum=False epochs=null"
+        for r in (0, 1)
+        for p in ("none", "sfa")
+    ]
+    assert texts(["+sweep=mine"], written(TWO_BLOCKS)) == first + second
+
+
+def test_what_is_typed_takes_the_place_of_a_key_in_all_blocks(written):
+    found = texts(["+sweep=mine", "replicate=7", "lr=0.1"], written(TWO_BLOCKS))
+    assert len(found) == 5  # ce twice, gce once, dividemix twice
+    assert all(line.endswith("replicate=7 lr=0.1") and line.count("replicate") == 1 for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("blocks: [{method: ce, hydra/launcher: joblib}]", "hydra/launcher belongs on the command line"),
+        ("blocks: [{method: ce}]\ncommon: {hydra.launcher.n_jobs: 2}", "belongs on the command line"),
+        ("method: ce", "has a list of blocks"),
+        ("blocks: [ce]", "a block maps keys to values"),
+        ("blocks: [{method: ce}]\nexcept: []", "except is none of common, blocks, exclude"),
+        ("blocks: [{method: ce, exclude: [ce]}]", "exclude is a list of mappings"),
+        ("blocks: [{metod: ce}]", "unknown key metod; did you mean method"),
+        ("blocks: [{method: [ce, dividmix]}]", "did you mean method=dividemix"),
+        ("blocks: [{method: ce, exclude: [{metod: ce}]}]", "unknown key metod"),
+        ("blocks: [{sweep: mine}]", "cannot name another"),
+        ("blocks: [", "is no YAML"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_whole(written, text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        texts(["+sweep=mine"], written(text))
+
+
+def test_a_sweep_file_is_no_single_run():
+    with pytest.raises(ConfigError, match="put -m first"):
+        compose(["+sweep=digits_gain"])
+
+
+@pytest.mark.parametrize("name", choices("sweep"))
+def test_every_sweep_of_the_suite_makes_sense(name, tmp_path):
+    planned = plan([f"+sweep={name}", f"runs_dir={tmp_path}"])
+    assert not planned.not_valid
+    assert planned.duplicates == 0
+    assert len(planned.missing) == planned.asked > 50

@@ -1,0 +1,80 @@
+"""Sweeps whose parents are killed, and sweeps that start at the same moment: every run is made, and made once."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# SFA_BENCH_FULL=1: 24 runs, 10 kills, 8 parents
+FULL = os.environ.get("SFA_BENCH_FULL") == "1"
+RUNS, KILLS, PARENTS = (24, 10, 8) if FULL else (6, 3, 3)
+SWEEP = ("method=ce", "dataset=digits", "epochs=12", "warmup_epochs=2", "plugin=none,sfa", "threads=1")
+
+
+def start(runs, *words):
+    replicates = ",".join(map(str, range(RUNS // 2)))
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *SWEEP, f"replicate={replicates}", f"runs_dir={runs}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([*command, *words], cwd=runs.parent, env=environment, text=True, **pipes)
+
+
+def results(runs):
+    """Of every run: its numbers, epoch by epoch, and the log of what was done to it."""
+    found = {}
+    for path in sorted(runs.glob("*/*/*/run.json")):
+        record = json.loads(path.read_text())
+        rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        kept = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        found[path.parent.name] = (record["state"], record["metrics"], kept)
+    return found
+
+
+def logs(runs):
+    return {path.parent.name: path.read_text() for path in runs.glob("*/*/*/log.txt")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("undisturbed") / "runs"
+    process = start(runs)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return results(runs)
+
+
+def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(tmp_path, undisturbed):
+    runs, moments, finished = tmp_path / "runs", random.Random(7), {}
+    for _ in range(KILLS):
+        process = start(runs)
+        time.sleep(moments.uniform(4, 12))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for name, (state, metrics, rows) in results(runs).items():  # what was ever done stays as it was
+            if state == "done":
+                assert finished.setdefault(name, (metrics, rows)) == (metrics, rows)
+    process = start(runs)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert f"{RUNS} of {RUNS} runs done" in output or f"0 to run, {RUNS} done" in output
+    assert results(runs) == undisturbed
+    assert all(log.count("done: ") == 1 for log in logs(runs).values())
+
+
+def test_parents_that_start_together_make_every_run_once(tmp_path, undisturbed):
+    runs = tmp_path / "runs"
+    runs.parent.mkdir(exist_ok=True)
+    parents = [start(runs) for _ in range(PARENTS)]
+    outputs = [process.communicate(timeout=900)[0] for process in parents]
+    assert [process.returncode for process in parents] == [0] * PARENTS, outputs
+    assert results(runs) == undisturbed
+    for log in logs(runs).values():
+        assert log.count("training samples in") == 1
+        assert "going on" not in log
