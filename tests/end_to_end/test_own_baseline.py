@@ -66,7 +66,7 @@ def test_one_run_and_a_parallel_sweep_leave_records_that_name_the_classes(home):
     assert both["knows"] == []
     said = (home / "said.txt").read_text()
     assert "sweep of 4: 3 to run, 1 done" in said
-    assert "3 of 3 runs done" in said
+    assert "4 of 4 runs done" in said
 
 
 def test_the_examples_do_something_sensible(home):
