@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,11 +53,11 @@ def wait_until(condition, seconds=120):
 
 
 def worker_of(runs, replicate):
-    """The process that trains this replicate, once it has an epoch behind it."""
+    """The process that trains this replicate, once it has some epochs behind it."""
 
     def at_work():
         folder, record = records(runs).get(replicate, (None, None))
-        if folder is None or record["state"] != "running" or not lines_of(folder):
+        if folder is None or record["state"] != "running" or len(lines_of(folder)) < 3:
             return None
         claims = sorted(folder.glob(".claim.*"))
         return json.loads(claims[-1].read_text())["pid"] if claims else None
@@ -93,7 +94,8 @@ def test_a_run_that_the_kernel_kills_fails_alone_and_goes_on_next_time(tmp_path,
     status, output, _ = finished(*sweep, runs=runs)
     assert status == 0
     assert "1 to run (1 failed before), 2 done" in output
-    assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
+    went_on = int(re.search(r"going on after epoch (\d+)", (folder / "log.txt").read_text())[1])
+    assert reached - 1 <= went_on <= reached  # it may have died between an epoch's line and its checkpoint
     assert lines_of(folder) == list(range(1, 61))
 
 
