@@ -8,6 +8,8 @@ from joblib import cpu_count
 
 
 def cores() -> int:
-    """What SLURM gave a task, which need not confine it, else what affinity and cgroups leave of the machine."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return max(1, int(given)) if given.isdecimal() else int(cpu_count())
+    """What SLURM gave this task, which need not confine it, else what affinity and cgroups leave of the machine."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):  # the first is set only where it was asked for
+        if (given := os.environ.get(name, "")).isdecimal():
+            return max(1, int(given))
+    return int(cpu_count())

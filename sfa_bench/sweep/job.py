@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ from sfa_bench.sweep.work import work
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+PREEMPTION_SECONDS = 60.0  # twice what SLURM leaves by default between SIGTERM and SIGKILL (KillWait)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def job(cfg: DictConfig) -> Outcome:
     hydra = HydraConfig.get()
     stop = StopFile(Path(hydra.job.env_set[KEY]))
     owner = int(hydra.job.env_set[f"{KEY}_PID"])
-    here = os.getpid() == owner
+    here = stop.path in StopFile.made_here
     overrides = [str(override) for override in hydra.overrides.task]
     config_dir = own_conf(hydra)
     again = command(overrides, config_dir)
@@ -70,6 +74,10 @@ def job(cfg: DictConfig) -> Outcome:
             return local and process_start(owner) is None
 
         answer = ForkServer.get().run(request, lambda: stop.asked() or orphaned())
+        while answer["state"] == "interrupted" and "submitit" in hydra.launcher._target_ and not stop.asked():
+            # The cluster takes the node away: the state is saved, it kills and queues the job again. Or it does not.
+            time.sleep(PREEMPTION_SECONDS)
+            answer = ForkServer.get().run(request, stop.asked)
         if orphaned():
             os._exit(1)  # else it would wait minutes for another job, or take up the next one
     if not here:
@@ -89,6 +97,21 @@ def own_conf(hydra: Any) -> Path | None:
 
 
 def parallel_jobs(launcher: Any) -> int:
-    """How many jobs a launcher runs at once on this machine: joblib's `n_jobs`, one where it has none."""
+    """How many jobs a launcher runs at once on this machine; one where the machine may be another one's.
+
+    joblib: its `n_jobs`. submitit_local: as many as the cores hold, of `cpus_per_task` (1) each.
+    """
+    if "LocalLauncher" in launcher._target_:
+        return max(1, cores() // (launcher.cpus_per_task or 1))
     jobs = launcher.get("n_jobs") or 1
     return int(jobs) if jobs > 0 else max(1, cores() + 1 + int(jobs))
+
+
+def batch_size(launcher: Any) -> int | None:
+    """How many jobs a launcher may be given at a time; None: all.
+
+    submitit_local would start all of them at once, SLURM refuses arrays above its MaxArraySize (1,001 by default).
+    """
+    if "LocalLauncher" in launcher._target_:
+        return parallel_jobs(launcher)
+    return 1000 if "SlurmLauncher" in launcher._target_ else None

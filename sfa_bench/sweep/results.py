@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.runs import SEEDS, Run
@@ -38,6 +38,13 @@ def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_d
         else:
             lines.append(f"{'not finished' if state == 'running' else state}: {folder}; goes on with: {again}")
     return lines
+
+
+def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> list[list[str]]:
+    """Those of the jobs whose run is neither done nor failed."""
+    found = find_states(runs_dir, planned.runs)
+    ended = [planned.runs[identity] for identity, (state, _) in found.items() if state in ("done", "failed")]
+    return [job for job in jobs if job not in ended]
 
 
 def results(planned: Plan) -> str:

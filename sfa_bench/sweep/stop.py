@@ -6,6 +6,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from sfa_bench.store.plans import FOLDER
 
@@ -15,13 +16,18 @@ KEY = "SFA_BENCH_STOP"  # its path, in `hydra.job.env_set`: the only thing of ou
 class StopFile:
     """Absent while the sweep goes on; its content says why it does not."""
 
+    # By this very process, the sweep's own; its process id may be another one's on another machine.
+    made_here: ClassVar[set[Path]] = set()
+
     def __init__(self, path: Path):
         self.path = path
 
     @classmethod
     def new(cls, runs_dir: Path) -> StopFile:
         """A path that no other sweep on this folder has; nothing is written."""
-        return cls(Path(runs_dir, FOLDER, f"{secrets.token_hex(6)}.stop").resolve())
+        path = Path(runs_dir, FOLDER, f"{secrets.token_hex(6)}.stop").resolve()
+        cls.made_here.add(path)
+        return cls(path)
 
     def ask(self, reason: str) -> None:
         """Stop the sweep. The first reason stays; a full disk cannot keep it from being asked."""

@@ -2,11 +2,10 @@
 
 import base64
 import gzip
-import importlib.util
 import json
 import re
-from pathlib import Path
 
+import ledger_scale
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +14,6 @@ from analysis.page.encode import columns, page
 from analysis.page.read import read, read_rows
 from analysis.report import main, make_page
 from sfa_bench.store.folder import RunFolder
-
-spec = importlib.util.spec_from_file_location("ledger_scale", Path(__file__).parent / "ledger_scale.py")
-ledger_scale = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ledger_scale)
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028"
 

@@ -1,75 +1,17 @@
 """Each job of a sweep in a process of its own: what kills one run kills nothing else (design.md §4)."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from processes import ROOT, alive, finished, lines_of, records, rows_of, start, wait_until, worker_of
 
 from sfa_bench.sweep.slots import wait_for_slot
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "threads=1")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-def start(*words, runs):
-    command = [sys.executable, str(ROOT / "run.py"), "-m", *SMALL, f"runs_dir={runs}", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=runs.parent, text=True, env=environment, start_new_session=True, **pipes)
-
-
-def finished(*words, runs):
-    process = start(*words, runs=runs)
-    output, errors = process.communicate(timeout=240)
-    return process.returncode, output, errors
-
-
-def records(runs):
-    found = {}
-    for path in sorted(runs.glob("*/*/*/run.json")):
-        record = json.loads(path.read_text())
-        found[record["config"]["replicate"]] = (path.parent, record)
-    return found
-
-
-def lines_of(folder):
-    path = folder / "metrics.jsonl"
-    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return answer
-
-
-def worker_of(runs, replicate):
-    """The process that trains this replicate, once it has some epochs behind it."""
-
-    def at_work():
-        folder, record = records(runs).get(replicate, (None, None))
-        if folder is None or record["state"] != "running" or len(lines_of(folder)) < 3:
-            return None
-        claims = sorted(folder.glob(".claim.*"))
-        return json.loads(claims[-1].read_text())["pid"] if claims else None
-
-    return wait_until(at_work)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["serial", "joblib"])
@@ -122,15 +64,13 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_nothing_at_work_and_loses_no_e
 
 def test_isolation_and_launchers_change_no_digit(tmp_path):
     kept = []
-    for name, words in {"serial": (), "joblib": JOBLIB, "here": ("isolate=false",)}.items():
+    launchers = {"serial": (), "joblib": JOBLIB, "submitit": ("hydra/launcher=submitit_local",)}
+    for name, words in {**launchers, "here": ("isolate=false",)}.items():
         status, _, errors = finished("epochs=3", "replicate=0,1", *words, runs=tmp_path / name)
         assert status == 0, errors
-        rows = []
-        for folder, record in records(tmp_path / name).values():
-            epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-            rows.append((record["metrics"], [{k: v for k, v in row.items() if k != "seconds"} for row in epochs]))
-        kept.append(rows)
-    assert kept[0] == kept[1] == kept[2]
+        found = records(tmp_path / name).values()
+        kept.append([(record["metrics"], rows_of(folder)) for folder, record in found])
+    assert kept[0] == kept[1] == kept[2] == kept[3]
 
 
 def test_fail_fast_starts_nothing_more_and_retry_failed_leaves_what_failed(tmp_path):

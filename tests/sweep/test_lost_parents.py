@@ -4,36 +4,29 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import processes
 import pytest
+from processes import rows_of
 
-ROOT = Path(__file__).resolve().parents[2]
 # SFA_BENCH_FULL=1: 24 runs, 10 kills, 8 parents
 FULL = os.environ.get("SFA_BENCH_FULL") == "1"
 RUNS, KILLS, PARENTS = (24, 10, 8) if FULL else (6, 3, 3)
 SWEEP = ("method=ce", "dataset=digits", "epochs=12", "warmup_epochs=2", "plugin=none,sfa", "threads=1")
 
 
-def start(runs, *words):
+def start(runs):
     replicates = ",".join(map(str, range(RUNS // 2)))
-    command = [sys.executable, str(ROOT / "run.py"), "-m", *SWEEP, f"replicate={replicates}", f"runs_dir={runs}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen([*command, *words], cwd=runs.parent, env=environment, text=True, **pipes)
+    return processes.start(f"replicate={replicates}", runs=runs, small=SWEEP)
 
 
 def results(runs):
-    """Of every run: its numbers, epoch by epoch, and the log of what was done to it."""
+    """Of every run: its state and its numbers, epoch by epoch."""
     found = {}
     for path in sorted(runs.glob("*/*/*/run.json")):
         record = json.loads(path.read_text())
-        rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
-        kept = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-        found[path.parent.name] = (record["state"], record["metrics"], kept)
+        found[path.parent.name] = (record["state"], record["metrics"], rows_of(path.parent))
     return found
 
 

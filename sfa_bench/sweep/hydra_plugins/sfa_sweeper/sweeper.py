@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from sfa_bench.sweep.plan import Plan
     from sfa_bench.sweep.stop import StopFile
 
 ConfigStore.instance().store(
@@ -40,6 +41,7 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.job import own_conf
         from sfa_bench.sweep.stop import KEY, StopFile
 
+        self.launcher_config = config.hydra.launcher
         self.own_conf = own_conf(config.hydra)
         self.runs_dir = Path(config.runs_dir)
         self.stop = StopFile.new(self.runs_dir)
@@ -66,7 +68,7 @@ class SfaSweeper(Sweeper):
             write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
         elif not planned.done:
             raise SystemExit(2)
-        refused = self._launch(planned.missing) if planned.missing else {}
+        refused = self._launch(planned) if planned.missing else {}
         left = failures(self.runs_dir, planned, refused, self.own_conf)
         for sentence in left:
             print(sentence, file=sys.stderr)
@@ -75,27 +77,49 @@ class SfaSweeper(Sweeper):
         print(f"\n{results(planned)}", flush=True)
         raise SystemExit(1 if left else 0)
 
-    def _launch(self, jobs: list[list[str]]) -> dict[str, str]:
-        """Run the jobs; what their data refused, by command. Raises SystemExit once a signal has stopped the sweep."""
+    def _launch(self, planned: Plan) -> dict[str, str]:
+        """Run what is missing; what their data refused, by command. Raises SystemExit once a signal has stopped it.
+
+        A launcher that fails (joblib when it loses a worker, submitit when the cluster drops a job) is started again
+        for the runs that are neither done nor failed, as long as each start ends some.
+        """
+        from sfa_bench.sweep.results import unfinished
+
         refused: dict[str, str] = {}
+        jobs = planned.missing
         with Stopping(self.stop) as stopping:
-            try:
-                for returned in self.launcher.launch(jobs, initial_job_idx=0):
-                    if getattr(returned, "status", None) != JobStatus.COMPLETED:
-                        print(f"a job was lost: {returned._return_value}", file=sys.stderr)
-                    elif returned.return_value.state == "refused":
-                        refused[returned.return_value.command] = returned.return_value.message
-            except Exception as error:  # the launcher's own: what was done is on the disk
-                print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
-            finally:
-                reason = self.stop.reason()
-                self.stop.clear()
+            while jobs:
+                try:
+                    self._launch_batches(jobs, refused)
+                    break
+                except Exception as error:  # the launcher's own: what was done is on the disk
+                    print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
+                    left = [] if self.stop.asked() else unfinished(self.runs_dir, planned, jobs)
+                    if not 0 < len(left) < len(jobs):
+                        break
+                    print(f"starting it again for the {len(left)} runs that it left", file=sys.stderr)
+                    jobs = left
+            reason = self.stop.reason()
+            self.stop.clear()  # not after a second signal: what waits in a cluster's queue shall still find it
         if stopping.signal is not None:
             print("stopped; the same command goes on from there", file=sys.stderr)
             raise SystemExit(128 + stopping.signal)
         if reason:
             print(f"stopped by {reason}; the same command goes on from there", file=sys.stderr)
         return refused
+
+    def _launch_batches(self, jobs: list[list[str]], refused: dict[str, str]) -> None:
+        from sfa_bench.sweep.job import batch_size
+
+        size = batch_size(self.launcher_config) or len(jobs)
+        for first in range(0, len(jobs), size):
+            if self.stop.asked():
+                return
+            for returned in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
+                if getattr(returned, "status", None) != JobStatus.COMPLETED:
+                    print(f"a job was lost: {returned._return_value}", file=sys.stderr)
+                elif returned.return_value.state == "refused":
+                    refused[returned.return_value.command] = returned.return_value.message
 
 
 class Stopping:
