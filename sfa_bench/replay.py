@@ -22,10 +22,11 @@ import pandas as pd
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
 from sfa_bench.config.external import load
+from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.engine import probes
-from sfa_bench.engine.build import averages_losses, build_selectors, warmup_epochs
+from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.selectors.base import Probe, Selection, Selector

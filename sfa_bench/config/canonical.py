@@ -14,14 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.recipes import lambda_u
+from sfa_bench.config.recipes import lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
+from sfa_bench.parts.schedules import first_after
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
-    *("fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
+    *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
 }
 # Names of choices, and nominal values that act through recipe.effective.
@@ -31,12 +32,46 @@ SFA = ("moments", "tau0", "samples", "draw", "sample_min", "empty_class", "var_f
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "temperature", "penalty", "guess_mode", "ramp_origin")
+# What acts from the first selection on only; of a plug-in that is all but its head.
+AFTER_WARMUP = {
+    *("noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
+    *(f"method.selector.{key}" for key in ("name", "view", "no_clean_class", "revision")),
+    *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
+}
+OF_THE_HEAD = {"plugin.head", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision"}
 USUAL_COUNT = {"joint": "exact", "symmetric": "exact", "asymmetric": "exact_per_class"}  # others: bernoulli
 
 
 def run_hash(config: RunConfig) -> str:
     """The first 12 hex digits of SHA-256 over the canonical configuration."""
-    text = json.dumps(canonical(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _digest(canonical(config))
+
+
+def hashes(config: RunConfig) -> tuple[str, str | None]:
+    """`run_hash`, and the same of the epochs before the first selection, which runs that differ only in what acts
+    later have in common; None where a run has no such epochs, shares none, or has a learner of the user's own.
+    """
+    values, warmup = canonical(config), warmup_epochs(config)
+    if warmup == 0 or not config.share_warmup or config.method.learner == "external":
+        return _digest(values), None
+    later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
+    later |= set(_not_in_warmup(config, warmup))
+    return _digest(values), _digest({path: value for path, value in values.items() if path not in later})
+
+
+def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
+    """What depends on the length of the run and changes nothing in its first epochs."""
+    effective = config.recipe.effective
+    if config.method.loss.name != "cb_ce" and warmup < first_after(0.8, config.epochs):
+        yield from ("method.schedule", "method.class_beta", "method.count_floor")
+    if effective.schedule == "step" and warmup < effective.lr_drop_epoch:
+        yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
+        if config.eval.every == 1:  # else the last epochs, which are always evaluated, may be among the first
+            yield "epochs"
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -45,7 +80,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
     Raises: ConfigError if the file of a noise matrix cannot be read (its content is part of the identity).
     """
-    values = dict(_flat(config.to_plain()))
+    values: dict[str, Any] = {}
+    _flatten(config.to_plain(), "", values)
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
     if config.method.learner == "dividemix":
@@ -64,7 +100,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 def _own(config: RunConfig) -> dict[str, Any]:
     """Options of a class of the user's own: they act, also where one is called like a key without effect."""
-    return dict(_flat({group: getattr(config, group).arguments for group in ("method", "plugin")}))
+    found: dict[str, Any] = {}
+    _flatten({group: getattr(config, group).arguments for group in ("method", "plugin")}, "", found)
+    return found
 
 
 def _without_effect(config: RunConfig) -> Iterator[str]:
@@ -184,12 +222,13 @@ def _defaults() -> Mapping[str, Any]:
     return found
 
 
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(plain: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
+    """Into `found`, path -> value; not a generator, of whose frames planning a large sweep would make a million."""
     for key, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            _flatten(value, f"{prefix}{key}.", found)
         else:
-            yield f"{prefix}{key}", value
+            found[f"{prefix}{key}"] = value
 
 
 def _content(path: str) -> str:

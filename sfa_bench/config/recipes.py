@@ -154,6 +154,12 @@ def _first_bool(given: bool | None, otherwise: bool) -> bool:
     return otherwise if given is None else given
 
 
+def warmup_epochs(config: RunConfig) -> int:
+    """Epochs before the first selection: none where nobody selects, and in RoLT, which selects from the first on."""
+    own = config.method.learner == "rolt" and config.plugin.selector == "none"
+    return 0 if own or config.method.selector.name == "none" else config.warmup_epochs
+
+
 def told_rate(config: RunConfig) -> float | None:
     """The share of wrong labels that a method is told where it asks; None where nobody can tell it."""
     if config.noise.assumed_rate is not None:

@@ -276,6 +276,7 @@ class RunConfig:
     runs_dir: str = option("runs", "where runs are kept")
     checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
     keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
+    share_warmup: bool = option(True, "runs of a sweep with the same epochs before the first selection share these")
     fail_fast: bool = option(False, "a failed run stops its sweep; runs at work keep their state")
     retry_failed: bool = option(True, "try runs again that failed before")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")

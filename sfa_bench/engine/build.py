@@ -12,7 +12,7 @@ import torch
 from sfa_bench import models, streams
 from sfa_bench.config import external
 from sfa_bench.config.constants import row_of
-from sfa_bench.config.recipes import lambda_u, told_rate
+from sfa_bench.config.recipes import lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
@@ -92,12 +92,6 @@ def build_method(
     if on_phase is not None:
         training.on_phase = on_phase
     return _learner(config, training)
-
-
-def warmup_epochs(config: RunConfig) -> int:
-    """Epochs before the first selection: none where nobody selects, and in RoLT, which selects from the first on."""
-    own = config.method.learner == "rolt" and config.plugin.selector == "none"
-    return 0 if own or config.method.selector.name == "none" else config.warmup_epochs
 
 
 def _learner(config: RunConfig, training: Training) -> Method:

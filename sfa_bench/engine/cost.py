@@ -20,6 +20,7 @@ class Cost:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.evaluated = 0
+        self.shared: dict[str, Any] | None = None  # epochs that another run has made
         self._phase: str | None = None
         self._since = 0.0
 
@@ -40,12 +41,22 @@ class Cost:
 
     def state(self) -> dict[str, Any]:
         self.enter(self._phase)
-        return {"seconds": dict(self.seconds), "evaluated": self.evaluated}
+        return {"seconds": dict(self.seconds), "evaluated": self.evaluated, "shared": self.shared}
 
     def load(self, state: dict[str, Any]) -> None:
         for phase, seconds in state["seconds"].items():
             self.seconds[phase] += seconds
         self.evaluated = state["evaluated"]
+        self.shared = state.get("shared")
+
+    def share(self, state: dict[str, Any], run: str, epochs: int) -> None:
+        """Take up the cost of another run's first epochs: the result needed it, but this run did not spend it."""
+        reading = self.seconds["data"]
+        self.seconds.clear()
+        self.load(state)
+        spent = sum(seconds for phase, seconds in self.seconds.items() if phase != "data")
+        self.seconds["data"] = reading
+        self.shared = {"run": run, "epochs": epochs, "seconds": round(spent, 3)}
 
     def report(self, method: Method, image_shape: tuple[int, ...], peak_memory: dict[str, int]) -> dict[str, Any]:
         """The `cost` of a record. FLOPs are estimated: a backward pass counts as two forward passes."""
@@ -65,6 +76,7 @@ class Cost:
             "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
             "images_per_second": round((ledger.trained + ledger.guessed) / busy, 1) if busy else None,
             "peak_memory": peak_memory,
+            "shared": self.shared,  # of all that, what was taken over from another run's warm-up
         }
 
 

@@ -19,7 +19,7 @@ from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet
-from sfa_bench.engine import machine, probes
+from sfa_bench.engine import machine, probes, warmup
 from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.cost import Cost
@@ -31,7 +31,7 @@ from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.folder import RunFolder, ensure_writable
 from sfa_bench.store.ledger import find_done, run_path
-from sfa_bench.store.record import new_record
+from sfa_bench.store.record import new_record, plain
 
 logger = logging.getLogger("sfa_bench")
 
@@ -68,13 +68,13 @@ def run(config: RunConfig, command: str, console: Console) -> Path:
 class Waiting:
     """Says once who holds the folder; a signal ends the waiting."""
 
-    def __init__(self, console: Console, stop: StopAtStep):
-        self.console, self.stop, self.said = console, stop, False
+    def __init__(self, console: Console, stop: StopAtStep, at_work: str = "works on this run"):
+        self.console, self.stop, self.at_work, self.said = console, stop, at_work, False
 
     def __call__(self, holder: object) -> None:
         self.stop.check()
         if not self.said:
-            self.console.print(f"waiting: {holder} works on this run", highlight=False, soft_wrap=True)
+            self.console.print(f"waiting: {holder} {self.at_work}", highlight=False, soft_wrap=True)
             self.said = True
 
 
@@ -172,6 +172,9 @@ class Session:
         try:
             with self.display:
                 self._begin()
+                with self._sharing():
+                    while self.epoch < self._warmup():
+                        self._one_epoch(self.epoch + 1)
                 while self.epoch < self.config.epochs:
                     self._one_epoch(self.epoch + 1)
                 self._finish()
@@ -235,6 +238,38 @@ class Session:
         self.method.load_state(state["method"])
         self.cost.load(state["cost"])
         self.epoch = state["epoch"]
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Around the warm-up: take up what another run of the sweep made of it, or make it for the others too."""
+        folder = None
+        if self.epoch < self._warmup():
+            folder = warmup.find(self.config, self.data, self.record["environment"])
+        if folder is None:
+            yield
+            return
+        wait = Waiting(self.display.console, self.stop, "trains the epochs that this run begins with, too")
+        with warmup.held(folder, wait, self.display.say) as held:
+            made = warmup.load(folder, self.method) if held else None
+            if made is not None:
+                self._take_up(made)
+            yield
+            if held and made is None:
+                rows = [plain(row) for row in self.rows]
+                warmup.save(
+                    folder, self.epoch, self.method, self.cost.state(), rows, self.record["hash"], self.display.say
+                )
+
+    def _take_up(self, made: dict[str, Any]) -> None:
+        """Go on where another run's warm-up ended; the method is there already."""
+        self.rows, self.epoch = made["rows"], made["epoch"]
+        self.folder.write_metrics(self.rows)
+        self.cost.share(made["cost"], made["run"], self.epoch)
+        if self.board is not None:
+            for row in self.rows:
+                self.board.epoch(row)
+        self._checkpoint(self.epoch)
+        self.display.say(f"epochs 1 to {self.epoch} are those of run {made['run']}, which begins with the same")
 
     def _one_epoch(self, e: int) -> None:
         self.stop.check()

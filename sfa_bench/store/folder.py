@@ -158,9 +158,13 @@ class RunFolder:
     def truncate_metrics(self, epoch: int) -> list[dict[str, Any]]:
         """Cut the lines back to those up to `epoch`, the checkpoint's, before going on. Returns the rows that stay."""
         rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
+        self.write_metrics(rows)
+        return rows
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace all lines."""
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         self._write("metrics.jsonl", text.encode())
-        return rows
 
     # Checkpoints
 

@@ -20,10 +20,11 @@ log = logging.getLogger("sfa_bench.store")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a sweep asked for: its identity, and what a user types to make it alone."""
+    """A run that a sweep asked for: its identity, what a user types to make it alone, and what warm-up it shares."""
 
     hash: str
     command: str
+    warmup: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
     for path in sorted(Path(runs_dir, FOLDER).glob("*.json")):
         try:
             plain = json.loads(path.read_bytes())
-            runs = tuple(PlannedRun(str(run["hash"]), str(run["command"])) for run in plain["runs"])
+            runs = tuple(PlannedRun(str(run["hash"]), str(run["command"]), run.get("warmup")) for run in plain["runs"])
             found.append(SweepPlan(str(plain["command"]), runs))
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s is left out: %s", path, error)

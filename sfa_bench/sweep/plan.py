@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.external import make_importable
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, run_path
+from sfa_bench.store.warmups import shared_folder
 from sfa_bench.sweep.files import jobs
 
 
@@ -27,6 +28,7 @@ class Plan:
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be tried again
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
+    warmups: dict[str, Path] = field(default_factory=dict)  # hash -> where a missing run shares its first epochs
     begun: Counter[str] = field(default_factory=Counter)  # what is there of the missing ones, see `_state`
 
     def __str__(self) -> str:
@@ -60,7 +62,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
                 raise
             result.not_valid.append((job, str(error)))
             continue
-        identity = run_hash(config)
+        identity, warmup = hashes(config)
         if identity in result.runs:
             result.duplicates += 1
             continue
@@ -69,17 +71,35 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
         wanted.setdefault(config.runs_dir, set()).add(identity)
         if config.retry_failed:
             retried.add(identity)
+        if warmup is not None:
+            result.warmups[identity] = shared_folder(config.runs_dir, warmup)
     found = {h: there for runs_dir, hashes in wanted.items() for h, there in find_states(runs_dir, hashes).items()}
-    for identity, job in result.runs.items():
+    missing = []
+    for identity in result.runs:
         state, folder = found.get(identity, ("new", folders[identity]))
         if state == "done":
             result.done[identity] = folder
         elif state == "failed" and identity not in retried:
             result.left[identity] = folder
         else:
-            result.missing.append(job)
+            missing.append(identity)
             result.begun[_words(state, folder)] += 1
+    result.warmups = _shared({identity: result.warmups[identity] for identity in missing if identity in result.warmups})
+    result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result
+
+
+def _shared(warmups: dict[str, Path]) -> dict[str, Path]:
+    """Of the runs with a warm-up, those that are not alone with theirs, or find it made."""
+    several = Counter(warmups.values())
+    return {identity: folder for identity, folder in warmups.items() if several[folder] > 1 or folder.is_dir()}
+
+
+def _first_of_each(missing: list[str], warmups: dict[str, Path]) -> list[str]:
+    """Runs that make a warm-up before those that only take it up: who comes too early waits for it in a worker."""
+    makers = {folder: identity for identity, folder in reversed(warmups.items())}
+    later = set(warmups) - set(makers.values())
+    return [h for h in missing if h not in later] + [h for h in missing if h in later]
 
 
 def _words(state: str, folder: Path) -> str:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.canonical import hashes, run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.constants import CONSTANTS
 from sfa_bench.config.overrides import choice_file, choices
@@ -149,8 +149,8 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "record.probes": [("", 2)],
     "dataset.checksum": [(CIFAR, "true")],
 }
-# those that act on the course of a sweep are seen in tests/sweep/test_isolation.py
-SWEEPS = {"fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
+# those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py
+SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),
@@ -232,7 +232,7 @@ def execute(tmp_path_factory):
         try:
             path = posthoc.start(config, "", Console(file=io.StringIO()))
         except (ConfigError, RunError) as error:
-            return SimpleNamespace(hash=run_hash(config), outcome=str(error), traces=str(error))
+            return SimpleNamespace(hash=run_hash(config), warmup=None, outcome=str(error), traces=str(error))
         record = json.loads((path / "run.json").read_text())
         environment = record["environment"]
         traces = {
@@ -244,7 +244,8 @@ def execute(tmp_path_factory):
             "data_dir": config.data_dir,
             **counted,
         }
-        return SimpleNamespace(hash=run_hash(config), outcome=outcome(path, record), traces=traces)
+        warmup = hashes(config)[1]
+        return SimpleNamespace(hash=run_hash(config), warmup=warmup, outcome=outcome(path, record), traces=traces)
 
     yield lambda words: run(tuple(words))
     patch.undo()
@@ -278,6 +279,24 @@ def test_a_switch_makes_another_run_with_another_result(execute, files, key, bas
     assert before.hash != after.hash
     assert isinstance(before.outcome, dict), before.outcome
     assert differing(before.outcome, after.outcome)
+
+
+def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, files):
+    shared = set()
+    for key, base, value in cases(SWITCHES):
+        before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+        if before.warmup is not None and before.warmup == after.warmup:
+            shared.add(key)
+            first = [name for name in differing(before.outcome, after.outcome) if name.endswith(" of epoch 1")]
+            assert not first, (key, base, value)
+    selecting = {f"method.selector.{key}" for key in ("name", "view", "no_clean_class")}
+    guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "temperature", "penalty", "guess_mode")}
+    ramp = {"method.ramp_origin", "method.ramp_epochs", "noise.assumed_rate"}
+    late = {"method.schedule", "method.class_beta", "method.count_floor"}
+    sfa = {f"plugin.{key}" for key in ("moments", "beta", "phi", "tau0", "samples", "draw", "sample_min", "var_floor")}
+    plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}
+    plugin |= {"plugin.gmm.min_samples", "plugin.gmm.monotone"}
+    assert shared == selecting | guessing | ramp | late | sfa | plugin
 
 
 @pytest.mark.parametrize(("key", "base", "value"), cases(MACHINE))

@@ -13,12 +13,13 @@ from processes import rows_of
 # SFA_BENCH_FULL=1: 24 runs, 10 kills, 8 parents
 FULL = os.environ.get("SFA_BENCH_FULL") == "1"
 RUNS, KILLS, PARENTS = (24, 10, 8) if FULL else (6, 3, 3)
-SWEEP = ("method=ce", "dataset=digits", "epochs=12", "warmup_epochs=2", "plugin=none,sfa", "threads=1")
+# Each two runs begin with the same epochs.
+SWEEP = ("method=ce", "dataset=digits", "epochs=12", "warmup_epochs=4", "plugin=sfa,sfa_release", "threads=1")
 
 
-def start(runs):
+def start(runs, *words):
     replicates = ",".join(map(str, range(RUNS // 2)))
-    return processes.start(f"replicate={replicates}", runs=runs, small=SWEEP)
+    return processes.start(f"replicate={replicates}", *words, runs=runs, small=SWEEP)
 
 
 def results(runs):
@@ -37,9 +38,10 @@ def logs(runs):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     runs = tmp_path_factory.mktemp("undisturbed") / "runs"
-    process = start(runs)
+    process = start(runs, "share_warmup=false")
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
+    assert not (runs / ".warmup").exists()
     return results(runs)
 
 
@@ -71,3 +73,4 @@ def test_parents_that_start_together_make_every_run_once(tmp_path, undisturbed):
     for log in logs(runs).values():
         assert log.count("training samples in") == 1
         assert "going on" not in log
+    assert sum("epochs 1 to 4 are those of run" in log for log in logs(runs).values()) == RUNS // 2

@@ -69,3 +69,37 @@ def test_the_table_is_of_the_sweeps_own_finished_runs(folders, tmp_path):
     os.unlink(two / "run.json")
     planned = plan(typed)
     assert results(planned) == "no run of the sweep is done: no table"
+
+
+def test_runs_that_begin_with_the_same_epochs_share_them_and_who_makes_them_comes_first(tmp_path):
+    sweep = ["method=ce", "replicate=0,1", "plugin=sfa,none,sfa_release", f"runs_dir={tmp_path}/runs"]
+    planned = plan(sweep)
+    of = {identity: " ".join(job[:3]) for identity, job in planned.runs.items()}
+    shared: dict[str, list[str]] = {}
+    for identity, folder in planned.warmups.items():
+        shared.setdefault(folder.parent.name + "/" + folder.name, []).append(of[identity])
+    assert sorted(shared.values()) == [
+        [f"method=ce replicate={r} plugin=sfa", f"method=ce replicate={r} plugin=sfa_release"] for r in (0, 1)
+    ]
+    assert all(name.startswith(".warmup/") for name in shared)
+    ends = [job[2] for job in planned.missing]
+    assert ends == [
+        "plugin=sfa",
+        "plugin=none",
+        "plugin=sfa",
+        "plugin=none",
+        "plugin=sfa_release",
+        "plugin=sfa_release",
+    ]
+    assert not (tmp_path / "runs").exists()  # planning writes nothing
+    assert not plan([*sweep, "share_warmup=false"]).warmups
+
+
+def test_a_run_that_would_share_with_finished_ones_only_shares_where_the_epochs_are_there(tmp_path):
+    sweep = ["method=ce", "plugin=sfa,sfa_release", f"runs_dir={tmp_path}/runs"]
+    planned = plan(sweep)
+    (first, second), place = planned.runs, next(iter(planned.warmups.values()))
+    write(run_path(tmp_path / "runs", NAMES | {"plugin": "sfa"}, first), "done")
+    assert not plan(sweep).warmups
+    place.mkdir(parents=True)
+    assert plan(sweep).warmups == {second: place}

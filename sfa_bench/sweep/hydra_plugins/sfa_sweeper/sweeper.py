@@ -64,8 +64,13 @@ class SfaSweeper(Sweeper):
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
         if planned.runs:
-            runs = (PlannedRun(identity, command(job, self.own_conf)) for identity, job in planned.runs.items())
+            runs = (
+                PlannedRun(h, command(job, self.own_conf), planned.warmups[h].name if h in planned.warmups else None)
+                for h, job in planned.runs.items()
+            )
             write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
+            for folder in set(planned.warmups.values()):
+                folder.mkdir(parents=True, exist_ok=True)  # its existence asks the runs to share
         elif not planned.done:
             raise SystemExit(2)
         refused = self._launch(planned) if planned.missing else {}

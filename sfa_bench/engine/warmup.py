@@ -1,0 +1,74 @@
+"""Epochs before the first selection, made once for all runs of a sweep that begin with the same (`share_warmup`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from sfa_bench.config.canonical import hashes
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.data.types import Data
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.methods.base import Method
+from sfa_bench.store.claim import Holder
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.warmups import shared_folder, under
+
+CONDITIONS = ("versions", "commit", "device", "device_name", "threads", "precision")
+
+
+def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolder | None:
+    """Where this run shares its first epochs; None where no sweep asked for it."""
+    _, identity = hashes(config)
+    if identity is None or not (folder := shared_folder(config.runs_dir, identity)).is_dir():
+        return None
+    conditions = {key: environment[key] for key in CONDITIONS}
+    conditions |= {"processor": torch.backends.cpu.get_cpu_capability(), "data": data.fingerprints}
+    return under(folder, conditions)
+
+
+@contextmanager
+def held(folder: RunFolder, wait: Callable[[Holder], None], say: Callable[[str], None]) -> Iterator[bool]:
+    """Hold the folder against all who share it. Yields False, with a sentence, where the disk refuses: a run that
+    cannot share makes its epochs itself."""
+    claim = folder.claim(wait=wait)
+    try:
+        claim.__enter__()
+    except (ConfigError, RunError) as error:
+        say(f"these epochs are not shared: {error}")
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        claim.__exit__(None, None, None)
+
+
+def save(
+    folder: RunFolder,
+    epoch: int,
+    method: Method,
+    cost: dict[str, Any],
+    rows: list[dict[str, Any]],
+    run: str,
+    say: Callable[[str], None],
+) -> None:
+    """Keep the state at the end of the warm-up with its epochs' lines and the hash of the run that made them."""
+    # Selectors have seen nothing yet, and those who share have different ones.
+    state = {key: value for key, value in method.state().items() if key not in ("selectors", "selections")}
+    try:
+        folder.save_checkpoint({"epoch": epoch, "method": state, "cost": cost, "rows": rows, "run": run})
+    except RunError as error:
+        say(f"these epochs are not shared: {error}")
+
+
+def load(folder: RunFolder, method: Method) -> dict[str, Any] | None:
+    """What `save` kept, and the method in that state; None where nobody has made it, or it cannot be read."""
+    made, _ = folder.load_checkpoint()
+    if made is not None:
+        selectors = [selector.state() for selector in method.t.selectors]
+        method.load_state({**made["method"], "selectors": selectors, "selections": []})
+    return made
