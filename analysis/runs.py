@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from sfa_bench.config.canonical import MACHINE
@@ -74,17 +75,22 @@ Key = tuple[Any, ...]
 Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of the column keys) -> runs
 
 
-def flat(plain: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+def flat(plain: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     """Leaves of nested mappings by their path; lists as text, so that every value can be compared and grouped."""
     found: dict[str, Any] = {}
-    for key, value in plain.items():
-        if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
-            found |= flat(value, separator, f"{prefix}{key}{separator}")
-        elif separator == "." and isinstance(value, list):
-            found[prefix + key] = json.dumps(value)
-        else:
-            found[prefix + key] = value
+    _flatten(plain, separator, "", found)
     return found
+
+
+def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, found: dict[str, Any]) -> None:
+    for key, value in plain.items():
+        path = intern(prefix + key)  # thousands of runs have the same paths
+        if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
+            _flatten(value, separator, path + separator, found)
+        elif separator == "." and isinstance(value, list):
+            found[path] = json.dumps(value)
+        else:
+            found[path] = value
 
 
 def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:

@@ -1,7 +1,7 @@
 """What is done and what is missing: `python -m analysis.status RUNS… [--watch] [--json]`.
 
 Finished, running, interrupted and failed runs; claims whose process is gone; what stored sweeps still miss; epochs,
-time left and disk used.
+time left and disk used. A table on a terminal, lines elsewhere. `analysis.status clean RUNS…` is analysis/clean.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.runs import no_garbage
@@ -30,6 +33,8 @@ from sfa_bench.store.plans import missing, read_plans
 
 STATES = ("done", "running", "interrupted", "stale", "failed", "missing")
 SHOWN = 10  # lines of each list on the terminal; --json has all
+BAR = 16  # characters
+COLOURS = {"running": "green", "stale": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,40 @@ def show(found: Status) -> str:
     return "\n".join(lines)
 
 
+def board(found: Status) -> Group:
+    """The same as a table for people who watch: a bar for every sweep and every run that is not done."""
+    counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
+    left = "" if found.seconds_left is None or not _work(found) else f" · about {_time(found.seconds_left)} left"
+    parts: list[Any] = [Text(f"{counts} · {found.bytes_used / 1e6:,.1f} MB{left}", style="bold")]
+    sweeps = Table(*_narrow("sweep", "done"), Column("", width=BAR), "command", box=None)
+    for number, sweep in enumerate(found.sweeps[-SHOWN:], start=1):
+        bar = ProgressBar(sweep.asked, sweep.done, width=BAR)
+        sweeps.add_row(str(number), f"{sweep.done}/{sweep.asked}", bar, Text(sweep.command))
+    runs = Table(*_narrow("state", "run", "epoch"), Column("", width=BAR), *_narrow("left"), "who or why", box=None)
+    ordered = sorted(found.unfinished, key=lambda run: STATES.index(run.state))
+    for run in ordered[: 2 * SHOWN]:
+        time_left = "" if run.seconds_left is None or run.state == "failed" else _time(run.seconds_left)
+        why = Text(run.error or run.holder or ("its process is gone" if run.state == "stale" else ""))
+        place = Text("/".join(Path(run.folder).parts[-3:]))
+        bar = ProgressBar(max(1, run.epochs), run.epoch, width=BAR)
+        runs.add_row(
+            Text(run.state, COLOURS.get(run.state, "")), place, f"{run.epoch}/{run.epochs}", bar, time_left, why
+        )
+    parts += [table for table, used in ((sweeps, found.sweeps), (runs, ordered)) if used]
+    if (more := len(ordered) - 2 * SHOWN) > 0:
+        parts.append(Text(f"… and {more} more that are not done"))
+    return Group(*parts)
+
+
+def _narrow(*headers: str) -> list[Column]:
+    return [Column(header, no_wrap=True) for header in headers]
+
+
+def _failures(found: Status) -> list[str]:
+    """What to type again, which no table has room for."""
+    return [f"again: {run.command}\n" for run in found.unfinished if run.state == "failed"][:SHOWN]
+
+
 def _work(found: Status) -> int:
     return len(found.unfinished) + len(found.missing)
 
@@ -188,23 +227,34 @@ def _time(seconds: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 with a sentence when there is nothing to show."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.status", description="What is done and what is missing.")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["clean"]:
+        from analysis.clean import main as clean
+
+        return clean(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.status",
+        description="What is done and what is missing. `clean RUNS…` removes what is no longer needed.",
+    )
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders")
     parser.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="again every 5 seconds")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(list(arguments))
     try:
         found = status(options.runs)
         if options.json:
             print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
-        elif options.watch is None:
-            print(show(found))
-        else:
-            with Live(Text(show(found)), auto_refresh=False) as live:
+        elif options.watch is not None:
+            with Live(board(found), auto_refresh=False) as live:
                 while _work(found):
                     time.sleep(max(0.2, options.watch))
                     found = status(options.runs)
-                    live.update(Text(show(found)), refresh=True)
+                    live.update(board(found), refresh=True)
+        elif sys.stdout.isatty():
+            Console().print(board(found))
+            print(*_failures(found), sep="\n", end="")
+        else:
+            print(show(found))
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

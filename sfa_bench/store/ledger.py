@@ -54,20 +54,40 @@ def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
 
 
 def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> dict[str, tuple[str, Path]]:
-    """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders."""
+    """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders.
+
+    Only folders of these names are looked into: three levels below `runs_dir`, where `run_path` puts them.
+    """
     found: dict[str, tuple[str, Path]] = {}
-    for folder in run_folders([runs_dir]):
-        if folder.name not in hashes or found.get(folder.name, ("",))[0] == "done":
-            continue
-        record = _read(folder / "run.json")
-        if record is not None and record["hash"] == folder.name:
-            found[folder.name] = record["state"], folder
+    for dataset in _folders(runs_dir):
+        for method in _folders(dataset):
+            for folder in _folders(method):
+                name = os.path.basename(folder)
+                if name not in hashes or found.get(name, ("",))[0] == "done":
+                    continue
+                record = _read(Path(folder, "run.json"))
+                if record is not None and record["hash"] == name:
+                    found[name] = record["state"], Path(folder)
     return found
+
+
+def _folders(parent: str | os.PathLike[str]) -> list[str]:
+    """The folders in `parent` in sorted order, hidden ones left out; none where there is no such folder."""
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        log.warning("%s is left out: %s", parent, error)
+        return []
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         return loads(path.read_bytes())
+    except FileNotFoundError:  # a run that has just been claimed, or a record that is just being replaced elsewhere
+        return None
     except (RecordError, OSError) as error:
         log.warning("%s is left out: %s", path, error)
         return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from analysis.runs import SEEDS, Run
+from analysis.runs import SEEDS, Run, no_garbage
 from analysis.table import make_table
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import find_states, records
 from sfa_bench.store.record import command
 from sfa_bench.sweep.plan import Plan
+
+METRIC = "test/acc/final"
 
 
 def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_dir: Path | None) -> list[str]:
@@ -19,7 +22,11 @@ def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_d
 
     Brings `planned.done` up to date. refused: by command, what a run's data said.
     """
-    found = find_states(runs_dir, planned.runs)
+    found = {
+        h: (state, f) for state, part in (("done", planned.done), ("failed", planned.left)) for h, f in part.items()
+    }
+    if planned.missing:  # else the plan has just read all of it
+        found = find_states(runs_dir, planned.runs)
     planned.done = {identity: folder for identity, (state, folder) in found.items() if state == "done"}
     lines = []
     for identity, job in planned.runs.items():
@@ -49,7 +56,12 @@ def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> list
 
 def results(planned: Plan) -> str:
     """The finished runs of the sweep, a row for each value of what was swept; else a sentence why there is no table."""
-    runs = [Run(path, record) for folder in planned.done.values() for path, record in records([folder])]
+    with no_garbage():
+        return _results(planned)
+
+
+def _results(planned: Plan) -> str:
+    runs = [Run(path, _lean(record)) for folder in planned.done.values() for path, record in records([folder])]
     if not runs:
         return "no run of the sweep is done: no table"
     swept: dict[str, set[str]] = defaultdict(set)
@@ -59,6 +71,14 @@ def results(planned: Plan) -> str:
     known = {key for run in runs for key in run.fields}.difference(SEEDS)
     rows = [key for key, values in swept.items() if len(values) > 1 and key in known]
     try:
-        return make_table(runs, rows or ["method", "plugin"]).to_markdown()
+        return make_table(runs, rows or ["method", "plugin"], metrics=(METRIC,)).to_markdown()
     except ConfigError as error:
         return f"no table: {error}"
+
+
+def _lean(record: dict[str, Any]) -> dict[str, Any]:
+    """What this table needs of a record: ten thousand whole ones take half a gigabyte."""
+    kept = {key: record[key] for key in ("hash", "config", "names", "knows", "environment")}
+    prints = {"fingerprints": record["data"].get("fingerprints")}
+    metrics = {METRIC: record["metrics"].get(METRIC)}
+    return kept | {"data": prints, "metrics": metrics, "selection": {}, "cost": {}}

@@ -1,5 +1,6 @@
 """`analysis.status`: what the disk says of runs and sweeps (design.md §4)."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import sfa_bench
-from analysis.status import main, status
+from analysis.status import board, main, status
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.plans import PlannedRun, SweepPlan, read_plans, write_plan
@@ -101,6 +103,26 @@ def test_the_bytes_are_those_of_all_files(ledger):
 def test_nothing_there_is_a_sentence(tmp_path, capsys):
     assert said(capsys, tmp_path / "no") == (2, "", f"refused: there is no folder {tmp_path / 'no'}\n")
     assert said(capsys, tmp_path) == (2, "", f"refused: there is neither a run nor a sweep in {tmp_path}\n")
+
+
+def test_the_board_has_a_bar_for_every_sweep_and_every_run_that_is_not_done(ledger):
+    done = ledger.add(50.0, cost={"total_seconds": 30.0})
+    begun(ledger, "failed", 3, method="mae", error={"type": "RunError", "message": "the loss is [nan]"})
+    begun(ledger, "running", 5, method="ce")
+    runs = tuple(PlannedRun(hash, "python run.py") for hash in (done.name, "a" * 12))
+    write_plan(ledger.root, SweepPlan("python run.py -m method=ce,mae", runs))
+    console = Console(width=160, file=io.StringIO())
+    console.print(board(status([ledger.root])))
+    text = console.file.getvalue()
+    assert "1 done, 1 stale, 1 failed, 1 missing" in text
+    (sweep,) = [line for line in text.splitlines() if "method=ce,mae" in line]
+    assert "1/2" in sweep
+    assert sweep.count("━") == 8  # of 16
+    (stale, failed) = [line for line in text.splitlines() if "/10" in line]
+    assert stale.split()[:3] == ["stale", next(p for p in stale.split() if "/ce/" in p), "5/10"]
+    assert "0 min 10 s" in stale
+    assert "its process is gone" in stale
+    assert "RunError: the loss is [nan]" in failed
 
 
 def test_watching_ends_when_all_is_done(ledger, capsys):

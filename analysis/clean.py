@@ -1,0 +1,102 @@
+"""What is no longer needed: `python -m analysis.status clean RUNS… [--weights] [--dry-run]`.
+
+Shared warm-ups that no unfinished run of a stored sweep begins with; checkpoints to go on from, of runs that are done
+there or elsewhere; temporary files of writers that were killed. With `--weights` also the weights of finished runs,
+without which no `classifier=…` can be fitted on them. Nothing that a live process holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.atomic import TEMPORARY
+from sfa_bench.store.claim import Claim
+from sfa_bench.store.folder import CHECKPOINTS
+from sfa_bench.store.ledger import records
+from sfa_bench.store.plans import read_plans
+from sfa_bench.store.warmups import FOLDER
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that can go, its size, and why."""
+
+    path: Path
+    size: int
+    reason: str
+
+
+def leftovers(paths: Sequence[Path], weights: bool = False) -> list[Leftover]:
+    """What can go below the runs folders. Raises ConfigError with a sentence when there is no such folder."""
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no folder {path}")
+    runs = list(records(paths))
+    done = {record["hash"] for _, record in runs if record["state"] == "done"}
+    found = [one for folder, record in runs for one in _of_run(folder, record, record["hash"] in done, weights)]
+    return found + [one for path in paths for one in _warmups(path, done)]
+
+
+def _of_run(folder: Path, record: dict[str, Any], done: bool, weights: bool) -> Iterator[Leftover]:
+    if Claim(folder).holder() is not None:
+        return
+    names = {}
+    if record["state"] != "done" and done:
+        names = dict.fromkeys(CHECKPOINTS, "this run is done in another folder")
+    elif done and record["config"].get("keep_checkpoint") != "all":
+        names = {"previous.pt": "this run is done"}
+    if record["state"] == "done" and weights:
+        names |= {"last.pt": "weights of a finished run"}
+    files = [(folder / name, reason) for name, reason in names.items()]
+    files += [(path, "its writer was killed") for path in sorted(folder.glob(f".*{TEMPORARY}"))]
+    yield from (Leftover(path, path.stat().st_size, reason) for path, reason in files if path.is_file())
+
+
+def _warmups(runs_dir: Path, done: set[str]) -> Iterator[Leftover]:
+    needed = {run.warmup for plan in read_plans(runs_dir) for run in plan.runs if run.hash not in done}
+    for folder in sorted((runs_dir / FOLDER).glob("*/")):
+        inner = [path for path in folder.iterdir() if path.is_dir()]
+        if folder.name in needed or any(Claim(path).holder() is not None for path in inner):
+            continue
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        yield Leftover(folder, size, "a shared warm-up of finished runs")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command. Returns the exit status: 0, or 2 with a sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.status clean", description="Remove what is no longer needed."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders")
+    parser.add_argument("--weights", action="store_true", help="the weights of finished runs, too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    options = parser.parse_args(arguments)
+    try:
+        found = leftovers(options.runs, options.weights)
+        for one in found:
+            print(f"{one.path} ({one.size / 1e6:,.1f} MB): {one.reason}")
+            if not options.dry_run:
+                _remove(one.path)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"failed: cannot remove {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    verb = "would remove" if options.dry_run else "removed"
+    print(f"{verb} {len(found)}, {sum(one.size for one in found) / 1e6:,.1f} MB")
+    return 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
