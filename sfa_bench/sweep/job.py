@@ -86,6 +86,8 @@ def job(cfg: DictConfig) -> Outcome:
         answer = {"state": "failed", "message": record_death(config, again, answer["status"])}
     if answer["state"] == "interrupted" and here and not stop.asked():
         raise Interrupted(answer["signal"])
+    if answer["state"] in ("failed", "refused"):  # now, and once more with all others at the end
+        print(f"a run {'has failed' if answer['state'] == 'failed' else 'is refused'}: {answer['message']}", flush=True)
     if answer["state"] in ("failed", "refused") and config.fail_fast:
         stop.ask(f"fail_fast: {answer['message']}")
     return Outcome(answer["state"], again, answer.get("message", ""))

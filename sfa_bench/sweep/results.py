@@ -47,11 +47,12 @@ def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_d
     return lines
 
 
-def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> list[list[str]]:
-    """Those of the jobs whose run is neither done nor failed."""
+def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> tuple[list[list[str]], bool]:
+    """Those of the jobs whose run is neither done nor failed, and whether any of these has begun."""
     found = find_states(runs_dir, planned.runs)
-    ended = [planned.runs[identity] for identity, (state, _) in found.items() if state in ("done", "failed")]
-    return [job for job in jobs if job not in ended]
+    begun = {tuple(planned.runs[identity]): state for identity, (state, _) in found.items()}
+    left = [job for job in jobs if begun.get(tuple(job)) not in ("done", "failed")]
+    return left, any(tuple(job) in begun for job in left)
 
 
 def results(planned: Plan) -> str:

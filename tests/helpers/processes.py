@@ -66,6 +66,10 @@ def worker_of(runs, replicate):
     return wait_until(lambda: at_work(runs, replicate))
 
 
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import ROOT, alive, finished, lines_of, records, rows_of, start, wait_until, worker_of
+from processes import ROOT, alive, finished, lines_of, parent_of, records, rows_of, start, wait_until, worker_of
 
 from sfa_bench.sweep.slots import wait_for_slot
 
@@ -23,6 +23,7 @@ def test_a_run_that_the_kernel_kills_fails_alone_and_goes_on_next_time(tmp_path,
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 1, errors
     assert "2 of 3 runs done" in output
+    assert output.count("a run has failed: the job's process was killed by SIGKILL") == 1
     folder, record = records(runs)[0]
     assert record["state"] == "failed"
     assert record["error"]["type"] == "Killed"
@@ -60,6 +61,21 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_nothing_at_work_and_loses_no_e
     assert status == 0, errors
     assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
     assert all(lines_of(folder) == list(range(1, 61)) for folder, _ in records(runs).values())
+
+
+def test_a_worker_that_is_killed_costs_no_run(tmp_path):
+    runs = tmp_path / "runs"
+    process = start("epochs=60", "replicate=0,1,2,3", *JOBLIB, runs=runs)
+    server = parent_of(worker_of(runs, 0))
+    os.kill(parent_of(server), signal.SIGKILL)  # joblib ends all when it loses one
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "the launcher failed: " in errors
+    assert "4 of 4 runs done" in output
+    for folder, record in records(runs).values():
+        assert record["state"] == "done"
+        assert (folder / "log.txt").read_text().count("done: ") == 1
+        assert lines_of(folder) == list(range(1, 61))
 
 
 def test_isolation_and_launchers_change_no_digit(tmp_path):

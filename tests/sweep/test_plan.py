@@ -103,3 +103,12 @@ def test_a_run_that_would_share_with_finished_ones_only_shares_where_the_epochs_
     assert not plan(sweep).warmups
     place.mkdir(parents=True)
     assert plan(sweep).warmups == {second: place}
+
+
+def test_more_replicates_of_a_finished_sweep_are_two_runs(tmp_path):
+    typed = ["method=ce", "plugin=none", f"runs_dir={tmp_path}/runs"]
+    for identity in plan([*typed, "replicate=0,1,2"]).runs:
+        write(run_path(tmp_path / "runs", NAMES, identity), "done")
+    extended = plan([*typed, "replicate=0,1,2,3,4"])
+    assert str(extended) == "sweep of 5: 2 to run, 3 done"
+    assert [job[-1] for job in extended.missing] == [f"replicate={k}" for k in (3, 4)]

@@ -86,12 +86,13 @@ class SfaSweeper(Sweeper):
         """Run what is missing; what their data refused, by command. Raises SystemExit once a signal has stopped it.
 
         A launcher that fails (joblib when it loses a worker, submitit when the cluster drops a job) is started again
-        for the runs that are neither done nor failed, as long as each start ends some.
+        for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
+        where none of them had begun, since then it is the launcher that cannot be used.
         """
         from sfa_bench.sweep.results import unfinished
 
         refused: dict[str, str] = {}
-        jobs = planned.missing
+        jobs, fruitless = planned.missing, 0
         with Stopping(self.stop) as stopping:
             while jobs:
                 try:
@@ -99,8 +100,9 @@ class SfaSweeper(Sweeper):
                     break
                 except Exception as error:  # the launcher's own: what was done is on the disk
                     print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
-                    left = [] if self.stop.asked() else unfinished(self.runs_dir, planned, jobs)
-                    if not 0 < len(left) < len(jobs):
+                    left, begun = unfinished(self.runs_dir, planned, jobs)
+                    fruitless = 0 if len(left) < len(jobs) else fruitless + 1
+                    if self.stop.asked() or not left or fruitless > 3 or (fruitless and not begun):
                         break
                     print(f"starting it again for the {len(left)} runs that it left", file=sys.stderr)
                     jobs = left
