@@ -50,22 +50,24 @@ def job(cfg: DictConfig) -> Outcome:
     overrides = [str(override) for override in hydra.overrides.task]
     config_dir = own_conf(hydra)
     again = command(overrides, config_dir)
+    if "RayLauncher" in hydra.launcher._target_:
+        os.chdir(hydra.runtime.cwd)  # a running cluster's workers are where it was started
     if stop.asked():
         return Outcome("interrupted", again)
     try:
         config = compose(overrides, config_dir)
     except ConfigError as error:
         return Outcome("refused", again, str(error))
-    jobs = parallel_jobs(hydra.launcher)
     request: dict[str, Any] = {
         "overrides": overrides,
         "config_dir": None if config_dir is None else str(config_dir),
         "command": again,
-        "threads": max(1, cores() // jobs),
-        "quiet": jobs > 1 or not here,
+        "threads": threads(hydra.launcher),
+        "quiet": parallel_jobs(hydra.launcher) > 1 or not here,
+        "slot": config.isolate and not gives_device(hydra.launcher),
     }
     if not config.isolate:
-        answer = work(**request, isolated=False)
+        answer = work(**request)
     else:
         # A worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays.
         local = "joblib" in hydra.launcher._target_
@@ -107,6 +109,26 @@ def parallel_jobs(launcher: Any) -> int:
         return max(1, cores() // (launcher.cpus_per_task or 1))
     jobs = launcher.get("n_jobs") or 1
     return int(jobs) if jobs > 0 else max(1, cores() + 1 + int(jobs))
+
+
+def threads(launcher: Any) -> int:
+    """Of a job: the cores of this machine, or of SLURM's task, by the jobs that share them.
+
+    Ray confines a job to no cores: as many whole ones as it was asked for (1), at least one.
+    """
+    if "RayLauncher" in launcher._target_:
+        return max(1, int(launcher.ray.remote.get("num_cpus", 1)))
+    return max(1, cores() // parallel_jobs(launcher))
+
+
+def gives_device(launcher: Any) -> bool:
+    """Whether a job finds the GPU that was chosen for it, under a name ("0") that may be other GPUs' in other jobs.
+
+    SLURM does, and Ray when asked for GPUs. submitit_local gives the same ones of this machine to all of its jobs.
+    """
+    if "RayLauncher" in launcher._target_:
+        return bool(launcher.ray.remote.get("num_gpus"))
+    return "SlurmLauncher" in launcher._target_
 
 
 def batch_size(launcher: Any) -> int | None:

@@ -17,16 +17,19 @@ from sfa_bench.store.ledger import run_path
 
 
 def work(
-    overrides: list[str], config_dir: str | None, command: str, threads: int, quiet: bool, isolated: bool = True
+    overrides: list[str], config_dir: str | None, command: str, threads: int, quiet: bool, slot: bool
 ) -> dict[str, Any]:
-    """Run one configuration; what became of it, in plain types: `state` and a `message`, or the `signal` that came."""
+    """Run one configuration; what became of it, in plain types: `state` and a `message`, or the `signal` that came.
+
+    slot: with `device=auto`, take one of this machine's GPUs; in a process of its own only, which it is bound to.
+    """
     from sfa_bench.engine.signals import Interrupted
 
     try:
         config = compose(overrides, None if config_dir is None else Path(config_dir))
         if config.threads is None:
             config = replace(config, threads=threads)
-        if isolated and config.device == "auto":
+        if slot and config.device == "auto":
             from sfa_bench.sweep.slots import take_slot
 
             take_slot(config.jobs_per_gpu)

@@ -1,0 +1,93 @@
+"""What a job is given by each launcher: threads, and whose GPU."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from sfa_bench.sweep import job, work
+from sfa_bench.sweep.stop import KEY
+
+RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher."
+JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def launcher(target, **keys):
+    config = OmegaConf.create({"_target_": target, **keys})
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def ray(**remote):
+    return launcher(RAY, ray={"init": {"address": None}, "remote": remote})
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [
+        (ray(), 1),
+        (ray(num_cpus=0), 1),
+        (ray(num_cpus=0.5), 1),
+        (ray(num_cpus=2.9), 2),
+        (ray(num_cpus=16), 16),
+        (launcher(BASIC), 6),
+        (launcher(JOBLIB, n_jobs=-1), 1),
+        (launcher(JOBLIB, n_jobs=4), 1),
+        (launcher(JOBLIB, n_jobs=2), 3),
+        (launcher(SUBMITIT + "LocalLauncher", cpus_per_task=2), 2),
+        (launcher(SUBMITIT + "SlurmLauncher", cpus_per_task=2), 6),
+    ],
+)
+def test_threads_are_what_a_job_was_given_of_six_cores(monkeypatch, asked, threads):
+    monkeypatch.setattr(job, "cores", lambda: 6)
+    assert job.threads(asked) == threads
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        (launcher(BASIC), False),
+        (launcher(JOBLIB, n_jobs=2), False),
+        (launcher(SUBMITIT + "LocalLauncher", gpus_per_node=1), False),  # GPU 0 of this machine, for all of them
+        (launcher(SUBMITIT + "SlurmLauncher", gpus_per_node=1), True),
+        (ray(), False),
+        (ray(num_gpus=0), False),
+        (ray(num_gpus=0.25), True),
+    ],
+)
+def test_only_slurm_and_ray_with_gpus_choose_the_device_of_a_job(asked, given):
+    assert job.gives_device(asked) is given
+
+
+@pytest.mark.parametrize("slot", [True, False])
+def test_a_job_that_was_given_its_device_takes_no_slot(tmp_path, monkeypatch, slot):
+    taken = []
+    monkeypatch.setattr("sfa_bench.sweep.slots.take_slot", taken.append)
+    monkeypatch.setattr(work, "_start", lambda config, command, quiet: tmp_path)
+    words = [f"runs_dir={tmp_path}", "jobs_per_gpu=3"]
+    assert work.work(words, None, "again", threads=1, quiet=True, slot=slot)["state"] == "done"
+    assert taken == [3] * slot
+
+
+@pytest.mark.parametrize(("remote", "slot"), [({}, True), ({"num_cpus": 3, "num_gpus": 1}, False)])
+def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote, slot):
+    hydra = OmegaConf.create(
+        {
+            "launcher": ray(**remote),
+            "job": {"env_set": {KEY: f"{tmp_path}/stop", f"{KEY}_PID": "1"}},
+            "overrides": {"task": ["runs_dir=runs"]},
+            "runtime": {"config_sources": [], "cwd": str(tmp_path)},
+        }
+    )
+    requests = []
+    monkeypatch.chdir("/")  # and back at the end
+    server = SimpleNamespace(run=lambda request, stopped: requests.append(request) or {"state": "done"})
+    monkeypatch.setattr("hydra.core.hydra_config.HydraConfig.get", lambda: hydra)
+    monkeypatch.setattr(job.ForkServer, "get", lambda: server)
+    monkeypatch.setattr(job.signal, "signal", lambda *_: None)
+    assert job.job(OmegaConf.create()).state == "done"
+    assert Path.cwd() == tmp_path
+    assert [(r["threads"], r["quiet"], r["slot"]) for r in requests] == [(remote.get("num_cpus", 1), True, slot)]
