@@ -89,11 +89,12 @@ class SfaSweeper(Sweeper):
         for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
         where none of them had begun, since then it is the launcher that cannot be used.
         """
+        from sfa_bench.sweep.ray_cluster import ray_cluster
         from sfa_bench.sweep.results import unfinished
 
         refused: dict[str, str] = {}
         jobs, fruitless = planned.missing, 0
-        with Stopping(self.stop) as stopping:
+        with ray_cluster(self.launcher_config), Stopping(self.stop) as stopping:
             while jobs:
                 try:
                     self._launch_batches(jobs, refused)
