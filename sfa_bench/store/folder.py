@@ -21,6 +21,7 @@ from sfa_bench.store.atomic import replacing, sweep_temporary, write_bytes
 from sfa_bench.store.claim import Claim, Claimed, Holder
 
 CHECKPOINTS = ("last.pt", "previous.pt")
+FULL = "the disk is full. What was written before is intact: free some space and repeat the command"
 
 log = logging.getLogger("sfa_bench.store")
 
@@ -31,10 +32,7 @@ def writing(what: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "the disk is full. What was written before is intact: free some space and repeat the command"
-        else:
-            reason = error.strerror or str(error)
+        reason = FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         raise RunError(f"could not write {what}: {reason}") from error
 
 
@@ -49,7 +47,7 @@ def ensure_writable(folder: Path) -> None:
             probe.write(b"probe")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"could not write to {folder}: the disk is full") from error
+            raise RunError(f"could not write to {folder}: {FULL}") from error
         reason = error.strerror or str(error)
         raise ConfigError(f"cannot write to {folder} ({reason}); choose another folder: runs_dir=PATH") from error
 
@@ -95,7 +93,7 @@ class RunFolder:
     def read_record(self) -> dict[str, Any] | None:
         """The run's record; None when there is none or when it is broken, which is said.
 
-        Raises ConfigError for a record of another schema: overwriting it would lose a finished run.
+        Raises ConfigError for one that another version or another program wrote: overwriting it would lose it.
         """
         path = self.path / "run.json"
         try:
@@ -104,8 +102,9 @@ class RunFolder:
             return None
         except OSError as error:
             raise ConfigError(f"cannot read {path} ({error.strerror}); choose another folder: runs_dir=PATH") from error
-        except records.SchemaError as error:
-            raise ConfigError(f"{path} was written by another version: {error}; use another runs_dir") from error
+        except records.ForeignError as error:
+            reason = f"{path} was written by another version or another program: {error}"
+            raise ConfigError(f"{reason}; move it away, or use another runs_dir") from error
         except records.RecordError as error:
             log.warning("%s is ignored: %s", path, error)
             return None

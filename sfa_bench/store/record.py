@@ -21,8 +21,8 @@ class RecordError(ValueError):
     """A record that cannot be used; the message says why."""
 
 
-class SchemaError(RecordError):
-    """A whole record, written by another version of the suite."""
+class ForeignError(RecordError):
+    """Whole JSON, which no cut leaves: another version or another program wrote it, and it is not ours to replace."""
 
 
 def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], command: str) -> dict[str, Any]:
@@ -65,17 +65,17 @@ def dumps(record: dict[str, Any]) -> str:
 
 
 def loads(text: str | bytes) -> dict[str, Any]:
-    """Read a record. Raises RecordError when it is cut or foreign, SchemaError when another version wrote it."""
+    """Read a record. Raises RecordError when it is cut, ForeignError when it is whole and not one of ours."""
     try:
         record = json.loads(text, parse_constant=lambda _: None)
     except ValueError as error:
         raise RecordError("it is not whole JSON (cut while it was written?)") from error
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise RecordError("it is not the record of a run")
+        raise ForeignError("it is not the record of a run")
     if record["schema"] != SCHEMA:
-        raise SchemaError(f"it has schema {record['schema']}, this version reads {SCHEMA}")
+        raise ForeignError(f"it has schema {record['schema']}, this version reads {SCHEMA}")
     if missing := set(KEYS) - set(record):
-        raise RecordError(f"it lacks {', '.join(sorted(missing))}")
+        raise ForeignError(f"it lacks {', '.join(sorted(missing))}")
     if record["state"] not in STATES:
-        raise RecordError(f"its state {record['state']!r} is none of {', '.join(STATES)}")
+        raise ForeignError(f"its state {record['state']!r} is none of {', '.join(STATES)}")
     return record

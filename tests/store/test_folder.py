@@ -259,19 +259,27 @@ def test_a_run_json_cut_in_half_is_said_and_taken_as_missing(folder, caplog, sha
     assert f"{path} is ignored: it is not whole JSON" in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"[]", b'{"schema": 1}', b"\xff\xfe", b'{"state": "done"}'])
-def test_a_foreign_run_json_is_said_and_taken_as_missing(folder, caplog, content):
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\xff\xfe"])
+def test_a_run_json_that_a_power_cut_spoilt_is_said_and_taken_as_missing(folder, caplog, content):
     (folder.path / "run.json").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert folder.read_record() is None
     assert "is ignored" in caplog.text
 
 
-def test_a_record_of_another_schema_is_not_overwritten(folder):
-    folder.write_record(record())
-    path = folder.path / "run.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
-    with pytest.raises(ConfigError, match=r"schema 99, this version reads 1; use another runs_dir"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[]", "it is not the record of a run"),
+        ('{"state": "done"}', "it is not the record of a run"),
+        ('{"schema": 1}', "it lacks command, config"),
+        (json.dumps(record(state="finished")), "its state 'finished' is none of"),
+        (json.dumps(record(schema=99)), "it has schema 99, this version reads 1"),
+    ],
+)
+def test_a_run_json_of_another_version_or_program_is_refused_not_overwritten(folder, content, reason):
+    (folder.path / "run.json").write_text(content)
+    with pytest.raises(ConfigError, match=f"{reason}.*; move it away, or use another runs_dir"):
         folder.read_record()
 
 
