@@ -119,7 +119,8 @@ class Claim:
             self._number = mine
             for lower in self._numbers():
                 if lower < mine:
-                    self._file(lower).unlink(missing_ok=True)
+                    with suppress(OSError):  # a lower number harms nothing
+                        self._file(lower).unlink()
             self._thread = threading.Thread(target=self._beat, name="claim heartbeat", daemon=True)
             self._thread.start()
             return None
@@ -157,7 +158,7 @@ class Claim:
         path = self._file(number)
         try:
             modified = path.stat().st_mtime
-            text = path.read_text()
+            text = b"" if path.is_dir() else path.read_bytes()
         except FileNotFoundError:
             return None
         if (number, modified) != self._seen[:2]:
@@ -169,7 +170,7 @@ class Claim:
         try:
             plain = json.loads(text)
             holder = Holder(**{field.name: plain[field.name] for field in fields(Holder)})
-        except (ValueError, KeyError, TypeError):  # its owner is just writing it, or died doing so
+        except (ValueError, KeyError, TypeError):  # its owner is just writing it, died doing so, or it is none
             return UNKNOWN
         dead = holder.machine == this_machine() and process_start(holder.pid) != holder.process
         return None if dead else holder

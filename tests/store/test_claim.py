@@ -222,6 +222,18 @@ def test_a_claim_file_that_its_owner_is_still_writing_counts_as_live_until_it_is
     claim.release()
 
 
+@pytest.mark.parametrize("torn", [b"\xff\xfe\0", b"", b"[]", None])
+def test_what_is_no_claim_but_has_the_name_of_one_is_waited_for_and_taken_over(tmp_path, torn):
+    file = tmp_path / ".claim.7"
+    file.mkdir() if torn is None else file.write_bytes(torn)
+    assert "unknown" in str(Claim(tmp_path).acquire())
+    os.utime(file, (1, 1))
+    claim = Claim(tmp_path)
+    assert claim.acquire() is None
+    assert claim.held()
+    claim.release()
+
+
 def test_left_over_temporary_files_are_swept_and_foreign_files_stay(tmp_path):
     for name in (".run.json.12.ab.tmp", ".last.pt.12.ab.tmp", "notes.tmp", "notes.txt", ".hidden"):
         (tmp_path / name).write_text("half")
