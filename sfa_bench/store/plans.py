@@ -53,8 +53,10 @@ def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
             plain = json.loads(path.read_bytes())
             runs = tuple(PlannedRun(str(run["hash"]), str(run["command"]), run.get("warmup")) for run in plain["runs"])
             found.append(SweepPlan(str(plain["command"]), runs))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s is left out: %s", path, error)
+        except OSError as error:
+            log.warning("%s is left out: %s", path, error.strerror)
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s is left out: it is no plan of a sweep", path)
     return found
 
 
