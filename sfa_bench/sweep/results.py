@@ -12,15 +12,17 @@ from analysis.table import make_table
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import find_states, records
 from sfa_bench.store.record import command
+from sfa_bench.sweep.job import Outcome
 from sfa_bench.sweep.plan import Plan
 
 METRIC = "test/acc/final"
 
 
-def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_dir: Path | None) -> list[str]:
+def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], config_dir: Path | None) -> list[str]:
     """A line for each run that is not done, by what is on the disk: folder, error, and the command that repeats it.
 
-    Brings `planned.done` up to date. refused: by command, what a run's data said.
+    Brings `planned.done` up to date. outcomes: by command, of this sweep's jobs, whose words come first: a full disk
+    takes no record of what failed on it.
     """
     found = {
         h: (state, f) for state, part in (("done", planned.done), ("failed", planned.left)) for h, f in part.items()
@@ -34,8 +36,12 @@ def failures(runs_dir: Path, planned: Plan, refused: Mapping[str, str], config_d
         state, folder = found.get(identity, ("new", None))
         if state == "done":
             continue
-        if again in refused:
-            lines.append(f"refused: {refused[again]}; again: {again}")
+        outcome = outcomes.get(again)
+        if outcome is not None and outcome.state == "refused":
+            lines.append(f"refused: {outcome.message}; again: {again}")
+        elif outcome is not None and outcome.state == "failed":
+            where = "" if folder is None else f"{folder}: "
+            lines.append(f"failed: {where}{outcome.message}; again: {again}")
         elif folder is None:
             lines.append(f"not begun; again: {again}")
         elif state == "failed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from sfa_bench.sweep.job import Outcome
     from sfa_bench.sweep.plan import Plan
     from sfa_bench.sweep.stop import StopFile
 
@@ -54,8 +56,6 @@ class SfaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
-        from sfa_bench.store.record import command
         from sfa_bench.sweep.plan import plan
         from sfa_bench.sweep.results import failures, results
 
@@ -64,17 +64,11 @@ class SfaSweeper(Sweeper):
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
         if planned.runs:
-            runs = (
-                PlannedRun(h, command(job, self.own_conf), planned.warmups[h].name if h in planned.warmups else None)
-                for h, job in planned.runs.items()
-            )
-            write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
-            for folder in set(planned.warmups.values()):
-                folder.mkdir(parents=True, exist_ok=True)  # its existence asks the runs to share
+            self._keep_plan(planned, arguments)
         elif not planned.done:
             raise SystemExit(2)
-        refused = self._launch(planned) if planned.missing else {}
-        left = failures(self.runs_dir, planned, refused, self.own_conf)
+        outcomes = self._launch(planned) if planned.missing else {}
+        left = failures(self.runs_dir, planned, outcomes, self.own_conf)
         for sentence in left:
             print(sentence, file=sys.stderr)
         if planned.missing:
@@ -82,8 +76,30 @@ class SfaSweeper(Sweeper):
         print(f"\n{results(planned)}", flush=True)
         raise SystemExit(1 if left else 0)
 
-    def _launch(self, planned: Plan) -> dict[str, str]:
-        """Run what is missing; what their data refused, by command. Raises SystemExit once a signal has stopped it.
+    def _keep_plan(self, planned: Plan, arguments: list[str]) -> None:
+        """Write what was asked for, and make the folders whose existence asks runs to share their warm-up."""
+        from sfa_bench.errors import ConfigError, RunError
+        from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
+        from sfa_bench.store.record import command
+
+        runs = (
+            PlannedRun(h, command(job, self.own_conf), planned.warmups[h].name if h in planned.warmups else None)
+            for h, job in planned.runs.items()
+        )
+        try:
+            write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
+        except (ConfigError, RunError):
+            if planned.missing:
+                raise
+            # An archive, say: its table is what was asked for.
+            sentence = "nothing is to run, but this sweep's plan is not kept there"
+            print(f"{self.runs_dir} cannot be written: {sentence}", file=sys.stderr)
+        for folder in set(planned.warmups.values()):
+            with suppress(OSError):  # then they do not share
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def _launch(self, planned: Plan) -> dict[str, Outcome]:
+        """Run what is missing; what became of the jobs, by command. Raises SystemExit once a signal has stopped it.
 
         A launcher that fails (joblib when it loses a worker, submitit when the cluster drops a job) is started again
         for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
@@ -92,12 +108,12 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.ray_cluster import ray_cluster
         from sfa_bench.sweep.results import unfinished
 
-        refused: dict[str, str] = {}
+        outcomes: dict[str, Outcome] = {}
         jobs, fruitless = planned.missing, 0
         with ray_cluster(self.launcher_config), Stopping(self.stop) as stopping:
             while jobs:
                 try:
-                    self._launch_batches(jobs, refused)
+                    self._launch_batches(jobs, outcomes)
                     break
                 except Exception as error:  # the launcher's own: what was done is on the disk
                     print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
@@ -114,9 +130,9 @@ class SfaSweeper(Sweeper):
             raise SystemExit(128 + stopping.signal)
         if reason:
             print(f"stopped by {reason}; the same command goes on from there", file=sys.stderr)
-        return refused
+        return outcomes
 
-    def _launch_batches(self, jobs: list[list[str]], refused: dict[str, str]) -> None:
+    def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
         from sfa_bench.sweep.job import batch_size
 
         size = batch_size(self.launcher_config) or len(jobs)
@@ -126,8 +142,8 @@ class SfaSweeper(Sweeper):
             for returned in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
                 if getattr(returned, "status", None) != JobStatus.COMPLETED:
                     print(f"a job was lost: {returned._return_value}", file=sys.stderr)
-                elif returned.return_value.state == "refused":
-                    refused[returned.return_value.command] = returned.return_value.message
+                else:
+                    outcomes[returned.return_value.command] = returned.return_value
 
 
 class Stopping:
