@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,26 @@ def changed_code(config: RunConfig, record: dict[str, Any]) -> str:
     return f"the code of {' and '.join(changed)} has changed" if changed else ""
 
 
+class LogFile(logging.FileHandler):
+    """A log that a full disk does not take stops no run and shows no traceback; what waits is written when it can."""
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Everything said while a run goes on is also in its `log.txt`."""
-    handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
+    try:
+        handler: logging.Handler = LogFile(path / "log.txt", encoding="utf-8")
+    except OSError as error:
+        logger.warning("%s cannot be written: %s; the run goes on without it", path / "log.txt", error.strerror)
+        handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     previous = logger.level
     logger.addHandler(handler)
@@ -220,6 +236,8 @@ class Session:
     def _resume(self) -> None:
         """Take up the newest checkpoint that can be read and whose epochs all have their line in metrics.jsonl."""
         state, note = self.folder.load_checkpoint()
+        if state is not None and "cost" not in state:  # reduced: nothing to go on from
+            state, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
         if note:
             self.display.say(note)
         self.rows = self.folder.truncate_metrics(0 if state is None else state["epoch"])

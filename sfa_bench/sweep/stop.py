@@ -49,4 +49,5 @@ class StopFile:
             return ""
 
     def clear(self) -> None:
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or the disk can no more be written
+            self.path.unlink()
