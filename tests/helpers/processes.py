@@ -20,7 +20,10 @@ def start(*words, runs, small=SMALL, **environment):
 
 def finished(*words, runs, **how):
     process = start(*words, runs=runs, **how)
-    output, errors = process.communicate(timeout=240)
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()  # where it took too long
     return process.returncode, output, errors
 
 
