@@ -38,10 +38,16 @@ def leftovers(paths: Sequence[Path], weights: bool = False) -> list[Leftover]:
     for path in paths:
         if not path.exists():
             raise ConfigError(f"there is no folder {path}")
-    runs = list(records(paths))
+    # Each by itself: a sweep sees its own runs folder only, and what is done in another does not end its runs.
+    return [one for path in dict.fromkeys(path.resolve() for path in paths) for one in _below(path, weights)]
+
+
+def _below(root: Path, weights: bool) -> Iterator[Leftover]:
+    runs = list(records([root]))
     done = {record["hash"] for _, record in runs if record["state"] == "done"}
-    found = [one for folder, record in runs for one in _of_run(folder, record, record["hash"] in done, weights)]
-    return found + [one for path in paths for one in _warmups(path, done)]
+    for folder, record in runs:
+        yield from _of_run(folder, record, record["hash"] in done, weights)
+    yield from _warmups(root, done)
 
 
 def _of_run(folder: Path, record: dict[str, Any], done: bool, weights: bool) -> Iterator[Leftover]:
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"failed: cannot remove {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"failed: cannot remove {one.path}: {error.strerror or error}", file=sys.stderr)
         return 1
     verb = "would remove" if options.dry_run else "removed"
     print(f"{verb} {len(found)}, {sum(one.size for one in found) / 1e6:,.1f} MB")
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import lambda_u, warmup_epochs
+from sfa_bench.config.recipes import first_after, lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
-from sfa_bench.parts.schedules import first_after
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
@@ -47,26 +46,41 @@ def run_hash(config: RunConfig) -> str:
     return _digest(canonical(config))
 
 
-def hashes(config: RunConfig) -> tuple[str, str | None]:
-    """`run_hash`, and the same of the epochs before the first selection, which runs that differ only in what acts
-    later have in common; None where a run has no such epochs, shares none, or has a learner of the user's own.
+class Hashes(NamedTuple):
+    """`run_hash`; the same without a decoupled classifier; and the same of the epochs before the first selection, which
+    runs that differ only in what acts later have in common: None where a run has no such epochs, shares none, or has a
+    learner of the user's own.
     """
+
+    run: str
+    trained: str
+    warmup: str | None
+
+
+def hashes(config: RunConfig) -> Hashes:
+    """The three identities of a run."""
     values, warmup = canonical(config), warmup_epochs(config)
+    run = trained = _digest(values)
+    if config.classifier.name != "joint":
+        values = {path: value for path, value in values.items() if not path.startswith("classifier.")}
+        trained = _digest(values)
     if warmup == 0 or not config.share_warmup or config.method.learner == "external":
-        return _digest(values), None
+        return Hashes(run, trained, None)
     later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
     later |= set(_not_in_warmup(config, warmup))
-    return _digest(values), _digest({path: value for path, value in values.items() if path not in later})
+    return Hashes(run, trained, _digest({path: value for path, value in values.items() if path not in later}))
 
 
 def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
     """What depends on the length of the run and changes nothing in its first epochs."""
     effective = config.recipe.effective
-    if config.method.loss.name != "cb_ce" and warmup < first_after(0.8, config.epochs):
+    weighted_later = warmup < first_after(0.8, config.epochs)
+    if config.method.loss.name != "cb_ce" and weighted_later:
         yield from ("method.schedule", "method.class_beta", "method.count_floor")
     if effective.schedule == "step" and warmup < effective.lr_drop_epoch:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
-        if config.eval.every == 1:  # else the last epochs, which are always evaluated, may be among the first
+        # With eval.every the last epochs, which are always evaluated, may be among the first.
+        if config.eval.every == 1 and (weighted_later or config.method.schedule == "none"):
             yield "epochs"
 
 

@@ -105,8 +105,7 @@ def resolve(config: RunConfig) -> RunConfig:
         beta=config.plugin.beta**stretch,
         phi=config.plugin.phi**stretch,
         ramp_epochs=ramp if literal else max(1.0, ramp / stretch),
-        # The tolerance keeps 0.29 of 100 epochs at 29, though the product of the floats is a little less.
-        lr_drop_epoch=math.floor(milestone * epochs + 1e-9) + 1,
+        lr_drop_epoch=first_after(milestone, epochs),
         plain_batch=plain_batch,
         drop_last=recipe.drop_last,
         schedule=recipe.schedule,
@@ -144,6 +143,14 @@ def resolve(config: RunConfig) -> RunConfig:
             effective=effective,
         ),
     )
+
+
+def first_after(fraction: float, epochs: int) -> int:
+    """The first epoch e > fraction·E, as in parts.schedules, which is not for planning to import.
+
+    The tolerance keeps 0.29 of 100 epochs at 29, though the product of the floats is a little less.
+    """
+    return math.floor(fraction * epochs + 1e-9) + 1
 
 
 def _first(given: float | None, otherwise: float) -> float:

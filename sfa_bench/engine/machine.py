@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import resource
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
+PACKAGE = Path(__file__).resolve().parents[1]
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "sfa_bench")
 
 
@@ -77,15 +80,34 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def processor() -> str:
+    """The processor's name, as Linux tells it; else what the platform knows of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def code() -> str:
+    """What this version of the suite computes with, in 12 hex digits: changed files count before they are committed."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def environment(used: list[torch.device], threads: int, bfloat16: bool) -> dict[str, Any]:
     """The `environment` of a record."""
     head, modified = commit()
     device = used[0]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         "commit": head,
         "modified": modified,
+        "code": code(),
         "platform": platform.platform(),
         "host": platform.node(),
         "device": [str(d) for d in used],

@@ -29,12 +29,12 @@ from sfa_bench.store.ledger import find_done, run_path
 from sfa_bench.store.record import new_record
 
 
-def start(config: RunConfig, command: str, console: Console) -> Path:
-    """Train this configuration or find it done, then fit its classifier. Returns the run's folder; raises as `run`."""
+def start(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
+    """Train this configuration or find it done, then fit its classifier. Takes, returns and raises what `run` does."""
     if config.classifier.name == "joint":
-        return run(config, command, console)
+        return run(config, command, console, threads)
     base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
-    base_path = run(base, _without_classifier(shlex.split(command)), console)
+    base_path = run(base, _without_classifier(shlex.split(command)), console, threads)
     run_hash = canonical.run_hash(config)
     path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
     folder = RunFolder(path)
@@ -121,8 +121,8 @@ def _fit_and_test(
     state, _ = base.load_checkpoint()
     if state is None:
         raise RunError(
-            f"{base.path} was run with keep_checkpoint=none, so its weights are gone: use another runs_dir, or delete "
-            "that folder to train it again"
+            f"the weights of {base.path} are gone (keep_checkpoint=none, or analysis.status clean --weights): use "
+            "another runs_dir, or delete that folder to train it again"
         )
     method.load_trained(state["method"])
     c = config.classifier

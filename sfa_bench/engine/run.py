@@ -36,8 +36,10 @@ from sfa_bench.store.record import new_record, plain
 logger = logging.getLogger("sfa_bench")
 
 
-def run(config: RunConfig, command: str, console: Console) -> Path:
+def run(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
     """Train this configuration, or go on with it, or find it done. Returns its folder.
+
+    threads: of a new run, where the configuration names none.
 
     Raises: ConfigError before anything is trained; RunError after recording the failure; Interrupted after saving the
     state of the last whole epoch.
@@ -61,7 +63,7 @@ def run(config: RunConfig, command: str, console: Console) -> Path:
             reason = (record["error"] or {}).get("message")
             raise RunError(f"{path} failed before ({reason}); retry_failed=true tries it again")
         with log_file(path):
-            Session(config, run_hash, command, folder, record, console, stop).execute()
+            Session(config, run_hash, command, folder, record, console, stop, threads).execute()
     return path
 
 
@@ -146,22 +148,26 @@ class Session:
         old: dict[str, Any] | None,
         console: Console,
         stop: StopAtStep,
+        threads: int | None = None,
     ):
-        config = self._as_recorded(config, old)
+        config = self._as_recorded(config, old, threads)
         self.board = Board() if config.logger == "tensorboard" else None
         self.config, self.folder, self.stop = config, folder, stop
         self.display = Display(console, config.epochs, config.warmup_epochs)
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
         devices = machine.devices(config.device)
         self.devices = devices
-        threads = machine.set_threads(config.threads)
+        used = machine.set_threads(config.threads)
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0])
-        self.record["environment"] = machine.environment(devices, threads, bfloat16)
+        self.record["environment"] = machine.environment(devices, used, bfloat16)
         self.record["environment"]["own_code"] = external.sources(config)
         self.record["knows"] = knows(config)
         self.cost = Cost()
         with self.cost.phase("data"):
             self.data = build_data(config)
+        now = warmup.conditions(self.record["environment"])
+        self.alike = old is not None and warmup.conditions(old["environment"]) == now
+        self.uniform = True  # all epochs so far have the bits that they would have had here
         self.changed_code = "" if old is None else changed_code(config, old)
         if old is not None:
             refuse_other_data(old, self.data)
@@ -174,11 +180,12 @@ class Session:
         self.saved_at = time.monotonic()
         self.said: set[str] = set()
 
-    def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None) -> RunConfig:
+    def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None, threads: int | None) -> RunConfig:
         """A resume keeps the number of threads, on which the last bits depend, where the user names none."""
-        if old is None or config.threads is not None:
+        if config.threads is not None:
             return config
-        return replace(config, threads=old["environment"].get("threads"))
+        recorded = None if old is None else old["environment"].get("threads")
+        return replace(config, threads=recorded or threads)
 
     # ---- the course of a run
 
@@ -256,12 +263,13 @@ class Session:
         self.method.load_state(state["method"])
         self.cost.load(state["cost"])
         self.epoch = state["epoch"]
+        self.uniform = self.alike and state.get("uniform", True)
 
     @contextmanager
     def _sharing(self) -> Iterator[None]:
         """Around the warm-up: take up what another run of the sweep made of it, or make it for the others too."""
         folder = None
-        if self.epoch < self._warmup():
+        if self.epoch < self._warmup() and self.uniform:
             folder = warmup.find(self.config, self.data, self.record["environment"])
         if folder is None:
             yield
@@ -342,7 +350,7 @@ class Session:
         if e == self.config.epochs:
             return  # the run ends in the same breath, and its end is written instead
         due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
-        state = {"epoch": e, "method": self.method.state(), "cost": self.cost.state()}
+        state = {"epoch": e, "method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
         if due or e == self._warmup():
             self.folder.save_checkpoint(state)
             self.saved_at, self.unsaved = time.monotonic(), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 
@@ -29,8 +30,11 @@ class StopAtStep:
     Outside the main thread Python delivers no signals, and the handlers stay as they are.
     """
 
+    echo_seconds = 0.0  # within which a second signal is the first one, come another way
+
     def __init__(self) -> None:
         self.received: int | None = None
+        self._since = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopAtStep:
@@ -44,10 +48,11 @@ class StopAtStep:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > self.echo_seconds:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.received = number
 
     def check(self) -> None:
         """Raises Interrupted if a signal has come."""

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.types import Data
@@ -17,17 +15,20 @@ from sfa_bench.store.claim import Holder
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.warmups import shared_folder, under
 
-CONDITIONS = ("versions", "commit", "device", "device_name", "threads", "precision")
+CONDITIONS = ("versions", "code", "device", "device_name", "threads", "precision")
 
 
 def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolder | None:
     """Where this run shares its first epochs; None where no sweep asked for it."""
-    _, identity = hashes(config)
+    identity = hashes(config).warmup
     if identity is None or not (folder := shared_folder(config.runs_dir, identity)).is_dir():
         return None
-    conditions = {key: environment[key] for key in CONDITIONS}
-    conditions |= {"processor": torch.backends.cpu.get_cpu_capability(), "data": data.fingerprints}
-    return under(folder, conditions)
+    return under(folder, {**conditions(environment), "data": data.fingerprints})
+
+
+def conditions(environment: dict[str, Any]) -> dict[str, Any]:
+    """What two runs must have in common to train to the same bits, of a record's environment."""
+    return {key: environment.get(key) for key in CONDITIONS}
 
 
 @contextmanager

@@ -180,7 +180,7 @@ class Claim:
         try:
             with tempfile.TemporaryFile(dir=self.folder) as probe:
                 return os.fstat(probe.fileno()).st_mtime
-        except PermissionError:  # a reader of other people's runs has this machine's clock only
+        except OSError:  # a reader of other people's runs, or of an archive, has this machine's clock only
             return time.time()
 
     def _file(self, number: int) -> Path:

@@ -24,6 +24,10 @@ KEYS = ("common", "blocks", "exclude")
 def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, ...]]:
     """Every job of a sweep with its checked overrides; the last key varies fastest, block after block."""
     typed = axes(overrides, conf)
+    for axis in typed:
+        if axis[0].key == "runs_dir" and len(axis) > 1:
+            several = ",".join(str(one.value) for one in axis)
+            raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; type one")
     names = [one.value for axis in typed if axis[0].key == "sweep" for one in axis]
     rest = [axis for axis in typed if axis[0].key != "sweep"]
     if not names:
@@ -53,9 +57,10 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     for block in content["blocks"]:
         if not isinstance(block, dict) or not isinstance(common, dict):
             raise ConfigError(f"{path}: a block maps keys to values, and so does common")
-        excluded = [*everywhere, *block.get("exclude", [])]
-        if not all(isinstance(one, dict) and one for one in excluded):
+        lists = [found or [] for found in (everywhere, block.get("exclude"))]
+        if not all(isinstance(found, list) and all(isinstance(one, dict) and one for one in found) for found in lists):
             raise ConfigError(f"{path}: exclude is a list of mappings of keys to values")
+        excluded = [*lists[0], *lists[1]]
         grid = {**common, **{key: value for key, value in block.items() if key != "exclude"}}
         for key in grid:
             if str(key).startswith(("hydra", "+hydra")):
@@ -63,6 +68,8 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
                     f"{path}: {key} belongs on the command line or in config.yaml, not in a sweep file: what runs is "
                     "one thing, where it runs another"
                 )
+            if key == "runs_dir":
+                raise ConfigError(f"{path}: a sweep has one runs folder: type runs_dir={grid[key]} on the command line")
             if key in ("sweep", "+sweep"):
                 raise ConfigError(f"{path}: a sweep file cannot name another one; type +sweep=A,B")
         yield grid, excluded

@@ -19,8 +19,10 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+ECHO_SECONDS = 3.0
 # Clusters signal all processes of a job. What it means is the worker's to decide, who tells us.
-LEFT_TO_THE_WORKER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+LEFT_TO_THE_WORKER = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Quiet:
@@ -46,8 +48,13 @@ def serve(answers: int) -> None:
     """Fork a child for each request until the input ends."""
     for number in LEFT_TO_THE_WORKER:
         signal.signal(number, signal.SIG_IGN)
+    # A child inherits that they wait: one that is told to stop before it can listen still hears of it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     for name in PRELOADED:
         __import__(name)
+    from sfa_bench.config.compose import compose
+
+    compose([])  # Hydra's grammar, for all
     requests = Lines(sys.stdin.fileno())
     while (request := requests.next()) is not None:
         if "signal" in request:
@@ -88,19 +95,44 @@ def _child(request: dict[str, Any], writing: int) -> None:
     status = 1
     try:
         _end_with_parent()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdout, sys.stderr = Quiet(sys.stdout), Quiet(sys.stderr)  # type: ignore[assignment]
         faulthandler.enable(2)
-        from sfa_bench.sweep.work import work
-
-        outcome = work(**request)
+        outcome = _work(request)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # it is over
         sys.stdout.flush()
         os.write(writing, json.dumps(outcome).encode())
         status = 0
     finally:
         os._exit(status)
+
+
+def _work(request: dict[str, Any]) -> dict[str, Any]:
+    from sfa_bench.engine.signals import Interrupted
+    from sfa_bench.sweep.work import work
+
+    try:
+        _listen()
+        return work(**request)
+    except Interrupted as interrupted:
+        return {"state": "interrupted", "signal": interrupted.number}
+
+
+def _listen() -> None:
+    """Signals interrupt the job, from here on and from before; the run itself will put them off to the next step.
+
+    A terminal and a cluster signal all processes, and the worker passes on what it and the stop file say: for some
+    seconds that is one signal.
+    """
+    from sfa_bench.engine.signals import Interrupted, StopAtStep
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted(number)
+
+    StopAtStep.echo_seconds = ECHO_SECONDS
+    for number in STOPPING:
+        signal.signal(number, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def _end_with_parent() -> None:

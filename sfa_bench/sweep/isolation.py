@@ -39,6 +39,7 @@ class ForkServer:
         )
         os.close(theirs)
         self.owner = os.getpid()
+        self.told = False  # that the job shall stop
 
     @classmethod
     def get(cls) -> ForkServer:
@@ -50,17 +51,17 @@ class ForkServer:
 
     def run(self, request: dict[str, Any], stopped: Callable[[], bool]) -> dict[str, Any]:
         """The outcome of a job; when `stopped` says so it is told to stop, once, and waited for."""
+        self.told = False
         self._send(request)
-        told = False
         with Forwarding(self):
             while not select.select([self._answers], [], [], POLL_SECONDS)[0]:
-                if not told and stopped():
-                    told = True
+                if not self.told and stopped():
                     self.signal(signal.SIGTERM)
             return self._answer()
 
     def signal(self, number: int) -> None:
         """Pass a signal on to the job."""
+        self.told = True
         with suppress(BrokenPipeError):
             self._send({"signal": number})
 

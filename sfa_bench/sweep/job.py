@@ -84,6 +84,8 @@ def job(cfg: DictConfig) -> Outcome:
             os._exit(1)  # else it would wait minutes for another job, or take up the next one
     if not here:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker would die of the terminal's Ctrl-C, noisily
+    if answer["state"] == "lost" and -answer["status"] in (signal.SIGINT, signal.SIGTERM):
+        answer = {"state": "interrupted", "signal": -answer["status"]}  # a second one ends it at once
     if answer["state"] == "lost":
         answer = {"state": "failed", "message": record_death(config, again, answer["status"])}
     if answer["state"] == "interrupted" and here and not stop.asked():

@@ -29,7 +29,8 @@ class Plan:
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be tried again
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
     warmups: dict[str, Path] = field(default_factory=dict)  # hash -> where a missing run shares its first epochs
-    begun: Counter[str] = field(default_factory=Counter)  # what is there of the missing ones, see `_state`
+    failed_before: dict[str, int] = field(default_factory=dict)  # hash of a missing run -> when that was written
+    begun: Counter[str] = field(default_factory=Counter)  # what is there of the missing ones, see `_words`
 
     def __str__(self) -> str:
         there = ", ".join(f"{count} {state}" for state, count in sorted(self.begun.items()))
@@ -52,6 +53,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     folders: dict[str, Path] = {}  # where a run will be, by its hash
     wanted: dict[str, set[str]] = {}  # hashes by runs_dir
     retried: set[str] = set()
+    trained: dict[str, str] = {}  # hash -> that of the run below a decoupled classifier
     for typed in jobs(overrides, conf):
         job = [one.text for one in typed]
         result.asked += 1
@@ -62,7 +64,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
                 raise
             result.not_valid.append((job, str(error)))
             continue
-        identity, warmup = hashes(config)
+        identity, base, warmup = hashes(config)
         if identity in result.runs:
             result.duplicates += 1
             continue
@@ -73,7 +75,8 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             retried.add(identity)
         if warmup is not None:
             result.warmups[identity] = shared_folder(config.runs_dir, warmup)
-    found = {h: there for runs_dir, hashes in wanted.items() for h, there in find_states(runs_dir, hashes).items()}
+            trained[identity] = base
+    found = {h: there for runs_dir, those in wanted.items() for h, there in find_states(runs_dir, those).items()}
     missing = []
     for identity in result.runs:
         state, folder = found.get(identity, ("new", folders[identity]))
@@ -83,15 +86,17 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.left[identity] = folder
         else:
             missing.append(identity)
+            if state == "failed":
+                result.failed_before[identity] = _written(folder)
             result.begun[_words(state, folder)] += 1
-    result.warmups = _shared({identity: result.warmups[identity] for identity in missing if identity in result.warmups})
+    result.warmups = _shared({h: result.warmups[h] for h in missing if h in result.warmups}, trained)
     result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result
 
 
-def _shared(warmups: dict[str, Path]) -> dict[str, Path]:
+def _shared(warmups: dict[str, Path], trained: dict[str, str]) -> dict[str, Path]:
     """Of the runs with a warm-up, those that are not alone with theirs, or find it made."""
-    several = Counter(warmups.values())
+    several = Counter(folder for folder, _ in {(folder, trained[h]) for h, folder in warmups.items()})
     return {identity: folder for identity, folder in warmups.items() if several[folder] > 1 or folder.is_dir()}
 
 
@@ -100,6 +105,18 @@ def _first_of_each(missing: list[str], warmups: dict[str, Path]) -> list[str]:
     makers = {folder: identity for identity, folder in reversed(warmups.items())}
     later = set(warmups) - set(makers.values())
     return [h for h in missing if h not in later] + [h for h in missing if h in later]
+
+
+def _written(folder: Path) -> int:
+    try:
+        return (folder / "run.json").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def ended_since(planned: Plan, identity: str, state: str, folder: Path) -> bool:
+    """Whether this run has been done, or has failed, since the plan was made."""
+    return state == "done" or (state == "failed" and planned.failed_before.get(identity) != _written(folder))
 
 
 def _words(state: str, folder: Path) -> str:

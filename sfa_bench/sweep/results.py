@@ -10,10 +10,11 @@ from typing import Any
 from analysis.runs import SEEDS, Run, no_garbage
 from analysis.table import make_table
 from sfa_bench.errors import ConfigError
+from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, records
 from sfa_bench.store.record import command
 from sfa_bench.sweep.job import Outcome
-from sfa_bench.sweep.plan import Plan
+from sfa_bench.sweep.plan import Plan, ended_since
 
 METRIC = "test/acc/final"
 
@@ -45,8 +46,7 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
         elif folder is None:
             lines.append(f"not begun; again: {again}")
         elif state == "failed":
-            record = next(record for _, record in records([folder]))
-            error = record["error"] or {}
+            error = next((record["error"] or {} for _, record in records([folder])), {})
             lines.append(f"failed: {folder}: {error.get('type')}: {error.get('message')}; again: {again}")
         else:
             lines.append(f"{'not finished' if state == 'running' else state}: {folder}; goes on with: {again}")
@@ -54,11 +54,17 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
 
 
 def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> tuple[list[list[str]], bool]:
-    """Those of the jobs whose run is neither done nor failed, and whether any of these has begun."""
-    found = find_states(runs_dir, planned.runs)
-    begun = {tuple(planned.runs[identity]): state for identity, (state, _) in found.items()}
-    left = [job for job in jobs if begun.get(tuple(job)) not in ("done", "failed")]
-    return left, any(tuple(job) in begun for job in left)
+    """Those of the jobs whose run has neither been done nor failed since the plan, and whether any of these has begun.
+
+    Runs that a process is at come last: who takes them up has to wait.
+    """
+    begun = {tuple(planned.runs[h]): (h, *there) for h, there in find_states(runs_dir, planned.runs).items()}
+    left = [job for job in jobs if tuple(job) not in begun or not ended_since(planned, *begun[tuple(job)])]
+
+    def held(job: list[str]) -> bool:
+        return tuple(job) in begun and Claim(begun[tuple(job)][2]).holder() is not None
+
+    return sorted(left, key=held), any(tuple(job) in begun for job in left)
 
 
 def results(planned: Plan) -> str:

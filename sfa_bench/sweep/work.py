@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,11 @@ def work(
 
     try:
         config = compose(overrides, None if config_dir is None else Path(config_dir))
-        if config.threads is None:
-            config = replace(config, threads=threads)
         if slot and config.device == "auto":
             from sfa_bench.sweep.slots import take_slot
 
             take_slot(config.jobs_per_gpu)
-        return {"state": "done", "message": str(_start(config, command, quiet))}
+        return {"state": "done", "message": str(_start(config, command, quiet, threads))}
     except ConfigError as error:
         return {"state": "refused", "message": str(error)}
     except RunError as error:
@@ -48,14 +45,14 @@ def work(
         return {"state": "failed", "message": f"{type(error).__name__}: {error} (traceback in {folder.path}/log.txt)"}
 
 
-def _start(config: RunConfig, command: str, quiet: bool) -> Path:
+def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
     from rich.console import Console
 
     from sfa_bench.engine.posthoc import start
 
     if not quiet:
-        return start(config, command, Console())
+        return start(config, command, Console(), threads)
     with open(os.devnull, "w") as nowhere:
-        folder = start(config, command, Console(file=nowhere))
+        folder = start(config, command, Console(file=nowhere), threads)
     print(f"done: {folder}", flush=True)
     return folder

@@ -1,6 +1,7 @@
 """`analysis.status clean`: what goes is no longer needed, and nothing else goes."""
 
 import json
+import shutil
 
 import pytest
 
@@ -74,6 +75,17 @@ def test_checkpoints_of_a_run_that_is_done_under_another_name_go(ledger):
     (other / "run.json").write_text(json.dumps(record))
     (other / "last.pt").write_bytes(b"x")
     assert removed(ledger) == {other / "last.pt"}
+
+
+def test_what_is_done_in_another_runs_folder_ends_nothing_here(ledger, tmp_path):
+    here = ledger.add(50.0, method="ce", state="interrupted")
+    (here / "last.pt").write_bytes(b"x")
+    there = tmp_path / "elsewhere" / "digits" / "ce" / here.name
+    shutil.copytree(here, there)
+    record = json.loads((there / "run.json").read_text()) | {"state": "done"}
+    (there / "run.json").write_text(json.dumps(record))
+    assert main(["clean", str(ledger.root), str(ledger.root / "."), str(tmp_path / "elsewhere")]) == 0
+    assert (here / "last.pt").exists()
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path, capsys):

@@ -244,7 +244,7 @@ def execute(tmp_path_factory):
             "data_dir": config.data_dir,
             **counted,
         }
-        warmup = hashes(config)[1]
+        warmup = hashes(config).warmup
         return SimpleNamespace(hash=run_hash(config), warmup=warmup, outcome=outcome(path, record), traces=traces)
 
     yield lambda words: run(tuple(words))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose
 from sfa_bench.engine import posthoc
+from sfa_bench.engine.warmup import find
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.claim import Claim
@@ -33,10 +35,28 @@ def trained(monkeypatch):
     return found
 
 
+@pytest.fixture
+def lost_in(trained, monkeypatch):
+    """Start a run, which breaks off in this epoch."""
+
+    def lose(epoch, config):
+        def dies(self, k, loss, step=Method.step):
+            if trained[-1] == epoch:
+                raise OSError("gone")
+            return step(self, k, loss)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Method, "step", dies)
+            with pytest.raises(RunError, match="gone"):
+                run(config)
+
+    return lose
+
+
 def asked(runs, *words):
     """The configuration, with the folder that a sweep of several such runs makes."""
     config = compose([*SMALL, *words, f"runs_dir={runs}"])
-    folder = shared_folder(runs, hashes(config)[1])
+    folder = shared_folder(runs, hashes(config).warmup)
     folder.mkdir(parents=True, exist_ok=True)
     return config, folder
 
@@ -118,18 +138,9 @@ def test_a_run_that_fails_later_has_handed_its_warm_up_on(tmp_path, trained, mon
     assert shared(sharer)["run"] == hashes(config)[0]
 
 
-def test_a_warm_up_whose_maker_died_in_the_middle_is_made_by_who_waits_for_it(tmp_path, trained, monkeypatch):
+def test_a_warm_up_whose_maker_died_in_the_middle_is_made_by_who_waits_for_it(tmp_path, trained, lost_in):
     config, folder = asked(tmp_path, "method=ce", "plugin=sfa")
-
-    def dies(self, k, loss, step=Method.step):
-        if trained[-1] == 2:
-            raise OSError("gone")
-        return step(self, k, loss)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Method, "step", dies)
-        with pytest.raises(RunError, match="gone"):
-            run(config)
+    lost_in(2, config)
     assert not list(folder.glob("*/last.pt"))
     other, _ = run(asked(tmp_path, "method=ce", "plugin=sfa_release")[0])
     assert shared(other) is None
@@ -139,6 +150,35 @@ def test_a_warm_up_whose_maker_died_in_the_middle_is_made_by_who_waits_for_it(tm
     assert shared(again)["run"] == other.name
     alone, _ = run(compose([*SMALL, "method=ce", "plugin=sfa", f"runs_dir={tmp_path}/alone"]))
     assert content(again) == content(alone)
+
+
+def test_epochs_that_began_under_other_conditions_are_nobody_elses(tmp_path, trained, lost_in, monkeypatch):
+    config, folder = asked(tmp_path, "method=ce", "plugin=sfa")
+    lost_in(2, config)
+    monkeypatch.setattr("sfa_bench.engine.machine.code", lambda: "another version")
+    lost_in(3, config)  # now the record is of the new version, too
+    run(config)
+    assert trained == [1, 2, 2, 3, 3, 4, 5]
+    assert not list(folder.glob("*/last.pt"))
+    sharer, _ = run(asked(tmp_path, "method=ce", "plugin=sfa_release")[0])
+    assert shared(sharer) is None
+
+
+@pytest.mark.parametrize("key", ["versions", "code", "device", "device_name", "threads", "precision"])
+def test_each_condition_has_a_warm_up_of_its_own(tmp_path, key):
+    config, _ = asked(tmp_path, "method=ce", "plugin=sfa")
+    data = SimpleNamespace(fingerprints={"images": "a"})
+    environment = dict.fromkeys(["versions", "code", "device", "device_name", "threads", "precision", "host"], "here")
+    place = find(config, data, environment).path
+    assert find(config, data, environment | {"host": "there"}).path == place
+    assert find(config, data, environment | {key: "there"}).path != place
+    assert find(config, SimpleNamespace(fingerprints={"images": "b"}), environment).path != place
+
+
+def test_weights_that_begin_inside_the_warm_up_count_with_the_length_of_the_run():
+    late = ["method=ce_drw", "plugin=sfa", "recipe.milestone=0.95", "warmup_epochs=12"]
+    assert hashes(compose([*late, "epochs=13"])).warmup != hashes(compose([*late, "epochs=14"])).warmup  # from 11, 12
+    assert hashes(compose([*late, "epochs=30"])).warmup == hashes(compose([*late, "epochs=40"])).warmup
 
 
 def test_a_broken_shared_warm_up_is_made_again(tmp_path, trained):

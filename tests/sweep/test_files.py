@@ -70,12 +70,24 @@ def test_what_is_typed_takes_the_place_of_a_key_in_all_blocks(written):
         ("blocks: [{method: [ce, dividmix]}]", "did you mean method=dividemix"),
         ("blocks: [{method: ce, exclude: [{metod: ce}]}]", "unknown key metod"),
         ("blocks: [{sweep: mine}]", "cannot name another"),
+        ("blocks: [{method: ce}]\ncommon: {runs_dir: there}", "type runs_dir=there on the command line"),
+        ("blocks: [{method: ce, exclude: 3}]", "exclude is a list of mappings"),
+        ("blocks: [{method: ce}]\nexclude: {method: ce}", "exclude is a list of mappings"),
         ("blocks: [", "is no YAML"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_whole(written, text, sentence):
     with pytest.raises(ConfigError, match=sentence):
         texts(["+sweep=mine"], written(text))
+
+
+def test_a_sweep_has_one_runs_folder():
+    with pytest.raises(ConfigError, match="runs_dir=a,b: a sweep has one runs folder"):
+        texts(["method=ce", "runs_dir=a,b"], None)
+
+
+def test_an_empty_exclusion_excludes_nothing(written):
+    assert texts(["+sweep=mine"], written("blocks: [{method: ce, exclude: null}]\nexclude:")) == ["method=ce"]
 
 
 def test_a_sweep_file_is_no_single_run():

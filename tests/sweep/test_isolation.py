@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from processes import ROOT, alive, finished, lines_of, parent_of, records, rows_of, start, wait_until, worker_of
+from processes import ROOT, SMALL, alive, finished, lines_of, parent_of, records, rows_of, start, wait_until, worker_of
 
+from sfa_bench.sweep.isolation import ForkServer
 from sfa_bench.sweep.slots import wait_for_slot
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -61,6 +62,47 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_nothing_at_work_and_loses_no_e
     assert status == 0, errors
     assert f"going on after epoch {reached}" in (folder / "log.txt").read_text()
     assert all(lines_of(folder) == list(range(1, 61)) for folder, _ in records(runs).values())
+
+
+@pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["serial", "joblib"])
+def test_a_signal_to_all_processes_interrupts_runs_and_fails_none(tmp_path, launcher):
+    runs = tmp_path / "runs"
+    sweep = ("epochs=60", "replicate=0,1", *launcher)
+    process = start(*sweep, runs=runs)
+    worker_of(runs, 0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert records(runs)[0][1]["state"] == "interrupted"
+    assert "failed" not in {record["state"] for _, record in records(runs).values()}
+    status, output, errors = finished(*sweep, runs=runs)
+    assert status == 0, errors
+    assert "failed before" not in output
+
+
+def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path):
+    overrides = [*SMALL, "epochs=500", f"runs_dir={tmp_path}"]
+    request = {"overrides": overrides, "config_dir": None, "command": "", "threads": 1, "quiet": True, "slot": False}
+    server = ForkServer()
+    server._send(request)
+    server.signal(signal.SIGTERM)  # while the server imports Torch
+    assert server._answer() == {"state": "interrupted", "signal": signal.SIGTERM}
+
+
+def test_the_same_stop_by_two_ways_is_one_and_a_later_one_ends_at_once():
+    code = (
+        "import os, signal, time; from sfa_bench.engine.signals import Interrupted, StopAtStep\n"
+        "StopAtStep.echo_seconds = 1.0\n"
+        "with StopAtStep() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    try: stop.check()\n"
+        "    except Interrupted as interrupted: print(interrupted, flush=True)\n"
+        "    stop._since -= 2\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("SIGINT\n", -signal.SIGTERM)
 
 
 def test_a_worker_that_is_killed_costs_no_run(tmp_path):

@@ -9,7 +9,7 @@ from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import run_path
 from sfa_bench.store.record import new_record
 from sfa_bench.sweep.plan import plan
-from sfa_bench.sweep.results import results
+from sfa_bench.sweep.results import results, unfinished
 
 SWEEP = ["method=ce", "plugin=none", "epochs=2", "replicate=0,1,2,3,4"]
 NAMES = {"dataset": "digits", "method": "ce", "plugin": "none", "classifier": "joint"}
@@ -112,3 +112,23 @@ def test_more_replicates_of_a_finished_sweep_are_two_runs(tmp_path):
     extended = plan([*typed, "replicate=0,1,2,3,4"])
     assert str(extended) == "sweep of 5: 2 to run, 3 done"
     assert [job[-1] for job in extended.missing] == [f"replicate={k}" for k in (3, 4)]
+
+
+def test_what_failed_before_is_left_by_a_launcher_that_dies_and_what_fails_now_is_not(tmp_path):
+    typed = ["method=ce", "plugin=none", "replicate=0,1,2", f"runs_dir={tmp_path}/runs"]
+    first, second, third = (run_path(tmp_path / "runs", NAMES, identity) for identity in plan(typed).runs)
+    write(first, "failed")
+    write(second, "failed")
+    planned = plan(typed)
+    os.utime(second / "run.json", ns=(1, 1))  # it has failed anew since
+    write(third, "done")
+    left, begun = unfinished(tmp_path / "runs", planned, planned.missing)
+    assert ([job[2] for job in left], begun) == (["replicate=0"], True)
+
+
+def test_a_decoupled_classifier_shares_the_warm_up_of_the_run_below_it_which_alone_is_no_reason_to_share(tmp_path):
+    one = ["method=ce", "plugin=sfa", "classifier=joint,crt", f"runs_dir={tmp_path}/runs"]
+    assert not plan(one).warmups
+    planned = plan([word.replace("plugin=sfa", "plugin=sfa,sfa_release") for word in one])
+    assert len(planned.warmups) == 4
+    assert len(set(planned.warmups.values())) == 1

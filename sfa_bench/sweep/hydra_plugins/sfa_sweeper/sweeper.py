@@ -30,6 +30,9 @@ ConfigStore.instance().store(
 )
 
 
+TIME_OUTS = 1000
+
+
 class SfaSweeper(Sweeper):
     """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status.
 
@@ -44,6 +47,11 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.stop import KEY, StopFile
 
         self.launcher_config = config.hydra.launcher
+        if "SlurmLauncher" in self.launcher_config._target_ and not any(
+            "launcher.max_num_timeout" in override for override in config.hydra.overrides.hydra
+        ):
+            # By default a run that is longer than its job's time would be lost; ours go on from their last epoch.
+            self.launcher_config.max_num_timeout = TIME_OUTS
         self.own_conf = own_conf(config.hydra)
         self.runs_dir = Path(config.runs_dir)
         self.stop = StopFile.new(self.runs_dir)
@@ -65,7 +73,9 @@ class SfaSweeper(Sweeper):
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
         if planned.runs:
             self._keep_plan(planned, arguments)
-        elif not planned.done:
+        else:
+            why = "no combination makes sense" if planned.not_valid else "the sweep's exclusions leave nothing"
+            print(f"refused: {why}, so nothing was run", file=sys.stderr)
             raise SystemExit(2)
         outcomes = self._launch(planned) if planned.missing else {}
         left = failures(self.runs_dir, planned, outcomes, self.own_conf)
