@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import first_after, lambda_u, warmup_epochs
+from sfa_bench.config.recipes import first_after, known_rate, lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -179,7 +179,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     if learner != "coteaching":
         yield from ("method.native", "method.double_mean", "method.forget_rate")
     needs_rate = learner == "coteaching" or method.lambda_u == "paper" or method.selector.name == "loss_gmm"
-    if not needs_rate or config.noise.assumed_rate == config.noise_ratio:
+    if not needs_rate or config.noise.assumed_rate == known_rate(config):
         yield "noise.assumed_rate"
     if effective.plain_batch == 2 * config.batch_size:
         yield "recipe.effective.plain_batch"

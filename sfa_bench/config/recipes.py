@@ -169,8 +169,11 @@ def warmup_epochs(config: RunConfig) -> int:
 
 def told_rate(config: RunConfig) -> float | None:
     """The share of wrong labels that a method is told where it asks; None where nobody can tell it."""
-    if config.noise.assumed_rate is not None:
-        return config.noise.assumed_rate
+    return known_rate(config) if config.noise.assumed_rate is None else config.noise.assumed_rate
+
+
+def known_rate(config: RunConfig) -> float | None:
+    """The share of wrong labels as the noise has it; None where nobody can tell it."""
     if config.noise.name == "none":
         return 0.0 if config.dataset.source != "arrays" else None
     return None if config.noise.name == "matrix" else config.noise_ratio

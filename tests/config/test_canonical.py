@@ -83,6 +83,8 @@ SAME = [
     ("epochs=60 recipe.milestone=0.75", "recipe.milestone=0.76"),
     ("dataset=cifar10 plugin=sfa recipe=native", "dataset=cifar10 plugin=sfa"),
     ("method.lambda_u=paper noise_ratio=0.5", "noise_ratio=0.5"),
+    ("method=coteaching plugin=none", "method=coteaching plugin=none noise.assumed_rate=0.4"),
+    ("method=coteaching plugin=none noise=none", "method=coteaching plugin=none noise=none noise.assumed_rate=0"),
 ]
 
 
@@ -117,6 +119,7 @@ BASES = [
     ("dataset=cifar10", "model=resnet32 model.variant=canonical dataset=cifar100"),
     ("dataset=cifar100 noise=asymmetric", "noise.map=block5"),
     ("method=ce plugin=none", "method.loss.name=balanced_softmax"),
+    ("method=coteaching plugin=none noise=none", "noise.assumed_rate=0.4"),  # told is 0 there, whatever noise_ratio
 ]
 
 
