@@ -24,8 +24,11 @@ MACHINE = {
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
 }
-# Names of choices, and nominal values that act through recipe.effective.
-INDIRECT = {"recipe.name", "recipe.milestone", "plugin.selector", "plugin.beta", "plugin.phi", "method.ramp_epochs"}
+# Names of choices, what a data set offers, and nominal values that act through recipe.effective.
+INDIRECT = {
+    *("dataset.human", "recipe.name", "recipe.milestone", "method.ramp_epochs"),
+    *("plugin.selector", "plugin.beta", "plugin.phi"),
+}
 SFA = ("moments", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
 # Raised with results: since 2 these see features in half precision, as a saved probe holds them.
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
@@ -126,7 +129,7 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
     single, dividemix = learner != "dividemix", learner == "dividemix"
     if config.imbalance.name == "none":
         yield "imb_factor"
-    if noise in ("none", "matrix"):
+    if noise in ("none", "matrix", "human"):
         yield "noise_ratio"
     if noise == "none":
         yield from ("noise.count", "noise.revision")
@@ -134,6 +137,8 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield "noise.include_self"
     if noise != "asymmetric":
         yield "noise.map"
+    if noise != "human":
+        yield "noise.labels"
     if noise != "matrix":
         yield "noise.file"
     if config.dataset.val == "none":

@@ -44,9 +44,7 @@ CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 }
 FOUND_ON_BALANCED_DATA = ("sce", "nce_rce", "nce_mae", "nfl", "ngce", "gce", "elr")
 # whose row a data set takes; its own name where it has one, else cifar10's
-ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "cifar10n": "cifar10", "cifar100n": "cifar100"} | {
-    "clothing1m": "webvision"
-}
+ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
 NAMES = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")
 
 

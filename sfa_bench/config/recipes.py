@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from sfa_bench.config.constants import resolve_loss
-from sfa_bench.config.schema import Effective, RunConfig
+from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
 from sfa_bench.errors import ConfigError
 
 
@@ -36,6 +36,12 @@ MATCHED = {
     "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
     "cifar10": Recipe("preact_resnet18", 200, 30, 64),
     "cifar100": Recipe("preact_resnet18", 200, 30, 64),
+}
+
+# The labels that people gave to a data set's images, by source; null is the first (spec/data.md §5).
+HUMAN_LABELS: dict[str, tuple[HumanLabels, ...]] = {
+    "cifar10": ("worst", "aggre", "rand1", "rand2", "rand3", "clean"),
+    "cifar100": ("noisy", "clean"),
 }
 
 
@@ -116,6 +122,9 @@ def resolve(config: RunConfig) -> RunConfig:
     sample_min = config.plugin.sample_min
     if sample_min == "release":
         sample_min = 300 if config.dataset.source.startswith("cifar") else "auto"
+    labels = config.noise.labels
+    if config.noise.name == "human" and labels is None and config.dataset.source in HUMAN_LABELS:
+        labels = HUMAN_LABELS[config.dataset.source][0]
     fraction = config.dataset.val_fraction
     if config.dataset.val != "none" and fraction is None:
         fraction = 0.1
@@ -126,6 +135,7 @@ def resolve(config: RunConfig) -> RunConfig:
         batch_size=batch_size,
         lr=config.lr or recipe.lr,
         dataset=replace(config.dataset, val_fraction=fraction),
+        noise=replace(config.noise, labels=labels),
         method=replace(
             config.method,
             loss=resolve_loss(config),
@@ -176,7 +186,7 @@ def known_rate(config: RunConfig) -> float | None:
     """The share of wrong labels as the noise has it; None where nobody can tell it."""
     if config.noise.name == "none":
         return 0.0 if config.dataset.source != "arrays" else None
-    return None if config.noise.name == "matrix" else config.noise_ratio
+    return None if config.noise.name in ("matrix", "human") else config.noise_ratio
 
 
 def lambda_u(config: RunConfig) -> float:

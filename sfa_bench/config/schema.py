@@ -55,6 +55,7 @@ Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "synthetic", 
 class DatasetConfig:
     name: str = option(None, "identity of the data in folders and tables (required for arrays)", pattern=NAME)
     source: Source = option("digits", "the reader", fixed=True)
+    human: bool = option(False, "has the labels that people gave (noise=human)", fixed=True)
     normalise: Literal["fashion_mnist", "cifar10", "cifar100"] | None = option(
         None, "whose mean and std (null = its own)"
     )
@@ -73,7 +74,18 @@ class DatasetConfig:
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 
-NoiseName = Literal["joint", "symmetric", "asymmetric", "pair", "flip", "tail_to_head", "matrix", "none"]
+NoiseName = Literal[
+    "joint",
+    "symmetric",
+    "asymmetric",
+    "pair",
+    "flip",
+    "tail_to_head",
+    "human",
+    "matrix",
+    "none",
+]
+HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "clean"]
 Count = Literal["auto", "exact", "exact_per_class", "bernoulli"]
 
 
@@ -83,6 +95,7 @@ class NoiseConfig:
     count: Count = option("auto", "how many labels flip: auto = the law's usual way")
     include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
     map: Literal["default", "block5"] = option("default", "class map of asymmetric noise; block5 only on cifar100")
+    labels: HumanLabels | None = option(None, "human: null = worst, on cifar100n noisy")
     file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
     assumed_rate: float | None = option(None, "rate that methods are told (null = noise_ratio)", low=0, below=1)
     revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.recipes import told_rate
+from sfa_bench.config.recipes import HUMAN_LABELS, told_rate
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -118,6 +118,8 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
         )
     if noise.name == "asymmetric" and noise.map == "block5" and source != "cifar100":
         raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
+    if noise.name == "human":
+        _human_labels(config)
     if noise.name == "matrix" and noise.file is None:
         raise ConfigError("noise=matrix needs noise.file=FILE, a row-stochastic KxK matrix (.npy or text)")
     if noise.name == "matrix" and not Path(str(noise.file)).is_file():
@@ -142,5 +144,19 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(
             f"model={config.model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
         )
-    if source == "arrays" and data.name in SIDES:
+    if source == "arrays" and data.name in (*SIDES, "cifar10n", "cifar100n"):
         raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")
+
+
+def _human_labels(config: RunConfig) -> None:
+    data, labels = config.dataset, config.noise.labels
+    if not data.human or data.source not in HUMAN_LABELS:
+        raise _refuse(
+            f"noise=human takes labels that people gave, and dataset={config.names.get('dataset')} has none: type "
+            "dataset=cifar10n or dataset=cifar100n, or another noise"
+        )
+    if labels not in HUMAN_LABELS[data.source]:
+        raise _refuse(
+            f"noise.labels={labels} does not exist for dataset={config.names.get('dataset')}: it has "
+            f"{', '.join(HUMAN_LABELS[data.source])}"
+        )

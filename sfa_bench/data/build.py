@@ -14,7 +14,7 @@ from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.legacy import LegacyGenerators
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
-from sfa_bench.data.sources import cifar, fashion_mnist
+from sfa_bench.data.sources import cifar, fashion_mnist, human
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
 from sfa_bench.store.fingerprint import fingerprint
@@ -35,7 +35,7 @@ def build(config: RunConfig) -> Data:
     Raises: DataError (or ConfigError) with a sentence before anything is trained.
     """
     dataset, seed = config.dataset, config.data_seed
-    source = sources.load(dataset, config.data_dir, seed)
+    source, given_by_people = _load(config)
     clean, given = _labels(source, noisy=config.noise.name != "none")
     basis = given if clean is None else clean
     num_classes = source.num_classes
@@ -52,15 +52,22 @@ def build(config: RunConfig) -> Data:
 
     counts = imbalance.class_counts(config.imbalance.name, config.imb_factor, len(basis), available)
     remaining = np.where(held, -1, basis)
-    targets = numpy_generator(seed, "noise_targets")
-    law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
+    law = None
+    if config.noise.name != "human":
+        targets = numpy_generator(seed, "noise_targets")
+        law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
     if dataset.generator == "legacy":
+        assert law is not None  # else validate has refused it
         legacy = LegacyGenerators(seed)
         index = legacy.take(remaining, counts)
         observed = legacy.corrupt(given[index], law, symmetric=config.noise.name == "symmetric")
     else:
         index = imbalance.take(remaining, counts, numpy_generator(seed, "subset"))
-        observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
+        if given_by_people is not None:
+            observed = given_by_people[index]
+        else:
+            assert law is not None
+            observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
 
     val = None
     if dataset.val == "clean_balanced":
@@ -79,6 +86,7 @@ def build(config: RunConfig) -> Data:
     data = _describe(config, view, index, None if clean is None else clean[index], test, val)
     if source.log_density is None:
         return data
+    assert law is not None  # nobody labelled them
     bayes = bounds(
         source.log_density(view.images.numpy()),
         observed,
@@ -88,6 +96,17 @@ def build(config: RunConfig) -> Data:
         test.labels.numpy(),
     )
     return replace(data, bayes=bayes)
+
+
+def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
+    """The data set and, with noise=human, the labels that people gave to all of its training images."""
+    dataset = config.dataset
+    if config.noise.name != "human":
+        return sources.load(dataset, config.data_dir, config.data_seed), None
+    # Its file first: a user who lacks it does not wait for the images, which may have to be fetched.
+    path = human.find(sources.existing(config.data_dir), dataset.source)
+    source = sources.load(dataset, config.data_dir, config.data_seed)
+    return source, human.load(path, str(config.noise.labels), source.train_labels, source.num_classes)
 
 
 def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:

@@ -402,7 +402,8 @@ def banner(config: RunConfig) -> str:
     names = config.names
     method = " + ".join(name for name in (names["method"], names["plugin"]) if name != "none")
     tail = "balanced" if config.imbalance.name == "none" else f"{config.imbalance.name} {config.imb_factor:g}"
-    noise = "no noise" if config.noise.name == "none" else f"{config.noise.name} {config.noise_ratio:g}"
+    amount = config.noise.labels or f"{config.noise_ratio:g}"
+    noise = "no noise" if config.noise.name == "none" else f"{config.noise.name} {amount}"
     seeds = f"replicate {config.replicate}"
     if (config.seed, config.data_seed) != (config.replicate, config.replicate):
         seeds = f"seed {config.seed} · data_seed {config.data_seed}"

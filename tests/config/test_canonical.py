@@ -85,6 +85,12 @@ SAME = [
     ("method.lambda_u=paper noise_ratio=0.5", "noise_ratio=0.5"),
     ("method=coteaching plugin=none", "method=coteaching plugin=none noise.assumed_rate=0.4"),
     ("method=coteaching plugin=none noise=none", "method=coteaching plugin=none noise=none noise.assumed_rate=0"),
+    (
+        "dataset=cifar10n",
+        "dataset=cifar10n noise=human imbalance=none noise.labels=worst noise_ratio=0.2 imb_factor=0.3",
+    ),
+    ("dataset=cifar100n", "dataset=cifar100n noise.labels=noisy dataset.checksum=false"),
+    ("dataset=cifar10n noise=pair imbalance=none", "dataset=cifar10n noise=pair"),
 ]
 
 
@@ -120,6 +126,9 @@ BASES = [
     ("dataset=cifar100 noise=asymmetric", "noise.map=block5"),
     ("method=ce plugin=none", "method.loss.name=balanced_softmax"),
     ("method=coteaching plugin=none noise=none", "noise.assumed_rate=0.4"),  # told is 0 there, whatever noise_ratio
+    ("dataset=cifar10n", "noise.labels=aggre noise.labels=clean imbalance=exp noise=none dataset=cifar10"),
+    ("dataset=cifar10n method=coteaching plugin=none noise.assumed_rate=0.4", "noise.assumed_rate=0.3"),
+    ("dataset=cifar10n plugin=none", "noise.assumed_rate=0.9"),  # averaged losses, and nothing is told without it
 ]
 
 
@@ -141,6 +150,15 @@ def test_a_noise_matrix_counts_by_content_not_by_name(tmp_path):
     a, b, c = (identity(f"noise=matrix noise.file={tmp_path / n}") for n in ("a.txt", "b.txt", "c.txt"))
     assert a == b != c
     assert a == identity(f"noise=matrix noise.file={tmp_path / 'a.txt'} noise_ratio=0.1")
+
+
+@pytest.mark.parametrize("noise", ["dataset=cifar10n", "noise=matrix noise.file={}"])
+def test_where_noise_ratio_does_not_act_it_says_nothing_of_what_is_told(tmp_path, noise):
+    (tmp_path / "t.txt").write_text("0.5 0.5\n0 1\n")
+    base = f"{noise.format(tmp_path / 't.txt')} method=coteaching plugin=none"
+    usual = identity(f"{base} noise.assumed_rate=0.4")
+    assert usual == identity(f"{base} noise.assumed_rate=0.4 noise_ratio=0.3")
+    assert usual != identity(f"{base} noise.assumed_rate=0.3 noise_ratio=0.3")
 
 
 @pytest.mark.parametrize(

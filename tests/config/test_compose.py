@@ -78,12 +78,13 @@ def test_what_a_method_is_made_of(method, learner, loss, schedule, mixup, networ
 @pytest.mark.parametrize("noise", [n for n in choices("noise") if n != "matrix"])
 def test_every_noise_and_imbalance_composes(noise):
     for imbalance in choices("imbalance"):
-        run = compose(["dataset=cifar10", f"noise={noise}", f"imbalance={imbalance}"])
+        run = compose(["dataset=cifar10n", f"noise={noise}", f"imbalance={imbalance}"])
         assert (run.noise.name, run.imbalance.name) == (noise, imbalance)
 
 
 # Values that make a choice what it is, so they differ from the schema's defaults.
 MADE_OF = {
+    ("dataset", "human"),
     ("method", "learner"),
     ("method", "loss.name"),
     ("method", "selector.name"),
@@ -142,6 +143,21 @@ def test_the_data_set_chooses_its_noise_a_preset_beats_it_and_typing_beats_both(
     assert (run.noise.name, run.names["plugin"], run.seed, run.lr) == ("flip", "abc", 5, 0.25)
 
 
+@pytest.mark.parametrize(("dataset", "labels"), [("cifar10n", "worst"), ("cifar100n", "noisy")])
+def test_cifar_n_has_the_labels_that_people_gave_unless_other_noise_is_typed(dataset, labels):
+    run = compose([f"dataset={dataset}"])
+    assert (run.noise.name, run.noise.labels, run.imbalance.name) == ("human", labels, "none")
+    assert (run.dataset.name, run.dataset.source) == (dataset, dataset.removesuffix("n"))
+    assert (run.names["noise"], run.names["imbalance"]) == ("human", "none")
+    run = compose([f"dataset={dataset}", "imbalance=exp", "imb_factor=0.1", "noise.labels=clean"])
+    assert (run.imbalance.name, run.imb_factor, run.noise.labels) == ("exp", 0.1, "clean")
+    run = compose([f"dataset={dataset}", "noise=joint"])
+    assert (run.noise.name, run.noise.labels, run.imbalance.name) == ("joint", None, "none")
+    run = compose([f"dataset={dataset}", "+preset=release_sfa_cifar"])
+    assert (run.noise.name, run.imbalance.name, run.dataset.name) == ("joint", "exp", dataset)
+    assert compose(["noise=human", f"dataset={dataset}", "dataset.name=mine"]).noise.labels == labels
+
+
 def test_release_presets_are_the_bundles_of_the_specification():
     run = compose(["dataset=cifar10", "+preset=release_sfa_cifar"])
     assert (run.seed, run.data_seed, run.dataset.generator) == (123, 123, "legacy")
@@ -158,7 +174,8 @@ def test_release_presets_are_the_bundles_of_the_specification():
 
 
 def test_sample_min_of_the_release_is_300_on_cifar_and_auto_elsewhere():
-    assert compose(["plugin=sfa_release", "dataset=cifar100"]).plugin.sample_min == 300
+    for dataset in ("cifar100", "cifar10n", "cifar100n"):
+        assert compose(["plugin=sfa_release", f"dataset={dataset}"]).plugin.sample_min == 300
     assert compose(["plugin=sfa_release", "dataset=fashion_mnist"]).plugin.sample_min == "auto"
     assert compose(["plugin=sfa_release", "dataset=cifar10", "plugin.sample_min=5"]).plugin.sample_min == 5
 

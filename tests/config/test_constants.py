@@ -30,6 +30,8 @@ def constants(run):
         ("method=elr dataset=cifar10", {"beta": 0.7, "weight": 3}),
         ("method=elr dataset=cifar10 noise=asymmetric", {"beta": 0.9, "weight": 1}),
         ("method=elr dataset=cifar100", {"beta": 0.9, "weight": 7}),
+        ("method=elr dataset=cifar10n", {"beta": 0.7, "weight": 3}),
+        ("method=sce dataset=cifar100n", {"alpha": 6, "beta": 0.1}),
         ("method=sce dataset=cifar100 method.loss.alpha=2", {"alpha": 2, "beta": 0.1}),
         ("method=ce method.loss.name=gce", {"q": 0.7}),
     ],
@@ -50,6 +52,8 @@ def test_constants_of(typed, expected):
         ("method=ngce method.loss.q=0.2", False),
         ("method=nce_mae dataset=cifar100 method.loss.beta=2", True),  # the other one still is
         ("method=elr dataset=cifar100", True),
+        ("method=elr dataset=cifar100n", False),  # the same images, balanced
+        ("method=elr dataset=cifar100n imbalance=exp", True),
         ("method=elr dataset=cifar10 noise=asymmetric imb_factor=1", False),
         ("method=elr dataset=synthetic imb_factor=1", True),
         ("method=ldam", False),  # made for long tails

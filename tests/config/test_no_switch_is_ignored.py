@@ -10,6 +10,7 @@ from dataclasses import is_dataclass, replace
 from functools import cache
 from types import SimpleNamespace
 
+import cifar_n
 import numpy as np
 import pytest
 import yaml
@@ -33,6 +34,7 @@ DRAWN = f"{SFA} plugin.phi=1 plugin.tau0=0.05 plugin.sample_min=0"  # the gate l
 NARROW = "replicate=4 plugin.p_threshold=0.99999"  # nobody of some class is sure enough
 BROAD = "replicate=1 noise_ratio=0.7 dataset.size=80 dataset.overlap=4"  # many samples between clean and wrong
 CIFAR = "dataset=cifar10 data_dir={files} dataset.checksum=false imbalance=none epochs=1 model=convnet"
+PEOPLE = f"{CIFAR} dataset=cifar10n noise=human"
 DIGITS = "dataset=digits imb_factor=0.01 epochs=1"
 MINE = "dataset=arrays dataset.name=mine data_dir={files}/mine.npz"
 ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
@@ -71,11 +73,13 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     + [("noise=pair", "exact")],
     "noise.include_self": [(f"noise={n}", "true") for n in ("joint", "symmetric")],
     "noise.map": [(f"{CIFAR} dataset=cifar100 noise=asymmetric noise.count=exact", "block5")],
+    "noise.labels": [(PEOPLE, which) for which in ("aggre", "rand1", "rand2", "rand3", "clean")],
     "noise.file": [("noise=matrix noise.file={files}/same.npy", "{files}/swap.npy")],
     "noise.assumed_rate": [
         ("method=coteaching", 0.1),
         ("method=dividemix method.lambda_u=paper", 0.1),
         ("method=dividemix", 0.9),
+        (f"{PEOPLE} method=dividemix plugin=none epochs=4", 0.9),
     ],
     "method.networks": [(f"method={m}", 2) for m in ("ce", "elr", "rolt")],
     "method.mixup": [(f"method={m}", "true") for m in ("ce", "elr")],
@@ -154,7 +158,8 @@ SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isol
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),
-    "noise": ("noise.file={files}/swap.npy", choices("noise")),
+    # human exists on other data alone: noise.labels tells it from clean labels there
+    "noise": ("noise.file={files}/swap.npy", tuple(name for name in choices("noise") if name != "human")),
     "imbalance": ("", choices("imbalance")),
     "method": ("", choices("method")),
     "plugin": ("epochs=10", choices("plugin")),
@@ -178,6 +183,7 @@ def write_cifar(folder):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     write_cifar(folder)
+    cifar_n.write(folder / "CIFAR-10_human.pt", cifar_n.labels_for(np.arange(4, 24) % 10))
     np.save(folder / "same.npy", np.eye(4))
     np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
     rng = np.random.default_rng(1)

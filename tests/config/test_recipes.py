@@ -24,6 +24,8 @@ def schedule(run):
         (["dataset=fashion_mnist"], ("preact_resnet18", 16, 30, 5, 64, 0.02)),
         (["dataset=cifar10"], ("preact_resnet18", 64, 200, 30, 64, 0.02)),
         (["dataset=cifar100"], ("preact_resnet18", 64, 200, 30, 64, 0.02)),
+        (["dataset=cifar10n"], ("preact_resnet18", 64, 200, 30, 64, 0.02)),
+        (["dataset=cifar100n"], ("preact_resnet18", 64, 200, 30, 64, 0.02)),
     ],
 )
 @pytest.mark.parametrize("method", ["method=dividemix", "method=ce"])
@@ -39,6 +41,8 @@ def test_matched_recipe(typed, expected, method):
     [
         (["dataset=cifar10", "method=dividemix", "plugin=none"], 301, 10, 151, "zero_based"),
         (["dataset=cifar100", "method=dividemix", "plugin=none"], 301, 30, 151, "zero_based"),
+        (["dataset=cifar10n", "method=dividemix", "plugin=none"], 301, 10, 151, "zero_based"),
+        (["dataset=cifar100n", "method=rolt_plus", "plugin=none"], 300, 30, 151, "one_based"),
         (["dataset=cifar10", "method=dividemix", "plugin=sfa"], 200, 30, 151, "one_based"),
         (["dataset=cifar100", "method=dividemix", "plugin=sfa_release"], 200, 30, 151, "one_based"),
         (["dataset=cifar10", "method=rolt_plus", "plugin=none"], 300, 50, 151, "one_based"),

@@ -101,6 +101,15 @@ MAKES_NO_SENSE = [
     ("recipe=native dataset=cifar10 plugin=abc", "does not exist for method=dividemix plugin=abc"),
     ("method=ce plugin=none device=[cuda:0,cuda:1]", "type one device"),
     ("dataset=arrays dataset.name=digits", "a name of its own"),
+    ("dataset=arrays dataset.name=cifar10n", "a name of its own"),
+    ("noise=human", "dataset=digits has none: type dataset=cifar10n or dataset=cifar100n, or another noise"),
+    ("dataset=cifar10 noise=human", "dataset=cifar10 has none"),
+    ("dataset=cifar10n noise.labels=noisy", "it has worst, aggre, rand1, rand2, rand3, clean"),
+    ("dataset=cifar100n noise.labels=worst", "does not exist for dataset=cifar100n: it has noisy, clean"),
+    ("dataset=cifar10n noise=joint noise.labels=worst", "it belongs to noise=human"),
+    ("dataset=cifar10n noise.count=exact", "no effect with noise=human"),
+    ("dataset=cifar10n dataset.generator=legacy", "not human: type dataset.generator=project"),
+    ("dataset=cifar10n model=preact_resnet18 noise=asymmetric noise.map=block5", "made for dataset=cifar100"),
     ("method=elr", "add plugin=none, or plugin=abc for the balanced head alone"),
     ("method=coteaching plugin=sfa_release", "add plugin=none, or plugin=abc"),
     ("method=elr plugin=none method.loss.name=ce", "it takes elr"),
@@ -124,7 +133,7 @@ MAKES_NO_SENSE = [
             "method=dividemix method.lambda_u=paper",
             "method=rolt_plus method.lambda_u=paper",
         )
-        for unknown in ("dataset=arrays dataset.name=mine", f"noise=matrix noise.file={__file__}")
+        for unknown in ("dataset=arrays dataset.name=mine", "dataset=cifar10n", f"noise=matrix noise.file={__file__}")
     ),
 ]
 
@@ -157,6 +166,9 @@ def test_what_does_not_go_together_is_refused_as_a_combination(typed, sentence):
         "method=coteaching plugin=none dataset=arrays dataset.name=mine noise=pair",
         f"plugin=none noise=matrix noise.file={__file__} method.lambda_u=paper noise.assumed_rate=0.3",
         f"plugin=none noise=matrix noise.file={__file__}",  # needs no rate
+        "dataset=cifar10n method=coteaching plugin=none noise.assumed_rate=0.4",
+        "dataset=cifar10n method=coteaching plugin=none noise=none",  # the clean labels are CIFAR's own
+        "dataset=cifar100n noise=asymmetric noise.map=block5",
         "epochs=1e2",
     ],
 )

@@ -3,12 +3,14 @@
 import io
 import pickle
 
+import cifar_n
 import numpy as np
 import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
-from sfa_bench.engine.run import run
+from sfa_bench.engine.run import Session, run
+from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.record import loads
 
 SHORT = ["epochs=2", "warmup_epochs=1", "threads=1", "imb_factor=0.5"]
@@ -56,6 +58,44 @@ def test_cifar_files_train_dividemix_with_a_plug_in(tmp_path, dataset, more):
         assert record["metrics"]["test/top5"] is not None
     else:
         assert np.shape(record["data"]["confusion"]) == (10, 10)
+
+
+@pytest.mark.parametrize("method", [["method=ce", "plugin=none"], ["plugin=none"], ["plugin=sfa"]])
+def test_labels_that_people_gave_are_trained_on_and_a_stopped_run_goes_on_to_the_same_bits(
+    tmp_path, monkeypatch, method
+):
+    write_cifar(tmp_path / "data", fine=False)
+    said = cifar_n.labels_for(np.arange(200) % 10)
+    cifar_n.write(tmp_path / "data" / "CIFAR-10_human.pt", said)
+    typed = ["dataset=cifar10n", f"data_dir={tmp_path}/data", "dataset.checksum=false", "imbalance=exp", *SHORT]
+    typed += ["model=convnet", "model.width=2", "batch_size=16", *method]
+    record, arrays = train(tmp_path / "runs", *typed)
+    assert (record["state"], record["knows"]) == ("done", [])
+    assert record["names"]["noise"] == "human"
+    assert record["config"]["noise"]["labels"] == "worst"
+    assert arrays["clean_label"].tolist() == (arrays["index"] % 10).tolist()
+    assert arrays["observed_label"].tolist() == said["worse_label"][arrays["index"]].tolist()
+    assert record["data"]["noise_rate"] == np.mean(arrays["observed_label"] != arrays["clean_label"])
+    assert record["data"]["clean_counts"] == [int(20 * 0.5 ** (c / 9)) for c in range(10)]
+
+    original = Session._one_epoch
+
+    def stopped(self, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        original(self, epoch)
+
+    monkeypatch.setattr(Session, "_one_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", *typed, "checkpoint_seconds=0")
+    monkeypatch.setattr(Session, "_one_epoch", original)
+    cifar_n.write(tmp_path / "data" / "CIFAR-10_human.pt", said | {"worse_label": said["random_label1"]})
+    with pytest.raises((ConfigError, RunError), match="this run was made on other data"):
+        train(tmp_path / "stopped", *typed, "checkpoint_seconds=0")
+    cifar_n.write(tmp_path / "data" / "CIFAR-10_human.pt", said)
+    again, same = train(tmp_path / "stopped", *typed, "checkpoint_seconds=0")
+    assert again["metrics"] == record["metrics"]
+    assert all(np.array_equal(arrays[name], same[name]) for name in arrays.files)
 
 
 def test_a_users_noise_matrix_acts_and_is_part_of_the_identity(tmp_path):

@@ -25,6 +25,8 @@ from sfa_bench.engine.build import knows
         ("method=ce method.selector.name=oracle", ["clean_labels"]),
         ("method=ce dataset.val=clean_balanced", ["clean_val"]),
         ("method=ce dataset.val=noisy", []),
+        ("method=dividemix dataset=cifar10n", []),
+        ("method=coteaching dataset=cifar10n noise.assumed_rate=0.4", ["rate"]),
     ],
 )
 def test_a_method_knows_what_its_options_ask_for(typed, told):

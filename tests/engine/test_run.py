@@ -134,6 +134,8 @@ def test_the_banner_says_what_runs(finished):
     assert "dividemix + sfa · digits exp 0.05 · joint 0.4 · replicate 0" in printed
     plain = compose(["method=ce", "plugin=none", "noise=none", "imbalance=none", "seed=3"])
     assert banner(plain) == "ce · digits balanced · no noise · seed 3 · data_seed 0"
+    people = compose(["method=ce", "plugin=none", "dataset=cifar10n", "imbalance=exp", "noise.labels=aggre"])
+    assert banner(people) == "ce · cifar10n exp 0.1 · human aggre · replicate 0"
 
 
 def test_a_done_run_is_found_under_other_names_and_not_trained_again(tmp_path, monkeypatch):

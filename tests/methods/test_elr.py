@@ -166,7 +166,9 @@ def test_the_ramp_of_plus_ends_at_its_last_step(learner):
         assert torch.allclose(average, 0.997 * old + 0.003 * new, atol=1e-6)
 
 
-@pytest.mark.parametrize(("dataset", "ramped"), [("cifar10", True), ("cifar100", True), ("digits", False)])
+@pytest.mark.parametrize(
+    ("dataset", "ramped"), [("cifar10", True), ("cifar100", True), ("cifar10n", True), ("digits", False)]
+)
 def test_the_averages_are_ramped_on_cifar_alone(make_view, make_training, dataset, ramped):
     config = compose([f"dataset={dataset}", "method=elr", "method.plus=true", "plugin=none"])
     method = build._learner(config, make_training(make_view(LABELS)))

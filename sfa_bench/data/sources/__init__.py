@@ -20,9 +20,7 @@ def load(dataset: DatasetConfig, data_dir: str, seed: int = 0) -> Source:
 
     Raises: DataError with a sentence for everything that is missing or broken.
     """
-    folder = Path(data_dir).expanduser()
-    if str(data_dir) != DEFAULT_DATA_DIR and not folder.exists():
-        raise DataError(f"data_dir={data_dir} does not exist; give an existing folder, or leave data_dir out")
+    folder = existing(data_dir)
     if dataset.source == "digits":
         return digits.load()
     if dataset.source == "fashion_mnist":
@@ -34,3 +32,11 @@ def load(dataset: DatasetConfig, data_dir: str, seed: int = 0) -> Source:
     if dataset.source == "arrays":
         return arrays.load(folder)
     raise ValueError(f"no reader for dataset.source={dataset.source!r}")
+
+
+def existing(data_dir: str) -> Path:
+    """`data_dir` as a path. Raises DataError where it does not exist; the default may be made by a download."""
+    folder = Path(data_dir).expanduser()
+    if str(data_dir) != DEFAULT_DATA_DIR and not folder.exists():
+        raise DataError(f"data_dir={data_dir} does not exist; give an existing folder, or leave data_dir out")
+    return folder
