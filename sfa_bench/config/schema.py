@@ -80,6 +80,7 @@ NoiseName = Literal[
     "asymmetric",
     "pair",
     "flip",
+    "instance",
     "tail_to_head",
     "human",
     "matrix",

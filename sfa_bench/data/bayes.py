@@ -19,14 +19,15 @@ class Bayes:
 
 
 def clean_probability(
-    log_density: np.ndarray, observed: np.ndarray, prior: np.ndarray, transition: np.ndarray
+    log_density: np.ndarray, observed: np.ndarray, prior: np.ndarray, likelihood: np.ndarray
 ) -> np.ndarray:
-    """π_ỹ p(x|ỹ) T[ỹ,ỹ] / Σ_a π_a p(x|a) T[a,ỹ] for each sample.
+    """π_ỹ p(x|ỹ) T[ỹ,ỹ] / Σ_a π_a p(x|a) T[a,ỹ] for each sample, where T may depend on x.
 
-    Args: log_density [N, K] log p(x|k); observed [N]; prior [K] π of the clean training labels; transition [K, K] T.
+    Args: log_density [N, K] log p(x|k); observed [N] ỹ; prior [K] π of the clean training labels; likelihood [N, K]
+    T[a,ỹ] of each sample's own ỹ.
     """
     with np.errstate(divide="ignore"):
-        log_joint = log_density + np.log(prior) + np.log(transition[:, observed].T)  # [N, K] over clean classes a
+        log_joint = log_density + np.log(prior) + np.log(likelihood)  # [N, K] over clean classes a
     own = log_joint[np.arange(len(observed)), observed]
     return np.exp(own - logsumexp(log_joint, axis=1))
 
@@ -35,13 +36,13 @@ def bounds(
     train_density: np.ndarray,
     observed: np.ndarray,
     clean: np.ndarray,
-    transition: np.ndarray,
+    likelihood: np.ndarray,
     test_density: np.ndarray,
     test_labels: np.ndarray,
 ) -> Bayes:
     """The bounds from log densities of training and test samples [N, K], [M, K]."""
-    prior = np.bincount(clean, minlength=len(transition)) / len(clean)
-    probability = clean_probability(train_density, observed, prior, transition)
+    prior = np.bincount(clean, minlength=train_density.shape[1]) / len(clean)
+    probability = clean_probability(train_density, observed, prior, likelihood)
     right = observed == clean
     auc = float(roc_auc_score(right, probability)) if right.any() and not right.all() else None
     accuracy = 100 * float((test_density.argmax(axis=1) == test_labels).mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfa_bench.data import imbalance, sources, validation
+from sfa_bench.data import imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.legacy import LegacyGenerators
+from sfa_bench.data.loader import to_float
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import cifar, fashion_mnist, human
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
@@ -53,7 +55,7 @@ def build(config: RunConfig) -> Data:
     counts = imbalance.class_counts(config.imbalance.name, config.imb_factor, len(basis), available)
     remaining = np.where(held, -1, basis)
     law = None
-    if config.noise.name != "human":
+    if config.noise.name not in ("human", "instance"):
         targets = numpy_generator(seed, "noise_targets")
         law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
     if dataset.generator == "legacy":
@@ -65,9 +67,11 @@ def build(config: RunConfig) -> Data:
         index = imbalance.take(remaining, counts, numpy_generator(seed, "subset"))
         if given_by_people is not None:
             observed = given_by_people[index]
-        else:
-            assert law is not None
+        elif law is not None:
             observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
+        else:
+            shown = _features(source, index)
+            observed = instance.corrupt(shown, given[index], num_classes, config.noise_ratio, seed)
 
     val = None
     if dataset.val == "clean_balanced":
@@ -86,12 +90,16 @@ def build(config: RunConfig) -> Data:
     data = _describe(config, view, index, None if clean is None else clean[index], test, val)
     if source.log_density is None:
         return data
-    assert law is not None  # nobody labelled them
+    if law is None:
+        vectors = view.images.double().numpy()
+        likelihood = instance.likelihood(vectors, observed, num_classes, config.noise_ratio, seed)
+    else:
+        likelihood = transition_matrix(law, counts)[:, observed].T
     bayes = bounds(
         source.log_density(view.images.numpy()),
         observed,
         data.clean_labels,
-        transition_matrix(law, counts),
+        likelihood,
         source.log_density(test.images.numpy()),
         test.labels.numpy(),
     )
@@ -107,6 +115,20 @@ def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
     path = human.find(sources.existing(config.data_dir), dataset.source)
     source = sources.load(dataset, config.data_dir, config.data_seed)
     return source, human.load(path, str(config.noise.labels), source.train_labels, source.num_classes)
+
+
+def _features(source: Source, index: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Positions in the subset → their flattened test views, float64 [n, D].
+
+    With the data set's own mean and std: labels do not change with `dataset.normalise`, which is the networks'.
+    """
+    transform = Transform(source.mean, source.std)
+
+    def features(positions: np.ndarray) -> np.ndarray:
+        images = to_float(_to_tensor(source.train_images[index[positions]]), transform)
+        return images.flatten(1).double().numpy()
+
+    return features
 
 
 def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:

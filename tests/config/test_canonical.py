@@ -129,6 +129,7 @@ BASES = [
     ("dataset=cifar10n", "noise.labels=aggre noise.labels=clean imbalance=exp noise=none dataset=cifar10"),
     ("dataset=cifar10n method=coteaching plugin=none noise.assumed_rate=0.4", "noise.assumed_rate=0.3"),
     ("dataset=cifar10n plugin=none", "noise.assumed_rate=0.9"),  # averaged losses, and nothing is told without it
+    ("noise=instance", "noise_ratio=0.3"),
 ]
 
 

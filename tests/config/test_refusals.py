@@ -108,7 +108,9 @@ MAKES_NO_SENSE = [
     ("dataset=cifar100n noise.labels=worst", "does not exist for dataset=cifar100n: it has noisy, clean"),
     ("dataset=cifar10n noise=joint noise.labels=worst", "it belongs to noise=human"),
     ("dataset=cifar10n noise.count=exact", "no effect with noise=human"),
+    ("noise=instance noise.count=exact", "no effect with noise=instance"),
     ("dataset=cifar10n dataset.generator=legacy", "not human: type dataset.generator=project"),
+    ("noise=instance dataset.generator=legacy", "not instance: type dataset.generator=project"),
     ("dataset=cifar10n model=preact_resnet18 noise=asymmetric noise.map=block5", "made for dataset=cifar100"),
     ("method=elr", "add plugin=none, or plugin=abc for the balanced head alone"),
     ("method=coteaching plugin=sfa_release", "add plugin=none, or plugin=abc"),
@@ -169,6 +171,7 @@ def test_what_does_not_go_together_is_refused_as_a_combination(typed, sentence):
         "dataset=cifar10n method=coteaching plugin=none noise.assumed_rate=0.4",
         "dataset=cifar10n method=coteaching plugin=none noise=none",  # the clean labels are CIFAR's own
         "dataset=cifar100n noise=asymmetric noise.map=block5",
+        "method=coteaching plugin=none noise=instance",
         "epochs=1e2",
     ],
 )

@@ -38,7 +38,7 @@ def test_the_clean_probability_is_bayes_rule_over_every_pair_of_labels():
     density, prior = rng.random((6, 3)), np.array([0.5, 0.3, 0.2])
     transition = np.array([[0.6, 0.3, 0.1], [0.2, 0.8, 0.0], [0.0, 0.5, 0.5]])
     observed = np.array([0, 0, 1, 1, 2, 2])
-    found = clean_probability(np.log(density), observed, prior, transition)
+    found = clean_probability(np.log(density), observed, prior, transition[:, observed].T)
     for i, b in enumerate(observed):
         joint = [prior[a] * density[i, a] * transition[a, b] for a in range(3)]
         assert found[i] == pytest.approx(joint[b] / sum(joint))
@@ -66,7 +66,9 @@ def test_no_other_score_beats_the_bound_and_far_classes_can_be_told_apart_wholly
     assert far.bayes.accuracy == 100
 
 
-@pytest.mark.parametrize("noise", ["joint", "symmetric", "asymmetric", "pair", "flip", "tail_to_head", "none"])
+@pytest.mark.parametrize(
+    "noise", ["joint", "symmetric", "asymmetric", "pair", "flip", "instance", "tail_to_head", "none"]
+)
 def test_every_noise_law_has_its_bound(noise):
     d = data(f"noise={noise}", "noise_ratio=0.3", "dataset.size=100")
     assert d.bayes.clean_probability.shape == d.clean_labels.shape

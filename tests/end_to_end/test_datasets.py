@@ -41,6 +41,7 @@ def train(runs, *overrides):
         ("cifar10", ["model.width=2", "model.variant=canonical", "noise=asymmetric", "plugin=abc"]),
         ("cifar10", ["model=resnet32", "model.width=2", "noise=tail_to_head"]),
         ("cifar100", ["model=convnet", "noise=flip", "imbalance=none"]),
+        ("cifar100", ["model=convnet", "noise=instance", "imbalance=none"]),
     ],
 )
 def test_cifar_files_train_dividemix_with_a_plug_in(tmp_path, dataset, more):
