@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra_plugins.sfa_sweeper.sweeper import allow_time_outs
 from omegaconf import OmegaConf
 
 from sfa_bench.sweep import job, work
@@ -66,7 +67,7 @@ def test_only_slurm_and_ray_with_gpus_choose_the_device_of_a_job(asked, given):
 def test_a_job_that_was_given_its_device_takes_no_slot(tmp_path, monkeypatch, slot):
     taken = []
     monkeypatch.setattr("sfa_bench.sweep.slots.take_slot", taken.append)
-    monkeypatch.setattr(work, "_start", lambda config, command, quiet: tmp_path)
+    monkeypatch.setattr(work, "_start", lambda config, command, quiet, threads: tmp_path)
     words = [f"runs_dir={tmp_path}", "jobs_per_gpu=3"]
     assert work.work(words, None, "again", threads=1, quiet=True, slot=slot)["state"] == "done"
     assert taken == [3] * slot
@@ -91,3 +92,14 @@ def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote
     assert job.job(OmegaConf.create()).state == "done"
     assert Path.cwd() == tmp_path
     assert [(r["threads"], r["quiet"], r["slot"]) for r in requests] == [(remote.get("num_cpus", 1), True, slot)]
+
+
+def test_slurms_jobs_may_time_out_unless_the_user_says_how_often():
+    asked = launcher(SUBMITIT + "SlurmLauncher", max_num_timeout=0)
+    allow_time_outs(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=0"])
+    assert asked.max_num_timeout == 0
+    allow_time_outs(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=5"])
+    assert asked.max_num_timeout == 1000
+    other = launcher(SUBMITIT + "LocalLauncher")
+    allow_time_outs(other, [])
+    assert "max_num_timeout" not in other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,15 @@ ConfigStore.instance().store(
 TIME_OUTS = 1000
 
 
+def allow_time_outs(launcher: DictConfig, typed: Sequence[str]) -> None:
+    """Let SLURM's jobs go on after their time-out where nothing else was typed.
+
+    By the launcher's own default a run that is longer than its job's time is lost; ours go on from their last epoch.
+    """
+    if "SlurmLauncher" in launcher._target_ and not any("launcher.max_num_timeout" in one for one in typed):
+        launcher.max_num_timeout = TIME_OUTS
+
+
 class SfaSweeper(Sweeper):
     """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status.
 
@@ -47,11 +57,7 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.stop import KEY, StopFile
 
         self.launcher_config = config.hydra.launcher
-        if "SlurmLauncher" in self.launcher_config._target_ and not any(
-            "launcher.max_num_timeout" in override for override in config.hydra.overrides.hydra
-        ):
-            # By default a run that is longer than its job's time would be lost; ours go on from their last epoch.
-            self.launcher_config.max_num_timeout = TIME_OUTS
+        allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
         self.own_conf = own_conf(config.hydra)
         self.runs_dir = Path(config.runs_dir)
         self.stop = StopFile.new(self.runs_dir)
