@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
+from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.run import run
 
 # 4 classes of 20 vectors with 6 numbers, all of them kept; 4 × 5 to test on
@@ -48,3 +49,17 @@ def test_steps_samples_parameters_and_operations_are_those_counted_by_hand(
     forward = 2 * (WEIGHTS + heads * 4 * WIDTH)  # a multiplication and an addition for each weight
     assert cost["flops_per_forward"] == forward
     assert cost["flops"] == forward * (3 * trained + guessed + selected + networks * TESTED)
+
+
+def test_a_shared_warm_up_costs_what_its_maker_spent_but_the_data_are_read_here():
+    maker, sharer = Cost(), Cost()
+    maker.seconds.update({"data": 5.0, "warm-up": 3.0, "evaluation": 1.0})
+    maker.evaluated = 700
+    sharer.seconds.update({"data": 2.0, "warm-up": 9.0})  # of epochs that it gives up
+    sharer.share(maker.state(), "a1", 4)
+    assert dict(sharer.seconds) == {"data": 2.0, "warm-up": 3.0, "evaluation": 1.0}
+    assert sharer.evaluated == 700
+    assert sharer.shared == {"run": "a1", "epochs": 4, "seconds": 4.0}
+    resumed = Cost()
+    resumed.load(sharer.state())
+    assert resumed.shared == sharer.shared
