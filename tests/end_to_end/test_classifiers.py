@@ -80,4 +80,4 @@ def test_a_run_whose_weights_are_gone_says_so(tmp_path):
     run(*SMALL, "plugin=none", "keep_checkpoint=none", where)
     done = run(*SMALL, "plugin=none", "classifier=ncm", where, check=False)
     assert done.returncode == 1
-    assert "keep_checkpoint=none, so its weights are gone" in done.stderr
+    assert "are gone (keep_checkpoint=none, or analysis.status clean" in done.stderr
