@@ -54,7 +54,7 @@ def child(what, *words):
 
 
 def parallel(pairs):
-    sweep = ["dataset=digits", "method=dividemix", "plugin=sfa", "replicate=0,1,2,3,4,5,6,7", "threads=1", "epochs=20"]
+    sweep = ["dataset=digits", "method=dividemix", "plugin=sfa", "replicate=0,1,2,3,4,5,6,7", "threads=1"]
     kinds = {"1 worker": [], "2 workers": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]}
     seconds = {kind: [] for kind in kinds}
     for _ in range(pairs):
