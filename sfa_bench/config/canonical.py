@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import first_after, known_rate, lambda_u, warmup_epochs
+from sfa_bench.config.recipes import IMAGE_FILES, first_after, known_rate, lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -23,6 +23,7 @@ MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
+    *(f"dataset.{key}" for key in ("on_bad_image", "cache", "cache_dir", "workers")),
 }
 # Names of choices, what a data set offers, and nominal values that act through recipe.effective.
 INDIRECT = {
@@ -32,6 +33,7 @@ INDIRECT = {
 SFA = ("moments", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
 # Raised with results: since 2 these see features in half precision, as a saved probe holds them.
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
+OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "temperature", "penalty", "guess_mode", "ramp_origin")
 # What acts from the first selection on only; of a plug-in that is all but its head.
@@ -150,6 +152,8 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
     yield from _learner_without_effect(config)
     if config.dataset.source != "synthetic":
         yield from (f"dataset.{key}" for key in SYNTHETIC)
+    if config.dataset.source not in IMAGE_FILES:
+        yield from (f"dataset.{key}" for key in OF_IMAGE_FILES)
     if config.classifier.name == "joint":
         yield from (f"classifier.{key}" for key in ("bn_mode", "epochs", "batch_size", "lr", "tau", "revision"))
     if not dividemix or lambda_u(config) == 0:

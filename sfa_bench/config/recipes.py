@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sfa_bench.config.constants import resolve_loss
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
@@ -33,9 +34,21 @@ MATCHED = {
     "digits": Recipe("convnet", 60, 9, 32),
     "synthetic": Recipe("convnet", 60, 9, 64),
     "arrays": Recipe("convnet", 60, 9, 64),
+    "folder": Recipe("convnet", 60, 9, 64),
+    "csv": Recipe("convnet", 60, 9, 64),
     "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
     "cifar10": Recipe("preact_resnet18", 200, 30, 64),
     "cifar100": Recipe("preact_resnet18", 200, 30, 64),
+}
+
+# Image files: shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
+IMAGE_FILES: dict[str, dict[str, Any]] = {
+    "webvision": {"resize": 320, "crop": 299, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0},
+    "clothing1m": {"resize": 256, "crop": 224, "random_crop": "plain", "warmup_draw": 64_000, "selection_draw": 32_000},
+    **dict.fromkeys(
+        ("folder", "csv"),
+        {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0},
+    ),
 }
 
 # The labels that people gave to a data set's images, by source; null is the first (spec/data.md §5).
@@ -134,7 +147,7 @@ def resolve(config: RunConfig) -> RunConfig:
         warmup_epochs=warmup,
         batch_size=batch_size,
         lr=config.lr or recipe.lr,
-        dataset=replace(config.dataset, val_fraction=fraction),
+        dataset=replace(config.dataset, val_fraction=fraction, **_image_files(config)),
         noise=replace(config.noise, labels=labels),
         method=replace(
             config.method,
@@ -153,6 +166,12 @@ def resolve(config: RunConfig) -> RunConfig:
             effective=effective,
         ),
     )
+
+
+def _image_files(config: RunConfig) -> dict[str, Any]:
+    """What is null of the options of image files, from the data set's own."""
+    own = IMAGE_FILES.get(config.dataset.source, {})
+    return {key: value for key, value in own.items() if getattr(config.dataset, key) is None}
 
 
 def first_after(fraction: float, epochs: int) -> int:

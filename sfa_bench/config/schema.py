@@ -48,15 +48,28 @@ class RecordConfig:
     probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1)
 
 
-Source = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "synthetic", "arrays"]
+Source = Literal[
+    "digits",
+    "fashion_mnist",
+    "cifar10",
+    "cifar100",
+    "webvision",
+    "clothing1m",
+    "synthetic",
+    "arrays",
+    "folder",
+    "csv",
+]
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    name: str = option(None, "identity of the data in folders and tables (required for arrays)", pattern=NAME)
+    name: str = option(
+        None, "identity of the data in folders and tables (required for arrays, folder, csv)", pattern=NAME
+    )
     source: Source = option("digits", "the reader", fixed=True)
     human: bool = option(False, "has the labels that people gave (noise=human)", fixed=True)
-    normalise: Literal["fashion_mnist", "cifar10", "cifar100"] | None = option(
+    normalise: Literal["fashion_mnist", "cifar10", "cifar100", "imagenet", "clothing1m"] | None = option(
         None, "whose mean and std (null = its own)"
     )
     checksum: bool = option(True, "verify official checksums; false admits your own files of the same format")
@@ -64,6 +77,28 @@ class DatasetConfig:
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
     shots: ShotsConfig = section(ShotsConfig)
+    resize: int = option(
+        None, "image files: the shorter side is scaled to so many pixels (null = its own)", low=8, auto=True
+    )
+    crop: int = option(
+        None, "image files: side of the square that a network sees (null = its own)", low=8, auto=True
+    )
+    random_crop: Literal["resized", "plain"] = option(
+        None, "image files: training views by RandomResizedCrop, or RandomCrop (null = its own)", auto=True
+    )
+    flip: bool = option(True, "image files: training views are flipped with probability 1/2")
+    warmup_draw: int = option(
+        None, "image files: class-balanced draw for an epoch without selection (null = its own, 0 = all)", low=0, auto=True
+    )
+    selection_draw: int = option(
+        None, "image files: class-balanced draw for each selection (null = its own, 0 = all)", low=0, auto=True
+    )
+    on_bad_image: Literal["error", "skip"] = option("error", "image files that cannot be read: refuse, or leave out")
+    cache: Literal["auto", "on", "off"] = option(
+        "auto", "image files: keep them decoded and resized on disk (auto = where half of the free space is enough)"
+    )
+    cache_dir: str | None = option(None, "where that is kept (null = .sfa_bench beside the images)")
+    workers: int | None = option(None, "processes that read image files (null = threads; 0 = none)", low=0)
     classes: int = option(10, "synthetic: classes", low=2)
     size: int = option(500, "synthetic: samples a class before the imbalance", low=2)
     test_size: int = option(100, "synthetic: test samples a class", low=1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sfa_bench.data.bayes import Bayes
+from sfa_bench.data.images import ImageFiles
+
+Images = Tensor | ImageFiles  # uint8 [N, C, H, W] or vectors float32 [N, D] in memory; or files
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class Transform:
 
 @dataclass(frozen=True)
 class LearnerView:
-    """All that a method may see: images uint8 [N, C, H, W], or vectors float32 [N, D]; observed labels int64 [N].
+    """All that a method may see: N images or vectors, and their observed labels int64 [N].
 
     There are no clean labels.
     """
 
-    images: Tensor
+    images: Images
     observed_labels: Tensor
     num_classes: int
     transform: Transform
@@ -46,9 +49,9 @@ class LearnerView:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images uint8 [M, C, H, W] and the labels int64 [M] that predictions are compared with."""
+    """M images or vectors and the labels int64 [M] that predictions are compared with."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
 
@@ -59,7 +62,8 @@ class Data:
     `index` int64 [N] is the position in the original training set; `clean_labels` int64 [N] are -1 where unknown, and
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
     digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (spec/data.md §7); `bayes`
-    bounds what is possible, where the densities are known.
+    bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part of
+    their metrics' names (`test_imagenet`).
     """
 
     view: LearnerView
@@ -74,22 +78,27 @@ class Data:
     fingerprints: dict[str, str]
     groups: dict[str, list[int]]
     bayes: Bayes | None = None
+    more_tests: Mapping[str, EvaluationSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its files hold it, before long tail and noise: images uint8 [n, H, W, C], labels int64 [n].
+    """A data set as its files hold it, before long tail and noise: labels int64 [n], and images uint8 [n, H, W, C] or
+    in files; there `padding` is 0, since the framing has its own crop.
 
     Synthetic data are vectors float32 [n, D] with `log_density` (points [n, D] → log p(x|k) [n, K]) and `similar`, the
     class that asymmetric noise turns a class into.
 
     `labels_are_clean` is false where the labels may be noisy as they come (`arrays`); then `clean_labels` int64 [n] are
     the true ones if the files tell them.
+
+    `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
+    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3).
     """
 
-    train_images: np.ndarray
+    train_images: np.ndarray | ImageFiles
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | ImageFiles
     test_labels: np.ndarray
     num_classes: int
     mean: tuple[float, ...]
@@ -101,3 +110,7 @@ class Source:
     jitter: float = 0.0
     log_density: Callable[[np.ndarray], np.ndarray] | None = None
     similar: dict[int, int] | None = None
+    val_images: np.ndarray | ImageFiles | None = None
+    val_labels: np.ndarray | None = None
+    more_tests: Mapping[str, tuple[ImageFiles, np.ndarray]] = field(default_factory=dict)
+    by_rank: bool = False
