@@ -54,13 +54,13 @@ class Bootstrapping(Method):
         device, mean = self.devices[0], RunningMean()
         # Every draw comes from a stream named for this epoch: a run that goes on equals one that never stopped.
         augmentation = self.generator("augmentation", 0, e)
-        for rows in self.epoch_batches(0, e, self.t.plain_batch, "training"):
-            if selecting:
-                rows = rows[torch.from_numpy(self.selections[0].mask)[rows]]
-            if len(rows) < 2:
-                continue  # batch statistics need two rows
+        order = self.epoch_order(0, e)
+        if selecting:
+            order = order[torch.from_numpy(self.selections[0].mask)[order]]
+        parts = [rows for rows in self.plain_batches(order) if len(rows) > 1]  # batch statistics need two rows
+        for rows, images in self.views(0, parts, augmentation, "training"):
             labels = self.labels[rows].to(device)
-            out = self.forward(0, self.loaders[device].train_view(rows, augmentation))
+            out = self.forward(0, images)
             loss = bootstrap_loss(out.main, labels, self.trust if e >= self.from_epoch else 1.0, self.mode)
             if out.abc is not None:  # plugin=abc and plugin=sfa add the balanced head
                 counts = self.counts_for_head(self.selections[0] if selecting else None).to(device)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfa_bench.data import imbalance, instance, sources, validation
+from sfa_bench.data import cache, imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
+from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.legacy import LegacyGenerators
-from sfa_bench.data.loader import to_float
+from sfa_bench.data.loader import pixels, to_float
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import cifar, fashion_mnist, human
-from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Source, Transform
+from sfa_bench.data.types import Data, EvaluationSet, Images, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
+from sfa_bench.store.claim import Holder
 from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.streams import numpy_generator
 
@@ -31,13 +35,23 @@ NORMALISE = {name: (layout.mean, layout.std) for name, layout in cifar.LAYOUTS.i
 }
 
 
-def build(config: RunConfig) -> Data:
+def build(
+    config: RunConfig,
+    *,
+    say: Callable[[str], None] = lambda sentence: None,
+    on_step: Callable[[], None] = lambda: None,
+    wait: Callable[[Holder], None] | None = None,
+) -> Data:
     """The data of one run. Subset, noise and split depend on `data_seed` alone, so that methods share their labels.
 
+    Args: of work on image files that takes its time: say takes a sentence for the user, on_step may raise to stop it,
+    wait is called while another process is at it.
     Raises: DataError (or ConfigError) with a sentence before anything is trained.
     """
     dataset, seed = config.dataset, config.data_seed
     source, given_by_people = _load(config)
+    if isinstance(source.train_images, ImageFiles):
+        source = _look_at_files(config, source, say, on_step, wait)
     clean, given = _labels(source, noisy=config.noise.name != "none")
     basis = given if clean is None else clean
     num_classes = source.num_classes
@@ -46,13 +60,18 @@ def build(config: RunConfig) -> Data:
     available = np.bincount(basis, minlength=num_classes)
     if dataset.val == "clean_balanced":
         if clean is None:
-            raise DataError("dataset.val=clean_balanced needs clean labels (y_train_clean); use dataset.val=noisy")
+            raise DataError(
+                "dataset.val=clean_balanced needs clean labels (y_train_clean of arrays, clean_label of csv); use "
+                "dataset.val=noisy"
+            )
         assert dataset.val_fraction is not None
         quota = validation.balanced_quota(dataset.val_fraction, available)
         held = validation.hold_out(clean, quota, numpy_generator(seed, "validation"))
         available = available - quota
 
-    counts = imbalance.class_counts(config.imbalance.name, config.imb_factor, len(basis), available)
+    counts = imbalance.class_counts(
+        config.imbalance.name, config.imb_factor, len(basis), available, by_rank=source.by_rank
+    )
     remaining = np.where(held, -1, basis)
     law = None
     if config.noise.name not in ("human", "instance"):
@@ -74,7 +93,10 @@ def build(config: RunConfig) -> Data:
             observed = instance.corrupt(shown, given[index], num_classes, config.noise_ratio, seed)
 
     val = None
-    if dataset.val == "clean_balanced":
+    if dataset.val == "none" and source.val_images is not None:
+        assert source.val_labels is not None
+        val = _evaluation_set(source.val_images, source.val_labels)
+    elif dataset.val == "clean_balanced":
         val = _evaluation_set(source.train_images[held], basis[held])
     elif dataset.val == "noisy":
         assert dataset.val_fraction is not None
@@ -84,12 +106,17 @@ def build(config: RunConfig) -> Data:
         index, observed = index[~held], observed[~held]
 
     view = LearnerView(
-        _to_tensor(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
+        _images(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
     )
     test = _evaluation_set(source.test_images, source.test_labels)
-    data = _describe(config, view, index, None if clean is None else clean[index], test, val)
+    more = {name: _evaluation_set(*part) for name, part in source.more_tests.items()}
+    data = _describe(config, view, index, None if clean is None else clean[index], test, val, more)
+    if source.skipped or (val is not None and dataset.val == "none"):
+        data = replace(data, skipped=source.skipped, own_val=val is not None and dataset.val == "none")
     if source.log_density is None:
         return data
+    assert isinstance(view.images, Tensor)
+    assert isinstance(test.images, Tensor)
     if law is None:
         vectors = view.images.double().numpy()
         likelihood = instance.likelihood(vectors, observed, num_classes, config.noise_ratio, seed)
@@ -125,8 +152,9 @@ def _features(source: Source, index: np.ndarray) -> Callable[[np.ndarray], np.nd
     transform = Transform(source.mean, source.std)
 
     def features(positions: np.ndarray) -> np.ndarray:
-        images = to_float(_to_tensor(source.train_images[index[positions]]), transform)
-        return images.flatten(1).double().numpy()
+        wanted = index[positions]
+        shown = pixels(_images(source.train_images[wanted]), np.arange(len(wanted)))
+        return to_float(shown, transform).flatten(1).double().numpy()
 
     return features
 
@@ -141,8 +169,9 @@ def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]
         return truth, given
     if truth is not None and not np.array_equal(truth, given):
         raise DataError(
-            f"y_train differs from y_train_clean in {np.count_nonzero(truth != given)} places: it is noisy already; "
-            "use noise=none, or leave y_train_clean out to take y_train as clean"
+            f"the labels differ from the clean ones in {np.count_nonzero(truth != given)} places: they are noisy "
+            "already; use noise=none, or leave the clean ones (y_train_clean of arrays, clean_label of csv) out to take "
+            "these as clean"
         )
     return given, given
 
@@ -154,6 +183,7 @@ def _describe(
     clean: np.ndarray | None,
     test: EvaluationSet,
     val: EvaluationSet | None,
+    more_tests: dict[str, EvaluationSet],
 ) -> Data:
     num_classes = view.num_classes
     observed = view.observed_labels.numpy()
@@ -167,7 +197,8 @@ def _describe(
     rank_counts = observed_counts if clean_counts is None else clean_counts
     basis_counts = observed_counts if config.dataset.shots.basis == "observed" else rank_counts
     clean_labels = np.full(len(index), -1, dtype=np.int64) if clean is None else clean
-    held_out = [test] if val is None else [test, val]
+    held_out = [test, *([] if val is None else [val]), *more_tests.values()]
+    all_images = [view.images, *(part.images for part in held_out)]
     return Data(
         view=view,
         index=index,
@@ -179,12 +210,83 @@ def _describe(
         clean_counts=clean_counts,
         observed_counts=observed_counts,
         fingerprints={
-            "images": fingerprint(view.images.numpy(), *(part.images.numpy() for part in held_out)),
+            "images": fingerprint(*(array for images in all_images for array in _contents(images))),
             "clean_labels": fingerprint(clean_labels, *(part.labels.numpy() for part in held_out)),
             "observed_labels": fingerprint(observed),
         },
         groups=shot_groups(config.dataset.source, basis_counts, rank_counts),
+        more_tests=more_tests,
     )
+
+
+def _look_at_files(
+    config: RunConfig,
+    source: Source,
+    say: Callable[[str], None],
+    on_step: Callable[[], None],
+    wait: Callable[[Holder], None] | None,
+) -> Source:
+    """The same source, its images decoded on disk where the configuration says so, without those that are none.
+
+    Raises: DataError for images that cannot be read, unless `dataset.on_bad_image=skip`.
+    """
+    dataset, folder = config.dataset, Path(config.data_dir).expanduser()
+    beside = folder if folder.is_dir() else folder.parent
+    making = cache.Making(
+        Path(dataset.cache_dir).expanduser() if dataset.cache_dir else beside / cache.FOLDER,
+        dataset.cache,
+        torch.get_num_threads() if dataset.workers is None else dataset.workers,
+        say,
+        on_step,
+        wait,
+    )
+    skip, skipped = dataset.on_bad_image == "skip", list(source.skipped)
+
+    def looked_at(part: str, images: Any) -> tuple[ImageFiles, np.ndarray]:
+        """The images that can be used, and the mask [N] of these."""
+        images, bad = cache.prepare(replace(images, workers=dataset.workers), part, making, look_at_all=skip)
+        if bad and not skip:
+            first = ", ".join(f"{os.fsdecode(images.names[i])} ({bad[i]})" for i in list(bad)[:3])
+            raise DataError(
+                f"{len(bad)} of {len(images)} {part} images cannot be read, first {first}: fetch them again, or leave "
+                "such images out with dataset.on_bad_image=skip"
+            )
+        if bad:
+            say(f"{len(bad)} of {len(images)} {part} images cannot be read and are left out; the record lists them")
+        skipped.extend(f"{part}: {os.fsdecode(images.names[i])}" for i in bad)
+        good = ~np.isin(np.arange(len(images)), list(bad))
+        if not good.any():
+            raise DataError(f"none of the {len(images)} {part} images can be read: see whether they are pictures")
+        return images[good], good
+
+    train, good = looked_at("train", source.train_images)
+    test, good_test = looked_at("test", source.test_images)
+    source = replace(
+        source,
+        train_images=train,
+        train_labels=source.train_labels[good],
+        clean_labels=None if source.clean_labels is None else source.clean_labels[good],
+        test_images=test,
+        test_labels=source.test_labels[good_test],
+    )
+    if source.val_images is not None:
+        assert source.val_labels is not None
+        val, good = looked_at("val", source.val_images)
+        source = replace(source, val_images=val, val_labels=source.val_labels[good])
+    more = {}
+    for name, (images, labels) in source.more_tests.items():
+        images, good = looked_at(name, images)
+        more[name] = images, labels[good]
+    return replace(source, more_tests=more, skipped=tuple(skipped))
+
+
+def _contents(images: Images) -> Sequence[np.ndarray]:
+    """What an image's identity is taken over: its pixels, or its file's name and size."""
+    return cache.identity(images) if isinstance(images, ImageFiles) else (images.numpy(),)
+
+
+def _images(images: np.ndarray | ImageFiles) -> Images:
+    return images if isinstance(images, ImageFiles) else _to_tensor(images)
 
 
 def _to_tensor(images: np.ndarray) -> Tensor:
@@ -192,8 +294,8 @@ def _to_tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy((images.transpose(0, 3, 1, 2) if images.ndim == 4 else images).copy())
 
 
-def _evaluation_set(images: np.ndarray, labels: np.ndarray) -> EvaluationSet:
-    return EvaluationSet(_to_tensor(images), torch.from_numpy(labels))
+def _evaluation_set(images: np.ndarray | ImageFiles, labels: np.ndarray) -> EvaluationSet:
+    return EvaluationSet(_images(images), torch.from_numpy(labels))
 
 
 def _transform(source: Source, dataset: DatasetConfig) -> Transform:
@@ -203,7 +305,7 @@ def _transform(source: Source, dataset: DatasetConfig) -> Transform:
         if borrowed not in NORMALISE:
             raise DataError(f"dataset.normalise={borrowed} has no fixed constants; use {', '.join(NORMALISE)} or null")
         mean, std = NORMALISE[borrowed]
-        channels = source.train_images.shape[-1]
+        channels = len(source.mean)
         if len(mean) != channels:
             raise DataError(
                 f"dataset.normalise={borrowed} has constants for {len(mean)} channels, the images of "

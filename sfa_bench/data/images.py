@@ -1,12 +1,29 @@
-"""Images that stay in their files until they are asked for (spec/data.md §1): what they are, and how a view is framed."""
+"""Images that stay in files until they are asked for: decoding them, and framing views of them (spec/data.md §1)."""
 
 from __future__ import annotations
 
+import io
+import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sfa_bench.data.cache import Cache
+
+# RandomResizedCrop's usual share of the area and ratio of the sides (torchvision's defaults), and its tries
+SCALE, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+# A longer side than that many shorter ones is no picture, and would fill the memory once the shorter one is scaled.
+LONGEST = 50
+
+
+class BadImage(Exception):
+    """A file that is missing or that no picture can be read from; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +39,156 @@ class Framing:
     crop: int
     random: Literal["resized", "plain"] = "resized"
 
+    @property
+    def numbers(self) -> int:
+        """How many uniform numbers `box` and a flip take."""
+        return 2 * TRIES + 3 if self.random == "resized" else 3
+
 
 @dataclass(frozen=True)
 class ImageFiles:
     """N RGB images by their files, in the order of the list that names them.
 
     names: bytes [N] (NumPy `S`), paths below `root` with `/` between folders; sizes: of the files in bytes, int64 [N].
+    cache: where they are kept decoded and resized, and `places` int64 [N] of each in it. workers: processes that
+    read them, None for as many as there are threads.
     """
 
     root: Path
     names: np.ndarray
     sizes: np.ndarray
     framing: Framing
+    cache: Cache | None = None
+    places: np.ndarray | None = None
+    workers: int | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, rows: np.ndarray) -> ImageFiles:
         """Those at the positions, or under the mask, `rows`."""
-        return replace(self, names=self.names[rows], sizes=self.sizes[rows])
+        places = None if self.places is None else self.places[rows]
+        return replace(self, names=self.names[rows], sizes=self.sizes[rows], places=places)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """[N, C, H, W] of their views."""
         return len(self.names), 3, self.framing.crop, self.framing.crop
 
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
     def path(self, position: int) -> Path:
-        return self.root / self.names[position].decode()
+        return self.root / os.fsdecode(self.names[position])
+
+    def read(self, position: int) -> Tensor:
+        """The image uint8 [3, h, w], its shorter side `framing.resize`. Raises BadImage."""
+        if self.cache is not None and self.places is not None:
+            return self.cache.read(int(self.places[position]))
+        path = self.path(position)
+        try:
+            return resized(decode(path), self.framing.resize)
+        except BadImage as error:
+            raise BadImage(f"{path}: {error}") from None
+
+    def test_views(self, rows: np.ndarray) -> Tensor:
+        """Central squares uint8 [n, 3, crop, crop]. Raises BadImage."""
+        views = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8)
+        for view, position in zip(views, rows, strict=True):
+            view.copy_(test_view(self.read(position), self.framing))
+        return views
+
+    def train_views(self, rows: np.ndarray, uniforms: np.ndarray, flip: bool) -> Tensor:
+        """Random squares uint8 [copies, n, 3, crop, crop] from uniform numbers [copies, n, framing.numbers]; an image is
+        read once for all its copies. Raises BadImage.
+        """
+        views = torch.empty((len(uniforms), len(rows), *self.shape[1:]), dtype=torch.uint8)
+        for i, position in enumerate(rows):
+            image = self.read(position)
+            for view, numbers in zip(views[:, i], uniforms[:, i], strict=True):
+                view.copy_(train_view(image, self.framing, numbers, flip))
+        return views
+
+
+def decode(path: Path) -> Tensor:
+    """The picture in a file as RGB, uint8 [3, H, W]; the first frame of several, without transparency.
+
+    Raises: BadImage.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadImage(str(error.strerror)) from None
+    if content[:2] == b"\xff\xd8":
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        try:
+            return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        except RuntimeError:
+            pass  # Pillow reads some kinds that this decoder does not, and says better what is wrong with the others
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    except UnidentifiedImageError:
+        raise BadImage("no picture that can be read") from None
+    except Exception as error:  # every format has its own ways to fail on a broken file
+        raise BadImage(str(error)) from None
+
+
+def resized(image: Tensor, side: int) -> Tensor:
+    """The image [3, H, W] with its shorter side scaled to `side` pixels, bilinear with antialiasing."""
+    from torchvision.transforms.v2 import functional
+
+    height, width = image.shape[1:]
+    if max(height, width) > LONGEST * min(height, width):
+        raise BadImage(f"a picture of {width}×{height} pixels: its sides differ by a factor of more than {LONGEST}")
+    return functional.resize(image, [side])
+
+
+def test_view(image: Tensor, framing: Framing) -> Tensor:
+    """The central square [3, crop, crop]."""
+    from torchvision.transforms.v2 import functional
+
+    return functional.center_crop(image, [framing.crop, framing.crop])
+
+
+def train_view(image: Tensor, framing: Framing, numbers: np.ndarray, flip: bool) -> Tensor:
+    """The square [3, crop, crop] that the uniform numbers [framing.numbers] choose; the last one flips it if `flip`."""
+    from torchvision.transforms.v2 import functional
+
+    height, width = image.shape[1:]
+    top, left, h, w = box(height, width, framing, numbers)
+    view = image[:, top : top + h, left : left + w]
+    if framing.random == "resized":
+        view = functional.resize(view, [framing.crop, framing.crop])
+    return functional.horizontal_flip(view) if flip and numbers[-1] < 0.5 else view
+
+
+def box(height: int, width: int, framing: Framing, numbers: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a training view's crop, by the law of torchvision's two crops.
+
+    Uniform numbers come in, rather than draws from a generator, so that the process that reads an image can crop it
+    before anyone knows its size, and results do not depend on who reads.
+    """
+    u = numbers.tolist()
+    down, right = u[-3], u[-2]
+    if framing.random == "plain":
+        h = w = framing.crop
+        return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    for i in range(TRIES):
+        area = height * width * (SCALE[0] + (SCALE[1] - SCALE[0]) * u[2 * i])
+        ratio = math.exp(low + (high - low) * u[2 * i + 1])
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
+    # As torchvision: the largest central part with an admitted ratio.
+    w, h = width, height
+    if width / height < RATIO[0]:
+        h = round(width / RATIO[0])
+    elif width / height > RATIO[1]:
+        w = round(height * RATIO[1])
+    return (height - h) // 2, (width - w) // 2, h, w

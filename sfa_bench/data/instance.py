@@ -18,7 +18,8 @@ from scipy.stats import truncnorm
 from sfa_bench.streams import numpy_generator
 
 SPREAD = 0.1  # standard deviation of q before it is truncated
-BLOCK = 1000  # samples whose features are in memory at a time
+BLOCK = 1000  # samples whose features are in memory at a time,
+BLOCK_NUMBERS = 1 << 26  # and never more than so many numbers of them
 
 
 def corrupt(
@@ -35,8 +36,9 @@ def corrupt(
     flipped = flips < _law(ratio).ppf(numpy_generator(seed, "instance_rate").random(len(labels)))
     for a in range(num_classes):
         members = np.flatnonzero(flipped & (labels == a))
-        for start in range(0, len(members), BLOCK):
-            block = members[start : start + BLOCK]
+        size = BLOCK if len(members) == 0 else min(BLOCK, max(1, BLOCK_NUMBERS // features(members[:1]).size))
+        for start in range(0, len(members), size):
+            block = members[start : start + size]
             cumulative = new_label_probability(features(block), a, num_classes, seed).cumsum(axis=1)
             # the last column becomes exactly 1, so that no draw in [0, 1) falls behind it
             cumulative /= cumulative[:, -1:]

@@ -1,15 +1,26 @@
-"""Batches of views: uint8 images stay on the device, index tensors come in, normalised float32 images go out."""
+"""Batches of views: index tensors come in, normalised float32 images go out.
+
+Images in memory stay on the device as uint8; images in files are read and cropped by worker processes ahead of use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from sfa_bench.data.types import EvaluationSet, LearnerView, Transform
+from sfa_bench.data.images import BadImage, ImageFiles
+from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
+from sfa_bench.data.workers import Workers
+from sfa_bench.errors import RunError
+
+BLOCK = 1 << 20  # bytes of float images that are normalised at a time on a CPU, about what its cache holds
 
 
 @lru_cache(maxsize=16)
@@ -25,7 +36,13 @@ def to_float(images: Tensor, transform: Transform) -> Tensor:
     if images.is_floating_point():
         return images
     mean, std = _constants(transform, images.device)
-    return (images.float() / 255 - mean) / std
+    views = torch.empty_like(images, dtype=torch.float32)
+    # Block by block and in place: four passes through the memory took 14 times as long on large images.
+    block = BLOCK // max(1, 4 * images[:1].numel()) if images.device.type == "cpu" else len(images)
+    for start in range(0, len(images), max(1, block)):
+        part = views[start : start + block]
+        part.copy_(images[start : start + block]).div_(255).sub_(mean).div_(std)
+    return views
 
 
 def augment(images: Tensor, transform: Transform, generator: torch.Generator) -> Tensor:
@@ -53,7 +70,7 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
 
 
 class Loader:
-    """Views of one set of images by index.
+    """Views of one set of images in memory by index.
 
     Args: source: a learner's view, an evaluation set, or images uint8 [N, C, H, W]; device: where images live.
     """
@@ -62,6 +79,7 @@ class Loader:
         self, source: LearnerView | EvaluationSet | Tensor, transform: Transform, device: torch.device | str = "cpu"
     ):
         images = source if isinstance(source, Tensor) else source.images
+        assert isinstance(images, Tensor)
         self.images = images.to(device)
         self.transform = transform
 
@@ -75,6 +93,102 @@ class Loader:
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One augmented view of the images at `index`: float32 [B, C, H, W]. Two calls are two independent views."""
         return to_float(augment(self.images[index.to(self.images.device)], self.transform, generator), self.transform)
+
+    def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The test view of each batch of indices."""
+        return (self.test_view(index) for index in batches)
+
+    def train_views(
+        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """`copies` independent augmented views of each batch of indices. Nobody else may draw from `generator`."""
+        for index in batches:
+            yield tuple(self.train_view(index, generator) for _ in range(copies))
+
+
+class FileLoader:
+    """Views of images in files, as `Loader` gives them of images in memory.
+
+    Streams of views are read ahead by `workers` processes; a single view is read when it is asked for. What is drawn
+    does not depend on who reads: the generator gives uniform numbers here, in the order of the batches.
+
+    Raises, in all that read: RunError where a file is no picture.
+    """
+
+    def __init__(
+        self, images: ImageFiles, transform: Transform, device: torch.device | str = "cpu", workers: int | None = None
+    ):
+        self.images, self.transform, self.device = images, transform, torch.device(device)
+        count = next(n for n in (workers, images.workers, torch.get_num_threads()) if n is not None)
+        self._workers = Workers(_Reader(images, transform.flip), count, pinned=self.device.type == "cuda")
+        self._here = _Reader(images, transform.flip)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def test_view(self, index: Tensor) -> Tensor:
+        """Central squares, normalised: float32 [B, 3, S, S]."""
+        return self._float(self._here[index.numpy(), None])[0]
+
+    def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """One random view of the images at `index`: float32 [B, 3, S, S]. Two calls are two independent views."""
+        return self._float(self._here[index.numpy(), self._uniforms(index, generator, 1)])[0]
+
+    def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The test view of each batch of indices."""
+        for views in self._workers.answers((index.numpy(), None) for index in batches):
+            yield self._float(views)[0]
+
+    def train_views(
+        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """`copies` independent random views of each batch of indices, from one reading of each image. Nobody else may
+        draw from `generator`.
+        """
+        requests = ((index.numpy(), self._uniforms(index, generator, copies)) for index in batches)
+        for views in self._workers.answers(requests):
+            yield self._float(views)
+
+    def _uniforms(self, index: Tensor, generator: torch.Generator, copies: int) -> np.ndarray:
+        shape = (copies, len(index), self.images.framing.numbers)
+        return torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
+
+    def _float(self, views: Tensor | str) -> tuple[Tensor, ...]:
+        """uint8 [copies, B, 3, S, S] to as many float32 [B, 3, S, S], on the device."""
+        if isinstance(views, str):
+            raise RunError(f"{views}; dataset.on_bad_image=skip leaves such files out")
+        return tuple(to_float(view.to(self.device, non_blocking=True), self.transform) for view in views)
+
+
+class _Reader(Dataset[Any]):
+    """(rows [B], uniform numbers [copies, B, ·] or None) → views uint8 [copies or 1, B, 3, S, S], or what is wrong."""
+
+    def __init__(self, images: ImageFiles, flip: bool):
+        self.images, self.flip = images, flip
+
+    def __getitem__(self, request: tuple[np.ndarray, np.ndarray | None]) -> Tensor | str:
+        rows, uniforms = request
+        try:
+            if uniforms is None:
+                return self.images.test_views(rows)[None]
+            return self.images.train_views(rows, uniforms, self.flip)
+        except BadImage as error:
+            return str(error)
+
+
+AnyLoader = Loader | FileLoader
+
+
+def loader_for(images: Images, transform: Transform, device: torch.device | str = "cpu") -> AnyLoader:
+    """The loader that suits where the images are."""
+    if isinstance(images, ImageFiles):
+        return FileLoader(images, transform, device)
+    return Loader(images, transform, device)
+
+
+def pixels(images: Images, rows: np.ndarray) -> Tensor:
+    """Test views uint8 [n, C, H, W] of a few images, or the vectors float32 [n, D]. Raises BadImage."""
+    return images.test_views(rows) if isinstance(images, ImageFiles) else images[torch.from_numpy(np.asarray(rows))]
 
 
 def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:

@@ -63,7 +63,9 @@ class Data:
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
     digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (spec/data.md §7); `bayes`
     bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part of
-    their metrics' names (`test_imagenet`).
+    their metrics' names (`test_imagenet`); `own_val`: the validation set is the data
+    set's own and chooses an epoch of each network; `skipped`, the image files that were left out because nothing can be read
+    from them, as `part: name`.
     """
 
     view: LearnerView
@@ -79,6 +81,8 @@ class Data:
     groups: dict[str, list[int]]
     bayes: Bayes | None = None
     more_tests: Mapping[str, EvaluationSet] = field(default_factory=dict)
+    own_val: bool = False
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Source:
     the true ones if the files tell them.
 
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
-    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3).
+    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped`, see `Data`.
     """
 
     train_images: np.ndarray | ImageFiles
@@ -114,3 +118,4 @@ class Source:
     val_labels: np.ndarray | None = None
     more_tests: Mapping[str, tuple[ImageFiles, np.ndarray]] = field(default_factory=dict)
     by_rank: bool = False
+    skipped: tuple[str, ...] = ()

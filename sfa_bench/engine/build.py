@@ -80,6 +80,8 @@ def build_method(
         batch_size=config.batch_size,
         plain_batch=effective.plain_batch,
         drop_last=effective.drop_last,
+        warmup_draw=config.dataset.warmup_draw or 0,
+        selection_draw=config.dataset.selection_draw or 0,
         evaluation_batch=config.eval.batch_size,
         devices=devices,
         autocast=bfloat16,
@@ -203,8 +205,11 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
 
 
 def averages_losses(config: RunConfig) -> bool:
-    """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7)."""
-    return config.method.selector.name == "loss_gmm" and told_rate(config) == 0.9
+    """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7);
+    where each selection is made among other samples, there is nothing to average.
+    """
+    drawn = bool(config.dataset.selection_draw)
+    return config.method.selector.name == "loss_gmm" and told_rate(config) == 0.9 and not drawn
 
 
 def sample_min(config: RunConfig, data: Data) -> int:
@@ -230,7 +235,7 @@ def knows(config: RunConfig) -> list[str]:
         "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
         "type": (dividemix and asymmetric) or paper or elr,
         "clean_labels": method.selector.name == "oracle",
-        "clean_val": config.dataset.val == "clean_balanced",
+        "clean_val": config.dataset.val == "clean_balanced" or config.dataset.source == "clothing1m",
     }
     for group in external.BROUGHT:
         if (target := getattr(config, group).target) is not None:

@@ -72,6 +72,11 @@ def test_metrics(
     return metrics
 
 
+def accuracy(logits: Logits, labels: ArrayLike, how: str) -> float:
+    """Accuracy of the ensemble in percent."""
+    return 100 * float((ensemble(logits, how).argmax(axis=1) == np.asarray(labels)).mean())
+
+
 def _expected_calibration_error(confidence: NDArray, correct: NDArray) -> float:
     """Σ over 15 equal bins (lower, upper] of share · |accuracy − mean confidence|, in percent (Guo et al. 2017)."""
     bins = np.clip(np.ceil(confidence * ECE_BINS) - 1, 0, ECE_BINS - 1).astype(int)
@@ -80,23 +85,29 @@ def _expected_calibration_error(confidence: NDArray, correct: NDArray) -> float:
 
 
 def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str, Any]:
-    """A run's `metrics` from its epochs' rows: `epoch` (1-based), the keys of `test_metrics`, `val/acc` where known.
+    """A run's `metrics` from its epochs' rows: `epoch` (1-based), the keys of `test_metrics`, `val/acc` where known,
+    and the same keys of a second test set (`test_imagenet/…`).
 
     `test/acc/final` and every key without a suffix of its own are means over the evaluated ones of the last
     max(1, int(0.05·epochs)) epochs; the last evaluated epoch where none of those was.
     """
     rows = [row for row in epoch_rows if row.get("test/acc") is not None]
     window = _last(rows, epochs, max(1, epochs // 20))
-    accuracies = [row["test/acc"] for row in rows]
     validated = [row for row in rows if row.get("val/acc") is not None]
-    metrics: dict[str, Any] = {
-        "test/acc/final": _mean([row["test/acc"] for row in window]),
-        "test/acc/last": accuracies[-1] if rows else None,
-        "test/acc/last10": _mean([row["test/acc"] for row in _last(rows, epochs, 10)]),
-        "test/acc/best": max(accuracies, default=None),
-        "test/acc/val": max(validated, key=lambda row: row["val/acc"])["test/acc"] if validated else None,
-    }
-    for key in dict.fromkeys(key for row in window for key in row if key.startswith("test/") and key != "test/acc"):
+    chosen = max(validated, key=lambda row: row["val/acc"], default=None)
+    keys = list(dict.fromkeys(key for row in window for key in row if key.startswith(("test/", "test_"))))
+    metrics: dict[str, Any] = {}
+    for name in dict.fromkeys(["test/acc", *(key for key in keys if key.count("/") == 1 and key.endswith("/acc"))]):
+        accuracies = [row[name] for row in rows]
+        metrics |= {
+            f"{name}/final": _mean([row[name] for row in window]),
+            f"{name}/last": accuracies[-1] if rows else None,
+            f"{name}/last10": _mean([row[name] for row in _last(rows, epochs, 10)]),
+            f"{name}/best": max(accuracies, default=None),
+            f"{name}/val": chosen[name] if chosen else None,
+        }
+        keys = [key for key in keys if key != name]
+    for key in keys:
         values = [row.get(key) for row in window]
         lists = [value for value in values if isinstance(value, list)]
         metrics[key] = [_mean(column) for column in zip(*lists, strict=True)] if lists else _mean(values)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
+from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
 from sfa_bench.engine.metrics import selection_metrics
 from sfa_bench.methods.base import Method
@@ -39,7 +41,9 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
             "train": len(data.index),
             "test": len(data.test.labels),
             "val": 0 if data.val is None else len(data.val.labels),
+            **{name: len(part.labels) for name, part in data.more_tests.items()},
         },
+        "skipped": list(data.skipped),
         "clean_counts": data.clean_counts,
         "observed_counts": data.observed_counts,
         "noise_rate": data.noise_rate,
@@ -69,25 +73,30 @@ def describe_selections(
     Args: one probe and selection a network; observed and clean labels [N], clean = -1 where unknown; groups of class
     ids; clean_prior [K], None where unknown.
     """
-    # The networks' joint guess, without the augmentation that training guesses with.
-    guess = np.mean([softmax(probe.logits, axis=1) for probe in probes], axis=0).argmax(axis=1)
-    each = [
-        selection_metrics(
-            selected=selection.mask,
-            clean_probability=selection.clean_probability,
-            score=selection.score,
-            observed=observed,
-            clean=clean,
-            groups=groups,
-            num_classes=probe.num_classes,
-            clean_prior=clean_prior,
-            pseudo_labels=guess,
-            predictions=probe.logits.argmax(axis=1),
+    # The networks' joint guess, without the augmentation that training guesses with; each one's own where each was
+    # asked about other samples.
+    guesses = [softmax(probe.logits, axis=1) for probe in probes]
+    if selections[0].rows is None:
+        guesses = [np.mean(guesses, axis=0)] * len(probes)
+    each = []
+    for selection, probe, guess in zip(selections, probes, guesses, strict=True):
+        rows = slice(None) if selection.rows is None else selection.rows
+        each.append(
+            selection_metrics(
+                selected=selection.mask[rows],
+                clean_probability=selection.clean_probability[rows],
+                score=selection.score[rows],
+                observed=observed[rows],
+                clean=clean[rows],
+                groups=groups,
+                num_classes=probe.num_classes,
+                clean_prior=clean_prior,
+                pseudo_labels=guess.argmax(axis=1),
+                predictions=probe.logits.argmax(axis=1),
+            )
         )
-        for selection, probe in zip(selections, probes, strict=True)
-    ]
     row = {key: _mean([one[key] for one in each]) for key in each[0]}
-    row["agreement"] = float((selections[0].mask == selections[1].mask).mean()) if len(selections) == 2 else None
+    row["agreement"] = _agreement(selections)
     row["classes_drawn"] = _mean([selection.classes_drawn for selection in selections])
     row["inverted"] = _mean([selection.inverted for selection in selections])
     fallbacks: dict[str, int] = {}
@@ -96,6 +105,18 @@ def describe_selections(
             fallbacks[name] = max(count, fallbacks.get(name, 0))
     row["fallbacks"] = fallbacks
     return row
+
+
+def _agreement(selections: Sequence[Selection]) -> float | None:
+    """Share of the samples that two networks were both asked about, and answered alike."""
+    if len(selections) != 2:
+        return None
+    both = np.ones(len(selections[0].mask), dtype=bool)
+    for selection in selections:
+        if selection.rows is not None:
+            both &= np.isin(np.arange(len(both)), selection.rows)
+    same = (selections[0].mask == selections[1].mask)[both]
+    return float(same.mean()) if len(same) else None
 
 
 def _mean(values: list[Any]) -> Any:
@@ -117,17 +138,28 @@ def surprises(method: Method, row: Mapping[str, Any] | None) -> Iterator[tuple[s
             yield f"empty_{k}", f"network {k + 1} selects no sample: there is nothing to learn from until it does"
 
 
-def predictions(method: Method, data: Data, logits: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays of `predictions.npz` (design.md §4); per-network ones are stacked along the first axis."""
+def predictions(
+    method: Method,
+    data: Data,
+    logits: list[dict[str, np.ndarray]],
+    more_logits: Mapping[str, list[dict[str, np.ndarray]]] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
+    """The arrays of `predictions.npz` (design.md §4); per-network ones are stacked along the first axis.
+
+    Args: logits of the test set for each network, and `more_logits` of `data.more_tests` by name.
+    """
     arrays: dict[str, np.ndarray] = {
         "test_label": data.test.labels.numpy(),
         "index": data.index,
         "observed_label": data.view.observed_labels.numpy(),
         "clean_label": data.clean_labels,
     }
-    for k, heads in enumerate(logits, start=1):
-        for head, values in heads.items():
-            arrays[f"test_logits_{k}_{head}"] = values
+    for name, found in {"test": logits, **more_logits}.items():
+        for k, heads in enumerate(found, start=1):
+            for head, values in heads.items():
+                arrays[f"{name}_logits_{k}_{head}"] = values
+    for name in more_logits:
+        arrays[f"{name}_label"] = data.more_tests[name].labels.numpy()
     if data.bayes is not None:
         arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:
@@ -144,7 +176,8 @@ def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
     [n]; clean_probability float32 [n] where there is one.
     """
     wrong = np.flatnonzero((data.clean_labels >= 0) & (data.clean_labels != data.view.observed_labels.numpy()))
-    if data.view.images.ndim != 4 or data.view.images.shape[1] not in (1, 3) or not len(wrong):
+    images = data.view.images
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(wrong):
         return None
     if method.selections:
         probability = np.mean([s.clean_probability for s in method.selections], axis=0)
@@ -152,7 +185,7 @@ def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
     else:
         chosen = wrong[np.unique(np.linspace(0, len(wrong) - 1, THUMBS).round().astype(int))]
     arrays = {
-        "image": _small(data.view.images[torch.from_numpy(chosen)]).permute(0, 2, 3, 1).numpy(),
+        "image": _small(pixels(images, chosen)).permute(0, 2, 3, 1).numpy(),
         "index": data.index[chosen],
         "observed_label": data.view.observed_labels.numpy()[chosen],
         "clean_label": data.clean_labels[chosen],

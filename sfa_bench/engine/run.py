@@ -22,8 +22,9 @@ from sfa_bench.data.types import Data, EvaluationSet
 from sfa_bench.engine import machine, probes, warmup
 from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
+from sfa_bench.engine.chosen import Chosen
 from sfa_bench.engine.cost import Cost
-from sfa_bench.engine.metrics import ensemble, summarise, test_metrics
+from sfa_bench.engine.metrics import accuracy, summarise, test_metrics
 from sfa_bench.engine.progress import Display, summary
 from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises, thumbs
 from sfa_bench.engine.signals import Interrupted, StopAtStep
@@ -82,7 +83,8 @@ class Waiting:
 
 def _user_data(config: RunConfig) -> bool:
     """Whether the files may change under the same name: no official checksum ties the name to the content."""
-    return config.dataset.source == "arrays" or not config.dataset.checksum
+    own = ("arrays", "folder", "csv", "webvision", "clothing1m")
+    return config.dataset.source in own or not config.dataset.checksum
 
 
 def refuse_other_data(record: dict[str, Any], data: Data) -> None:
@@ -164,7 +166,8 @@ class Session:
         self.record["knows"] = knows(config)
         self.cost = Cost()
         with self.cost.phase("data"):
-            self.data = build_data(config)
+            wait = Waiting(console, stop, "decodes the images that this run needs, too")
+            self.data = build_data(config, say=self.display.say, on_step=stop.check, wait=wait)
         now = warmup.conditions(self.record["environment"])
         self.alike = old is not None and warmup.conditions(old["environment"]) == now
         self.uniform = True  # all epochs so far have the bits that they would have had here
@@ -174,6 +177,7 @@ class Session:
         self.method: Method = build_method(
             config, self.data, devices, bfloat16=bfloat16, on_step=self._on_step, on_phase=self.cost.enter
         )
+        self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
         self.rows: list[dict[str, Any]] = []
         self.unsaved: dict[str, Any] | None = None  # state of the last whole epoch where it is not on disk
@@ -262,6 +266,8 @@ class Session:
             return
         self.method.load_state(state["method"])
         self.cost.load(state["cost"])
+        if self.chosen is not None:
+            self.chosen.load_state(state["chosen"])
         self.epoch = state["epoch"]
         self.uniform = self.alike and state.get("uniform", True)
 
@@ -281,15 +287,17 @@ class Session:
                 self._take_up(made)
             yield
             if held and made is None:
-                rows = [plain(row) for row in self.rows]
-                warmup.save(
-                    folder, self.epoch, self.method, self.cost.state(), rows, self.record["hash"], self.display.say
-                )
+                so_far = {"epoch": self.epoch, "cost": self.cost.state(), "rows": [plain(row) for row in self.rows]}
+                if self.chosen is not None:
+                    so_far["chosen"] = self.chosen.state()
+                warmup.save(folder, self.method, {**so_far, "run": self.record["hash"]}, self.display.say)
 
     def _take_up(self, made: dict[str, Any]) -> None:
         """Go on where another run's warm-up ended; the method is there already."""
         self.rows, self.epoch = made["rows"], made["epoch"]
         self.folder.write_metrics(self.rows)
+        if self.chosen is not None:
+            self.chosen.load_state(made["chosen"])
         self.cost.share(made["cost"], made["run"], self.epoch)
         if self.board is not None:
             for row in self.rows:
@@ -335,10 +343,16 @@ class Session:
 
     def _evaluate(self) -> dict[str, Any]:
         how, groups = self.config.eval.ensemble, self.data.groups
-        row = test_metrics(self._predict(self.data.test), self.data.test.labels.numpy(), how, groups)
+        logits = self._predict(self.data.test)
+        row = test_metrics(logits, self.data.test.labels.numpy(), how, groups)
+        for name, part in self.data.more_tests.items():
+            found = test_metrics(self._predict(part), part.labels.numpy(), how, groups)
+            row |= {key.replace("test/", f"{name}/", 1): value for key, value in found.items()}
         if self.data.val is not None:
-            guesses = ensemble(self._predict(self.data.val), how).argmax(axis=1)
-            row["val/acc"] = 100 * float((guesses == self.data.val.labels.numpy()).mean())
+            answers, labels = self._predict(self.data.val), self.data.val.labels.numpy()
+            row["val/acc"] = accuracy(answers, labels, how)
+            if self.chosen is not None:
+                self.chosen.update(self.epoch + 1, answers, labels, logits)
         return row
 
     def _predict(self, images: EvaluationSet) -> list[dict[str, np.ndarray]]:
@@ -351,6 +365,8 @@ class Session:
             return  # the run ends in the same breath, and its end is written instead
         due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
         state = {"epoch": e, "method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
+        if self.chosen is not None:
+            state["chosen"] = self.chosen.state()
         if due or e == self._warmup():
             self.folder.save_checkpoint(state)
             self.saved_at, self.unsaved = time.monotonic(), None
@@ -360,11 +376,17 @@ class Session:
     def _finish(self) -> None:
         self.cost.enter("evaluation")
         logits = self._predict(self.data.test)
+        more = {name: self._predict(part) for name, part in self.data.more_tests.items()}
         self.cost.enter("storage")
-        self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits))
+        self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits, more))
         if (pictures := thumbs(self.method, self.data)) is not None:
             self.folder.write_arrays("thumbs.npz", pictures)
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
+        if self.chosen is not None:
+            self.record["metrics"] |= {
+                "test/acc/val": self.chosen.test_accuracy(self.data.test.labels.numpy()),
+                "val/epochs": self.chosen.epochs,
+            }
         self.record["selection"] = self.rows[-1]["selection"]
         if (bayes := self.data.bayes) is not None:  # what is possible, beside what was reached
             self.record["metrics"]["test/acc/bayes"] = bayes.accuracy

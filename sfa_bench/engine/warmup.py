@@ -48,20 +48,14 @@ def held(folder: RunFolder, wait: Callable[[Holder], None], say: Callable[[str],
         claim.__exit__(None, None, None)
 
 
-def save(
-    folder: RunFolder,
-    epoch: int,
-    method: Method,
-    cost: dict[str, Any],
-    rows: list[dict[str, Any]],
-    run: str,
-    say: Callable[[str], None],
-) -> None:
-    """Keep the state at the end of the warm-up with its epochs' lines and the hash of the run that made them."""
+def save(folder: RunFolder, method: Method, so_far: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Keep the state at the end of the warm-up. Args: so_far: `epoch`, the epochs' lines (`rows`), their `cost`, the
+    hash of the `run` that made them, and what else a run goes on from.
+    """
     # Selectors have seen nothing yet, and those who share have different ones.
     state = {key: value for key, value in method.state().items() if key not in ("selectors", "selections")}
     try:
-        folder.save_checkpoint({"epoch": epoch, "method": state, "cost": cost, "rows": rows, "run": run})
+        folder.save_checkpoint({**so_far, "method": state})
     except RunError as error:
         say(f"these epochs are not shared: {error}")
 

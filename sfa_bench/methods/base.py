@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from sfa_bench import streams
-from sfa_bench.data.loader import Loader, batches
-from sfa_bench.data.types import LearnerView
+from sfa_bench.data.draws import class_balanced
+from sfa_bench.data.loader import AnyLoader, batches, loader_for
+from sfa_bench.data.types import Images, LearnerView
 from sfa_bench.errors import RunError
 from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
@@ -87,6 +88,8 @@ class Training:
     selection_view: str = "test"
     head: BalancedHead | None = None
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
+    warmup_draw: int = 0  # samples of the class-balanced draw for an epoch without selection; 0 = all
+    selection_draw: int = 0  # of the draw for each selection, which that epoch trains on; 0 = all
     on_step: Callable[[str, int, int, int], None] = lambda phase, network, step, steps: None
     on_phase: Callable[[str], None] = lambda phase: None
 
@@ -106,7 +109,9 @@ class Method:
         self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
         self.optimisers = [self._optimiser(network) for network in self.networks]
         view = training.view
-        self.loaders = {device: Loader(view.images, view.transform, device) for device in self.devices}
+        self.loaders: dict[torch.device, AnyLoader] = {
+            device: loader_for(view.images, view.transform, device) for device in self.devices
+        }
         self.labels = view.observed_labels
         self.observed_counts = view.observed_counts
         self.selections: list[Selection] = []
@@ -160,75 +165,127 @@ class Method:
         self.optimisers[k].step()
         self.cost.steps += 1
 
-    def epoch_batches(self, k: int, e: int, size: int, phase: str) -> Iterator[Tensor]:
-        """Shuffled batches of all samples, reported as they are taken up."""
-        order = torch.randperm(len(self.labels), generator=self.generator("shuffle", k, e))
-        yield from self.reported(order, k, size, phase)
+    def rows(self, k: int, e: int) -> Tensor:
+        """Positions of the samples that network k learns from in an epoch without selection: all, or a draw."""
+        if not self.t.warmup_draw:
+            return torch.arange(len(self.labels))
+        return self._draw(self.t.warmup_draw, "warmup_draw", k, e)
 
-    def reported(self, order: Tensor, k: int, size: int, phase: str) -> Iterator[Tensor]:
-        """Batches of the rows in `order`, reported as they are taken up."""
+    def _draw(self, size: int, stream: str, k: int, e: int) -> Tensor:
+        return class_balanced(self.labels, size, self.t.view.num_classes, self.generator(stream, k, e))
+
+    def epoch_order(self, k: int, e: int) -> Tensor:
+        """The rows of an epoch without selection, shuffled."""
+        rows = self.rows(k, e)
+        return rows[torch.randperm(len(rows), generator=self.generator("shuffle", k, e))]
+
+    def plain_batches(self, order: Tensor) -> list[Tensor]:
+        """Batches of warm-up and single-network steps of the rows in `order`."""
+        size = self.t.plain_batch
         if self.t.drop_last and len(order) > size:
             order = order[: len(order) // size * size]
-        rows = list(batches(order, size))
-        for b, index in enumerate(rows):
-            self.t.on_step(phase, k, b, len(rows))
-            yield index
+        return list(batches(order, size))
+
+    def views(
+        self, k: int, parts: Sequence[Tensor], generator: torch.Generator, phase: str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each of `parts`, rows of a batch, with one augmented view of them on network k's device; reported as it is
+        taken up. Only this may draw from `generator`.
+        """
+        stream = self.loaders[self.devices[k]].train_views(parts, generator)
+        for b, rows in enumerate(parts):
+            self.t.on_step(phase, k, b, len(parts))
+            yield rows, next(stream)[0]
+
+    def counts_of(self, rows: Tensor) -> Tensor:
+        """Samples of each observed class among `rows`, int64 [K]."""
+        return torch.bincount(self.labels[rows], minlength=self.t.view.num_classes)
 
     def counts_for_head(self, selection: Selection | None) -> Tensor:
-        """nˢ of the selection in use, or ñ where there is none or `abc.counts=observed`."""
-        if selection is None or (self.t.head is not None and self.t.head.counts == "observed"):
+        """nˢ of the selection in use, or ñ where there is none or `abc.counts=observed`: of the samples that it was
+        made among, where that is a draw.
+        """
+        if selection is None:
             return self.observed_counts
+        if self.t.head is not None and self.t.head.counts == "observed":
+            return self.observed_counts if selection.rows is None else self.counts_of(torch.from_numpy(selection.rows))
         return torch.from_numpy(selection.class_counts)
 
     def probe(self, k: int, e: int) -> Probe:
-        """Evaluation-mode pass of network k over the training set, in fp32 (design.md §6.4)."""
-        network, device = self.networks[k], self.devices[k]
-        network.eval()
-        loader = self.loaders[device]
-        generator = self.generator("selection_view", k, e)
-        outputs = []
-        with torch.no_grad():
-            for index in torch.arange(len(self.labels)).split(self.t.evaluation_batch):
-                if self.t.selection_view == "train":
-                    images = loader.train_view(index, generator)
-                else:
-                    images = loader.test_view(index)
-                outputs.append(network(images))
-        self.cost.selected += len(self.labels)
-        features, main = (torch.cat([o[i] for o in outputs]).cpu().numpy() for i in (0, 1))
-        abc = None if network.abc is None else torch.cat([o.abc for o in outputs]).cpu().numpy()
+        """Evaluation-mode pass of network k over what it selects from in epoch e, in fp32 (design.md §6.4)."""
+        return self._probes([k], e)[0]
+
+    def _probes(self, networks: Sequence[int], e: int) -> list[Probe]:
+        """The passes of several networks over the same rows."""
+        first = networks[0]
+        rows = torch.arange(len(self.labels))
+        if self.t.selection_draw:
+            rows = self._draw(self.t.selection_draw, "selection_draw", first, e)
+        parts = rows.split(self.t.evaluation_batch)
+        loader = self.loaders[self.devices[first]]
+        if self.t.selection_view == "train":
+            stream = (views[0] for views in loader.train_views(parts, self.generator("selection_view", first, e)))
+        else:
+            stream = loader.test_views(parts)
+        outputs = self._evaluate([self.networks[k] for k in networks], [self.devices[k] for k in networks], stream)
+        self.cost.selected += len(rows) * len(networks)
+        return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, outputs, strict=True)]
+
+    def _as_probe(self, k: int, e: int, out: Output, rows: np.ndarray) -> Probe:
+        features, main = out.features.numpy(), out.main.numpy()
         if not np.isfinite(main).all() or not np.isfinite(features).all():
             raise RunError(f"network {k + 1} predicts values that are not finite in epoch {e}; a smaller lr may help")
         # Half precision is what `record.probes` keeps: so a selector sees in training what it sees in a replay.
         features = np.clip(features, -65504, 65504).astype(np.float16).astype(np.float32)
-        return Probe(features, main, abc, self.labels.numpy())
+        abc = None if out.abc is None else out.abc.numpy()
+        return Probe(features, main, abc, self.labels.numpy()[rows], rows)
+
+    @staticmethod
+    def _evaluate(
+        networks: Sequence[Network], devices: Sequence[torch.device], stream: Iterable[Tensor]
+    ) -> list[Output]:
+        """Evaluation-mode outputs of each network for all images of a stream of batches, on the CPU; an image is read
+        and framed once for all networks.
+        """
+        parts: list[list[Output]] = [[] for _ in networks]
+        for network in networks:
+            network.eval()
+        with torch.no_grad():
+            for images in stream:
+                for outputs, network, device in zip(parts, networks, devices, strict=True):
+                    outputs.append(network(images.to(device)))
+        return [
+            Output(*(None if column[0] is None else torch.cat(column).cpu() for column in zip(*outputs, strict=True)))
+            for outputs in parts
+        ]
 
     def select(self, e: int) -> None:
         """All networks select as they stand, before any of them trains."""
         self.t.on_phase("selection")
-        self.probes = [self.probe(k, e) for k in range(self.networks_used)]
+        all_networks = list(range(self.networks_used))
+        alike = not self.t.selection_draw and self.t.selection_view == "test"
+        groups = [all_networks] if alike else [[k] for k in all_networks]
+        self.probes = [probe for group in groups for probe in self._probes(group, e)]
         self.selections = [
-            selector.select(probe, e) for selector, probe in zip(self.t.selectors, self.probes, strict=True)
+            selector.select(probe, e).among(len(self.labels), probe.rows if self.t.selection_draw else None)
+            for selector, probe in zip(self.t.selectors, self.probes, strict=True)
         ]
 
     def predictors(self) -> list[Network]:
         """The networks that predict: those that train, unless a method keeps averages of them."""
         return self.networks
 
-    def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
-        """Test-view logits of uint8 images [M, C, H, W]: for each network, head → [M, K] float32."""
+    def predict(self, images: Images) -> list[dict[str, np.ndarray]]:
+        """Test-view logits of M images: for each network, head → [M, K] float32."""
+        loader = loader_for(images, self.t.view.transform, self.devices[0])
+        parts = torch.arange(len(images)).split(self.t.evaluation_batch)
+        outputs = self._evaluate(self.predictors(), self.devices, loader.test_views(parts))
         answers = []
-        for k, network in enumerate(self.predictors()):
-            network.eval()
-            loader = Loader(images, self.t.view.transform, self.devices[k])
-            parts = torch.arange(len(images)).split(self.t.evaluation_batch)
-            with torch.no_grad():
-                outputs = [network(loader.test_view(index)) for index in parts]
-            features = torch.cat([o.features for o in outputs]).cpu().numpy()
-            heads = {"main": torch.cat([o.main for o in outputs]).cpu().numpy()}
-            if network.abc is not None:
-                heads["abc"] = torch.cat([o.abc for o in outputs]).cpu().numpy()
-            answers.append(heads | self.extra_heads(k, features))
+        for k, out in enumerate(outputs):
+            heads = {"main": out.main.numpy()}
+            if out.abc is not None:
+                heads["abc"] = out.abc.numpy()
+            answers.append(heads | self.extra_heads(k, out.features.numpy()))
         return answers
 
     def extra_heads(self, k: int, features: np.ndarray) -> dict[str, np.ndarray]:

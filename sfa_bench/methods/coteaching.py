@@ -30,7 +30,8 @@ class CoTeaching(Method):
             training = replace(training, view=replace(training.view, transform=plain))
         super().__init__(training)
         self.forget_rate, self.double_mean = forget_rate, double_mean
-        self.log_counts = log_prior(self.observed_counts, training.head.count_floor if training.head else 1.0)
+        self.floor = training.head.count_floor if training.head else 1.0
+        self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
 
     def epoch(self, e: int) -> dict[str, float | None]:
         self.t.on_phase("training")
@@ -40,8 +41,9 @@ class CoTeaching(Method):
         keep = keep_fraction(e, self.t.epochs, self.forget_rate)
         augmentation = self.generator("augmentation", 0, e)
         means = (RunningMean(), RunningMean())
-        for rows in self.epoch_batches(0, e, self.t.plain_batch, "training"):
-            images = self.loaders[self.devices[0]].train_view(rows, augmentation)
+        order = self.epoch_order(0, e)
+        self.log_counts = log_prior(self.counts_of(order), self.floor)
+        for rows, images in self.views(0, self.plain_batches(order), augmentation, "training"):
             losses = self._losses(rows, images, keep)
             for k, loss in enumerate(losses):
                 self.step(k, loss)

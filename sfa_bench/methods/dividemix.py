@@ -27,7 +27,6 @@ class Given(NamedTuple):
 
     clean_probability: Tensor  # w [N]
     log_counts: Tensor  # shift of the balanced head's logits [K]
-    augmentation: torch.Generator
     mixing: torch.Generator
     class_weights: Tensor | None = None  # of labelled rows, by their own observed label [K]
 
@@ -91,10 +90,11 @@ class DivideMix(Method):
         network.train()
         self.prepare(k, e)
         augmentation = self.generator("augmentation", k, e)
-        log_counts = self._log_counts(None, device)
+        order = self.epoch_order(k, e)
+        log_counts = self._log_counts(self.counts_of(order), device)
         mean = RunningMean()
-        for rows in self.epoch_batches(k, e, self.t.plain_batch, "warm-up"):
-            out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+        for rows, images in self.views(k, self.plain_batches(order), augmentation, "warm-up"):
+            out = self.forward(k, images)
             labels = self.labels[rows].to(device)
             loss = F.cross_entropy(out.main, labels)
             if self.confidence_penalty:
@@ -109,18 +109,22 @@ class DivideMix(Method):
     def _train(self, k: int, e: int, selection: Selection) -> float | None:
         """One pass over the labelled samples in shuffled batches, with as many unlabelled batches beside them."""
         selected = torch.from_numpy(selection.mask)
-        labelled, unlabelled = selected.nonzero()[:, 0], (~selected).nonzero()[:, 0]
+        rejected = ~selected
+        if selection.rows is not None:  # what was not drawn for the selection is no part of this epoch
+            rejected &= torch.zeros_like(selected).index_fill(0, torch.from_numpy(selection.rows), True)
+        labelled, unlabelled = selected.nonzero()[:, 0], rejected.nonzero()[:, 0]
         self.prepare(k, e)
         self.networks[k].train()
         self.networks[1 - k].eval()
         order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
         steps = list(batches(order, self.t.batch_size))
         others = self._cycle(unlabelled, self.generator("unlabelled", k, e))
+        parts = [rows for x_rows in steps for rows in (x_rows, next(others))]
+        views = self.loaders[self.devices[k]].train_views(parts, self.generator("augmentation", k, e), copies=2)
         beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         given = Given(
             torch.from_numpy(selection.clean_probability),
-            self._log_counts(selection, self.devices[k]),
-            self.generator("augmentation", k, e),
+            self._log_counts(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
         )
@@ -128,22 +132,23 @@ class DivideMix(Method):
         mean = RunningMean()
         for b, x_rows in enumerate(steps):
             self.t.on_step("training", k, b, len(steps))
-            u_rows = next(others)
             share = float(beta.beta(self.alpha, self.alpha))
             weight = self._unlabelled_weight(e, b / ramp_steps)
-            loss = self._loss(k, given, x_rows, u_rows, share, weight)
+            loss = self._loss(k, given, x_rows, (*next(views), *next(views)), share, weight)
             self.step(k, loss)
             mean.add(loss)
         return mean.value(k, e)
 
-    def _loss(self, k: int, given: Given, x_rows: Tensor, u_rows: Tensor, share: float, weight: float) -> Tensor:
+    def _loss(
+        self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], share: float, weight: float
+    ) -> Tensor:
         """Steps 1–5 of spec/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
 
-        share: the draw from Beta(α, α); weight: λ of this step.
+        views: two of the labelled images and two of the unlabelled ones; share: the draw from Beta(α, α); weight: λ of
+        this step.
         """
         device = self.devices[k]
-        loader = self.loaders[device]
-        x1, x2, u1, u2 = (loader.train_view(rows, given.augmentation) for rows in (x_rows, x_rows, u_rows, u_rows))
+        x1, x2, u1, u2 = views
         observed = self.labels[x_rows].to(device)
         w = given.clean_probability[x_rows].to(device, torch.float32)
         with torch.no_grad():
@@ -195,9 +200,9 @@ class DivideMix(Method):
                 yield rows
             yield from batches(rows[torch.randperm(len(rows), generator=generator)], self.t.batch_size)
 
-    def _log_counts(self, selection: Selection | None, device: torch.device) -> Tensor:
+    def _log_counts(self, counts: Tensor, device: torch.device) -> Tensor:
         floor = 1.0 if self.t.head is None else self.t.head.count_floor
-        return log_prior(self.counts_for_head(selection), floor).to(device)
+        return log_prior(counts, floor).to(device)
 
     def _unlabelled_weight(self, e: int, fraction: float) -> float:
         """λ at this point of epoch e (spec/methods.md §7)."""

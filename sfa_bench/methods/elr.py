@@ -68,7 +68,8 @@ class Elr(Method):
         self.targets = [torch.zeros(rows, classes, device=device) for device in self.devices]
         self.twins = [copy.deepcopy(network).eval() for network in self.networks] if plus else []
         self.updates = [0] * self.networks_used
-        self.log_counts = log_prior(self.observed_counts, training.head.count_floor if training.head else 1.0)
+        self.floor = training.head.count_floor if training.head else 1.0
+        self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
 
     def epoch(self, e: int) -> dict[str, float | None]:
         self.t.on_phase("training")
@@ -82,8 +83,9 @@ class Elr(Method):
         augmentation, mixing = self.generator("augmentation", k, e), self.generator("mixup", k, e)
         share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         mean = RunningMean()
-        for rows in self.epoch_batches(k, e, self.t.plain_batch, "training"):
-            images = self.loaders[self.devices[k]].train_view(rows, augmentation)
+        order = self.epoch_order(k, e)
+        self.log_counts = log_prior(self.counts_of(order), self.floor)
+        for rows, images in self.views(k, self.plain_batches(order), augmentation, "training"):
             if self.mixup:
                 loss = self._mixed_loss(k, rows, images, float(share.beta(self.mixup_alpha, self.mixup_alpha)), mixing)
             else:

@@ -101,8 +101,8 @@ class Rolt(Method):
         augmentation = self.generator("augmentation", k, e)
         label_counts = label_counts.to(device)
         mean = RunningMean()
-        for rows in self.epoch_batches(k, e, self.t.plain_batch, phase):
-            out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+        for rows, images in self.views(k, self.plain_batches(self.epoch_order(k, e)), augmentation, phase):
+            out = self.forward(k, images)
             components = [(w, y.to(device)) for w, y in self._components(e, rows, cleaned, frozen)]
             loss = component_loss(self.loss, out.main, components, label_counts, weights)
             if out.abc is not None:

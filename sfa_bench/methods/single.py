@@ -77,20 +77,23 @@ class Single(Method):
         self.prepare(k, e)
         self.networks[k].train()
         device = self.devices[k]
-        given = self._given(selection, e, device)
+        order = self._order(k, e, selection)
+        given = self._given(selection, order, e, device)
         augmentation = self.generator("augmentation", k, e)
         mixing = self.generator("mixup", k, e)
         share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         mean = RunningMean()
-        for rows in self.reported(self._order(k, e, selection), k, self.t.plain_batch, phase):
+        parts = self.plain_batches(order)
+        if self.mixup:
+            if given.keep is not None:
+                parts = [rows[given.keep[rows]] for rows in parts]
+            parts = [rows for rows in parts if len(rows) > 1]  # else nothing to mix with, and no batch statistics
+        for rows, images in self.views(k, parts, augmentation, phase):
             keep = None if given.keep is None else given.keep[rows]
             if self.mixup:
-                rows = rows if keep is None else rows[keep]
-                if len(rows) < 2:
-                    continue  # nothing to mix with, and no batch statistics
-                loss = self._mixed_loss(k, given, rows, augmentation, mixing, float(share.beta(1, 1)))
+                loss = self._mixed_loss(k, given, rows, images, mixing, float(share.beta(1, 1)))
             else:
-                out = self.forward(k, self.loaders[device].train_view(rows, augmentation))
+                out = self.forward(k, images)
                 labels = self.labels[rows].to(device)
                 main = keep.to(device) if keep is not None else None
                 loss = self._main(out.main, labels, given, None if self.main_subset == "all" else main)
@@ -101,32 +104,35 @@ class Single(Method):
             mean.add(loss)
         return mean.value(k, e)
 
-    def _given(self, selection: Selection | None, e: int, device: torch.device) -> Given:
+    def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
         # Priors, margins and weights inside a loss follow the samples in use (spec/methods.md §3.5).
-        counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
+        drawn = self.counts_of(order) if self.t.warmup_draw else self.observed_counts
+        counts = torch.from_numpy(selection.class_counts) if selection else drawn
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
         floor = 1.0 if self.t.head is None else self.t.head.count_floor
         return Given(
             torch.from_numpy(selection.mask) if selection else None,
             counts.to(device),
-            log_prior(self.counts_for_head(selection), floor).to(device),
+            log_prior(self.counts_for_head(selection) if selection else drawn, floor).to(device),
             None if weights is None else weights.to(device),
         )
 
     def _order(self, k: int, e: int, selection: Selection | None) -> Tensor:
-        """All samples once, shuffled; under DRS as many draws with replacement."""
+        """All samples once, or those of a draw, shuffled; under DRS as many draws with replacement."""
         if e < self.resampled_from:
-            return torch.randperm(len(self.labels), generator=self.generator("shuffle", k, e))
+            if selection is None or selection.rows is None:
+                return self.epoch_order(k, e)
+            rows = torch.from_numpy(selection.rows)
+            return rows[torch.randperm(len(rows), generator=self.generator("shuffle", k, e))]
         counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
         return resample(self.labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
 
     def _mixed_loss(
-        self, k: int, given: Given, rows: Tensor, augmentation: torch.Generator, mixing: torch.Generator, share: float
+        self, k: int, given: Given, rows: Tensor, images: Tensor, mixing: torch.Generator, share: float
     ) -> Tensor:
         """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (spec/methods.md §4)."""
         device = self.devices[k]
         permutation = torch.randperm(len(rows), generator=mixing)
-        images = self.loaders[device].train_view(rows, augmentation)
         out = self.forward(k, mixmatch.mix(images, share, permutation.to(device)))
         loss = out.main.new_zeros(())
         for weight, labels in ((share, self.labels[rows]), (1 - share, self.labels[rows[permutation]])):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Probe:
-    """One evaluation-mode pass of a network over all N training samples, in data set order."""
+    """One evaluation-mode pass of a network over all N training samples, in data set order, or over a draw of them."""
 
     features: np.ndarray  # [N, d] float32, the input of the heads
     logits: np.ndarray  # [N, K] float32, main head
     abc_logits: np.ndarray | None  # [N, K] float32, balanced head
     observed_labels: np.ndarray  # [N] int64
+    rows: np.ndarray | None = None  # [N] int64, where these samples are in the training set; None: all, in order
 
     @property
     def num_classes(self) -> int:
@@ -35,6 +36,18 @@ class Selection:
     center: np.ndarray | None = None  # [d], the mean of the features that the prototypes' space is centred on
     inverted: int | None = None  # samples with a lower probability than one of a lower score (class-wise mixtures)
     fallbacks: dict[str, int] = field(default_factory=dict)  # what had to be handled specially → number of classes
+    rows: np.ndarray | None = None  # [n] int64, the samples that were judged; None: all of them
+
+    def among(self, count: int, rows: np.ndarray | None) -> Selection:
+        """This answer for the samples at `rows` [n], as one for all `count` of the training set: the others are not
+        selected, and have no probability and no score (NaN). `rows=None`: it is one already.
+        """
+        if rows is None:
+            return self
+        mask = np.zeros(count, dtype=bool)
+        probability, score = np.full((2, count), np.nan)
+        mask[rows], probability[rows], score[rows] = self.mask, self.clean_probability, self.score
+        return replace(self, mask=mask, clean_probability=probability, score=score, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,6 @@ class Oracle(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels = probe.observed_labels
-        mask = labels == self.clean_labels
+        mask = labels == (self.clean_labels if probe.rows is None else self.clean_labels[probe.rows])
         truth = mask.astype(np.float64)
         return Selection(mask, truth, truth, np.bincount(labels[mask], minlength=probe.num_classes))

@@ -60,7 +60,7 @@ def test_noise_takes_the_labels_as_clean(run):
 def test_noise_on_labels_that_are_noisy_already_is_refused(run):
     truth = np.arange(60) % 3
     assert run(content(y_train_clean=truth), noise="pair").noise_rate > 0
-    with pytest.raises(DataError, match=r"y_train differs from y_train_clean in 2 places: .* use noise=none"):
+    with pytest.raises(DataError, match=r"the labels differ from the clean ones in 2 places: .* use noise=none"):
         run(content(y_train_clean=np.r_[1, 0, truth[2:]]), noise="pair")
 
 

@@ -130,7 +130,7 @@ def test_a_run_that_fails_later_has_handed_its_warm_up_on(tmp_path, trained, mon
         raise OSError("no more")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Method, "probe", breaks)  # in epoch 4, after the warm-up
+        patch.setattr(Method, "_probes", breaks)  # in epoch 4, after the warm-up
         config, _ = asked(tmp_path, "method=ce", "plugin=sfa")
         with pytest.raises(RunError, match="no more"):
             run(config)

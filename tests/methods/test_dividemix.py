@@ -35,13 +35,22 @@ def learner(make_view, make_training, scripted):
 def watched(method):
     """Record the arguments of every step."""
     steps, loss = [], method._loss
+    loader, asked = method.loaders[torch.device("cpu")], []
+    train_views = loader.train_views
 
-    def spy(k, given, x_rows, u_rows, share, weight):
-        steps.append({"k": k, "x": x_rows.tolist(), "u": u_rows.tolist(), "share": share, "weight": weight})
+    def ask(parts, generator, copies=1):
+        asked[:] = [rows.tolist() for rows in parts]
+        return train_views(parts, generator, copies)
+
+    def spy(k, given, x_rows, views, share, weight):
+        x, u = asked[:2]  # of this step: labelled and unlabelled batches come in turn
+        del asked[:2]
+        assert x == x_rows.tolist()
+        steps.append({"k": k, "x": x, "u": u, "share": share, "weight": weight})
         steps[-1] |= {"w": given.clean_probability, "counts": given.log_counts.exp(), "weights": given.class_weights}
-        return loss(k, given, x_rows, u_rows, share, weight)
+        return loss(k, given, x_rows, views, share, weight)
 
-    method._loss = spy
+    method._loss, loader.train_views = spy, ask
     return steps
 
 

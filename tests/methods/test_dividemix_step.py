@@ -46,8 +46,9 @@ def four_views(method):
 
 
 def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None):
-    given = Given(W, log_counts, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2), class_weights)
-    return method._loss(k, given, X, u_rows, SHARE, WEIGHT)
+    given = Given(W, log_counts, torch.Generator().manual_seed(2), class_weights)
+    stream = method.loaders[torch.device("cpu")].train_views([X, u_rows], torch.Generator().manual_seed(1), copies=2)
+    return method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, WEIGHT)
 
 
 def reference(method, k, u_rows, class_weights=None):

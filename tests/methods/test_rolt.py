@@ -58,7 +58,7 @@ def learner(make_view, make_training):
 
 
 def scripted_probes(method):
-    method.probe = lambda k, e: seen(e)
+    method._probes = lambda networks, e: [seen(e) for _ in networks]
     return method
 
 

@@ -1,0 +1,72 @@
+"""Worker processes that read images ahead of those who use them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+AHEAD = 2  # requests that each worker takes in advance
+
+
+class Requests(Sampler[Any]):
+    """What a DataLoader's workers are asked for, in order; another list for each round."""
+
+    def __init__(self) -> None:
+        self.current: Iterable[Any] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.current)
+
+
+class Workers:
+    """`reader[request]` for every request of a round, computed by processes that live on between rounds.
+
+    Args: reader: request → tensors or plain values, without state; count: processes, 0 for none; pinned: answers
+    lie in memory that an accelerator can copy from while others compute.
+    """
+
+    def __init__(self, reader: Dataset[Any], count: int, *, pinned: bool = False):
+        self._requests = Requests()
+        self._loader: DataLoader[Any] = DataLoader(
+            reader,
+            batch_size=None,  # a request is a batch
+            sampler=self._requests,
+            num_workers=count,
+            persistent_workers=count > 0,
+            prefetch_factor=AHEAD if count else None,
+            pin_memory=pinned,
+            worker_init_fn=_start,
+            # Forked on Linux: a worker then costs milliseconds and shares the lists of files. It computes with one
+            # thread and uses no accelerator, so that what other threads of this process hold cannot stop it.
+            multiprocessing_context="fork" if count and sys.platform == "linux" else None,
+            generator=torch.Generator(),  # for seeds that no reader uses: else it would draw from the global one
+        )
+        self._round = 0
+
+    def answers(self, requests: Iterable[Any]) -> Iterator[Any]:
+        """One answer a request, in order; `requests` is read as far ahead as the workers are. One round at a time: an
+        older one that is not at its end cannot go on.
+        """
+        self._round += 1
+        mine = self._round
+        self._requests.current = requests
+        for answer in self._loader:
+            yield answer
+            if mine != self._round:
+                raise RuntimeError("another round of views was begun before this one was at its end")
+
+
+def in_workers(reader: Dataset[Any], requests: Iterable[Any], count: int) -> Iterator[Any]:
+    """The answers to one round of requests, by processes for this round alone."""
+    yield from Workers(reader, count).answers(requests)
+
+
+def _start(number: int) -> None:
+    """Leave signals to the parent, which ends its workers in its own time. DataLoader gives each one thread."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)

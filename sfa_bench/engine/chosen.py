@@ -1,0 +1,45 @@
+"""Each network as it was when a data set's own validation set liked it best (spec/methods.md §7, Clothing1M)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sfa_bench.engine.metrics import Logits, accuracy
+
+
+class Chosen:
+    """Keeps what each network said about the test set in its best epoch on the validation set; the first of equals."""
+
+    def __init__(self, how: str):
+        self.how = how  # which heads predict, see `ensemble`
+        self.epochs: list[int] = []
+        self.accuracies: list[float] = []
+        self.logits: list[Mapping[str, NDArray[Any]]] = []
+
+    def update(self, epoch: int, validation: Logits, labels: ArrayLike, test: Logits) -> None:
+        """Look at the end of an epoch. Args: logits of the validation and of the test set; labels of the former."""
+        if not self.epochs:
+            self.epochs, self.accuracies = [0] * len(test), [-1.0] * len(test)
+            self.logits = [{} for _ in test]
+        for k, network in enumerate(validation):
+            if (found := accuracy([network], labels, self.how)) > self.accuracies[k]:
+                self.epochs[k], self.accuracies[k], self.logits[k] = epoch, found, test[k]
+
+    def test_accuracy(self, labels: ArrayLike) -> float:
+        """Accuracy of the networks together, each as in its best epoch, in percent."""
+        return accuracy(self.logits, labels, self.how)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain types."""
+        logits = [{head: torch.from_numpy(np.asarray(z)) for head, z in heads.items()} for heads in self.logits]
+        return {"epochs": list(self.epochs), "accuracies": list(self.accuracies), "logits": logits}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.epochs, self.accuracies = list(state["epochs"]), list(state["accuracies"])
+        self.logits = [{head: z.numpy() for head, z in heads.items()} for heads in state["logits"]]
