@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sfa_bench import streams
 from sfa_bench.classifiers.heads import NearestClassMean, PriorSubtracted, ScaledWeights, TauNormalised
 from sfa_bench.classifiers.sampler import class_aware
-from sfa_bench.data.loader import Loader
-from sfa_bench.data.types import EvaluationSet
+from sfa_bench.data.loader import AnyLoader, loader_for
+from sfa_bench.data.types import EvaluationSet, Images
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
@@ -33,11 +33,11 @@ class Fitted:
     heads: list[nn.Module]
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
-        """Test-view logits [M, K] of uint8 images or vectors, under `main`, for each network."""
+    def predict(self, images: Images) -> list[dict[str, np.ndarray]]:
+        """Test-view logits [M, K] of M images or vectors, under `main`, for each network."""
         answers = []
         for k, head in enumerate(self.heads):
-            loader = Loader(images, self.method.t.view.transform, self.method.devices[k])
+            loader = loader_for(images, self.method.t.view.transform, self.method.devices[k])
             features = _features(self.method, k, loader, torch.arange(len(images)))
             with torch.no_grad():
                 answers.append({"main": head(features).cpu().numpy()})
@@ -111,12 +111,13 @@ def _rows(method: Method, k: int) -> Tensor:
     return rows
 
 
-def _features(method: Method, k: int, loader: Loader, rows: Tensor) -> Tensor:
+def _features(method: Method, k: int, loader: AnyLoader, rows: Tensor) -> Tensor:
     """Evaluation-mode features [n, d] of the test view."""
     network = method.networks[k]
     network.eval()
     with torch.no_grad():
-        return torch.cat([network.features(loader.test_view(part)) for part in rows.split(method.t.evaluation_batch)])
+        views = loader.test_views(rows.split(method.t.evaluation_batch))
+        return torch.cat([network.features(images) for images in views])
 
 
 def _fresh_linear(method: Method, k: int) -> nn.Linear:
@@ -153,10 +154,11 @@ def _train(
         augmentation = streams.torch_generator(method.t.seed, "classifier_augmentation", k, e)
         order = class_aware(rows, method.labels, steps * batch_size, generator)
         total = 0.0
-        for index in order.split(batch_size):
+        parts = order.split(batch_size)
+        for index, (images,) in zip(parts, method.loaders[device].train_views(parts, augmentation), strict=True):
             on_step()
             with torch.no_grad():
-                features = network.features(method.loaders[device].train_view(index, augmentation))
+                features = network.features(images)
             loss = F.cross_entropy(head(features), method.labels[index].to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -176,7 +178,8 @@ def _curve(method: Method, k: int, rows: Tensor, main: nn.Linear, val: Evaluatio
     """τ → accuracy in percent: on the validation set, else the mean over classes of sampled training features."""
     device = method.devices[k]
     if val is not None:
-        features = _features(method, k, Loader(val, method.t.view.transform, device), torch.arange(len(val.labels)))
+        loader = loader_for(val.images, method.t.view.transform, device)
+        features = _features(method, k, loader, torch.arange(len(val.labels)))
         labels = val.labels.to(device)
     else:
         sampled = class_aware(rows, method.labels, len(rows), streams.torch_generator(method.t.seed, "class_aware", k))

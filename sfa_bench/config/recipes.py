@@ -45,10 +45,7 @@ MATCHED = {
 IMAGE_FILES: dict[str, dict[str, Any]] = {
     "webvision": {"resize": 320, "crop": 299, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0},
     "clothing1m": {"resize": 256, "crop": 224, "random_crop": "plain", "warmup_draw": 64_000, "selection_draw": 32_000},
-    **dict.fromkeys(
-        ("folder", "csv"),
-        {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0},
-    ),
+    **{key: {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0} for key in ("folder", "csv")},
 }
 
 # The labels that people gave to a data set's images, by source; null is the first (spec/data.md §5).

@@ -80,15 +80,16 @@ class DatasetConfig:
     resize: int = option(
         None, "image files: the shorter side is scaled to so many pixels (null = its own)", low=8, auto=True
     )
-    crop: int = option(
-        None, "image files: side of the square that a network sees (null = its own)", low=8, auto=True
-    )
+    crop: int = option(None, "image files: side of the square that a network sees (null = its own)", low=8, auto=True)
     random_crop: Literal["resized", "plain"] = option(
         None, "image files: training views by RandomResizedCrop, or RandomCrop (null = its own)", auto=True
     )
     flip: bool = option(True, "image files: training views are flipped with probability 1/2")
     warmup_draw: int = option(
-        None, "image files: class-balanced draw for an epoch without selection (null = its own, 0 = all)", low=0, auto=True
+        None,
+        "image files: class-balanced draw for an epoch without selection (null = its own, 0 = all)",
+        low=0,
+        auto=True,
     )
     selection_draw: int = option(
         None, "image files: class-balanced draw for each selection (null = its own, 0 = all)", low=0, auto=True

@@ -170,8 +170,8 @@ def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]
     if truth is not None and not np.array_equal(truth, given):
         raise DataError(
             f"the labels differ from the clean ones in {np.count_nonzero(truth != given)} places: they are noisy "
-            "already; use noise=none, or leave the clean ones (y_train_clean of arrays, clean_label of csv) out to take "
-            "these as clean"
+            "already; use noise=none, or leave the clean ones (y_train_clean of arrays, clean_label of csv) out to "
+            "take these as clean"
         )
     return given, given
 

@@ -61,7 +61,7 @@ class Cache:
             self._chunks[chunk] = np.memmap(_pixels(self.folder, chunk), np.uint8, mode="c")
         content = self._chunks[chunk][offset : offset + 3 * height * width]
         if not self._verified[place]:
-            if zlib.crc32(content) != check:
+            if zlib.crc32(content.data) != check:
                 raise RunError(f"{_pixels(self.folder, chunk)} is damaged: delete {self.folder}, which is made again")
             self._verified[place] = True
         return torch.from_numpy(content.reshape(height, width, 3)).permute(2, 0, 1)
@@ -175,7 +175,7 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
                 table.append((0, *image.shape[:2], 0))
                 continue
             file.write(image.data)
-            table.append((offset, *image.shape[:2], zlib.crc32(image)))
+            table.append((offset, *image.shape[:2], zlib.crc32(image.data)))
             offset += image.size
     with replacing(_table(folder, chunk)) as file:
         np.savez(
@@ -187,7 +187,8 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
 
 
 def _read_tables(folder: Path, count: int) -> tuple[np.ndarray, dict[int, str]]:
-    tables, bad = [], {}
+    tables: list[np.ndarray] = []
+    bad: dict[int, str] = {}
     for chunk in range(_chunks(count)):
         path = _table(folder, chunk)
         try:

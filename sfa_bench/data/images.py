@@ -100,8 +100,8 @@ class ImageFiles:
         return views
 
     def train_views(self, rows: np.ndarray, uniforms: np.ndarray, flip: bool) -> Tensor:
-        """Random squares uint8 [copies, n, 3, crop, crop] from uniform numbers [copies, n, framing.numbers]; an image is
-        read once for all its copies. Raises BadImage.
+        """Random squares uint8 [copies, n, 3, crop, crop] from uniform numbers [copies, n, framing.numbers]; an image
+        is read once for all its copies. Raises BadImage.
         """
         views = torch.empty((len(uniforms), len(rows), *self.shape[1:]), dtype=torch.uint8)
         for i, position in enumerate(rows):

@@ -9,7 +9,9 @@ import numpy as np
 from sfa_bench.errors import DataError
 
 
-def class_counts(profile: str, imb_factor: float, total: int, available: np.ndarray, by_rank: bool = False) -> np.ndarray:
+def class_counts(
+    profile: str, imb_factor: float, total: int, available: np.ndarray, by_rank: bool = False
+) -> np.ndarray:
     """Samples to keep of each class, int64 [K]; class 0 is the largest.
 
     With m = total / K: `exp` keeps int(m·IF^(c/(K-1))); `step` keeps int(m) of the first K//2 classes and int(m·IF) of

@@ -63,9 +63,9 @@ class Data:
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
     digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (spec/data.md §7); `bayes`
     bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part of
-    their metrics' names (`test_imagenet`); `own_val`: the validation set is the data
-    set's own and chooses an epoch of each network; `skipped`, the image files that were left out because nothing can be read
-    from them, as `part: name`.
+    their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch of
+    each network. `skipped` are the image files that were left out because nothing can be read from them, as
+    `part: name`.
     """
 
     view: LearnerView

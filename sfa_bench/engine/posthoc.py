@@ -18,9 +18,9 @@ from sfa_bench.config.schema import ClassifierConfig, RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import machine
 from sfa_bench.engine.build import build_method
-from sfa_bench.engine.metrics import summarise, test_metrics
+from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import summary
-from sfa_bench.engine.report import predictions
+from sfa_bench.engine.report import predictions, tested
 from sfa_bench.engine.run import Waiting, banner, log_file, refuse_other_data, run
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
@@ -139,10 +139,10 @@ def _fit_and_test(
         on_step=stop.check,
     )
     logits = fitted.predict(data.test.images)
-    row = {"epoch": config.epochs, "phase": "classifier"}
-    row |= test_metrics(logits, data.test.labels.numpy(), config.eval.ensemble, data.groups)
+    more = {name: fitted.predict(part.images) for name, part in data.more_tests.items()}
+    row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, config.eval.ensemble)}
     row["classifier"] = fitted.figures
-    return row, fitted, predictions(method, data, logits)
+    return row, fitted, predictions(method, data, logits, more)
 
 
 def _record(folder: RunFolder, record: dict[str, Any], state: str, error: BaseException | None) -> None:

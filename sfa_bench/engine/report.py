@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
-from sfa_bench.engine.metrics import selection_metrics
+from sfa_bench.engine.metrics import Logits, selection_metrics, test_metrics
 from sfa_bench.methods.base import Method
 from sfa_bench.selectors.base import Probe, Selection
 
@@ -136,6 +136,15 @@ def surprises(method: Method, row: Mapping[str, Any] | None) -> Iterator[tuple[s
     for k, selection in enumerate(method.selections):
         if not selection.mask.any():
             yield f"empty_{k}", f"network {k + 1} selects no sample: there is nothing to learn from until it does"
+
+
+def tested(data: Data, logits: Logits, more_logits: Mapping[str, Logits], how: str) -> dict[str, Any]:
+    """The figures of `test_metrics` for the test set, and under their own names for `data.more_tests`."""
+    row = test_metrics(logits, data.test.labels.numpy(), how, data.groups)
+    for name, answers in more_logits.items():
+        found = test_metrics(answers, data.more_tests[name].labels.numpy(), how, data.groups)
+        row |= {key.replace("test/", f"{name}/", 1): value for key, value in found.items()}
+    return row
 
 
 def predictions(

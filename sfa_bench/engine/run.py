@@ -24,9 +24,9 @@ from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.chosen import Chosen
 from sfa_bench.engine.cost import Cost
-from sfa_bench.engine.metrics import accuracy, summarise, test_metrics
+from sfa_bench.engine.metrics import accuracy, summarise
 from sfa_bench.engine.progress import Display, summary
-from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises, thumbs
+from sfa_bench.engine.report import describe_data, predictions, selection_row, surprises, tested, thumbs
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
@@ -342,12 +342,10 @@ class Session:
         return e % self.config.eval.every == 0 or e > self.config.epochs - needed
 
     def _evaluate(self) -> dict[str, Any]:
-        how, groups = self.config.eval.ensemble, self.data.groups
+        how = self.config.eval.ensemble
         logits = self._predict(self.data.test)
-        row = test_metrics(logits, self.data.test.labels.numpy(), how, groups)
-        for name, part in self.data.more_tests.items():
-            found = test_metrics(self._predict(part), part.labels.numpy(), how, groups)
-            row |= {key.replace("test/", f"{name}/", 1): value for key, value in found.items()}
+        more = {name: self._predict(part) for name, part in self.data.more_tests.items()}
+        row = tested(self.data, logits, more, how)
         if self.data.val is not None:
             answers, labels = self._predict(self.data.val), self.data.val.labels.numpy()
             row["val/acc"] = accuracy(answers, labels, how)

@@ -224,7 +224,8 @@ class Method:
         parts = rows.split(self.t.evaluation_batch)
         loader = self.loaders[self.devices[first]]
         if self.t.selection_view == "train":
-            stream = (views[0] for views in loader.train_views(parts, self.generator("selection_view", first, e)))
+            augmented = loader.train_views(parts, self.generator("selection_view", first, e))
+            stream: Iterator[Tensor] = (views[0] for views in augmented)
         else:
             stream = loader.test_views(parts)
         outputs = self._evaluate([self.networks[k] for k in networks], [self.devices[k] for k in networks], stream)
@@ -255,8 +256,12 @@ class Method:
                 for outputs, network, device in zip(parts, networks, devices, strict=True):
                     outputs.append(network(images.to(device)))
         return [
-            Output(*(None if column[0] is None else torch.cat(column).cpu() for column in zip(*outputs, strict=True)))
-            for outputs in parts
+            Output(
+                torch.cat([out.features for out in outputs]).cpu(),
+                torch.cat([out.main for out in outputs]).cpu(),
+                None if network.abc is None else torch.cat([out.abc for out in outputs if out.abc is not None]).cpu(),
+            )
+            for outputs, network in zip(parts, networks, strict=True)
         ]
 
     def select(self, e: int) -> None:
