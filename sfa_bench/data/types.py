@@ -97,7 +97,8 @@ class Source:
     the true ones if the files tell them.
 
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
-    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped`, see `Data`.
+    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped` are the files
+    that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`.
     """
 
     train_images: np.ndarray | ImageFiles

@@ -1,0 +1,87 @@
+"""Clothing1M: a million pictures of shops with the labels of 14 classes found beside them (spec/data.md §1–2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import DatasetConfig
+
+NUM_CLASSES = 14
+MEAN, STD = (0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)
+LABELS = {"noisy": "noisy_label_kv.txt", "clean": "clean_label_kv.txt"}
+KEYS = {"train": "noisy_train_key_list.txt", "val": "clean_val_key_list.txt", "test": "clean_test_key_list.txt"}
+PREFIX = "images/"
+NEEDS = (
+    "dataset=clothing1m needs in data_dir its five lists and the images, under images/ or without that folder as "
+    "DivideMix keeps them; the authors of Clothing1M give them on request"
+)
+
+
+def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+    """Training images with noisy labels, in the order of their list, and the clean validation and test set.
+
+    Raises: DataError with a sentence for everything that is missing or broken.
+    """
+    image_files.require(data_dir, [*LABELS.values(), *KEYS.values()], NEEDS)
+    noisy, clean = (_labels(data_dir / name) for name in LABELS.values())
+    train, train_labels = _part(dataset, data_dir, "train", noisy, LABELS["noisy"])
+    del noisy  # a million entries
+    val, val_labels = _part(dataset, data_dir, "val", clean, LABELS["clean"])
+    test, test_labels = _part(dataset, data_dir, "test", clean, LABELS["clean"])
+    return Source(
+        train.images,
+        train_labels,
+        test.images,
+        test_labels,
+        NUM_CLASSES,
+        MEAN,
+        STD,
+        padding=0,
+        flip=dataset.flip,
+        labels_are_clean=False,
+        val_images=val.images,
+        val_labels=val_labels,
+        skipped=train.skipped + val.skipped + test.skipped,
+    )
+
+
+def _labels(path: Path) -> dict[bytes, int]:
+    """The class of every key; a key may stand on two lines if they agree."""
+    names, classes = lists.read_labelled(path, NUM_CLASSES)
+    labels: dict[bytes, int] = {}
+    for name, label in zip(names.tolist(), classes.tolist(), strict=True):
+        if labels.setdefault(name, label) != label:
+            raise DataError(f"{path} gives {name.decode()} two classes, {labels[name]} and {label}; remove one line")
+    return labels
+
+
+def _part(
+    dataset: DatasetConfig, data_dir: Path, part: str, labels: dict[bytes, int], labels_file: str
+) -> tuple[image_files.Found, np.ndarray]:
+    """The images of a key list that are there, and their labels."""
+    keys = lists.read_names(data_dir / KEYS[part])
+    of_keys = np.array([labels.get(key, -1) for key in keys.tolist()], dtype=np.int64)
+    unknown = np.flatnonzero(of_keys < 0)
+    if unknown.size:
+        raise DataError(
+            f"{unknown.size:,} images of {data_dir / KEYS[part]} have no class in {labels_file}, the first is "
+            f"{keys[unknown[0]].decode()} (line {unknown[0] + 1:,}): take the lists that belong together"
+        )
+    found = image_files.find(dataset, data_dir, _on_disk(data_dir, keys), part, KEYS[part])
+    return found, of_keys[found.kept]
+
+
+def _on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
+    """Keys as they are where the folder `images` is there, else without that prefix."""
+    if (data_dir / PREFIX).is_dir():
+        return keys
+    prefixed = np.char.startswith(keys, PREFIX.encode())
+    return np.where(prefixed, np.char.replace(keys, PREFIX.encode(), b"", 1), keys)

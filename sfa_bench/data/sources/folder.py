@@ -1,0 +1,80 @@
+"""A user's own images in folders: train/<class>/…, test/<class>/… and perhaps val/<class>/… (design.md §3)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfa_bench.data.sources import image_files
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import DatasetConfig
+
+NEEDS = "dataset=folder reads data_dir/train/<class>/… and data_dir/test/<class>/…, perhaps val/<class>/…"
+
+
+def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+    """The folders of train/, sorted by name (by number where all are numbers), are the classes 0…K-1.
+
+    Labels count as noisy as they come. Raises: DataError with a sentence for everything that is missing or broken.
+    """
+    image_files.require(data_dir, ("train", "test"), NEEDS)
+    classes = _classes(data_dir, "train")
+    if len(classes) < 2:
+        raise DataError(f"{data_dir / 'train'} has {len(classes)} class folder(s); at least two are needed")
+    train, train_labels = _part(dataset, data_dir, "train", classes)
+    test, test_labels = _part(dataset, data_dir, "test", classes)
+    val, val_labels = None, None
+    if (data_dir / "val").exists():
+        val, val_labels = _part(dataset, data_dir, "val", classes)
+    return Source(
+        train.images,
+        train_labels,
+        test.images,
+        test_labels,
+        len(classes),
+        image_files.IMAGENET_MEAN,
+        image_files.IMAGENET_STD,
+        padding=0,
+        flip=dataset.flip,
+        labels_are_clean=False,
+        val_images=None if val is None else val.images,
+        val_labels=val_labels,
+        skipped=train.skipped + test.skipped + (() if val is None else val.skipped),
+    )
+
+
+def _classes(data_dir: Path, part: str) -> list[str]:
+    """The folders of a part in the order of their classes."""
+    names = []
+    for entry in image_files.visible(os.fsencode(data_dir / part)):
+        name = os.fsdecode(entry.name)
+        if entry.is_dir():
+            names.append(name)
+        elif entry.name.lower().endswith(image_files.ENDINGS):
+            raise DataError(f"{data_dir / part / name} lies in no class folder; {NEEDS}")
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
+
+
+def _part(
+    dataset: DatasetConfig, data_dir: Path, part: str, classes: list[str]
+) -> tuple[image_files.Found, np.ndarray]:
+    """The images of a part, by class and name, and their labels; a part need not have every class."""
+    present = _classes(data_dir, part)
+    if strange := [name for name in present if name not in set(classes)]:
+        raise DataError(
+            f"{data_dir / part / strange[0]} is a class without training images: {data_dir / 'train'} has no folder "
+            f"of this name; remove it, or give the class images to train on"
+        )
+    by_class = [image_files.images_below(data_dir, f"{part}/{name}") for name in present]
+    names = np.array([name for names in by_class for name in names])
+    numbers = {name: c for c, name in enumerate(classes)}
+    labels = np.repeat([numbers[name] for name in present], [len(names) for names in by_class])
+    found = image_files.find(dataset, data_dir, names, part, part)
+    return found, labels[found.kept]

@@ -1,0 +1,198 @@
+"""Files of images below a data folder: safe names, listings, and a look at each file (design.md §6.5)."""
+
+from __future__ import annotations
+
+import functools
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sfa_bench.data.images import Framing, ImageFiles
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import DatasetConfig
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ENDINGS = (b".jpg", b".jpeg", b".png", b".bmp", b".webp", b".gif")
+# An array of names is as wide as its longest: one absurd line must not cost gigabytes.
+MAX_NAME = 1000
+_ODD = re.compile(rb"[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\Z)")
+
+
+class RefusedName(ValueError):
+    """Why a name in a list is not accepted."""
+
+
+class Found(NamedTuple):
+    """The images that are there, which of the asked ones (bool [N]) these are, and the others as `part: name`."""
+
+    images: ImageFiles
+    kept: np.ndarray
+    skipped: tuple[str, ...]
+
+
+def safe_name(name: bytes) -> bytes:
+    """A path from a list, relative to the data folder and without `./` and `//`.
+
+    Raises: RefusedName with the reason where it is absolute, has a `..` or a backslash, or is no name at all.
+    """
+    if len(name) > MAX_NAME:
+        raise RefusedName(f"the path has more than {MAX_NAME:,} bytes")
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        raise RefusedName("the path is not UTF-8") from None
+    # The usual name in a third of the time that the pattern takes: there may be a million of them.
+    usual = text.isprintable() and not ("/." in text or "//" in text or "\\" in text) and text[:1] not in "./"
+    if (usual and text[-1] != "/") or _ODD.search(name) is None:
+        return name
+    if name.startswith(b"/"):
+        raise RefusedName("the path is absolute, so it may leave the data folder")
+    if b".." in name.split(b"/"):
+        raise RefusedName("the path has a .., so it may leave the data folder")
+    if b"\\" in name:
+        raise RefusedName("the path has a backslash; folders are separated by /")
+    if re.search(rb"[\x00-\x1f\x7f]", name):
+        raise RefusedName("the path has a control character")
+    name = posixpath.normpath(name)
+    if name == b".":
+        raise RefusedName("there is no path")
+    return name
+
+
+def require(root: Path, pieces: Iterable[str], needs: str) -> None:
+    """Raises DataError, saying what the data set `needs`, where files or folders are not in `root`."""
+    missing = [piece for piece in pieces if not (root / piece).exists()]
+    if missing:
+        raise DataError(f"{root} has no {' and no '.join(missing)}: {needs}")
+
+
+def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, listed_in: str) -> Found:
+    """Look for images by name (bytes [N]) below `root`; their order is kept, and a name may come more than once.
+
+    part: `train`, `val` or `test`…; listed_in: what names them, for the sentences.
+    Raises: DataError where any is missing (under `dataset.on_bad_image=skip`: where all are), or leaves `root`.
+    """
+    sizes = stat_images(root, names)
+    kept = sizes >= 0
+    missing = [name.decode() for name in names[~kept]]
+    if len(missing) == len(names):
+        raise DataError(
+            f"none of the {len(names):,} images of {listed_in} is where it should be (the first is not at "
+            f"{root / missing[0]}): put the images there, or give the folder that has them as data_dir"
+        )
+    if missing and dataset.on_bad_image == "error":
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        raise DataError(
+            f"{len(missing):,} of the {len(names):,} images of {listed_in} are not in {root}: "
+            f"{', '.join(missing[:3])}{more}; fetch them, or leave them out with dataset.on_bad_image=skip"
+        )
+    framing = Framing(dataset.resize, dataset.crop, dataset.random_crop)
+    images = ImageFiles(root, names, sizes, framing)
+    return Found(images[kept] if missing else images, kept, tuple(f"{part}: {name}" for name in missing))
+
+
+def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
+    """Sizes in bytes, int64 [N], of the files below `root` with the names bytes [N]; -1 where there is no file.
+
+    Symbolic links to other places below `root` are followed, and `root` itself may be one.
+    Raises: DataError for a link that leaves `root`, whether a file or a folder on the way, and what cannot be read.
+    """
+    base, links = os.fsencode(root), Links(root)
+
+    def size(name: bytes) -> int:
+        path = base + b"/" + name
+        links.check_folder(path.rpartition(b"/")[0])
+        try:
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
+                links.check_file(path)
+                status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+        except OSError as error:
+            raise DataError(f"{os.fsdecode(path)} cannot be read: {error.strerror}") from None
+        return status.st_size if stat.S_ISREG(status.st_mode) else -1  # a pipe would never end
+
+    return np.fromiter((size(name) for name in names.tolist()), np.int64, len(names))
+
+
+def images_below(root: Path, folder: str) -> list[bytes]:
+    """The images in a folder below `root` and in its folders, as names below `root`, sorted by their bytes.
+
+    Images are told by their ending, upper or lower case; names that begin with a dot are left out.
+    Raises: DataError where there is none, where a link leaves `root` or leads in a circle, and for a name not in UTF-8.
+    """
+    base, links = os.fsencode(root), Links(root)
+    found: list[bytes] = []
+    others = 0
+
+    def walk(below: bytes, on_the_way: frozenset[bytes]) -> None:
+        nonlocal others
+        real = links.check_folder(base + b"/" + below)
+        if real in on_the_way:
+            raise DataError(f"{root / os.fsdecode(below)} is a link to a folder that it lies in; remove it")
+        for entry in visible(base + b"/" + below):
+            name = below + b"/" + entry.name
+            if entry.is_dir():
+                walk(name, on_the_way | {real})
+            elif name.lower().endswith(ENDINGS):
+                found.append(name)
+            else:
+                others += 1
+
+    walk(os.fsencode(folder), frozenset())
+    if not found:
+        beside = f" ({others:,} other files)" if others else ""
+        raise DataError(f"{root / folder} holds no image{beside}; images end in {b' '.join(ENDINGS).decode()}")
+    for name in found:
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            raise DataError(f"{root / os.fsdecode(name)!r} has a name that is not UTF-8; rename it") from None
+    return sorted(found)
+
+
+def visible(folder: bytes) -> list[os.DirEntry[bytes]]:
+    """What a folder holds, but for names that begin with a dot: system files, and caches. Raises DataError."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(b".")]
+    except OSError as error:
+        raise DataError(f"{os.fsdecode(folder)} cannot be read: {error.strerror}") from None
+
+
+class Links:
+    """Refuses symbolic links that leave a data folder; remembers the folders that were resolved."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.home = os.path.realpath(os.fsencode(root))
+        self.real = functools.cache(os.path.realpath)
+
+    def check_folder(self, path: bytes) -> bytes:
+        """Where a folder really is. Raises DataError where that is not below the data folder."""
+        return self._inside(self.real(path), path)
+
+    def check_file(self, path: bytes) -> None:
+        """Raises DataError where a link to a file points out of the data folder, by however many steps."""
+        folder, _, name = os.path.join(os.path.dirname(path), os.readlink(path)).rpartition(b"/")
+        target = self.real(folder or b"/") + b"/" + name
+        if name in (b"", b".", b"..") or os.path.islink(target):
+            target = os.path.realpath(path)  # slow, but sees through chains
+        self._inside(target, path)
+
+    def _inside(self, real: bytes, path: bytes) -> bytes:
+        if real != self.home and not real.startswith(self.home.rstrip(b"/") + b"/"):
+            raise DataError(
+                f"{os.fsdecode(path)} leads out of {self.root}, to {os.fsdecode(real)}, by a symbolic link: put the "
+                "files themselves (or hard links: cp -rl) there"
+            )
+        return real

@@ -1,0 +1,75 @@
+"""mini-WebVision: classes 0–49 of WebVision 1.0's Google images, and two test sets (spec/data.md §1–2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.types import Source
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import DatasetConfig
+
+NUM_CLASSES = 50
+TRAIN_LIST, VAL_LIST = "info/train_filelist_google.txt", "info/val_filelist.txt"
+VAL_FOLDER, IMAGENET_FOLDER = "val_images_256", "imagenet/val"
+NEEDS = (
+    "dataset=webvision needs in data_dir what the site of WebVision 1.0 offers (info/ with its lists, the Google "
+    "images under google/, the validation images in val_images_256/) and ImageNet's ILSVRC-2012 validation images in "
+    f"{IMAGENET_FOLDER}/0 … {IMAGENET_FOLDER}/{NUM_CLASSES - 1}, by WebVision's class numbers"
+)
+
+
+def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+    """Training images in the order of their list; the test set is WebVision's validation set of the same classes, and
+    ImageNet's is `more_tests["test_imagenet"]`.
+
+    Raises: DataError with a sentence for everything that is missing or broken.
+    """
+    image_files.require(data_dir, (TRAIN_LIST, VAL_LIST, VAL_FOLDER, IMAGENET_FOLDER), NEEDS)
+    imagenet_names, imagenet_labels = _imagenet(data_dir)
+    train_names, train_labels = _first_classes(data_dir / TRAIN_LIST)
+    test_names, test_labels = _first_classes(data_dir / VAL_LIST)
+    test_names = np.char.add(f"{VAL_FOLDER}/".encode(), test_names)
+
+    train = image_files.find(dataset, data_dir, train_names, "train", TRAIN_LIST)
+    test = image_files.find(dataset, data_dir, test_names, "test", VAL_LIST)
+    imagenet = image_files.find(dataset, data_dir, imagenet_names, "test_imagenet", IMAGENET_FOLDER)
+    return Source(
+        train.images,
+        train_labels[train.kept],
+        test.images,
+        test_labels[test.kept],
+        NUM_CLASSES,
+        image_files.IMAGENET_MEAN,
+        image_files.IMAGENET_STD,
+        padding=0,
+        flip=dataset.flip,
+        labels_are_clean=False,
+        more_tests={"test_imagenet": (imagenet.images, imagenet_labels[imagenet.kept])},
+        by_rank=True,
+        skipped=train.skipped + test.skipped + imagenet.skipped,
+    )
+
+
+def _first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Names and labels of the classes that count; the lists hold all 1,000."""
+    names, labels = lists.read_labelled(path)
+    ours = labels < NUM_CLASSES
+    if not ours.any():
+        raise DataError(f"{path} names no image of the classes 0…{NUM_CLASSES - 1}; take the file of WebVision 1.0")
+    return names[ours], labels[ours]
+
+
+def _imagenet(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Names and labels, sorted by class and name: in whatever order the file system lists them."""
+    folders = [f"{IMAGENET_FOLDER}/{c}" for c in range(NUM_CLASSES)]
+    image_files.require(data_dir, folders[:1], NEEDS)  # folders by WordNet id: one missing folder says enough
+    image_files.require(data_dir, folders, NEEDS)
+    by_class = [image_files.images_below(data_dir, folder) for folder in folders]
+    labels = np.repeat(np.arange(NUM_CLASSES), [len(names) for names in by_class])
+    return np.array([name for names in by_class for name in names]), labels
