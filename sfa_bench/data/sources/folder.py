@@ -70,8 +70,10 @@ def _part(
     if strange := [name for name in present if name not in set(classes)]:
         raise DataError(
             f"{data_dir / part / strange[0]} is a class without training images: {data_dir / 'train'} has no folder "
-            f"of this name; remove it, or give the class images to train on"
+            "of this name; remove it, or give the class images to train on"
         )
+    if not present:
+        raise DataError(f"{data_dir / part} has no class folder; {NEEDS}")
     by_class = [image_files.images_below(data_dir, f"{part}/{name}") for name in present]
     names = np.array([name for names in by_class for name in names])
     numbers = {name: c for c, name in enumerate(classes)}

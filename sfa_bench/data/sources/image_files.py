@@ -150,7 +150,7 @@ def images_below(root: Path, folder: str) -> list[bytes]:
 
     walk(os.fsencode(folder), frozenset())
     if not found:
-        beside = f" ({others:,} other files)" if others else ""
+        beside = f" (other files: {others:,})" if others else ""
         raise DataError(f"{root / folder} holds no image{beside}; images end in {b' '.join(ENDINGS).decode()}")
     for name in found:
         try:
