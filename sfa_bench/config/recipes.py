@@ -42,10 +42,12 @@ MATCHED = {
 }
 
 # Image files: shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
+_PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0}
 IMAGE_FILES: dict[str, dict[str, Any]] = {
-    "webvision": {"resize": 320, "crop": 299, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0},
-    "clothing1m": {"resize": 256, "crop": 224, "random_crop": "plain", "warmup_draw": 64_000, "selection_draw": 32_000},
-    **{key: {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0} for key in ("folder", "csv")},
+    "webvision": {**_PLAIN, "resize": 320, "crop": 299},
+    "clothing1m": {**_PLAIN, "random_crop": "plain", "warmup_draw": 64_000, "selection_draw": 32_000},
+    "folder": _PLAIN,
+    "csv": _PLAIN,
 }
 
 # The labels that people gave to a data set's images, by source; null is the first (spec/data.md §5).

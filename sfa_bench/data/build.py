@@ -19,7 +19,7 @@ from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.legacy import LegacyGenerators
 from sfa_bench.data.loader import pixels, to_float
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
-from sfa_bench.data.sources import cifar, fashion_mnist, human
+from sfa_bench.data.sources import cifar, clothing1m, fashion_mnist, human, image_files
 from sfa_bench.data.types import Data, EvaluationSet, Images, LearnerView, Source, Transform
 from sfa_bench.errors import DataError
 from sfa_bench.store.claim import Holder
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 # whose constants `dataset.normalise` can borrow (spec/data.md §1)
 NORMALISE = {name: (layout.mean, layout.std) for name, layout in cifar.LAYOUTS.items()} | {
-    "fashion_mnist": (fashion_mnist.MEAN, fashion_mnist.STD)
+    "fashion_mnist": (fashion_mnist.MEAN, fashion_mnist.STD),
+    "imagenet": (image_files.IMAGENET_MEAN, image_files.IMAGENET_STD),
+    "clothing1m": (clothing1m.MEAN, clothing1m.STD),
 }
 
 

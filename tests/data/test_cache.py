@@ -1,0 +1,207 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pictures
+import pytest
+
+from sfa_bench.data import cache
+from sfa_bench.data.images import Framing
+from sfa_bench.errors import DataError, RunError
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 4)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def making(tmp_path, said):
+    return cache.Making(tmp_path / "kept", "on", 2, said.append)
+
+
+def test_kept_images_are_those_of_the_files_in_every_order(tmp_path, making, said):
+    images = pictures.write(tmp_path / "p", 10)
+    kept, bad = cache.prepare(images, "train", making)
+    assert not bad
+    for rows in (np.arange(10), np.array([9, 3, 3])):
+        assert kept.test_views(rows).equal(images.test_views(rows))
+    some = np.array([True, False] * 5)
+    assert kept[some][np.array([4, 0])].read(1).equal(images.read(0))
+    uniforms = np.random.default_rng(0).random((1, 10, images.framing.numbers))
+    assert kept.train_views(np.arange(10), uniforms, True).equal(images.train_views(np.arange(10), uniforms, True))
+    assert len(said) == 1
+    assert "keeping the 10 train images decoded" in said[0]
+
+
+def test_it_is_made_once_and_shared_by_who_has_the_same_files_and_scaling(tmp_path, making, said, monkeypatch):
+    images = pictures.write(tmp_path / "p", 10)
+    cache.prepare(images, "train", making)
+    monkeypatch.setattr(cache, "_make_chunk", lambda *args: pytest.fail("made again"))
+    again, _ = cache.prepare(pictures.write(tmp_path / "p", 10), "train", making)
+    assert again.read(3).equal(images.read(3))
+    assert len(said) == 1  # nothing to say
+    others = [replace(images, framing=Framing(24, 16)), images[np.arange(9)], images[np.arange(10)[::-1]]]
+    assert len({cache.key(found) for found in [images, *others]}) == 4
+    assert cache.key(replace(images, framing=Framing(20, 10, "plain"))) == cache.key(images)  # the crop comes later
+
+
+def test_a_start_that_was_stopped_goes_on_with_the_chunks_that_are_left(tmp_path, making, monkeypatch):
+    images = pictures.write(tmp_path / "p", 18)  # 5 chunks
+
+    class Stop(BaseException):
+        pass
+
+    steps = []
+
+    def stop():
+        steps.append(1)
+        if len(steps) == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        cache.prepare(images, "train", replace(making, on_step=stop, workers=0))
+    folder = next(making.folder.iterdir())
+    tables = sorted(folder.glob("*.npz"))
+    assert len(tables) == 2
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("000[01].*")}
+    kept, _ = cache.prepare(images, "train", making)
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    assert kept.test_views(np.arange(18)).equal(images.test_views(np.arange(18)))
+
+
+KILLED = """
+import sys, pictures, time
+from pathlib import Path
+from sfa_bench.data import cache
+cache.CHUNK = 4
+folder = Path(sys.argv[1])
+make = cache._make_chunk
+def slow(*args):
+    time.sleep(0.3)
+    make(*args)
+cache._make_chunk = slow
+images = pictures.files(folder / "p", sorted(path.name for path in (folder / "p").iterdir()))
+print("started", flush=True)
+cache.prepare(images, "train", cache.Making(folder / "kept", "on", 2))
+"""
+
+
+def test_after_a_kill_everything_is_there_and_no_process_is_left(tmp_path, making):
+    images = pictures.write(tmp_path / "p", 60)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], env=environment, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    while not list(tmp_path.glob("kept/*/0002.npz")):
+        time.sleep(0.05)
+    workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert workers
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    folder = next((tmp_path / "kept").iterdir())
+    assert len(list(folder.glob("*.npz"))) < 15
+    kept, bad = cache.prepare(images, "train", making)
+    assert not bad
+    assert kept.test_views(np.arange(60)).equal(images.test_views(np.arange(60)))
+    assert not list(folder.glob(".*.tmp"))
+    deadline = time.monotonic() + 30  # DataLoader's workers look for their parent every five seconds
+    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.2)
+
+
+def test_damage_is_found_at_the_first_reading(tmp_path, making):
+    images = pictures.write(tmp_path / "p", 6)
+    cache.prepare(images, "train", making)
+    folder = next(making.folder.iterdir())
+    pixels = folder / "0001.bin"
+    content = bytearray(pixels.read_bytes())
+    content[7] ^= 1
+    pixels.write_bytes(content)
+    kept, _ = cache.prepare(images, "train", making)
+    kept.read(3)
+    kept.read(5)
+    with pytest.raises(RunError, match=r"0001.bin is damaged: delete .*, which is made again"):
+        kept.read(4)
+    pixels.write_bytes(content[:-1])
+    with pytest.raises(DataError, match=r"0001.npz is damaged .*another size.*delete"):
+        cache.prepare(images, "train", making)
+    (folder / "0000.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"0000.npz is damaged"):
+        cache.prepare(images, "train", making)
+
+
+@pytest.mark.parametrize("keep", ["on", "off", "auto"])
+def test_every_file_that_is_no_picture_is_counted_whatever_is_kept(tmp_path, making, keep):
+    images = pictures.write(tmp_path / "p", 10)
+    images.path(2).write_bytes(b"no picture")
+    images.path(9).unlink()
+    making = replace(making, keep=keep)
+    found, bad = cache.prepare(images, "train", making, look_at_all=True)
+    assert {position: reason.split(": ")[-1] for position, reason in bad.items()} == {
+        2: "no picture that can be read",
+        9: "No such file or directory",
+    }
+    good = np.delete(np.arange(10), [2, 9])
+    assert found[good].test_views(np.arange(8)).equal(images.test_views(good))
+    assert (found.cache is None) == (keep == "off")
+    if keep == "off":  # nobody asked to know: nobody looks
+        assert cache.prepare(images, "train", making) == (images, {})
+
+
+def disk(monkeypatch, free):
+    usage = type("Usage", (), {"free": free})()
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: usage)
+
+
+def test_a_disk_that_cannot_hold_them_is_refused_or_said(tmp_path, making, said, monkeypatch):
+    images = pictures.write(tmp_path / "p", 10)  # about 10 · 20 · 30 · 3 bytes
+    disk(monkeypatch, 10_000)
+    with pytest.raises(
+        DataError, match=r"dataset.cache=on: decoded they would take 0.0 MB, and the 0.0 MB .*cache_dir"
+    ):
+        cache.prepare(images, "train", making)
+    found, _ = cache.prepare(images, "train", replace(making, keep="auto"))
+    assert found.cache is None
+    assert "the train images are read from their files in every epoch: decoded they would take" in said[0]
+    disk(monkeypatch, 30_000)  # enough for them, but more than half of it
+    assert cache.prepare(images, "train", replace(making, keep="auto"))[0].cache is None
+    assert cache.prepare(images, "train", making)[0].cache is not None
+
+
+def test_a_disk_that_fills_up_meanwhile_is_a_sentence(tmp_path, making, monkeypatch):
+    images = pictures.write(tmp_path / "p", 10)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "_make_chunk", full)
+    with pytest.raises(DataError, match=r"cannot be kept in .* \(No space left on device\): free space there"):
+        cache.prepare(images, "train", making)
+
+
+def test_a_folder_that_nobody_may_write_is_passed_over_by_auto_and_refused_by_on(tmp_path, making, said):
+    images = pictures.write(tmp_path / "p", 4)
+    making.folder.write_text("a file is in the way")
+    assert cache.prepare(images, "train", replace(making, keep="auto"))[0].cache is None
+    assert "read from their files" in said[0]
+    with pytest.raises(DataError, match=r"dataset.cache=on"):
+        cache.prepare(images, "train", making)
+
+
+def test_the_size_is_estimated_from_headers(tmp_path, making):
+    images = pictures.write(tmp_path / "p", 30)
+    cache.prepare(images, "train", making)
+    written = sum(path.stat().st_size for path in making.folder.glob("*/*.bin"))
+    assert cache._estimate(images) == pytest.approx(written, rel=0.05)
