@@ -10,17 +10,19 @@ from sfa_bench.errors import DataError
 
 
 def class_counts(
-    profile: str, imb_factor: float, total: int, available: np.ndarray, by_rank: bool = False
+    profile: str, imb_factor: float, total: int, available: np.ndarray, *, by_rank: bool = False
 ) -> np.ndarray:
     """Samples to keep of each class, int64 [K]; class 0 is the largest.
 
     With m = total / K: `exp` keeps int(m·IF^(c/(K-1))); `step` keeps int(m) of the first K//2 classes and int(m·IF) of
     the rest; `none` keeps everything. Never more than `available` int64 [K].
+    by_rank: for data with a long tail of their own, as mini-WebVision (spec/data.md §3): c is the rank of a class by
+    what is available, the lower class first among equals, and m the largest class.
 
     Raises: DataError when a class would be left without a sample.
     """
     num_classes = len(available)
-    mean = total / num_classes
+    mean = available.max() if by_rank else total / num_classes
     if profile == "none":
         counts = available.copy()
     elif profile == "exp":
@@ -30,6 +32,9 @@ def class_counts(
         counts = np.array([int(mean)] * head + [int(mean * imb_factor)] * (num_classes - head))
     else:
         raise ValueError(f"no imbalance profile is called {profile!r}")
+    if by_rank and profile != "none":
+        profile_by_rank, counts = counts, np.empty_like(counts)
+        counts[np.argsort(-available, kind="stable")] = profile_by_rank
     counts = np.minimum(counts, available).astype(np.int64)
     if not counts.all():
         empty = int(np.flatnonzero(counts == 0)[0])
@@ -37,8 +42,9 @@ def class_counts(
             raise DataError(f"class {empty} has no training image; every class needs at least one")
         enough = math.ceil(1e4 / mean) / 1e4
         raise DataError(
-            f"imb_factor={imb_factor:g} leaves class {empty} without a training image (the classes of the whole set "
-            f"have {mean:g} on average); use imb_factor={enough:g} or more"
+            f"imb_factor={imb_factor:g} leaves class {empty} without a training image ("
+            + (f"the largest class has {mean:g}" if by_rank else f"the classes of the whole set have {mean:g} on average")
+            + f"); use imb_factor={enough:g} or more"
         )
     return counts
 

@@ -67,6 +67,25 @@ def test_a_class_without_images_is_named():
         class_counts("none", 0.1, 10, np.array([5, 0, 5]))
 
 
+def test_by_rank_the_profile_follows_the_natural_order_and_starts_at_the_largest_class():
+    natural = np.array([60, 200, 120, 200, 90])
+    # Ranks: class 1 before class 3 (equal, the lower first), then 2, 4, 0; 200·0.1^(r/4) = 200 112.4 63.2 35.5 20.
+    assert class_counts("exp", 0.1, 670, natural, by_rank=True).tolist() == [20, 200, 63, 112, 35]
+    # A head of two classes; no class has fewer than 200·0.5.
+    assert class_counts("step", 0.5, 670, natural, by_rank=True).tolist() == [60, 200, 100, 200, 90]
+    assert class_counts("none", 0.1, 670, natural, by_rank=True).tolist() == natural.tolist()
+
+
+def test_by_rank_a_class_keeps_what_it_has_where_the_profile_asks_for_more():
+    assert class_counts("exp", 1.0, 400, np.array([5, 40, 7]), by_rank=True).tolist() == [5, 40, 7]
+
+
+def test_by_rank_a_class_left_empty_is_refused_with_a_factor_that_works():
+    with pytest.raises(DataError, match=r"imb_factor=0\.001 leaves class 0 .*largest class has 50\).* imb_factor=0\.02 "):
+        class_counts("exp", 0.001, 90, np.array([10, 50, 30]), by_rank=True)
+    assert class_counts("exp", 0.02, 90, np.array([10, 50, 30]), by_rank=True)[0] == 1
+
+
 def test_the_subset_is_blocked_by_class_and_holds_each_sample_once():
     labels = np.random.default_rng(1).integers(0, 4, 200)
     wanted = np.array([20, 11, 5, 1])
