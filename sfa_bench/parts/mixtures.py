@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,11 +84,13 @@ def class_posteriors(
     rescale: bool,
     min_samples: int = 2,
     monotone: bool = False,
+    **mixture: Any,
 ) -> Posteriors:
     """One mixture per observed class (spec/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
-    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone: see `posterior`.
+    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone, and max_iter, tol and
+    reg_covar: see `posterior`.
     Classes that cannot be split have fewer than `min_samples` samples, or equal scores.
     """
     probability = np.ones(len(scores))
@@ -103,7 +105,7 @@ def class_posteriors(
             unsplit.append(k)
             continue
         values = min_max(values) if rescale else values
-        plain = posterior(values, larger=larger)
+        plain = posterior(values, larger=larger, **mixture)
         inverted += count_inverted(values if larger else -values, plain)
-        probability[members] = posterior(values, larger=larger, monotone=True) if monotone else plain
+        probability[members] = posterior(values, larger=larger, monotone=True, **mixture) if monotone else plain
     return Posteriors(probability, np.array(unsplit, dtype=np.int64), inverted)

@@ -26,11 +26,13 @@ class LossMixture(Selector):
     """One mixture over the losses of all samples; with `average_losses` over the mean of the last five epochs' (the
     release does so at a noise ratio of 0.9).
 
+    reg_covar: floor of the mixture's variances, 5e-4 but in DivideMix's parallel WebVision script (spec/methods.md §7).
     It knows no classes, so none is kept whole: a class whose samples all have a high loss is left empty.
     """
 
-    def __init__(self, thresholds: Thresholds, *, average_losses: bool = False):
+    def __init__(self, thresholds: Thresholds, *, average_losses: bool = False, reg_covar: float = 5e-4):
         self.thresholds = replace(thresholds, no_clean_class="none")
+        self.reg_covar = reg_covar
         self.history: deque[np.ndarray] = deque(maxlen=5 if average_losses else 1)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
@@ -40,7 +42,7 @@ class LossMixture(Selector):
         if losses.max() == losses.min():
             every = np.unique(labels)
             return self.thresholds.decide(np.ones(len(losses)), -losses, labels, probe.num_classes, every)
-        fit = partial(posterior, losses, larger=False, max_iter=10, tol=1e-2, reg_covar=5e-4)
+        fit = partial(posterior, losses, larger=False, max_iter=10, tol=1e-2, reg_covar=self.reg_covar)
         plain = fit()
         return self.thresholds.decide(
             fit(monotone=True) if self.thresholds.monotone else plain,

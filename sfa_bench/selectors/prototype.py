@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,25 +13,29 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
 
 
 class Prototype(Selector):
-    """Prototypes of all samples → mask → prototypes of the masked samples → mixture per observed class."""
+    """Prototypes of all samples → mask → prototypes of the masked samples → mixture per observed class.
 
-    def __init__(self, thresholds: Thresholds):
-        self.thresholds = thresholds
+    webvision: RoLT+'s variant there, without the refinement and with mixtures that stop early (spec/methods.md §9).
+    """
+
+    def __init__(self, thresholds: Thresholds, *, webvision: bool = False):
+        self.thresholds, self.refined = thresholds, not webvision
+        self.mixture: dict[str, Any] = {"max_iter": 10, "tol": 1e-2, "reg_covar": 1e-3} if webvision else {}
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes
         unit, center = centre_and_normalise(probe.features)
         every = np.ones(len(labels), dtype=bool)
         centroids, _ = instant_centroids(unit, labels, every, num_classes)
-        # The mask of the refinement keeps a class whole that nobody would be left of; otherwise it has no prototype.
-        rough = self._decide(
-            unit, centroids, labels, replace(self.thresholds, p_threshold=0.5, no_clean_class="keep_all")
-        )
-        centroids, _ = instant_centroids(unit, labels, rough.mask, num_classes)
+        if self.refined:
+            # Its mask keeps a class whole that nobody would be left of; otherwise the class has no prototype.
+            rough = self._decide(
+                unit, centroids, labels, replace(self.thresholds, p_threshold=0.5, no_clean_class="keep_all")
+            )
+            centroids, _ = instant_centroids(unit, labels, rough.mask, num_classes)
         return replace(self._decide(unit, centroids, labels, self.thresholds), prototypes=centroids, center=center)
 
-    @staticmethod
-    def _decide(unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:
+    def _decide(self, unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:
         scores = label_scores(unit, centroids, labels)
         found = class_posteriors(
             scores,
@@ -40,6 +45,7 @@ class Prototype(Selector):
             rescale=True,
             min_samples=thresholds.min_samples,
             monotone=thresholds.monotone,
+            **self.mixture,
         )
         return thresholds.decide(
             found.probability, scores, labels, len(centroids), found.unsplit, inverted=found.inverted

@@ -25,6 +25,8 @@ class StochasticFeatureAveraging(Selector):
         moments: `persistent` keeps running averages of the centroids and their squares over the epochs, as the paper
             says; `release` forgets them after the first call, as the published script does (Q1); `none` uses the
             instant centroids.
+        selection_at: `start` of an epoch; `end` counts each call to the epoch before, and begins the moments in the first
+            two calls, as the WebVision script does (Q7).
         beta, phi: smoothing of the moments and growth of the gate per epoch.
         tau0: base of the gate; None is 1/K.
         samples: draws R a selection.
@@ -40,6 +42,7 @@ class StochasticFeatureAveraging(Selector):
         thresholds: Thresholds,
         *,
         moments: str = "persistent",
+        selection_at: str = "start",
         beta: float = 0.99,
         phi: float = 1.005,
         tau0: float | None = None,
@@ -52,6 +55,7 @@ class StochasticFeatureAveraging(Selector):
     ):
         self.thresholds = thresholds
         self.moments, self.beta = moments, beta
+        self.gate_delay, self.beginnings = (1, 2) if selection_at == "end" else (0, 1)
         self.phi, self.tau0 = phi, tau0
         self.samples, self.draw, self.sample_min = samples, draw, sample_min
         self.empty_class, self.var_floor = empty_class, var_floor
@@ -59,11 +63,12 @@ class StochasticFeatureAveraging(Selector):
         self.mean: np.ndarray | None = None  # μ [K, d]
         self.square: np.ndarray | None = None  # q [K, d]
         self.initialised: np.ndarray | None = None  # [K] bool
+        self.calls = 0
 
     def gate_threshold(self, epoch: int, num_classes: int) -> float:
-        """τ_e = τ0·φ^e, kept below one."""
+        """τ_e = τ0·φ^e, with e−1 where the selection is the epoch before's; kept below one."""
         tau0 = 1 / num_classes if self.tau0 is None else self.tau0
-        return min(tau0 * self.phi**epoch, HIGHEST_GATE)
+        return min(tau0 * self.phi ** (epoch - self.gate_delay), HIGHEST_GATE)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes
@@ -129,13 +134,12 @@ class StochasticFeatureAveraging(Selector):
         if self.initialised is None:
             self.mean, self.square = np.zeros_like(centroids), np.zeros_like(centroids)
             self.initialised = np.zeros(len(centroids), dtype=bool)
-            later = False
-        else:
-            later = True
+        later = self.calls >= self.beginnings
+        self.calls += 1
         assert self.mean is not None
         assert self.square is not None
-        first = known & ~self.initialised
-        again = known & self.initialised
+        again = known & self.initialised & later
+        first = known & ~again
         mean, square = self.mean.copy(), self.square.copy()
         mean[first], square[first] = centroids[first], centroids[first] ** 2
         new = 1 - self.beta
@@ -145,7 +149,7 @@ class StochasticFeatureAveraging(Selector):
             # As increments, so that a centroid that does not move leaves a variance of exactly zero.
             mean[again] += new * (centroids[again] - mean[again])
             square[again] += new * (centroids[again] ** 2 - square[again])
-        elif later:
+        else:
             # The release starts every later call from zeros: its updates never leave the function.
             mean[again] = new * centroids[again]
             square[again] = new * centroids[again] ** 2
@@ -164,9 +168,11 @@ class StochasticFeatureAveraging(Selector):
             "mean": torch.from_numpy(self.mean.copy()),
             "square": torch.from_numpy(self.square.copy()),
             "initialised": torch.from_numpy(self.initialised.copy()),
+            "calls": self.calls,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         if state:
             self.mean, self.square = state["mean"].numpy().copy(), state["square"].numpy().copy()
             self.initialised = state["initialised"].numpy().copy()
+            self.calls = state.get("calls", self.beginnings)  # those without the count have one beginning

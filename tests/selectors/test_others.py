@@ -51,6 +51,29 @@ def test_the_loss_mixture_takes_small_losses_of_the_main_head_for_clean():
     assert selection.score[selection.mask].min() > selection.score[~selection.mask].max()
 
 
+def test_webvisions_loss_mixture_has_a_larger_floor_of_its_variances():
+    p = probe()
+    probability = LossMixture(Thresholds(), reg_covar=1e-3).select(p, 3).clean_probability
+    assert probability == pytest.approx(mixture(losses(p), False, **RELEASE | {"reg_covar": 1e-3}), abs=1e-6)
+    assert probability != pytest.approx(LossMixture(Thresholds()).select(p, 3).clean_probability, abs=1e-6)
+
+
+def test_webvisions_prototypes_are_those_of_all_samples_and_its_mixtures_stop_early():
+    p = probe(5)
+    unit = p.features.astype(np.float64) - p.features.astype(np.float64).mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    scores, expected = np.zeros(len(unit)), np.zeros(len(unit))
+    for k in range(K):
+        of_class = p.observed_labels == k
+        scores[of_class] = -((unit[of_class] - unit[of_class].mean(axis=0)) ** 2).sum(axis=1)
+        own = scores[of_class] - scores[of_class].min()
+        expected[of_class] = mixture(own / own.max(), True, max_iter=10, tol=1e-2, reg_covar=1e-3)
+    selection = Prototype(Thresholds(), webvision=True).select(p, 3)
+    assert selection.score == pytest.approx(scores, abs=1e-5)
+    assert selection.clean_probability == pytest.approx(expected, abs=1e-4)
+    assert selection.score != pytest.approx(Prototype(Thresholds()).select(p, 3).score, abs=1e-3)
+
+
 def test_the_loss_mixture_has_no_rule_for_single_classes():
     p = probe()
     logits = p.logits.copy()

@@ -338,3 +338,59 @@ def test_a_stored_state_continues_as_if_never_stored():
     resumed.load_state(straight.state())
     for epoch in (32, 33):
         assert np.array_equal(straight.select(probe(epoch), epoch).score, resumed.select(probe(epoch), epoch).score)
+
+
+def test_selection_at_the_end_of_the_epoch_before_has_that_epochs_gate():
+    # WebVision's release: epoch e trains on what was selected at the end of epoch e-1 with 0.02·1.005^(e-1) (Q7).
+    at_end = sfa("release", selection_at="end")
+    assert at_end.gate_threshold(2, 50) == pytest.approx(0.02 * 1.005)
+    assert at_end.gate_threshold(101, 50) == pytest.approx(0.032933, abs=1e-6)
+    assert at_end.gate_threshold(32, 3) == pytest.approx(TAU[31], abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["persistent", "release"])
+def test_selection_at_the_end_begins_the_moments_in_the_first_two_calls(mode):
+    a, b, c = (np.array(CENTROIDS[epoch]) for epoch in (31, 32, 33))
+    selector, every = sfa(mode, selection_at="end"), np.ones(3, dtype=bool)
+    for centroids in (a, b):
+        mean, square = selector._update(centroids, every)
+        assert np.array_equal(mean, centroids)
+        assert np.array_equal(square, centroids**2)
+    mean, square = selector._update(c, every)
+    kept = 0.9 if mode == "persistent" else 0.0
+    assert mean == pytest.approx(kept * b + 0.1 * c)
+    assert square == pytest.approx(kept * b**2 + 0.1 * c**2)
+
+
+def test_a_class_that_the_second_call_does_not_know_keeps_the_first_ones_moments():
+    selector = sfa("persistent", selection_at="end")
+    a, b = (np.array(CENTROIDS[epoch]) for epoch in (31, 32))
+    selector._update(a, np.ones(3, dtype=bool))
+    mean, _ = selector._update(b, np.array([True, False, True]))
+    assert np.array_equal(mean, np.stack([b[0], a[1], b[2]]))
+
+
+@pytest.mark.parametrize("mode", ["persistent", "release"])
+def test_selection_at_the_end_is_another_selector_from_the_second_call_on(mode):
+    start, end = (sfa(mode, selection_at=at) for at in ("start", "end"))
+    scores = [[s.select(probe(epoch), epoch).score for s in (start, end)] for epoch in (31, 32)]
+    assert not np.array_equal(*scores[1])
+
+
+@pytest.mark.parametrize("stored_after", [1, 2])
+def test_a_stored_state_knows_how_often_the_moments_have_begun(stored_after):
+    straight, resumed = (seeded(selection_at="end") for _ in range(2))
+    for epoch in range(31, 31 + stored_after):
+        straight.select(probe(epoch), epoch)
+    resumed.load_state(straight.state())
+    for epoch in (32, 33, 34):
+        assert np.array_equal(straight.select(probe(epoch), epoch).score, resumed.select(probe(epoch), epoch).score)
+
+
+def test_a_state_of_before_there_was_a_count_goes_on():
+    straight, resumed = seeded(), seeded()
+    straight.select(probe(31), 31)
+    state = straight.state()
+    del state["calls"]
+    resumed.load_state(state)
+    assert np.array_equal(straight.select(probe(32), 32).score, resumed.select(probe(32), 32).score)
