@@ -39,7 +39,9 @@ class DivideMix(Method):
     alpha: Beta parameter of mixup [α]; temperature: of sharpening [T].
     penalty: `uniform` pulls the mean prediction to the uniform distribution, `none` does not (Q26).
     guess_mode: mode of the trained network while it guesses labels (Q16).
-    confidence_penalty: negative entropy in the warm-up, for asymmetric noise.
+    confidence_penalty: negative entropy in the warm-up, for asymmetric noise and Clothing1M.
+    forwarded: `all` mixed rows, or only the `labelled` ones, without an unlabelled term: the scripts for WebVision and
+    Clothing1M, where unlabelled pictures act as partners alone.
     schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, spec/methods.md §9), by the
     observed counts of the whole training set; class_beta, count_floor: of those weights.
     """
@@ -58,6 +60,7 @@ class DivideMix(Method):
         ramp_origin: str,
         ramp_epochs: float,
         confidence_penalty: bool = False,
+        forwarded: str = "all",
         schedule: str = "none",
         class_beta: float = 0.9999,
         count_floor: float = 1.0,
@@ -67,7 +70,7 @@ class DivideMix(Method):
         self.penalty, self.guess_mode = penalty, guess_mode
         self.ramp_start = training.warmup_epochs + (1 if ramp_origin == "zero_based" else 0)
         self.ramp_epochs = ramp_epochs
-        self.confidence_penalty = confidence_penalty
+        self.confidence_penalty, self.forwarded = confidence_penalty, forwarded
         self.weights_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
         self.class_weights = class_balanced_weights(self.observed_counts, class_beta, count_floor)
 
@@ -163,10 +166,13 @@ class DivideMix(Method):
         share = max(share, 1 - share)
         permutation = torch.randperm(len(inputs), generator=given.mixing).to(device)
         mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
+        split = 2 * len(x_rows)
+        if self.forwarded == "labelled":
+            mixed, mixed_targets = mixed[:split], mixed_targets[:split]
         out = self.forward(k, mixed)
         self.cost.trained += len(mixed)
 
-        split = 2 * len(x_rows)  # targets come from the main head only, and serve both heads
+        # Targets come from the main head only, and serve both heads.
         row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
 
         def semi_supervised(logits: Tensor, row_weights: Tensor | None = None) -> Tensor:

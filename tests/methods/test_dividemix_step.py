@@ -18,7 +18,7 @@ EQUAL = torch.ones(2 * len(X))
 
 @pytest.fixture
 def learner(make_view, make_training):
-    def make(head=None, penalty="uniform", guess_mode="train", temperature=T):
+    def make(head=None, penalty="uniform", guess_mode="train", temperature=T, forwarded="all"):
         return DivideMix(
             make_training(make_view(LABELS), head=head),
             lambda_u=25,
@@ -28,6 +28,7 @@ def learner(make_view, make_training):
             guess_mode=guess_mode,
             ramp_origin="one_based",
             ramp_epochs=16,
+            forwarded=forwarded,
         )
 
     return make
@@ -77,12 +78,15 @@ def reference(method, k, u_rows, class_weights=None):
     rows, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
     pi = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))
     targets = share * targets + (1 - share) * targets[pi]
-    features = trained.features(share * rows + (1 - share) * rows[pi])
+    mixed = share * rows + (1 - share) * rows[pi]
+    if method.forwarded == "labelled":  # unlabelled pictures are partners alone
+        mixed, targets = mixed[:8], targets[:8]
+    features = trained.features(mixed)
 
     def two_terms(logits, rows=EQUAL):
         log_p = logits - logits.logsumexp(1, keepdim=True)
         labelled = -(rows * (targets[:8] * log_p[:8]).sum(1)).sum() / rows.sum()
-        if not len(u_rows):
+        if not len(log_p[8:]):
             return labelled
         return labelled + WEIGHT * ((log_p[8:].exp() - targets[8:]) ** 2).sum() / (3 * len(log_p[8:]))
 
@@ -106,6 +110,14 @@ VARIANTS = {
     "balanced head, detached": {"head": BalancedHead(detach=True)},
     "balanced head, no penalty": {"head": BalancedHead(), "penalty": "none"},
     "class weights": {"class_weights": torch.tensor([0.3, 0.7, 2.0])},
+    "labelled rows alone": {"forwarded": "labelled"},
+    "labelled rows alone, no penalty": {"forwarded": "labelled", "penalty": "none"},
+    "labelled rows alone, balanced head": {"forwarded": "labelled", "head": BalancedHead()},
+    "labelled rows alone, class weights": {
+        "forwarded": "labelled",
+        "head": BalancedHead(),
+        "class_weights": torch.tensor([0.3, 0.7, 2.0]),
+    },
     "class weights, which the balanced head does not need": {
         "head": BalancedHead(),
         "class_weights": torch.tensor([0.3, 0.7, 2.0]),
@@ -153,6 +165,33 @@ def test_the_trained_network_updates_its_batch_statistics_five_times_and_the_fro
     assert method.networks[0].training
     assert method.cost.guessed == 4 * len(U) + 2 * len(X)
     assert method.cost.trained == 2 * (len(X) + len(U))
+
+
+def test_where_labelled_rows_alone_are_forwarded_unlabelled_pictures_are_their_partners(learner):
+    forwarded, losses = [], []
+    for u_rows in (U, torch.tensor([5, 9, 2])):
+        method = learner(forwarded="labelled")
+        four_views(method)
+        method.networks[1].eval()
+        method.networks[0].backbone.register_forward_pre_hook(lambda _, given: forwarded.append(len(given[0])))
+        losses.append(loss_of(method, u_rows=u_rows).item())
+        assert method.cost.trained == 2 * len(X)
+        assert method.cost.guessed == 4 * len(U) + 2 * len(X)
+    assert forwarded == 2 * [len(U), len(U), len(X), len(X), 2 * len(X)]
+    assert losses[0] != pytest.approx(losses[1])
+
+
+def test_without_an_unlabelled_weight_all_rows_are_forwarded_unless_told_otherwise(learner):
+    """They act on the penalty and on the batch statistics still."""
+    losses = {}
+    for forwarded in ("all", "labelled"):
+        method = learner(forwarded=forwarded)
+        four_views(method)
+        method.networks[1].eval()
+        given = Given(W, LOG_COUNTS, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2), None)
+        losses[forwarded] = method._loss(0, given, X, U, SHARE, 0.0).item()
+        assert method.cost.trained == 2 * (len(X) + (len(U) if forwarded == "all" else 0))
+    assert losses["all"] != pytest.approx(losses["labelled"])
 
 
 def test_the_targets_come_from_the_main_head_only(learner):
