@@ -41,10 +41,11 @@ def class_counts(
         if not available[empty]:
             raise DataError(f"class {empty} has no training image; every class needs at least one")
         enough = math.ceil(1e4 / mean) / 1e4
+        scale = f"the {'largest class has' if by_rank else 'classes of the whole set have'} {mean:g}"
+        scale += "" if by_rank else " on average"
         raise DataError(
-            f"imb_factor={imb_factor:g} leaves class {empty} without a training image ("
-            + (f"the largest class has {mean:g}" if by_rank else f"the classes of the whole set have {mean:g} on average")
-            + f"); use imb_factor={enough:g} or more"
+            f"imb_factor={imb_factor:g} leaves class {empty} without a training image ({scale}); use "
+            f"imb_factor={enough:g} or more"
         )
     return counts
 

@@ -89,7 +89,7 @@ def class_posteriors(
     """One mixture per observed class (spec/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
-    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone, and max_iter, tol and
+    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone, max_iter, tol,
     reg_covar: see `posterior`.
     Classes that cannot be split have fewer than `min_samples` samples, or equal scores.
     """

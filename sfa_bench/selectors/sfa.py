@@ -25,8 +25,8 @@ class StochasticFeatureAveraging(Selector):
         moments: `persistent` keeps running averages of the centroids and their squares over the epochs, as the paper
             says; `release` forgets them after the first call, as the published script does (Q1); `none` uses the
             instant centroids.
-        selection_at: `start` of an epoch; `end` counts each call to the epoch before, and begins the moments in the first
-            two calls, as the WebVision script does (Q7).
+        selection_at: `start` of an epoch; `end` counts each call to the epoch before, and begins the moments in the
+            first two calls, as the WebVision script does (Q7).
         beta, phi: smoothing of the moments and growth of the gate per epoch.
         tau0: base of the gate; None is 1/K.
         samples: draws R a selection.
