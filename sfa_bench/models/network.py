@@ -78,7 +78,7 @@ class Network(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """d: 32 for convnet, 512 for preact_resnet18, 64 for resnet32 at their usual widths."""
+        """d, e.g. 32 for convnet, 512 for preact_resnet18, 64 for resnet32 at their usual widths; 2048 for resnet50."""
         return self.backbone.feature_width
 
     def features(self, images: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Weights that a backbone starts from, out of a file of the user's (design.md §6.5: nothing in it can execute)."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfa_bench.errors import ConfigError
+
+
+def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
+    """Copy every weight of a state dict's file into `module`, which has no last layer of its own.
+
+    Args: path of a Torch file (.pth, .pt, .bin) or a .safetensors file; whose: the network that it must belong to, for
+    messages; last: how the names of the file's last layer begin, which is left out (it knows other classes).
+    Raises: ConfigError, with nothing of the file run, when it cannot be read or does not fit in every other weight.
+    """
+    found = {name: value for name, value in _read(path).items() if not name.startswith(last)}
+    own = module.state_dict()
+    # Files from before Torch 0.4.1 have no counters; what they count is of no use here.
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    strange = [name for name in found if name not in own]
+    shapes = [name for name, value in own.items() if name in found and found[name].shape != value.shape]
+    for names, what in ((missing, "it has no"), (strange, "it has a strange"), (shapes, "another shape has its")):
+        if names:
+            raise ConfigError(
+                f"model.pretrained={path} does not hold the weights of {whose}: {what} {names[0][:80]!r}"
+                f"{f' (and {len(names) - 1} more)' if len(names) > 1 else ''}; give a file of that network, or "
+                "model.pretrained=false"
+            )
+    try:
+        module.load_state_dict({**own, **found})
+    except (RuntimeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"model.pretrained={path} holds tensors that are no plain numbers; give a file of {whose} as it is "
+            "published, or model.pretrained=false"
+        ) from error
+
+
+def _read(path: str) -> Mapping[str, Tensor]:
+    content = _content(Path(path))
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and not value.is_meta
+        for name, value in content.items()
+    ):
+        raise ConfigError(
+            f"model.pretrained={path} holds no state dict (names with tensors); save network.state_dict(), or type "
+            "model.pretrained=false"
+        )
+    return content
+
+
+def _content(path: Path) -> Any:
+    key = f"model.pretrained={path}"
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot be read ({error.strerror or type(error).__name__})") from error
+    except pickle.UnpicklingError as error:
+        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ConfigError(
+                f"{key} is refused: it asks for {asked[1]}, which a file of weights never does; nothing of it was run"
+            ) from None
+        raise ConfigError(f"{key} is refused: it is damaged or no file of weights; nothing of it was run") from None
+    except Exception as error:  # a torn archive or pickle may raise anything
+        raise ConfigError(f"{key} is truncated or no file of weights ({type(error).__name__})") from error
