@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
-from functools import cache
-from pathlib import Path
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import IMAGE_FILES, first_after, known_rate, lambda_u, warmup_epochs
+from sfa_bench.config.recipes import IMAGE_FILES, VARIED, first_after, known_rate, lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -30,19 +30,27 @@ INDIRECT = {
     *("dataset.human", "recipe.name", "recipe.milestone", "method.ramp_epochs"),
     *("plugin.selector", "plugin.beta", "plugin.phi"),
 }
-SFA = ("moments", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
+SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
 # Raised with results: since 2 these see features in half precision, as a saved probe holds them.
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
-SSL = ("lambda_u", "alpha", "temperature", "penalty", "guess_mode", "ramp_origin")
+SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "ramp_origin")
 # What acts from the first selection on only; of a plug-in that is all but its head.
 AFTER_WARMUP = {
     *("noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
-    *(f"method.selector.{key}" for key in ("name", "view", "no_clean_class", "revision")),
+    *(f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class", "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
 OF_THE_HEAD = {"plugin.head", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision"}
+# What null meant before data sets had values of their own: left out as ever, so that old runs keep their hashes.
+USUAL = {
+    "method.lambda_u": 25.0,
+    "method.alpha": 4.0,
+    "method.forward": "all",
+    "method.selector.variant": "usual",
+    "model.pretrained": False,
+}
 USUAL_COUNT = {"joint": "exact", "symmetric": "exact", "asymmetric": "exact_per_class"}  # others: bernoulli
 
 
@@ -97,7 +105,8 @@ def _digest(values: Mapping[str, Any]) -> str:
 def canonical(config: RunConfig) -> dict[str, Any]:
     """Path -> value of everything that acts and differs from the schema's default.
 
-    Raises: ConfigError if the file of a noise matrix cannot be read (its content is part of the identity).
+    Raises: ConfigError if the file of a noise matrix or of pretrained weights cannot be read (their content is part of
+    the identity).
     """
     values: dict[str, Any] = {}
     _flatten(config.to_plain(), "", values)
@@ -110,7 +119,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
         values["noise.count"] = "auto"
     if config.noise.name == "matrix":
-        values["noise.file"] = _content(str(config.noise.file))
+        values["noise.file"] = _content("noise.file", str(config.noise.file))
+    if config.model.pretrained:
+        values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
     silent = {*MACHINE, *INDIRECT, *_without_effect(config)}
     defaults = _defaults()
     acting = {k: v for k, v in values.items() if k not in silent and (k not in defaults or defaults[k] != v)}
@@ -209,6 +220,8 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
             yield "warmup_epochs"
     if config.method.learner == "rolt" and plugin.selector == "none":
         yield "warmup_epochs"
+    if selector not in VARIED:
+        yield "method.selector.variant"
     if selector in ("none", "oracle"):
         yield "plugin.gmm.monotone"
     if selector in ("loss_gmm", "oracle"):  # they know no classes
@@ -242,7 +255,7 @@ def _defaults() -> Mapping[str, Any]:
         default = next(f.default for f in fields(cls) if f.name == leaf)
         if default is not MISSING:
             found[path] = default
-    return found
+    return found | USUAL
 
 
 def _flatten(plain: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
@@ -254,8 +267,16 @@ def _flatten(plain: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> No
             found[f"{prefix}{key}"] = value
 
 
-def _content(path: str) -> str:
+def _content(key: str, path: str) -> str:
+    """SHA-256 of a file's content, which is read again only when the file has changed."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        now = os.stat(path)
+        return _digest_of_file(path, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     except OSError as error:
-        raise ConfigError(f"noise.file={path}: cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{key}={path}: cannot be read ({error.strerror})") from error
+
+
+@lru_cache(maxsize=64)
+def _digest_of_file(path: str, *state: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

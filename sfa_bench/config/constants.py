@@ -40,6 +40,7 @@ CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "cifar10 asymmetric": {"beta": 0.9, "weight": 1.0},
         "cifar100": {"beta": 0.9, "weight": 7.0},
         "webvision": {"beta": 0.7, "weight": 3.0},
+        "clothing1m": {"beta": 0.7, "weight": 3.0},
     },
 }
 FOUND_ON_BALANCED_DATA = ("sce", "nce_rce", "nce_mae", "nfl", "ngce", "gce", "elr")
@@ -54,7 +55,7 @@ def row_of(loss: str, source: str, noise: str) -> str:
     wanted = ROWS.get(source, source)
     if loss == "elr" and noise == "asymmetric" and wanted == "cifar10":
         return "cifar10 asymmetric"
-    return next(row for row in (ANY, wanted, "cifar10") if row in rows)
+    return next(row for row in (ANY, source, wanted, "cifar10") if row in rows)
 
 
 def resolve_loss(config: RunConfig) -> LossConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sfa_bench.config.constants import resolve_loss
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
@@ -33,13 +33,23 @@ class Recipe:
 MATCHED = {
     "digits": Recipe("convnet", 60, 9, 32),
     "synthetic": Recipe("convnet", 60, 9, 64),
+    # Of a user's own pictures neither size nor number is known: the one network that takes all, and that trains without
+    # an accelerator. For photographs model=resnet50 is a word away, with model.pretrained=FILE if there are few.
     "arrays": Recipe("convnet", 60, 9, 64),
     "folder": Recipe("convnet", 60, 9, 64),
     "csv": Recipe("convnet", 60, 9, 64),
     "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
     "cifar10": Recipe("preact_resnet18", 200, 30, 64),
     "cifar100": Recipe("preact_resnet18", 200, 30, 64),
+    "webvision": Recipe("inception_resnet_v2", 100, 1, 32, 0.01, milestone=0.49, nominal=100),
+    "clothing1m": Recipe("resnet50", 80, 1, 32, 0.002, 1e-3, milestone=0.5, nominal=80),
 }
+# Crawled from the web with their noise: DivideMix and SFA have constants of their own there (spec/methods.md §7).
+WEB = ("webvision", "clothing1m")
+ONE_WIDTH = ("resnet34", "cnn9", "resnet50", "inception_resnet_v2")
+
+# Selectors that WebVision's scripts gave other constants: a larger floor of the variances, and RoLT+ no refinement.
+VARIED = ("loss_gmm", "proto")
 
 # Image files: shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
 _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0}
@@ -59,7 +69,7 @@ HUMAN_LABELS: dict[str, tuple[HumanLabels, ...]] = {
 
 def width(model: str, source: str) -> int | None:
     """Default channels of a backbone's first stage; None where it has one width only."""
-    if model in ("resnet34", "cnn9"):
+    if model in ONE_WIDTH:
         return None
     return 64 if model == "preact_resnet18" and source != "fashion_mnist" else 16
 
@@ -67,9 +77,12 @@ def width(model: str, source: str) -> int | None:
 def native(config: RunConfig) -> Recipe:
     """What the original of this method ran (spec/methods.md §1, §5). Raises ConfigError where there is none."""
     method, plugin, source = config.names.get("method"), config.names.get("plugin"), config.dataset.source
+    if source in WEB:
+        return _native_on_web_data(config)
     if source not in ("cifar10", "cifar100"):
         raise ConfigError(
-            f"recipe=native exists for dataset=cifar10 and cifar100, not for {source}: choose one, or recipe=matched",
+            f"recipe=native exists for dataset=cifar10, cifar100, webvision and clothing1m, not for {source}: choose "
+            "one, or recipe=matched",
             invalid_combination=True,
         )
     ten = source == "cifar10"
@@ -104,10 +117,27 @@ def native(config: RunConfig) -> Recipe:
     )
 
 
+def _native_on_web_data(config: RunConfig) -> Recipe:
+    """The recipes of DivideMix's parallel WebVision script and its Clothing1M script (also RoLT+'s), and SFA's."""
+    method, plugin, source = config.names.get("method"), config.names.get("plugin"), config.dataset.source
+    if plugin == "none" and method in ("dividemix", "rolt_plus"):
+        if source == "webvision":
+            return replace(MATCHED[source], epochs=101, milestone=0.5)  # the lower rate from epoch 51
+        return replace(MATCHED[source], epochs=81)  # from epoch 41
+    if source == "webvision" and method == "dividemix" and plugin in ("sfa", "sfa_release"):
+        return MATCHED[source]
+    raise ConfigError(
+        f"recipe=native does not exist for method={method} plugin={plugin} on dataset={source} (only with plugin=none "
+        f"for dividemix and rolt_plus{', and for dividemix with sfa or sfa_release' if source == 'webvision' else ''}"
+        "): type recipe=matched",
+        invalid_combination=True,
+    )
+
+
 def resolve(config: RunConfig) -> RunConfig:
     """Fill in what is null from the recipe and scale per-epoch constants to the run's length."""
-    is_native = config.recipe.name == "native"
-    recipe = native(config) if is_native else MATCHED[config.dataset.source]
+    is_native, source = config.recipe.name == "native", config.dataset.source
+    recipe = native(config) if is_native else MATCHED[source]
     epochs = config.epochs or recipe.epochs
     warmup = config.warmup_epochs
     if warmup is None:
@@ -119,8 +149,9 @@ def resolve(config: RunConfig) -> RunConfig:
     ramp = config.method.ramp_epochs
     batch_size = config.batch_size or recipe.batch_size
     plain_batch = batch_size if recipe.own_batch else 2 * batch_size
+    beta = _first(config.plugin.beta, 0.9 if source in WEB else 0.99)
     effective = Effective(
-        beta=config.plugin.beta**stretch,
+        beta=beta**stretch,
         phi=config.plugin.phi**stretch,
         ramp_epochs=ramp if literal else max(1.0, ramp / stretch),
         lr_drop_epoch=first_after(milestone, epochs),
@@ -133,10 +164,12 @@ def resolve(config: RunConfig) -> RunConfig:
     original = is_native and config.names.get("method") == "dividemix" and config.names.get("plugin") == "none"
     sample_min = config.plugin.sample_min
     if sample_min == "release":
-        sample_min = 300 if config.dataset.source.startswith("cifar") else "auto"
+        sample_min = 300 if source.startswith("cifar") else "auto"
+    if sample_min == "auto" and source in WEB:
+        sample_min = 0
     labels = config.noise.labels
-    if config.noise.name == "human" and labels is None and config.dataset.source in HUMAN_LABELS:
-        labels = HUMAN_LABELS[config.dataset.source][0]
+    if config.noise.name == "human" and labels is None and source in HUMAN_LABELS:
+        labels = HUMAN_LABELS[source][0]
     fraction = config.dataset.val_fraction
     if config.dataset.val != "none" and fraction is None:
         fraction = 0.1
@@ -151,12 +184,19 @@ def resolve(config: RunConfig) -> RunConfig:
         method=replace(
             config.method,
             loss=resolve_loss(config),
+            selector=replace(config.method.selector, variant=_variant(config)),
+            **_semi_supervised(config),
             networks=2 if two else config.method.networks,
-            native=_first_bool(config.method.native, is_native and config.method.learner == "coteaching"),
+            native=_first(config.method.native, is_native and config.method.learner == "coteaching"),
             ramp_origin=config.method.ramp_origin or ("zero_based" if original else "one_based"),
         ),
-        plugin=replace(config.plugin, sample_min=sample_min),
-        model=replace(config.model, name=model, width=config.model.width or width(model, config.dataset.source)),
+        plugin=replace(config.plugin, beta=beta, sample_min=sample_min),
+        model=replace(
+            config.model,
+            name=model,
+            width=config.model.width or width(model, source),
+            pretrained=_pretrained(config, model),
+        ),
         recipe=replace(
             config.recipe,
             momentum=_first(config.recipe.momentum, recipe.momentum),
@@ -165,6 +205,33 @@ def resolve(config: RunConfig) -> RunConfig:
             effective=effective,
         ),
     )
+
+
+def _semi_supervised(config: RunConfig) -> dict[str, Any]:
+    """DivideMix's constants by data set; on web data it has no unlabelled loss and forwards none of its rows."""
+    method, web = config.method, config.dataset.source in WEB
+    weight: Any = _first(method.lambda_u, 0.0 if web else 25.0)
+    unused = web and method.learner == "dividemix" and weight in (0, "paper")
+    return {
+        "lambda_u": weight,
+        "alpha": _first(method.alpha, 0.5 if web else 4.0),
+        "forward": method.forward or ("labelled" if unused else "all"),
+    }
+
+
+def _variant(config: RunConfig) -> Literal["usual", "webvision"]:
+    """Which constants the selector's mixtures have."""
+    given = config.method.selector.variant
+    if given is not None:
+        return given
+    own = config.recipe.name == "native" and config.dataset.source == "webvision"
+    return "webvision" if own and config.method.selector.name in VARIED else "usual"
+
+
+def _pretrained(config: RunConfig, model: str) -> str | Literal[False]:
+    """None (refused by validate) only where the original starts from weights that the user has to bring."""
+    chosen: Any = config.dataset.source == "clothing1m" and model == "resnet50"
+    return _first(config.model.pretrained, None if chosen else False)
 
 
 def _image_files(config: RunConfig) -> dict[str, Any]:
@@ -181,11 +248,7 @@ def first_after(fraction: float, epochs: int) -> int:
     return math.floor(fraction * epochs + 1e-9) + 1
 
 
-def _first(given: float | None, otherwise: float) -> float:
-    return otherwise if given is None else given
-
-
-def _first_bool(given: bool | None, otherwise: bool) -> bool:
+def _first(given: Any, otherwise: Any) -> Any:
     return otherwise if given is None else given
 
 
@@ -202,17 +265,22 @@ def told_rate(config: RunConfig) -> float | None:
 
 def known_rate(config: RunConfig) -> float | None:
     """The share of wrong labels as the noise has it; None where nobody can tell it."""
+    source = config.dataset.source
+    if source in WEB or (config.noise.name == "none" and source in ("arrays", "folder", "csv")):
+        return None  # of the noise that their labels have already
     if config.noise.name == "none":
-        return 0.0 if config.dataset.source != "arrays" else None
+        return 0.0
     return None if config.noise.name in ("matrix", "human") else config.noise_ratio
 
 
 def lambda_u(config: RunConfig) -> float:
-    """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise and for asymmetric noise
-    (spec/methods.md §1).
+    """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise, for asymmetric noise and on web
+    data (spec/methods.md §1, §7).
     """
     if config.method.lambda_u != "paper":
         return float(config.method.lambda_u)
+    if config.dataset.source in WEB:
+        return 0.0
     rate = told_rate(config)
     assert rate is not None  # else validate has refused it
     return 0.0 if config.noise.name == "asymmetric" or rate <= 0.2 else 25.0

@@ -26,7 +26,7 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
         if not (key == "plugin" or key.startswith(("plugin.", "method.selector."))) or key.startswith(TRAINING):
             raise ConfigError(
                 f"{t.text} acts in training, which a replay does not repeat; it takes plugin, method.selector.name, "
-                "method.selector.no_clean_class and the plugin.* that selectors have"
+                "method.selector.variant and no_clean_class, and the plugin.* that selectors have"
             )
         if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
@@ -45,6 +45,8 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
     chosen = replace(asked.method.selector, view=base.method.selector.view)
     if "method.selector.no_clean_class" not in typed:
         chosen = replace(chosen, no_clean_class=base.method.selector.no_clean_class)
+    if chosen.name == base.method.selector.name and "method.selector.variant" not in typed:
+        chosen = replace(chosen, variant=base.method.selector.variant)
     # Nominal values are scaled to the run's length again.
     return resolve(replace(base, plugin=values, method=replace(base.method, selector=chosen)))
 
@@ -70,9 +72,8 @@ def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> 
 
 def _of_any_method(base: RunConfig, words: Sequence[str], config_dir: Path | None) -> RunConfig:
     """Composed for a method that goes with every selector: what is checked is the setting, not the training."""
-    return compose(
-        ["method=ce", f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", *words], config_dir
-    )
+    data = [f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", "model.pretrained=false"]
+    return compose(["method=ce", *data, *words], config_dir)
 
 
 def _take(values: Any, source: Any, key: str, *rest: str) -> Any:

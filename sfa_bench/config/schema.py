@@ -183,6 +183,9 @@ SelectorName = Literal["none", "loss_gmm", "loss_gmm_cls", "proto", "sfa", "orac
 @dataclass(frozen=True)
 class SelectorConfig:
     name: SelectorName = option("none", "who decides which labels are clean")
+    variant: Literal["usual", "webvision"] = option(
+        None, "loss_gmm, proto: their mixtures (null = usual, webvision in its native recipe)", auto=True
+    )
     view: Literal["test", "train"] = option("test", "images of the selection pass: test, or augmented as in training")
     no_clean_class: Literal["keep_all", "none"] = option(
         "keep_all", "a class with no sample selected: keep all or none"
@@ -206,8 +209,13 @@ class MethodConfig:
     ensemble_bias: Literal["corrected", "release"] = option("corrected", "RoLT: bias of its running averages")
     loss: LossConfig = section(LossConfig)
     selector: SelectorConfig = section(SelectorConfig)
-    lambda_u: float | Literal["paper"] = option(25.0, "weight of the unlabelled loss; paper = its 0 or 25", low=0)
-    alpha: float = option(4.0, "Beta parameter of mixup", above=0)
+    lambda_u: float | Literal["paper"] = option(
+        None, "weight of the unlabelled loss (null = 25, 0 on web data); paper = its 0 or 25", low=0, auto=True
+    )
+    alpha: float = option(None, "Beta parameter of mixup (null = 4, 0.5 on web data)", above=0, auto=True)
+    forward: Literal["all", "labelled"] = option(
+        None, "mixed rows that the network sees (null = all, labelled on web data without lambda_u)", auto=True
+    )
     temperature: float = option(0.5, "sharpening of guessed labels", above=0)
     penalty: Literal["uniform", "none"] = option("uniform", "penalty on the mean prediction")
     guess_mode: Literal["train", "eval"] = option("train", "BatchNorm mode of the network that guesses its labels")
@@ -239,8 +247,13 @@ class PluginConfig:
         "none", "selector the plug-in brings (replaces the method's)", fixed=True
     )
     moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
-    beta: float = option(0.99, "smoothing of the moments, nominal (per 200 epochs)", low=0, below=1)
+    beta: float = option(
+        None, "smoothing of the moments, nominal (null = 0.99, 0.9 on web data)", low=0, below=1, auto=True
+    )
     phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0)
+    selection_at: Literal["start", "end"] = option(
+        "start", "end = as at the end of the epoch before, and moments begun twice (WebVision's release)"
+    )
     tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
     samples: int = option(1, "draws of each centroid", low=1)
     draw: bool = option(True, "draw centroids; false uses their means")
@@ -270,7 +283,9 @@ class ClassifierConfig:
     revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
 
 
-ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9"]
+ModelName = Literal[
+    "convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9", "resnet50", "inception_resnet_v2"
+]
 
 
 @dataclass(frozen=True)
@@ -278,6 +293,9 @@ class ModelConfig:
     name: ModelName = option(None, "the backbone", auto=True, fixed=True)
     width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
+    pretrained: str | Literal[False] = option(
+        None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
+    )
 
 
 @dataclass(frozen=True)

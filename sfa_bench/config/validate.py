@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.recipes import HUMAN_LABELS, told_rate
+from sfa_bench.config.recipes import HUMAN_LABELS, IMAGE_FILES, ONE_WIDTH, VARIED, WEB, lambda_u, told_rate
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
 
 VECTORS = ("synthetic",)
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
-SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28}
+SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28, "resnet50": 33}
+SMALLEST |= {"inception_resnet_v2": 75}
+PRETRAINED = ("resnet50", "inception_resnet_v2")
 
 
 def _refuse(message: str) -> ConfigError:
@@ -43,6 +45,7 @@ def validate(config: RunConfig, given: frozenset[str]) -> None:
     _method(config, given)
     _learner(config, given)
     _data(config, given)
+    _model(config, given)
 
 
 def _method(config: RunConfig, given: frozenset[str]) -> None:
@@ -57,6 +60,11 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
                 f"{key} acts on a mixture per class, which method.selector.name={selector} does not have: leave it "
                 "out, or type method.selector.name=loss_gmm_cls or proto"
             )
+    if "method.selector.variant" in given and selector not in VARIED:
+        raise _refuse(
+            f"method.selector.variant={config.method.selector.variant} has no meaning for the selector {selector}: "
+            "leave it out, or type plugin=none (or abc) with method.selector.name=loss_gmm or proto"
+        )
     if config.plugin.head == "none":
         for key in sorted(given):
             if key.startswith("plugin.abc."):
@@ -92,12 +100,18 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
     if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
         raise _refuse("plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false")
     if told_rate(config) is None:
+        paper = config.dataset.source not in WEB and "method.lambda_u=paper"  # on web data it is 0 whatever the rate
         asks = method.learner == "coteaching" and method.forget_rate is None and f"method={name}"
-        asks = asks or (method.learner == "dividemix" and method.lambda_u == "paper" and "method.lambda_u=paper")
+        asks = asks or (method.learner == "dividemix" and method.lambda_u == "paper" and paper)
         if asks:
             raise _refuse(
                 f"{asks} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=RATE"
             )
+    if method.learner == "dividemix" and method.forward == "labelled" and (weight := lambda_u(config)) > 0:
+        raise _refuse(
+            f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: type "
+            "method.lambda_u=0, or method.forward=all"
+        )
     classifier = config.classifier.name
     if classifier in ("lws", "tau_norm") and loss == "ldam":
         raise _refuse(f"classifier={classifier} needs a linear classifier, and ldam's is a cosine: type classifier=crt")
@@ -137,15 +151,42 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "
             "dataset.val=noisy or clean_balanced"
         )
-    if source in VECTORS and config.model.name != "convnet":
-        raise _refuse(f"model={config.model.name} takes images, and dataset={source} has vectors: type model=convnet")
-    side, needed = SIDES.get(source), SMALLEST[config.model.name]
-    if side is not None and side < needed:
-        raise _refuse(
-            f"model={config.model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
-        )
     if source == "arrays" and data.name in (*SIDES, "cifar10n", "cifar100n"):
         raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")
+
+
+def _model(config: RunConfig, given: frozenset[str]) -> None:
+    model, source = config.model, config.dataset.source
+    if source in VECTORS and model.name != "convnet":
+        raise _refuse(f"model={model.name} takes images, and dataset={source} has vectors: type model=convnet")
+    side, needed = SIDES.get(source), SMALLEST[model.name]
+    if side is not None and side < needed:
+        raise _refuse(
+            f"model={model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
+        )
+    if source in IMAGE_FILES and (crop := config.dataset.crop) < needed:
+        raise _refuse(
+            f"model={model.name} cannot take images of dataset.crop={crop} pixels: type dataset.crop={needed} or more, "
+            "or model=convnet"
+        )
+    if "model.width" in given and model.name in ONE_WIDTH:
+        raise _refuse(f"model.width={model.width} with model={model.name}, which has one width: leave model.width out")
+    if model.pretrained is None:
+        raise ConfigError(
+            "dataset=clothing1m starts from ImageNet weights, which are not downloaded: type model.pretrained=FILE (a "
+            ".pth file of torchvision's ResNet-50), or model.pretrained=false to start from random weights"
+        )
+    if not model.pretrained:
+        return
+    if model.name not in PRETRAINED:
+        raise _refuse(
+            f"model.pretrained={model.pretrained} with model={model.name}, which starts from random weights: type "
+            "model=resnet50 or inception_resnet_v2, or model.pretrained=false"
+        )
+    if not Path(model.pretrained).is_file():
+        raise ConfigError(
+            f"model.pretrained={model.pretrained}: there is no such file; give one, or type model.pretrained=false"
+        )
 
 
 def _human_labels(config: RunConfig) -> None:

@@ -127,7 +127,7 @@ def fit(kind: Any, value: Any) -> Any:
 def _as(kind: Any, value: Any) -> Any:
     """The value as one of the schema's simple types, or NO."""
     if get_origin(kind) is Literal:
-        return value if isinstance(value, str) and value in get_args(kind) else NO
+        return value if isinstance(value, str | bool) and value in get_args(kind) else NO
     if get_origin(kind) is tuple:
         fits = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)
         return tuple(value) if fits else NO
@@ -148,7 +148,7 @@ def describe(kind: Any) -> str:
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(describe(k) for k in get_args(kind))
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind))) if len(get_args(kind)) > 1 else str(get_args(kind)[0])
+        return "one of " + ", ".join(map(show, get_args(kind))) if len(get_args(kind)) > 1 else show(get_args(kind)[0])
     return "a list of two names" if get_origin(kind) is tuple else _WORDS[kind]
 
 

@@ -12,7 +12,7 @@ import torch
 from sfa_bench import models, streams
 from sfa_bench.config import external
 from sfa_bench.config.constants import row_of
-from sfa_bench.config.recipes import lambda_u, told_rate, warmup_epochs
+from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
@@ -147,7 +147,9 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 guess_mode=method.guess_mode,
                 ramp_origin=method.ramp_origin,
                 ramp_epochs=config.recipe.effective.ramp_epochs,
-                confidence_penalty=config.noise.name == "asymmetric",
+                # Clothing1M's own script always has it (spec/methods.md §7).
+                confidence_penalty=config.noise.name == "asymmetric" or config.dataset.source == "clothing1m",
+                forwarded=method.forward,
                 **weighting,
             )
         case "external":
@@ -164,6 +166,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
 
 def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector] | None:
     plugin, selector = config.plugin, config.method.selector
+    webvision = selector.variant == "webvision"
     thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, plugin.gmm.min_samples, plugin.gmm.monotone)
     name: str = selector.name
     match name:
@@ -171,11 +174,12 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
             return None
         case "loss_gmm":
             averaged = averages_losses(config)
-            return lambda k: LossMixture(thresholds, average_losses=averaged)
+            floor = 1e-3 if webvision else 5e-4
+            return lambda k: LossMixture(thresholds, average_losses=averaged, reg_covar=floor)
         case "loss_gmm_cls":
             return lambda k: ClassLossMixture(thresholds)
         case "proto":
-            return lambda k: Prototype(thresholds)
+            return lambda k: Prototype(thresholds, webvision=webvision)
         case "oracle":
             if (data.clean_labels < 0).any():
                 raise ConfigError(
@@ -186,6 +190,7 @@ def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector
             return lambda k: StochasticFeatureAveraging(
                 thresholds,
                 moments=plugin.moments,
+                selection_at=plugin.selection_at,
                 beta=config.recipe.effective.beta,
                 phi=config.recipe.effective.phi,
                 tau0=plugin.tau0,
@@ -224,7 +229,7 @@ def knows(config: RunConfig) -> list[str]:
     """What the method was told beyond the observed labels, of rate, type, clean_labels, clean_val and pretraining."""
     method, asymmetric = config.method, config.noise.name == "asymmetric"
     dividemix = method.learner == "dividemix"
-    paper = dividemix and method.lambda_u == "paper"
+    paper = dividemix and method.lambda_u == "paper" and config.dataset.source not in WEB
     # ELR's constants for asymmetric noise are chosen by knowing that it is.
     elr = (
         method.loss.name == "elr"
@@ -235,7 +240,8 @@ def knows(config: RunConfig) -> list[str]:
         "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
         "type": (dividemix and asymmetric) or paper or elr,
         "clean_labels": method.selector.name == "oracle",
-        "clean_val": config.dataset.val == "clean_balanced" or config.dataset.source == "clothing1m",
+        "clean_val": own_val or config.dataset.val == "clean_balanced",
+        "pretraining": bool(config.model.pretrained),
     }
     for group in external.BROUGHT:
         if (target := getattr(config, group).target) is not None:

@@ -17,6 +17,7 @@ from sfa_bench.engine.build import knows
         ("method=dividemix noise=asymmetric", ["type"]),  # the penalty of its warm-up
         ("method=dividemix noise=asymmetric noise_ratio=0.9", ["rate", "type"]),
         ("method=dividemix method.lambda_u=paper", ["rate", "type"]),
+        ("method=dividemix dataset=webvision method.lambda_u=paper", []),  # 0 there, whatever the rate
         ("method=rolt_plus noise_ratio=0.9", []),
         ("method=rolt noise=asymmetric", []),
         ("method=elr", []),
@@ -31,3 +32,10 @@ from sfa_bench.engine.build import knows
 )
 def test_a_method_knows_what_its_options_ask_for(typed, told):
     assert knows(compose(["dataset=cifar10", "plugin=none", *typed.split()])) == told
+
+
+def test_who_starts_from_pretrained_weights_knows_them(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"never read here")
+    typed = ["dataset=clothing1m", "method=ce", "plugin=none"]
+    assert knows(compose([*typed, f"model.pretrained={tmp_path / 'weights.pth'}"])) == ["pretraining"]
+    assert knows(compose([*typed, "model.pretrained=false"])) == []
