@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import cifar_n
 import numpy as np
 import pytest
+import torch
+import torchvision
 import yaml
 from rich.console import Console
 
@@ -37,6 +39,7 @@ CIFAR = "dataset=cifar10 data_dir={files} dataset.checksum=false imbalance=none 
 PEOPLE = f"{CIFAR} dataset=cifar10n noise=human"
 DIGITS = "dataset=digits imb_factor=0.01 epochs=1"
 MINE = "dataset=arrays dataset.name=mine data_dir={files}/mine.npz"
+COLOUR = "dataset=arrays dataset.name=mine data_dir={files}/colour.npz epochs=1"
 ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
 SELECTING = ("ce", "rolt", "dividemix")
 WEIGHTED = [f"method={m} method.schedule=drw" for m in SELECTING] + ["method=ce method.schedule=drs", "method=cb_ce"]
@@ -102,16 +105,25 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.loss.weight": [("method=elr", 1)],
     "method.selector.name": [("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "oracle")]
     + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle")],
+    "method.selector.variant": [
+        (f"method={m} method.selector.name={s}", "webvision") for m in SELECTING for s in ("loss_gmm", "proto")
+    ],
     "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING],
     "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")],
     "method.alpha": [("method=dividemix", 1)],
+    "method.forward": [("method=dividemix method.lambda_u=0", "labelled")],
     "method.temperature": [("method=dividemix", 1)],
     "method.penalty": [("method=dividemix", "none")],
     "method.guess_mode": [("method=dividemix", "eval")],
     "method.ramp_origin": [("method=dividemix method.ramp_epochs=1000", "zero_based")],
     "method.ramp_epochs": [("method=dividemix", 1000)],
     "plugin.moments": [(DRAWN, "release"), (DRAWN, "none")],
+    "plugin.selection_at": [
+        (DRAWN, "end"),
+        (f"{DRAWN} plugin.moments=release", "end"),
+        (f"{SFA} plugin.moments=none", "end"),
+    ],
     "plugin.beta": [(DRAWN, 0.5)],
     "plugin.phi": [(SFA, 1)],
     "plugin.tau0": [(SFA, 0.05)],
@@ -134,6 +146,10 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "classifier.lr": [(f"classifier={c}", 0.5) for c in ("crt", "lws")],
     "classifier.tau": [("classifier=tau_norm", 1.9), ("classifier=logit_adjust", 2)],
     "model.width": [("", 3)],
+    "model.pretrained": [
+        (f"{COLOUR} model=resnet50 model.pretrained=false", "{files}/resnet50.pth"),
+        (f"{COLOUR} model=resnet50 model.pretrained={{files}}/resnet50.pth", "{files}/other.pth"),
+    ],
     "model.variant": [(f"{CIFAR} model=preact_resnet18 model.width=1", "canonical")],
     "recipe.momentum": [("", 0.5)],
     "recipe.weight_decay": [("", 0.1)],
@@ -190,6 +206,12 @@ def files(tmp_path_factory):
     arrays = {f"x_{part}": rng.integers(0, 256, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     for name in ("mine", "copy"):
         np.savez(folder / f"{name}.npz", **arrays, y_train=np.arange(40) % 4, y_test=np.arange(40) % 4)
+    colour = {f"x_{part}": rng.integers(0, 256, (16, 33, 33, 3), dtype=np.uint8) for part in ("train", "test")}
+    np.savez(folder / "colour.npz", **colour, y_train=np.arange(16) % 4, y_test=np.arange(16) % 4)
+    for seed, name in enumerate(("resnet50", "other")):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            torch.save(torchvision.models.resnet50(weights=None).state_dict(), folder / f"{name}.pth")
     return folder
 
 
@@ -204,7 +226,8 @@ def typed(base, files, **more):
         words = {
             k: v for k, v in words.items() if k.split(".")[-1] not in ("classes", "size", "dim", "groups", "test_size")
         }
-    words.setdefault("model.width", "2")
+    if words.get("model") != "resnet50":
+        words.setdefault("model.width", "2")
     if words.get("noise") != "matrix":
         words.pop("noise.file", None)
     return [f"{key}={value}".format(files=files) for key, value in words.items()]
@@ -295,13 +318,13 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
             shared.add(key)
             first = [name for name in differing(before.outcome, after.outcome) if name.endswith(" of epoch 1")]
             assert not first, (key, base, value)
-    selecting = {f"method.selector.{key}" for key in ("name", "view", "no_clean_class")}
-    guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "temperature", "penalty", "guess_mode")}
+    selecting = {f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class")}
+    guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode")}
     ramp = {"method.ramp_origin", "method.ramp_epochs", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}
     sfa = {f"plugin.{key}" for key in ("moments", "beta", "phi", "tau0", "samples", "draw", "sample_min", "var_floor")}
     plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}
-    plugin |= {"plugin.gmm.min_samples", "plugin.gmm.monotone"}
+    plugin |= {"plugin.selection_at", "plugin.gmm.min_samples", "plugin.gmm.monotone"}
     assert shared == selecting | guessing | ramp | late | sfa | plugin
 
 
