@@ -225,8 +225,11 @@ def sample_min(config: RunConfig, data: Data) -> int:
     return int(value)
 
 
-def knows(config: RunConfig) -> list[str]:
-    """What the method was told beyond the observed labels, of rate, type, clean_labels, clean_val and pretraining."""
+def knows(config: RunConfig, own_val: bool = False) -> list[str]:
+    """What the method was told beyond the observed labels, of rate, type, clean_labels, clean_val and pretraining.
+
+    own_val: the data set brings a validation set, which chooses epochs.
+    """
     method, asymmetric = config.method, config.noise.name == "asymmetric"
     dividemix = method.learner == "dividemix"
     paper = dividemix and method.lambda_u == "paper" and config.dataset.source not in WEB

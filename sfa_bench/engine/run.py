@@ -163,11 +163,11 @@ class Session:
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0])
         self.record["environment"] = machine.environment(devices, used, bfloat16)
         self.record["environment"]["own_code"] = external.sources(config)
-        self.record["knows"] = knows(config)
         self.cost = Cost()
         with self.cost.phase("data"):
             wait = Waiting(console, stop, "decodes the images that this run needs, too")
             self.data = build_data(config, say=self.display.say, on_step=stop.check, wait=wait)
+        self.record["knows"] = knows(config, self.data.own_val)
         now = warmup.conditions(self.record["environment"])
         self.alike = old is not None and warmup.conditions(old["environment"]) == now
         self.uniform = True  # all epochs so far have the bits that they would have had here
