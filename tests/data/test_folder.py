@@ -85,7 +85,10 @@ def remove(*folders):
             r"test/dog is a class without training images: .*/train has no fol",
         ),
         (lambda root: (root / "train/dog").mkdir(), r"train/dog holds no image; images end in \.jpg"),
-        (lambda root: touch(root, "train/dog/d.tar", "train/dog/d.csv"), r"train/dog holds no image \(2 other files\)"),
+        (
+            lambda root: touch(root, "train/dog/d.tar", "train/dog/d.csv"),
+            r"train/dog holds no image \(other files: 2\)",
+        ),
         (lambda root: (root / "test/cat").mkdir(), r"test/cat holds no image"),
         (lambda root: touch(root, "train/lost.jpg"), r"train/lost\.jpg lies in no class folder; dataset=folder reads"),
     ],

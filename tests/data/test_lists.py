@@ -228,7 +228,7 @@ def test_a_folder_is_listed_by_name_with_its_folders_and_only_images(root, tmp_p
 
 def test_a_folder_with_a_circle_a_way_out_or_no_image_is_refused(root):
     touch(root, "empty/x.txt", "empty/y.csv", "p/1.jpg", "q/2.jpg")
-    with pytest.raises(DataError, match=r"empty holds no image \(2 other files\); images end in \.jpg \.jpeg"):
+    with pytest.raises(DataError, match=r"empty holds no image \(other files: 2\); images end in \.jpg \.jpeg"):
         image_files.images_below(root, "empty")
     (root / "p/to-q").symlink_to("../q")
     assert image_files.images_below(root, "p") == [b"p/1.jpg", b"p/to-q/2.jpg"]

@@ -158,7 +158,7 @@ def test_folders_of_further_classes_are_not_read_and_an_empty_one_is_refused(roo
     assert len(load("webvision", root).more_tests["test_imagenet"][0]) == 150
     shutil.rmtree(root / "imagenet/val/3")
     touch(root, "imagenet/val/3/readme.txt")
-    with pytest.raises(DataError, match=r"imagenet/val/3 holds no image \(1 other files\)"):
+    with pytest.raises(DataError, match=r"imagenet/val/3 holds no image \(other files: 1\)"):
         load("webvision", root)
 
 
