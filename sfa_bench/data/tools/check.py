@@ -1,0 +1,187 @@
+"""`check`: what of a data set is there, what is missing and where it is to be had, and whether it can be trained on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.cores import cores
+from sfa_bench.data import sources
+from sfa_bench.data.sources import human
+from sfa_bench.data.tools import layouts
+from sfa_bench.data.tools.terminal import class_table, table
+from sfa_bench.data.types import Source
+from sfa_bench.errors import ConfigError, DataError
+
+SHOWN = 10  # names of each list on the terminal; --json has all
+DOWNLOADED = ("fashion_mnist", "cifar10", "cifar100")  # by their readers, which a check must not wake
+
+
+@dataclass
+class Check:
+    """sentence: why it cannot be trained on, None where it can; counts: part → images of each class.
+
+    `decoded` counts the images read with --images (None: not asked for), `bad` maps those that cannot be read to why.
+    """
+
+    dataset: str
+    data_dir: str
+    sentence: str | None
+    items: list[layouts.Item]
+    missing: list[str]
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    decoded: int | None = None
+    bad: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "usable": self.sentence is None}
+
+
+def check(config: RunConfig, name: str, images: bool = False) -> Check:
+    """Look at the data set that `config` would be trained on.
+
+    Args: name: of the data set, as typed; images: decode every image file. Raises: ConfigError where `images` has no
+    effect.
+    """
+    source = config.dataset.source
+    if images and source not in layouts.OF_FILES:
+        raise ConfigError(f"--images has no effect on {name}, whose images are always read; leave it out")
+    here = layouts.contents(config)
+    found = Check(name, config.data_dir, None, here.items, here.missing)
+    try:
+        _read(config, found)
+    except DataError as error:
+        found.sentence = str(error)
+    if images:
+        _decode(config, here.images, found)
+    return found
+
+
+def _read(config: RunConfig, found: Check) -> None:
+    """Counts of every part, by the reader that trains. Raises: DataError."""
+    dataset = config.dataset
+    folder = sources.existing(config.data_dir)
+    of_images = [item for item in found.items if item.path not in human.FILES.values()]
+    absent = sum(not item.found for item in of_images)
+    if dataset.source in DOWNLOADED and absent:
+        others = f"{absent} of {len(of_images)} files are" if absent > 1 else f"1 of {len(of_images)} files is"
+        raise DataError(f"{others} missing in {config.data_dir}: put them there (see below), or give another data_dir")
+    source = sources.load(dataset, config.data_dir, config.data_seed)
+    found.counts = _counts(source)
+    if dataset.source in layouts.NO_FILES:
+        found.notes.append(f"{dataset.source} needs no files")
+    if dataset.human:
+        path = human.find(folder, dataset.source)
+        labels = str(config.noise.labels or ("worst" if dataset.source == "cifar10" else "noisy"))
+        given = human.load(path, labels, source.train_labels, source.num_classes)
+        found.counts[f"train ({labels})"] = np.bincount(given, minlength=source.num_classes).tolist()
+        wrong = 100 * float((given != source.train_labels).mean())
+        found.notes.append(f"{wrong:.2f} % of the labels {labels} of {path.name} differ from the clean ones")
+
+
+def _counts(source: Source) -> dict[str, list[int]]:
+    parts = {"train": source.train_labels, "train (clean)": source.clean_labels, "val": source.val_labels}
+    parts |= {"test": source.test_labels} | {name: labels for name, (_, labels) in source.more_tests.items()}
+    return {
+        name: np.bincount(labels, minlength=source.num_classes).tolist()
+        for name, labels in parts.items()
+        if labels is not None
+    }
+
+
+def _decode(config: RunConfig, paths: Sequence[str], found: Check) -> None:
+    """Read every image to its end, in threads: decoding lets other threads run."""
+    with ThreadPoolExecutor(cores()) as pool:
+        seen: Iterable[str | None] = pool.map(_why_bad, paths)
+        if sys.stderr.isatty():
+            seen = track(seen, "reading images", len(paths), console=Console(stderr=True), transient=True)
+        found.bad = {path: why for path, why in zip(paths, seen, strict=True) if why is not None}
+    found.decoded = len(paths)
+    if found.bad and found.sentence is None:
+        few = f"{len(found.bad)} of {len(paths)} images cannot be read"
+        if config.dataset.on_bad_image == "skip":
+            found.notes.append(f"{few} and are left out (dataset.on_bad_image=skip)")
+        else:
+            found.sentence = (
+                f"{few} (first {next(iter(found.bad))}): fetch them again, or add dataset.on_bad_image=skip to leave "
+                "them out"
+            )
+
+
+def _why_bad(path: str) -> str | None:
+    """None for an image that can be decoded."""
+    try:
+        with Image.open(path) as image:
+            image.convert("RGB")
+    except Exception as error:  # a broken file may raise anything
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def show(found: Check, config: RunConfig) -> None:
+    """For a terminal: files, classes, what is missing and the layout that is expected."""
+    usable = "can be trained on" if found.sentence is None else "cannot be trained on as it is"
+    place = "" if config.dataset.source in layouts.NO_FILES else f" in {found.data_dir}"
+    print(f"{found.dataset}{place}: {usable}\n")
+    if found.items:
+        headers = ["file", "", "bytes", "images", "without file"]
+        rows = [_row(item) for item in _joined(found.items)]
+        used = [place for place in range(len(headers)) if any(row[place] for row in rows)]
+        table([headers[place] for place in used], [[row[place] for place in used] for row in rows], texts=2)
+        print()
+    if found.counts:
+        class_table({name: np.array(counts) for name, counts in found.counts.items()})
+        print()
+    for note in found.notes:
+        print(note)
+    if found.decoded is not None:
+        print(f"{found.decoded:,} images read, {len(found.bad):,} of them bad")
+        _listing([f"{path} ({why})" for path, why in found.bad.items()])
+    absent = [name for item in found.items for name in item.absent]
+    if absent:
+        print(f"{len(absent):,} images that a list names are missing:")
+        _listing(absent)
+    if found.sentence is not None and not found.bad:
+        print(f"expected:\n{layouts.tree(config)}\n\nfrom: {layouts.where(config)}")
+
+
+def _listing(names: Sequence[str]) -> None:
+    for name in names[:SHOWN]:
+        print(f"  {name}")
+    if len(names) > SHOWN:
+        print(f"  … and {len(names) - SHOWN:,} more (--json lists all)")
+
+
+def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
+    """Folders of classes as one line: those that are there, then those that are not."""
+    lines, classes = [], [item for item in items if item.path.startswith("imagenet/")]
+    for item in items:
+        if item not in classes:
+            lines.append(item)
+    for there in (True, False):
+        group = [item for item in classes if item.found == there]
+        if group:
+            labels = [Path(item.path).name for item in group]
+            which = f"{labels[0]}…{labels[-1]} ({len(labels)} of {len(classes)})" if len(labels) > 1 else labels[0]
+            lines.append(layouts.Item(f"imagenet/val/{which}", there, entries=sum(item.entries or 0 for item in group)))
+    return lines
+
+
+def _row(item: layouts.Item) -> list[str]:
+    state = "found" if item.found else "MISSING"
+    if item.checksum:
+        state += f", checksum {item.checksum}"
+    size, entries = ("" if number is None else f"{number:,}" for number in (item.size, item.entries))
+    return [item.path, state, size, entries, f"{len(item.absent):,}" if item.absent else ""]

@@ -1,0 +1,141 @@
+"""The door of `python -m sfa_bench.data`: reads what is typed, refuses with one sentence (exit status 2) or acts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sfa_bench.config.compose import compose
+from sfa_bench.data.build import build
+from sfa_bench.data.tools import check as checking
+from sfa_bench.data.tools import describe as describing
+from sfa_bench.data.tools import export as exporting
+from sfa_bench.data.tools.fake import LAYOUT, make_fake
+from sfa_bench.errors import ConfigError, RunError
+
+PROG = "python -m sfa_bench.data"
+NAMED = ("arrays", "folder", "csv")  # which ask for dataset.name, of no use to a check
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0; 2 where something is refused or a data set cannot be trained on; 1 where the disk fails."""
+    width = max(map(len, COMMANDS)) + 2
+    listed = "\n".join(f"  {name:<{width}}{(act.__doc__ or '').splitlines()[0]}" for name, act in COMMANDS.items())
+    door = argparse.ArgumentParser(
+        prog=PROG,
+        usage=f"{PROG} COMMAND …",
+        description=f"Tools for data sets.\n\ncommands:\n{listed}\n\nCOMMAND --help says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    door.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=" | ".join(COMMANDS))
+    chosen = door.parse_args(arguments[:1]).command
+    try:
+        return COMMANDS[chosen](arguments[1:])
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _make_fake(arguments: Sequence[str]) -> int:
+    """make a tiny copy of a data set's files, with generated pictures"""
+    parser = argparse.ArgumentParser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
+    parser.add_argument("dataset", metavar="DATASET", help=", ".join(LAYOUT))
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
+    parser.add_argument("--size", type=int, metavar="N", help="training images a class; a quarter of it for testing")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="equal seeds make equal files (default: 0)")
+    parser.add_argument("--side", type=int, metavar="PIXELS", help="shorter side of pictures, where the layout is open")
+    options = parser.parse_args(arguments)
+    overrides = make_fake(options.dataset, options.folder, options.size, options.seed, options.side)
+    print(f"{options.folder} is laid out as {options.dataset}; this trains on it:")
+    print(shlex.join(["python", "run.py", *overrides]))
+    return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    """say what of a data set is there, what is missing, and whether it can be trained on"""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not"
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="as for run.py")
+    _overrides(parser)
+    parser.add_argument("--images", action="store_true", help="also decode every image file, on all cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_intermixed_args(arguments)
+    if "=" in options.dataset:
+        raise ConfigError(f"check takes the name of the data set first: check DATASET {options.dataset} …")
+    if typed := [word for word in options.overrides if word.startswith("dataset=")]:
+        raise ConfigError(f"the data set is named twice: {options.dataset} and {typed[0]}")
+    overrides = [f"dataset={options.dataset}", *options.overrides]
+    if options.dataset in NAMED and not any(word.startswith("dataset.name=") for word in overrides):
+        overrides.append("dataset.name=unnamed")
+    config = compose(overrides, options.config_dir)
+    found = checking.check(config, options.dataset, options.images)
+    if options.json:
+        print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
+    else:
+        checking.show(found, config)
+    if found.sentence is None:
+        return 0
+    sys.stdout.flush()
+    raise ConfigError(found.sentence)
+
+
+def _describe(arguments: Sequence[str]) -> int:
+    """class counts before and after, realised noise; with -o figures and a page with pictures"""
+    parser = argparse.ArgumentParser(prog=f"{PROG} describe", description=(_describe.__doc__ or ""))
+    _overrides(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_intermixed_args(arguments)
+    config = compose(options.overrides, options.config_dir)
+    if options.output is not None:
+        describing.new_folder(options.output)
+    found = describing.describe(config)
+    written = []
+    if options.output is not None:
+        written = describing.write(
+            found, config, shlex.join(["python", "-m", "sfa_bench.data", "describe", *arguments]), options.output
+        )
+    if options.json:
+        print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
+        return 0
+    describing.show(found)
+    if written:
+        print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+def _export(arguments: Sequence[str]) -> int:
+    """write the noisy labels to a .csv or .npz, so that others can use the identical ones"""
+    parser = argparse.ArgumentParser(prog=f"{PROG} export", description=(_export.__doc__ or ""))
+    _overrides(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
+    options = parser.parse_intermixed_args(arguments)
+    config = compose(options.overrides, options.config_dir)
+    exporting.paths(options.output)
+    data = build(config)
+    written = exporting.export(data, config, options.overrides, options.output)
+    rate = "clean labels unknown" if data.noise_rate is None else f"{100 * data.noise_rate:.2f} % wrong"
+    print(f"{describing.title(config)}: {len(data.index):,} training labels, {rate}")
+    if data.val is not None and "path" not in exporting.columns(data, config):
+        print(f"the {len(data.val.labels):,} samples held out for validation are not among them")
+    print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+def _overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for run.py")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of your own, as for run.py")
+
+
+COMMANDS = {"make-fake": _make_fake, "check": _check, "describe": _describe, "export": _export}

@@ -1,0 +1,154 @@
+"""`describe`: what long tail and noise make of a data set, in numbers, figures and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.data import sources
+from sfa_bench.data.build import build
+from sfa_bench.data.tools.terminal import class_table
+from sfa_bench.data.types import Data
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+
+@dataclass(frozen=True)
+class Description:
+    """`title` is the run's, without method and replicate; `before` int64 [K] counts the classes in the files."""
+
+    title: str
+    before: np.ndarray
+    data: Data
+
+    @property
+    def wrong_share(self) -> np.ndarray | None:
+        """Of the labels observed as each class, the share that is wrong: float64 [K], NaN for a class without any."""
+        confusion = self.data.confusion
+        if confusion is None:
+            return None
+        counts = self.data.observed_counts
+        return 1 - np.divide(np.diag(confusion), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON: unknown is null."""
+        data = self.data
+        return {
+            "title": self.title,
+            "num_classes": data.view.num_classes,
+            "samples": len(data.index),
+            "test_samples": len(data.test.labels),
+            "val_samples": None if data.val is None else len(data.val.labels),
+            "counts_before": self.before.tolist(),
+            "clean_counts": None if data.clean_counts is None else data.clean_counts.tolist(),
+            "observed_counts": data.observed_counts.tolist(),
+            "noise_rate": data.noise_rate,
+            "confusion": None if data.confusion is None else data.confusion.tolist(),
+            "groups": data.groups,
+            "fingerprints": data.fingerprints,
+        }
+
+
+def describe(config: RunConfig) -> Description:
+    """Build the data as a run would. Raises: ConfigError or DataError as a run does."""
+    before = None
+    if config.imbalance.name != "none" or config.dataset.val != "none":
+        before = _before(config)
+    data = build(config)
+    if before is None:  # everything is kept: nothing to read twice
+        before = data.observed_counts if data.clean_counts is None else data.clean_counts
+    return Description(title(config), before, data)
+
+
+def _before(config: RunConfig) -> np.ndarray:
+    """Classes in the files, by clean labels where they are known."""
+    source = sources.load(config.dataset, config.data_dir, config.data_seed)
+    labels = source.train_labels if source.clean_labels is None else source.clean_labels
+    return np.bincount(labels, minlength=source.num_classes)
+
+
+def title(config: RunConfig) -> str:
+    """`digits exp 0.1 · joint 0.4 · data_seed 0`."""
+    imbalance, noise = config.imbalance.name, config.noise.name
+    tail = "" if imbalance == "none" else f" {imbalance} {config.imb_factor:g}"
+    rate = "" if noise in ("none", "human", "matrix") else f" {config.noise_ratio:g}"
+    law = "no noise added" if noise == "none" else f"{noise}{rate}"
+    return f"{config.dataset.name}{tail} · {law} · data_seed {config.data_seed}"
+
+
+def sentences(found: Description) -> list[str]:
+    """What the numbers say, one line each."""
+    data = found.data
+    kept, largest, smallest = len(data.index), int(found.data.observed_counts.max()), int(data.observed_counts.min())
+    lines = [
+        f"{kept:,} of {int(found.before.sum()):,} training samples, {data.view.num_classes} classes, "
+        f"{len(data.test.labels):,} test samples"
+        + "".join(f", {len(more.labels):,} in {name}" for name, more in data.more_tests.items())
+        + ("" if data.val is None else f", {len(data.val.labels):,} held out for validation")
+    ]
+    if data.clean_counts is not None:
+        clean = data.clean_counts
+        lines.append(f"clean labels: largest class {int(clean.max()):,}, smallest {int(clean.min()):,}")
+    lines.append(f"observed labels: largest class {largest:,}, smallest {smallest:,}")
+    if data.noise_rate is None:
+        lines.append("clean labels are unknown: no realised rate, no confusion")
+    else:
+        wrong = round(data.noise_rate * kept)
+        lines.append(f"realised noise rate {100 * data.noise_rate:.2f} % ({wrong:,} wrong labels)")
+    if data.bayes is not None:
+        lines.append("vectors, not images: there are no pictures to show")
+    lines += [f"fingerprint of {name.replace('_', ' ')}: {digits}" for name, digits in data.fingerprints.items()]
+    return lines
+
+
+def columns(found: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequence[str]]]:
+    """Counts by class, and shares as texts, for the tables of terminal and page."""
+    data = found.data
+    counts = {"in the files": found.before}
+    if data.clean_counts is not None:
+        counts["clean"] = data.clean_counts
+    counts["observed"] = data.observed_counts
+    share = found.wrong_share
+    wrong: dict[str, Sequence[str]] = (
+        {} if share is None else {"% wrong": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
+    )
+    return counts, wrong
+
+
+def show(found: Description) -> None:
+    """For a terminal."""
+    print(f"{found.title}\n")
+    class_table(*columns(found))
+    print()
+    print(*sentences(found), sep="\n")
+
+
+def new_folder(folder: Path) -> None:
+    """Raises ConfigError for a folder that holds anything: nothing is overwritten."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there and not an empty folder: give -o a new one, nothing is overwritten")
+
+
+def write(found: Description, config: RunConfig, command: str, folder: Path) -> list[Path]:
+    """The figures as SVG and PNG, and a page that needs no other file. Returns what was written.
+
+    Raises: ConfigError where the folder holds anything, RunError when the disk fails.
+    """
+    from sfa_bench.data.tools import figures, page  # Matplotlib is slow to import
+
+    new_folder(folder)
+    drawn = figures.draw(found)
+    files = {f"{name}.{ending}": content for name, kinds in drawn.items() for ending, content in kinds.items()}
+    svgs = {name: kinds["svg"] for name, kinds in drawn.items()}
+    files["index.html"] = page.render(found, config.data_seed, svgs, command).encode()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+    return [folder / name for name in files]

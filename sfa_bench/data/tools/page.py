@@ -1,0 +1,165 @@
+"""The page of `describe`: one HTML file with figures, counts and sample pictures, which loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from sfa_bench.data.images import ImageFiles
+from sfa_bench.data.tools.describe import Description, columns, sentences
+from sfa_bench.data.types import Images
+from sfa_bench.streams import numpy_generator
+
+MOST_CLASSES = 20  # with pictures
+A_CLASS = 10  # pictures
+THUMB = 96  # pixels at most
+CSS = """
+:root { color-scheme: light; --ink: #16191d; --quiet: #555d66; --line: #d5d9dd; --wrong: #d55e00; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 72rem; padding: 1rem 1.5rem 4rem; background: #fff; color: var(--ink);
+  font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.375rem; } h2 { font-size: 1.125rem; margin: 2rem 0 .5rem; }
+p, ul { max-width: 75ch; overflow-wrap: anywhere; } code { font-size: .875rem; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
+.quiet, figcaption { color: var(--quiet); font-size: .875rem; }
+.scroll { overflow-x: auto; max-height: 40rem; overflow-y: auto; border-block: 1px solid var(--line); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem; }
+th, td { padding: .25rem .75rem; text-align: right; }
+thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid var(--line); }
+.line { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start; padding: .5rem 0;
+  border-top: 1px solid var(--line); }
+.line > b { width: 5.5rem; font-weight: 600; font-size: .875rem; }
+.picture { margin: 0; width: 5rem; font-size: .75rem; line-height: 1.3; text-align: center; }
+.picture img { display: block; width: 4.5rem; height: 4.5rem; object-fit: contain; margin: 0 auto .125rem;
+  padding: 3px; border: 3px solid transparent; background: #eceef0 content-box; }
+.picture img.small { image-rendering: pixelated; }
+.picture.wrong img { border-color: var(--wrong); }
+.picture.wrong span { color: #a34700; font-weight: 600; }
+"""
+
+
+def render(found: Description, data_seed: int, svgs: Mapping[str, bytes], command: str) -> str:
+    """The whole page. svgs: the figures by name; command: what made it."""
+    facts = "".join(f"<li>{escape(line)}</li>" for line in sentences(found))
+    parts = [
+        f"<h1>{escape(found.title)}</h1><ul>{facts}</ul>",
+        f'<p class="quiet">made by <code>{escape(command)}</code></p>',
+        "<h2>Classes</h2>",
+        _figure(svgs["counts"], "Training samples of each class in the files, and as clean and observed labels."),
+        _table(found),
+        "<h2>Which label became which</h2>",
+    ]
+    if "confusion" in svgs:
+        parts.append(_figure(svgs["confusion"], "Of the samples of each clean class (row), percent observed as each."))
+    else:
+        parts.append("<p>The clean labels are unknown, so nobody can say.</p>")
+    parts += ["<h2>Pictures</h2>", _pictures(found, data_seed)]
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    title = f"<title>{escape(found.title)}</title>"
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}{title}<style>{CSS}</style></head>\n'
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _figure(svg: bytes, caption: str) -> str:
+    # as an image, not inline: ids of two inline figures would clash
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    return f'<figure><img src="{address}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _table(found: Description) -> str:
+    counts, texts = columns(found)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("class", *counts, *texts))
+    rows = []
+    for label in range(len(found.before)):
+        cells = [f"{values[label]:,}" for values in counts.values()] + [values[label] for values in texts.values()]
+        rows.append(f'<tr><th scope="row">{label}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _pictures(found: Description, data_seed: int) -> str:
+    data = found.data
+    if isinstance(data.view.images, Tensor) and data.view.images.is_floating_point():
+        return "<p>These data are vectors, not images: there are no pictures.</p>"
+    observed = data.view.observed_labels.numpy()
+    lines = sample(observed, data.observed_counts, data_seed)
+    known = bool((data.clean_labels >= 0).any())
+    told = (
+        "A frame and ≠ mark the wrong labels: the number after ≠ is the clean one."
+        if known
+        else "Which of the labels are wrong is unknown."
+    )
+    some = "" if len(lines) == len(found.before) else f" of {len(lines)} classes from the largest to the smallest"
+    intro = f"<p>Drawn at random among the samples observed as each class{some}. {told}</p>"
+    return intro + "".join(_line(found, label, rows) for label, rows in lines.items())
+
+
+def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int, np.ndarray]:
+    """Class → positions of some samples observed as it, drawn without regard to who is wrong.
+
+    All classes that have samples, or 20 of them evenly spread over the order of their size.
+    """
+    classes = np.flatnonzero(counts)
+    if len(classes) > MOST_CLASSES:
+        ranked = classes[np.argsort(-counts[classes], kind="stable")]
+        classes = ranked[np.linspace(0, len(ranked) - 1, MOST_CLASSES).round().astype(int)]
+    generator = numpy_generator(data_seed, "describe")
+    drawn = {}
+    for label in classes.tolist():
+        rows = np.flatnonzero(observed == label)
+        drawn[label] = generator.choice(rows, min(A_CLASS, len(rows)), replace=False)
+    return drawn
+
+
+def _line(found: Description, label: int, rows: np.ndarray) -> str:
+    clean = found.data.clean_labels[rows].tolist()
+    cells = []
+    for picture, truth in zip(thumbnails(found.data.view.images, rows), clean, strict=True):
+        wrong = truth not in (-1, label)
+        words = f"{label} ≠ {truth}" if wrong else str(label)
+        said = f"observed as {label}" + ("" if truth == -1 else f", in truth {truth}")
+        small = ' class="small"' if max(picture.size) < THUMB // 2 else ""
+        image = f'<img{small} src="{_address(picture)}" alt="{said}" title="{said}">'
+        cells.append(f'<figure class="picture{" wrong" if wrong else ""}">{image}<span>{words}</span></figure>')
+    count = int(found.data.observed_counts[label])
+    return f'<div class="line"><b>class {label}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
+
+
+def _address(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    if max(picture.size) < THUMB // 2:
+        picture.save(buffer, "PNG", optimize=True)
+        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def thumbnails(images: Images, rows: np.ndarray) -> Sequence[Image.Image]:
+    """Pictures of at most 96 pixels: of images in memory as they are, of files as they lie there, not as views."""
+    if isinstance(images, ImageFiles):
+        return [_opened(images, int(row)) for row in rows]
+    found = []
+    for pixels in images[rows.tolist()].permute(0, 2, 3, 1).numpy():
+        channels = pixels.shape[-1]
+        picture = Image.fromarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
+        picture.thumbnail((THUMB, THUMB))
+        found.append(picture)
+    return found
+
+
+def _opened(images: ImageFiles, row: int) -> Image.Image:
+    try:
+        with Image.open(images.path(row)) as image:
+            picture = image.convert("RGB")
+    except Exception:  # a bad file is the business of `check --images`; here it is a grey square
+        return Image.new("RGB", (THUMB, THUMB), "grey")
+    picture.thumbnail((THUMB, THUMB))
+    return picture
