@@ -116,7 +116,7 @@ def columns(found: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequen
     counts["observed"] = data.observed_counts
     share = found.wrong_share
     wrong: dict[str, Sequence[str]] = (
-        {} if share is None else {"% wrong": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
+        {} if share is None else {"wrong, %": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
     )
     return counts, wrong
 

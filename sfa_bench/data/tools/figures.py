@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from analysis.figures.look import LOOKS, canvas, house_style, rendered
 from sfa_bench.data.tools.describe import Description
@@ -24,27 +26,31 @@ def draw(found: Description) -> dict[str, dict[str, bytes]]:
 
 
 def counts(found: Description) -> Figure:
-    """Samples of each class: in the files as a step, clean and observed as marks on it."""
+    """Samples of each class: in the files as a line, clean and observed as marks."""
     data, before = found.data, found.before
     num_classes = len(before)
     figure = canvas("text", 2.6)
     axes = figure.subplots()
     axes.grid(True, axis="y")
     place = np.arange(num_classes)
-    axes.bar(place, before, width=0.85, color="0.88", label="in the files")
+    axes.stairs(before, np.arange(num_classes + 1) - 0.5, baseline=None, color="0.6", label="in the files")
     size = 5 if num_classes <= MANY_CLASSES else 2.5
     marks = [("observed labels", data.observed_counts, LOOKS[1])]
     if data.clean_counts is not None:
         marks.insert(0, ("clean labels", data.clean_counts, LOOKS[0]))
     for name, values, look in marks:
-        axes.plot(place, values, look.marker, color=look.colour, markersize=size, label=name)
+        fill = "none" if look is LOOKS[1] else look.colour  # hollow: where both are equal, both are seen
+        style: dict[str, Any] = {"color": look.colour, "markerfacecolor": fill, "markersize": size, "clip_on": False}
+        axes.plot(place, values, look.marker, label=name, **style)
     every = np.concatenate([before, *(values for _, values, _ in marks)])
     if every.min() > 0 and every.max() > DECADE * every.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.set_ylim(bottom=0)
     if num_classes <= MANY_CLASSES:
         axes.set_xticks(place)
     axes.set(xlabel="class", ylabel="training samples", xlim=(-0.7, num_classes - 0.3))

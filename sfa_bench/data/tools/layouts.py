@@ -68,8 +68,8 @@ DATA_DIR/
     "csv": """\
 FOLDER/
 ├── FILE.csv                   data_dir=FOLDER/FILE.csv
-│                              path,label[,clean_label][,split]
-│                              images/a.jpg,0,0,train
+│                              path,label,split[,clean_label]
+│                              images/a.jpg,0,train,0
 └── images/a.jpg …             paths are relative to the .csv""",
 }
 ALONGSIDE = {  # of CIFAR-N, below the tree of its images
@@ -88,6 +88,7 @@ WHERE = {
     "csv": "yours",
 }
 OF_FILES = ("webvision", "clothing1m", "folder", "csv")  # whose images are files of their own
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 NO_FILES = ("digits", "synthetic")
 
 
@@ -205,6 +206,16 @@ def _names(folder: Path | str) -> list[str]:
         return []
 
 
+def _images_below(folder: str) -> list[str]:
+    """Paths of the images in a folder and in its folders, sorted."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        usual = (name for name in names if name.lower().endswith(ENDINGS) and not name.startswith("."))
+        found += [f"{place}/{name}" for name in sorted(usual)]
+    return found
+
+
 def _words(path: Path) -> Iterator[list[str]]:
     """The lines of a list, each split at its last blank. Lines that mean nothing are the reader's to refuse."""
     try:
@@ -245,8 +256,7 @@ def _webvision(root: Path, found: Contents) -> None:
         )
         _list(path, root, kept, found, present)
     for label in range(WEBVISION_CLASSES):
-        folder = f"{root}/imagenet/val/{label}"
-        images = [f"{folder}/{name}" for name in _names(folder)]
+        images = _images_below(f"{root}/imagenet/val/{label}")
         found.images += images
         found.items.append(Item(f"imagenet/val/{label}/", bool(images), entries=len(images)))
 
@@ -264,7 +274,7 @@ def _clothing1m(root: Path, found: Contents) -> None:
 def _folder(root: Path, found: Contents) -> None:
     for part in ("train", "test", "val"):
         classes = [name for name in _names(root / part) if (root / part / name).is_dir()]
-        images = [f"{root}/{part}/{label}/{name}" for label in classes for name in _names(root / part / label)]
+        images = [image for label in classes for image in _images_below(f"{root}/{part}/{label}")]
         found.images += images
         if classes or part != "val":
             found.items.append(Item(f"{part}/", bool(images), entries=len(images)))

@@ -97,8 +97,9 @@ def _pictures(found: Description, data_seed: int) -> str:
         if known
         else "Which of the labels are wrong is unknown."
     )
-    some = "" if len(lines) == len(found.before) else f" of {len(lines)} classes from the largest to the smallest"
-    intro = f"<p>Drawn at random among the samples observed as each class{some}. {told}</p>"
+    few = len(lines) < np.count_nonzero(data.observed_counts)
+    which = f"each of {len(lines)} classes, from the largest to the smallest" if few else "each class"
+    intro = f"<p>Drawn at random among the samples observed as {which}. {told}</p>"
     return intro + "".join(_line(found, label, rows) for label, rows in lines.items())
 
 
