@@ -153,7 +153,7 @@ def show(found: Check, config: RunConfig) -> None:
     if absent:
         print(f"{len(absent):,} images that a list names are missing:")
         _listing(absent)
-    if found.sentence is not None and not found.bad:
+    if found.sentence is not None and (found.missing or not found.counts):
         print(f"expected:\n{layouts.tree(config)}\n\nfrom: {layouts.where(config)}")
 
 
@@ -174,7 +174,8 @@ def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
         group = [item for item in classes if item.found == there]
         if group:
             labels = [Path(item.path).name for item in group]
-            which = f"{labels[0]}…{labels[-1]} ({len(labels)} of {len(classes)})" if len(labels) > 1 else labels[0]
+            which = ", ".join(labels) if len(labels) < SHOWN else f"{labels[0]}…{labels[-1]}"
+            which += f" ({len(labels)} of {len(classes)})"
             lines.append(layouts.Item(f"imagenet/val/{which}", there, entries=sum(item.entries or 0 for item in group)))
     return lines
 
