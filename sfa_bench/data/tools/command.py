@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfa_bench.config.compose import compose
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.build import build
 from sfa_bench.data.tools import check as checking
 from sfa_bench.data.tools import describe as describing
@@ -78,7 +79,7 @@ def _check(arguments: Sequence[str]) -> int:
     overrides = [f"dataset={options.dataset}", *options.overrides]
     if options.dataset in NAMED and not any(word.startswith("dataset.name=") for word in overrides):
         overrides.append("dataset.name=unnamed")
-    config = compose(overrides, options.config_dir)
+    config = _compose(overrides, options.config_dir)
     found = checking.check(config, options.dataset, options.images)
     if options.json:
         print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
@@ -97,7 +98,7 @@ def _describe(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_intermixed_args(arguments)
-    config = compose(options.overrides, options.config_dir)
+    config = _compose(options.overrides, options.config_dir)
     if options.output is not None:
         describing.new_folder(options.output)
     found = describing.describe(config)
@@ -121,7 +122,7 @@ def _export(arguments: Sequence[str]) -> int:
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
     options = parser.parse_intermixed_args(arguments)
-    config = compose(options.overrides, options.config_dir)
+    config = _compose(options.overrides, options.config_dir)
     exporting.paths(options.output)
     data = build(config)
     written = exporting.export(data, config, options.overrides, options.output)
@@ -131,6 +132,15 @@ def _export(arguments: Sequence[str]) -> int:
         print(f"the {len(data.val.labels):,} samples held out for validation are not among them")
     print("written: " + ", ".join(map(str, written)))
     return 0
+
+
+def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
+    """The configuration of a run on these data. Where nobody says which network trains, the one that takes all images
+    and needs no file of weights: these commands train nothing.
+    """
+    keys = [word.lstrip("+").partition("=")[0].partition(".")[0] for word in overrides]
+    free = not {"model", "recipe", "preset"} & {*keys}
+    return compose([*overrides, "model=convnet"] if free else overrides, config_dir)
 
 
 def _overrides(parser: argparse.ArgumentParser) -> None:

@@ -174,6 +174,13 @@ def test_a_class_that_noise_emptied_is_drawn_and_listed(capsys):
     assert figures.draw(bare)["counts"]["svg"].startswith(b"<?xml")
 
 
+@pytest.mark.parametrize("network", [["model=preact_resnet18"], ["model.width=16"], ["recipe=native", "plugin=none"]])
+def test_a_network_may_be_typed_though_none_is_trained(tmp_path, capsys, network):
+    make_fake("cifar10", tmp_path / "d", 20)
+    typed = ["dataset=cifar10", f"data_dir={tmp_path}/d", "dataset.checksum=false", "imb_factor=0.5"]
+    assert said(capsys, *typed, *network) == said(capsys, *typed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
