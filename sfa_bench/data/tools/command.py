@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sfa_bench.config.compose import compose
@@ -140,7 +141,11 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
     """
     keys = [word.lstrip("+").partition("=")[0].partition(".")[0] for word in overrides]
     free = not {"model", "recipe", "preset"} & {*keys}
-    return compose([*overrides, "model=convnet"] if free else overrides, config_dir)
+    config = compose([*overrides, "model=convnet"] if free else overrides, config_dir)
+    if any(word.startswith("dataset.cache=") for word in overrides):
+        return config
+    # Decoding a million images for a table of labels would take an hour; only those that are shown are read.
+    return replace(config, dataset=replace(config.dataset, cache="off"))
 
 
 def _overrides(parser: argparse.ArgumentParser) -> None:

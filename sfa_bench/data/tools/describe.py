@@ -52,6 +52,7 @@ class Description:
             "confusion": None if data.confusion is None else data.confusion.tolist(),
             "groups": data.groups,
             "fingerprints": data.fingerprints,
+            "skipped": list(data.skipped),
         }
 
 
@@ -101,6 +102,8 @@ def sentences(found: Description) -> list[str]:
     else:
         wrong = round(data.noise_rate * kept)
         lines.append(f"realised noise rate {100 * data.noise_rate:.2f} % ({wrong:,} wrong labels)")
+    if data.skipped:
+        lines.append(f"{len(data.skipped):,} image files cannot be read and are left out; check --images lists them")
     if data.bayes is not None:
         lines.append("vectors, not images: there are no pictures to show")
     lines += [f"fingerprint of {name.replace('_', ' ')}: {digits}" for name, digits in data.fingerprints.items()]

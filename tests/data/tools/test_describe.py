@@ -136,6 +136,21 @@ def test_vectors_have_no_pictures(tmp_path):
     assert "data:image/png" not in html
 
 
+def test_no_cache_of_images_is_made_for_a_table_of_labels(tmp_path, capsys):
+    make_fake("csv", tmp_path / "d", 12, side=24)
+    typed = ["dataset=csv", "dataset.name=x", f"data_dir={tmp_path}/d/data.csv", "dataset.resize=16", "dataset.crop=16"]
+    found = said(capsys, *typed)
+    assert (found["samples"], found["test_samples"], found["skipped"]) == (60, 15, [])
+    assert found["noise_rate"] > 0
+    assert main(["export", *typed, "imbalance=exp", "imb_factor=0.5", "-o", str(tmp_path / "d/new.csv")]) == 0
+    capsys.readouterr()
+    again = said(capsys, *typed[:2], f"data_dir={tmp_path}/d/new.csv", *typed[3:])
+    assert again["clean_counts"] == [12, 10, 8, 7, 6]  # int(12 · 0.5^(c/4))
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["data.csv", "images", "new.csv", "new.json"]
+    (tmp_path / "d/images/train_0003.jpg").write_bytes(b"no image")
+    assert len(said(capsys, *typed, "dataset.on_bad_image=skip")["skipped"]) == 1
+
+
 def test_thumbnails_of_files_keep_their_shape_and_a_broken_one_is_grey(tmp_path):
     make_fake("csv", tmp_path, 4, side=150)
     names = np.array([f"images/train_{n:04}.jpg" for n in range(4)], dtype="S")
