@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.recipes import MATCHED
 from sfa_bench.data import build
 from sfa_bench.data.sources import cifar, fashion_mnist, human
 from sfa_bench.data.tools.command import main
@@ -169,8 +168,7 @@ def test_labels_of_people_are_as_the_release_says_of_its_own(tmp_path):
     assert 0.3 < (noisy != labels).mean() < 0.5
 
 
-# until webvision and clothing1m have a recipe they do not compose
-@pytest.mark.parametrize("name", [n for n in LAYOUT if n in MATCHED or n in ("cifar10n", "cifar100n")])
+@pytest.mark.parametrize("name", LAYOUT)
 def test_what_is_printed_trains_on_what_was_made(tmp_path, capsys, name):
     assert main(["make-fake", name, str(tmp_path / "d"), "--size", "4"]) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
