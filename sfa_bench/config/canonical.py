@@ -38,7 +38,7 @@ SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submod
 SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "ramp_origin")
 # What acts from the first selection on only; of a plug-in that is all but its head.
 AFTER_WARMUP = {
-    *("noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
+    *("dataset.selection_draw", "noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
     *(f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class", "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
@@ -215,6 +215,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
 def _selection_without_effect(config: RunConfig, single: bool, selector: str) -> Iterator[str]:
     plugin = config.plugin
     if selector == "none":
+        yield "dataset.selection_draw"
         yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
         if single:
             yield "warmup_epochs"

@@ -78,7 +78,7 @@ class DatasetConfig:
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
     shots: ShotsConfig = section(ShotsConfig)
     resize: int = option(
-        None, "image files: the shorter side is scaled to so many pixels (null = its own)", low=8, auto=True
+        None, "image files: pixels that the shorter side is scaled to (null = its own)", low=8, auto=True
     )
     crop: int = option(None, "image files: side of the square that a network sees (null = its own)", low=8, auto=True)
     random_crop: Literal["resized", "plain"] = option(
@@ -87,16 +87,16 @@ class DatasetConfig:
     flip: bool = option(True, "image files: training views are flipped with probability 1/2")
     warmup_draw: int = option(
         None,
-        "image files: class-balanced draw for an epoch without selection (null = its own, 0 = all)",
+        "image files: balanced draw for an epoch without selection (null = own, 0 = all)",
         low=0,
         auto=True,
     )
     selection_draw: int = option(
-        None, "image files: class-balanced draw for each selection (null = its own, 0 = all)", low=0, auto=True
+        None, "image files: balanced draw for each selection (null = own, 0 = all)", low=0, auto=True
     )
     on_bad_image: Literal["error", "skip"] = option("error", "image files that cannot be read: refuse, or leave out")
     cache: Literal["auto", "on", "off"] = option(
-        "auto", "image files: keep them decoded and resized on disk (auto = where half of the free space is enough)"
+        "auto", "image files: keep them decoded on disk (auto = where half of the free space is enough)"
     )
     cache_dir: str | None = option(None, "where that is kept (null = .sfa_bench beside the images)")
     workers: int | None = option(None, "processes that read image files (null = threads; 0 = none)", low=0)

@@ -13,7 +13,7 @@ from sfa_bench.errors import ConfigError
 VECTORS = ("synthetic",)
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
 SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28, "resnet50": 33}
-SMALLEST |= {"inception_resnet_v2": 75}
+SMALLEST |= {"inception_resnet_v2": 107}
 PRETRAINED = ("resnet50", "inception_resnet_v2")
 
 
@@ -164,6 +164,8 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(
             f"model={model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
         )
+    if source in IMAGE_FILES:
+        _image_files(config)
     if source in IMAGE_FILES and (crop := config.dataset.crop) < needed:
         raise _refuse(
             f"model={model.name} cannot take images of dataset.crop={crop} pixels: type dataset.crop={needed} or more, "
@@ -187,6 +189,27 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         raise ConfigError(
             f"model.pretrained={model.pretrained}: there is no such file; give one, or type model.pretrained=false"
         )
+
+
+def _image_files(config: RunConfig) -> None:
+    data, name = config.dataset, config.names.get("method")
+    if data.resize < data.crop:
+        raise _refuse(
+            f"dataset.resize={data.resize} leaves no square of dataset.crop={data.crop} pixels: type dataset.resize="
+            f"{data.crop} or more"
+        )
+    if not (data.warmup_draw or data.selection_draw):
+        return
+    for draw in (data.warmup_draw, data.selection_draw):
+        if 0 < draw < 2 * config.batch_size:
+            raise _refuse(f"a draw of {draw} samples is less than one batch: type {2 * config.batch_size} or more, or 0")
+    all_samples = "type dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
+    if config.method.learner == "rolt":
+        raise _refuse(f"method={name} averages what it sees of every sample, epoch by epoch: {all_samples}")
+    if config.method.schedule == "drs":
+        raise _refuse(f"method.schedule=drs resamples classes, and these draws are balanced already: {all_samples}")
+    if config.record.probes is not None:
+        raise _refuse(f"record.probes keeps selections among all samples: {all_samples}")
 
 
 def _human_labels(config: RunConfig) -> None:

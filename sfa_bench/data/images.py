@@ -118,7 +118,7 @@ def decode(path: Path) -> Tensor:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        # Pillow, and not torchvision's quicker decoders, which are on their way out since 0.29: the pixels are the same.
+        # Pillow, and not torchvision's decoders, a little quicker but deprecated since 0.29: the pixels are the same.
         with Image.open(path) as picture:
             rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
             return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)

@@ -9,7 +9,7 @@ from sfa_bench.models.pretrained import load_into
 
 
 class InceptionResNetV2(Backbone):
-    """Colour images of 299×299 pixels (75×75 at least) to non-negative features; d = 1536.
+    """Colour images of 299×299 pixels (107×107 at least) to non-negative features; d = 1536.
 
     Weights start as Torch's layers make them, or from `pretrained`, a file of timm's weights. The average over the last
     map is the original's 8×8 pooling at 299 pixels.
@@ -17,7 +17,7 @@ class InceptionResNetV2(Backbone):
     Raises: ConfigError where `pretrained` is no such file.
     """
 
-    min_side = 75
+    min_side = 107  # that leaves a 2×2 map, so that a BatchNorm can work on a single image
 
     def __init__(self, pretrained: str | None = None):
         super().__init__()

@@ -8,10 +8,12 @@ import json
 import pickle
 from dataclasses import is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import cifar_n
 import numpy as np
+import pictures
 import pytest
 import torch
 import torchvision
@@ -24,6 +26,8 @@ from sfa_bench.config.constants import CONSTANTS
 from sfa_bench.config.overrides import choice_file, choices
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import options
+from sfa_bench.data.cache import Cache
+from sfa_bench.data.images import ImageFiles
 from sfa_bench.engine import posthoc
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.models import Network
@@ -39,6 +43,11 @@ CIFAR = "dataset=cifar10 data_dir={files} dataset.checksum=false imbalance=none 
 PEOPLE = f"{CIFAR} dataset=cifar10n noise=human"
 DIGITS = "dataset=digits imb_factor=0.01 epochs=1"
 MINE = "dataset=arrays dataset.name=mine data_dir={files}/mine.npz"
+PICTURES = (
+    "dataset=folder dataset.name=mine data_dir={files}/pictures dataset.resize=12 dataset.crop=8 dataset.cache=off"
+    " dataset.workers=0"
+)
+BROKEN = PICTURES.replace("/pictures", "/broken").replace("=off", "=on")
 COLOUR = "dataset=arrays dataset.name=mine data_dir={files}/colour.npz epochs=1"
 ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
 SELECTING = ("ce", "rolt", "dividemix")
@@ -65,6 +74,12 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "dataset.val": [("", "noisy"), ("", "clean_balanced")],
     "dataset.val_fraction": [("dataset.val=noisy", 0.3)],
     "dataset.shots.basis": [("replicate=2", "observed")],
+    "dataset.resize": [(PICTURES, 16)],
+    "dataset.crop": [(PICTURES, 10)],
+    "dataset.random_crop": [(PICTURES, "plain")],
+    "dataset.flip": [(PICTURES, "false")],
+    "dataset.warmup_draw": [(f"{PICTURES} method={m}", 16) for m in ("ce", "elr", "coteaching", "dividemix")],
+    "dataset.selection_draw": [(f"{PICTURES} {base}", 16) for base in ("plugin=sfa", SFA)],
     "dataset.classes": [("", 5)],
     "dataset.size": [("", 30)],
     "dataset.test_size": [("", 9)],
@@ -168,6 +183,10 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "dataset.checksum": [(CIFAR, "true")],
+    "dataset.on_bad_image": [(BROKEN, "skip")],
+    "dataset.cache": [(f"{PICTURES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
+    "dataset.cache_dir": [(f"{PICTURES} dataset.cache=on", "{files}/elsewhere")],
+    "dataset.workers": [(PICTURES, 1)],
 }
 # those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py
 SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
@@ -206,6 +225,10 @@ def files(tmp_path_factory):
     arrays = {f"x_{part}": rng.integers(0, 256, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     for name in ("mine", "copy"):
         np.savez(folder / f"{name}.npz", **arrays, y_train=np.arange(40) % 4, y_test=np.arange(40) % 4)
+    for name in ("pictures", "broken"):
+        for part, c in ((part, c) for part in ("train", "test") for c in "ab"):
+            pictures.write(folder / name / part / c, 20 if c == "a" else 16)
+    (folder / "broken" / "train" / "a" / "003.jpg").write_bytes(b"")
     colour = {f"x_{part}": rng.integers(0, 256, (16, 33, 33, 3), dtype=np.uint8) for part in ("train", "test")}
     np.savez(folder / "colour.npz", **colour, y_train=np.arange(16) % 4, y_test=np.arange(16) % 4)
     for seed, name in enumerate(("resnet50", "other")):
@@ -239,7 +262,7 @@ def execute(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr("sfa_bench.engine.machine.commit", lambda: (None, None))  # asks git, which takes its time
     patch.setattr("os.fsync", lambda descriptor: None)  # nothing here has to survive a power cut
-    counted = {"checkpoints": 0, "forwards": 0}
+    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0}
 
     def counting(name, function):
         def count(*args, **kwargs):
@@ -250,13 +273,15 @@ def execute(tmp_path_factory):
 
     patch.setattr(RunFolder, "save_checkpoint", counting("checkpoints", RunFolder.save_checkpoint))
     patch.setattr(Network, "forward", counting("forwards", Network.forward))
+    patch.setattr(ImageFiles, "read", counting("decoded", ImageFiles.read))
+    patch.setattr(Cache, "read", counting("kept", Cache.read))
 
     @cache
     def run(words):
         own = (
             [] if any(word.startswith("runs_dir=") for word in words) else [f"runs_dir={tmp_path_factory.mktemp('r')}"]
         )
-        counted.update(checkpoints=0, forwards=0)
+        counted.update(dict.fromkeys(counted, 0))
         config = compose([*words, *own])
         try:
             path = posthoc.start(config, "", Console(file=io.StringIO()))
@@ -271,6 +296,7 @@ def execute(tmp_path_factory):
             "device": environment["device"],
             "runs_dir": path.parents[2] if own == [] else None,
             "data_dir": config.data_dir,
+            "cache_dir": config.dataset.cache_dir and sorted(p.name for p in Path(config.dataset.cache_dir).iterdir()),
             **counted,
         }
         warmup = hashes(config).warmup
@@ -335,6 +361,10 @@ def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execu
     assert before.traces != after.traces
     if key == "dataset.checksum":
         assert "is not the official file" in after.outcome
+    elif key == "dataset.on_bad_image":
+        assert "1 of 36 train images cannot be read" in before.outcome
+        assert after.outcome["data"]["skipped"] == ["train: train/a/003.jpg"]
+        assert len(after.outcome["observed_label"]) == 35
     elif key in ("threads", "eval.batch_size"):  # the last bits may be others
         for name in ("test_logits_1_main", "observed_label"):
             np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)

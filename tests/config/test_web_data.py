@@ -231,7 +231,7 @@ def test_pretrained_false_is_what_runs_always_did():
         ),
         ("dataset=cifar10 model=resnet32 model.pretrained=false", "it belongs to model=auto or inception_resnet_v2 or"),
         ("dataset=cifar10 model=resnet50", "model=resnet50 cannot take the 32x32 images of dataset=cifar10"),
-        ("dataset=webvision dataset.crop=64", "dataset.crop=64 pixels: type dataset.crop=75 or more, or model=convnet"),
+        ("dataset=webvision dataset.crop=64", "dataset.crop=64 pixels: type dataset.crop=107 or more, or model=convnet"),
         ("dataset=webvision model=resnet50 dataset.crop=32", "type dataset.crop=33 or more"),
         (
             "dataset=webvision model.width=8",
@@ -247,7 +247,7 @@ def test_models_that_do_not_go_are_refused(typed, sentence):
 
 
 def test_smaller_crops_are_taken_as_far_as_the_network_can():
-    assert compose(["dataset=webvision", "dataset.crop=75"]).dataset.crop == 75
+    assert compose(["dataset=webvision", "dataset.crop=107"]).dataset.crop == 107
     assert compose(["dataset=folder", "dataset.name=m", "dataset.crop=8"]).model.name == "convnet"
 
 

@@ -46,10 +46,10 @@ def four_views(method):
     return seen
 
 
-def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None):
+def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, weight=WEIGHT):
     given = Given(W, log_counts, torch.Generator().manual_seed(2), class_weights)
     stream = method.loaders[torch.device("cpu")].train_views([X, u_rows], torch.Generator().manual_seed(1), copies=2)
-    return method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, WEIGHT)
+    return method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, weight)
 
 
 def reference(method, k, u_rows, class_weights=None):
@@ -188,8 +188,7 @@ def test_without_an_unlabelled_weight_all_rows_are_forwarded_unless_told_otherwi
         method = learner(forwarded=forwarded)
         four_views(method)
         method.networks[1].eval()
-        given = Given(W, LOG_COUNTS, torch.Generator().manual_seed(1), torch.Generator().manual_seed(2), None)
-        losses[forwarded] = method._loss(0, given, X, U, SHARE, 0.0).item()
+        losses[forwarded] = loss_of(method, weight=0.0).item()
         assert method.cost.trained == 2 * (len(X) + (len(U) if forwarded == "all" else 0))
     assert losses["all"] != pytest.approx(losses["labelled"])
 

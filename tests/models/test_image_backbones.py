@@ -75,7 +75,7 @@ def test_at_299_pixels_inception_averages_a_map_of_eight_by_eight(inception):
 
 @pytest.mark.parametrize(
     ("name", "side", "width"),
-    [("inception_resnet_v2", 75, 1536), ("inception_resnet_v2", 96, 1536), ("resnet50", 33, 2048)],
+    [("inception_resnet_v2", 107, 1536), ("inception_resnet_v2", 120, 1536), ("resnet50", 33, 2048)],
 )
 def test_outputs_have_the_promised_shapes_and_features_are_not_negative(name, side, width, inception, resnet50):
     network = {"inception_resnet_v2": inception, "resnet50": resnet50}[name]
