@@ -283,9 +283,7 @@ class ClassifierConfig:
     revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
 
 
-ModelName = Literal[
-    "convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9", "resnet50", "inception_resnet_v2"
-]
+ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9", "resnet50", "inception_resnet_v2"]
 
 
 @dataclass(frozen=True)

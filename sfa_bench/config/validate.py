@@ -202,7 +202,9 @@ def _image_files(config: RunConfig) -> None:
         return
     for draw in (data.warmup_draw, data.selection_draw):
         if 0 < draw < 2 * config.batch_size:
-            raise _refuse(f"a draw of {draw} samples is less than one batch: type {2 * config.batch_size} or more, or 0")
+            raise _refuse(
+                f"a draw of {draw} samples is less than one batch: type {2 * config.batch_size} or more, or 0"
+            )
     all_samples = "type dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
     if config.method.learner == "rolt":
         raise _refuse(f"method={name} averages what it sees of every sample, epoch by epoch: {all_samples}")

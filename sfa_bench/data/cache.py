@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sfa_bench.data.images import BadImage, ImageFiles
+from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.workers import in_workers
 from sfa_bench.errors import ConfigError, DataError, RunError
 from sfa_bench.store.atomic import replacing
@@ -127,6 +127,7 @@ def prepare(
 def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Making) -> None:
     if _complete(folder, len(images)):
         return
+    import_libraries()
     with RunFolder(folder).claim(making.wait):
         todo = [chunk for chunk in range(_chunks(len(images))) if not _table(folder, chunk).is_file()]
         done, said = len(images) - sum(len(_members(chunk, len(images))) for chunk in todo), time.monotonic()

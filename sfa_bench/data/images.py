@@ -110,6 +110,14 @@ class ImageFiles:
         return views
 
 
+def import_libraries() -> None:
+    """Import now what decoding and cropping need: before worker processes are forked, each of which would take two
+    seconds for it, and not for runs on data in memory.
+    """
+    import PIL.Image  # noqa: F401
+    import torchvision.transforms.v2.functional  # noqa: F401
+
+
 def decode(path: Path) -> Tensor:
     """The picture in a file as RGB, uint8 [3, H, W]; the first frame of several, without transparency.
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sfa_bench.data.images import BadImage, ImageFiles
+from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
 from sfa_bench.data.workers import Workers
 from sfa_bench.errors import RunError
@@ -119,6 +119,7 @@ class FileLoader:
         self, images: ImageFiles, transform: Transform, device: torch.device | str = "cpu", workers: int | None = None
     ):
         self.images, self.transform, self.device = images, transform, torch.device(device)
+        import_libraries()
         count = next(n for n in (workers, images.workers, torch.get_num_threads()) if n is not None)
         self._workers = Workers(_Reader(images, transform.flip), count, pinned=self.device.type == "cuda")
         self._here = _Reader(images, transform.flip)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -47,6 +49,8 @@ class Workers:
             generator=torch.Generator(),  # for seeds that no reader uses: else it would draw from the global one
         )
         self._round = 0
+        # At exit multiprocessing sends SIGTERM to what is left and waits for it; these would not hear it.
+        atexit.register(_close, weakref.ref(self._loader))
 
     def answers(self, requests: Iterable[Any]) -> Iterator[Any]:
         """One answer a request, in order; `requests` is read as far ahead as the workers are. One round at a time: an
@@ -64,6 +68,12 @@ class Workers:
 def in_workers(reader: Dataset[Any], requests: Iterable[Any], count: int) -> Iterator[Any]:
     """The answers to one round of requests, by processes for this round alone."""
     yield from Workers(reader, count).answers(requests)
+
+
+def _close(loader: weakref.ref[DataLoader[Any]]) -> None:
+    """End the workers of a DataLoader that is still there when Python exits."""
+    if (found := loader()) is not None:
+        found._iterator = None  # whose end is theirs
 
 
 def _start(number: int) -> None:

@@ -231,7 +231,10 @@ def test_pretrained_false_is_what_runs_always_did():
         ),
         ("dataset=cifar10 model=resnet32 model.pretrained=false", "it belongs to model=auto or inception_resnet_v2 or"),
         ("dataset=cifar10 model=resnet50", "model=resnet50 cannot take the 32x32 images of dataset=cifar10"),
-        ("dataset=webvision dataset.crop=64", "dataset.crop=64 pixels: type dataset.crop=107 or more, or model=convnet"),
+        (
+            "dataset=webvision dataset.crop=64",
+            "dataset.crop=64 pixels: type dataset.crop=107 or more, or model=convnet",
+        ),
         ("dataset=webvision model=resnet50 dataset.crop=32", "type dataset.crop=33 or more"),
         (
             "dataset=webvision model.width=8",

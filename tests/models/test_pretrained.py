@@ -14,7 +14,7 @@ from sfa_bench.models import build
 
 def make(path, *, name="resnet50", heads=("main", "abc"), seed=0):
     model = SimpleNamespace(name=name, width=None, variant="dividemix", pretrained=str(path))
-    return build(model, 3, (96, 96), 14, heads, seed)
+    return build(model, 3, (107, 107), 14, heads, seed)
 
 
 def published(seed=1):
@@ -63,7 +63,9 @@ def test_two_networks_start_from_the_same_backbone_with_heads_of_their_own(file)
     assert not torch.equal(one.main.weight, two.main.weight)
     assert not torch.equal(one.abc.weight, two.abc.weight)
     assert one.backbone.layers.conv1.weight.data_ptr() != two.backbone.layers.conv1.weight.data_ptr()
-    scratch = build(SimpleNamespace(name="resnet50", width=None, variant="", pretrained=False), 3, (96, 96), 14, (), 1)
+    scratch = build(
+        SimpleNamespace(name="resnet50", width=None, variant="", pretrained=False), 3, (107, 107), 14, (), 1
+    )
     assert torch.equal(one.main.weight, scratch.main.weight)  # the file changes no other draw
 
 
