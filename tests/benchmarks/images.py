@@ -132,7 +132,7 @@ except Enough:
 
 def first_step(folder: Path, *words: str) -> tuple[float, float]:
     """Seconds from the start of Python, and peak memory in MB, when the second training step begins."""
-    command = [sys.executable, "-c", FIRST_STEP, str(time.time()), *words, f"runs_dir={folder / 'runs'}"]
+    command = [sys.executable, "-c", FIRST_STEP, str(time.time()), *words, f"runs_dir={tempfile.mkdtemp(dir=folder)}"]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     seconds, peak = answer.stdout.split()
     return float(seconds), float(peak)
