@@ -13,8 +13,9 @@ from analysis.render import Mark
 from analysis.runs import Run
 
 DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
-HIGHER = ("test/acc", "test/macro_f1", "test/top5", "selection/")
-NEVER = ("test/acc/best", "test/acc/bayes", "selection/auc_bayes")  # oracles and bounds
+SECOND = "test_imagenet"  # WebVision's other test set
+HIGHER = (*tuple(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")), "selection/")
+NEVER = ("test/acc/best", f"{SECOND}/acc/best", "test/acc/bayes", "selection/auc_bayes")  # oracles and bounds
 NEITHER = (
     *("selection/counts", "selection/imbalance_ratio", "selection/classes_drawn", "selection/inverted"),
     *("selection/fallbacks", "selection/memorised", "selection/tv_to_clean_prior"),

@@ -17,7 +17,7 @@ WHICH = {
     "test/acc/last": "test accuracy of the last epoch",
     "test/acc/last10": "test accuracy, mean over the last 10 epochs",
     "test/acc/best": "oracle: test accuracy of the epoch that is best on the test set",
-    "test/acc/val": "test accuracy of the epoch that is best on the validation split",
+    "test/acc/val": "test accuracy of the epoch that is best on the validation set, of each network's on Clothing1M",
 }
 SPREADS = {
     "std": "sample standard deviation",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sfa_bench import streams
 from sfa_bench.classifiers.heads import NearestClassMean, PriorSubtracted, ScaledWeights, TauNormalised
 from sfa_bench.classifiers.sampler import class_aware
-from sfa_bench.data.loader import AnyLoader, loader_for
+from sfa_bench.data.loader import AnyLoader
 from sfa_bench.data.types import EvaluationSet, Images
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method
@@ -37,7 +37,7 @@ class Fitted:
         """Test-view logits [M, K] of M images or vectors, under `main`, for each network."""
         answers = []
         for k, head in enumerate(self.heads):
-            loader = loader_for(images, self.method.t.view.transform, self.method.devices[k])
+            loader = self.method.loader_of(images)
             features = _features(self.method, k, loader, torch.arange(len(images)))
             with torch.no_grad():
                 answers.append({"main": head(features).cpu().numpy()})
@@ -117,7 +117,7 @@ def _features(method: Method, k: int, loader: AnyLoader, rows: Tensor) -> Tensor
     network.eval()
     with torch.no_grad():
         views = loader.test_views(rows.split(method.t.evaluation_batch))
-        return torch.cat([network.features(images) for images in views])
+        return torch.cat([network.features(images.to(method.devices[k])) for images in views])
 
 
 def _fresh_linear(method: Method, k: int) -> nn.Linear:
@@ -178,8 +178,7 @@ def _curve(method: Method, k: int, rows: Tensor, main: nn.Linear, val: Evaluatio
     """τ → accuracy in percent: on the validation set, else the mean over classes of sampled training features."""
     device = method.devices[k]
     if val is not None:
-        loader = loader_for(val.images, method.t.view.transform, device)
-        features = _features(method, k, loader, torch.arange(len(val.labels)))
+        features = _features(method, k, method.loader_of(val.images), torch.arange(len(val.labels)))
         labels = val.labels.to(device)
     else:
         sampled = class_aware(rows, method.labels, len(rows), streams.torch_generator(method.t.seed, "class_aware", k))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,11 @@ from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.legacy import LegacyGenerators
-from sfa_bench.data.loader import pixels, to_float
+from sfa_bench.data.loader import loader_for
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import cifar, clothing1m, fashion_mnist, human, image_files
 from sfa_bench.data.types import Data, EvaluationSet, Images, LearnerView, Source, Transform
-from sfa_bench.errors import DataError
+from sfa_bench.errors import DataError, RunError
 from sfa_bench.store.claim import Holder
 from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.streams import numpy_generator
@@ -91,8 +91,9 @@ def build(
         elif law is not None:
             observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
         else:
-            shown = _features(source, index)
-            observed = instance.corrupt(shown, given[index], num_classes, config.noise_ratio, seed)
+            shown = _features(source, index, on_step)
+            width = int(np.prod(source.train_images.shape[1:]))
+            observed = instance.corrupt(shown, width, given[index], num_classes, config.noise_ratio, seed)
 
     val = None
     if dataset.val == "none" and source.val_images is not None:
@@ -107,12 +108,13 @@ def build(
         val = _evaluation_set(source.train_images[index[held]], observed[held])
         index, observed = index[~held], observed[~held]
 
+    places = index if source.original is None else source.original[index]
     view = LearnerView(
         _images(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
     )
     test = _evaluation_set(source.test_images, source.test_labels)
     more = {name: _evaluation_set(*part) for name, part in source.more_tests.items()}
-    data = _describe(config, view, index, None if clean is None else clean[index], test, val, more)
+    data = _describe(config, view, places, None if clean is None else clean[index], test, val, more)
     if source.skipped or (val is not None and dataset.val == "none"):
         data = replace(data, skipped=source.skipped, own_val=val is not None and dataset.val == "none")
     if source.log_density is None:
@@ -146,7 +148,7 @@ def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
     return source, human.load(path, str(config.noise.labels), source.train_labels, source.num_classes)
 
 
-def _features(source: Source, index: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _features(source: Source, index: np.ndarray, on_step: Callable[[], None]) -> Callable[[np.ndarray], np.ndarray]:
     """Positions in the subset → their flattened test views, float64 [n, D].
 
     With the data set's own mean and std: labels do not change with `dataset.normalise`, which is the networks'.
@@ -154,9 +156,15 @@ def _features(source: Source, index: np.ndarray) -> Callable[[np.ndarray], np.nd
     transform = Transform(source.mean, source.std)
 
     def features(positions: np.ndarray) -> np.ndarray:
-        wanted = index[positions]
-        shown = pixels(_images(source.train_images[wanted]), np.arange(len(wanted)))
-        return to_float(shown, transform).flatten(1).double().numpy()
+        images = _images(source.train_images[index[positions]])
+        views = []
+        try:
+            for view in loader_for(images, transform).test_views(torch.arange(len(images)).split(64)):
+                on_step()
+                views.append(view.flatten(1).double())
+        except RunError as error:  # a file that is no picture
+            raise DataError(str(error)) from None
+        return torch.cat(views).numpy()
 
     return features
 
@@ -267,6 +275,7 @@ def _look_at_files(
         source,
         train_images=train,
         train_labels=source.train_labels[good],
+        original=(np.arange(len(good)) if source.original is None else source.original)[good],
         clean_labels=None if source.clean_labels is None else source.clean_labels[good],
         test_images=test,
         test_labels=source.test_labels[good_test],
@@ -282,8 +291,8 @@ def _look_at_files(
     return replace(source, more_tests=more, skipped=tuple(skipped))
 
 
-def _contents(images: Images) -> Sequence[np.ndarray]:
-    """What an image's identity is taken over: its pixels, or its file's name and size."""
+def _contents(images: Images) -> Iterable[np.ndarray]:
+    """What the images' identity is taken over: their pixels, or what tells their files from others."""
     return cache.identity(images) if isinstance(images, ImageFiles) else (images.numpy(),)
 
 

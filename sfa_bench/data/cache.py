@@ -7,15 +7,16 @@ was, and whoever finds a table finds its pixels.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -32,49 +33,73 @@ from sfa_bench.store.folder import RunFolder, ensure_writable
 
 FOLDER = ".sfa_bench"
 CHUNK = 512  # images a file
-SAMPLE = 200  # images whose headers tell how much all will take
+MAPPED = 256  # files that a process maps at a time: each takes a descriptor
+SAMPLE = 200  # images whose headers tell how much all will take, and whose contents go into a data set's fingerprint
 SAY_SECONDS = 10.0
 REVISION = 1  # raised when decoding or resizing changes
-OFFSET, HEIGHT, WIDTH, CHECK = range(4)  # columns of a table
+OFFSET, HEIGHT, WIDTH, CHECK, SIZE, TIME = range(6)  # columns of a table
 
 
 @dataclass
 class Cache:
-    """N images at their place in `folder`. table int64 [N, 4]: offset in their chunk, height, width, CRC-32; height 0
-    where the file is no picture.
+    """N images at their place in `folder`. table int64 [N, 6]: offset in their chunk, height, width, CRC-32, and size
+    and time of the file that they were made of; height 0 where that is no picture.
     """
 
     folder: Path
     table: np.ndarray
-    _chunks: dict[int, np.ndarray] = field(default_factory=dict)
+    _mapped: dict[int, np.ndarray] = field(default_factory=dict)
     _verified: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self._verified = np.zeros(len(self.table), dtype=bool)
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_mapped": {}}  # where workers are not forked, they map for themselves
+
     def read(self, place: int) -> Tensor:
         """The image uint8 [3, h, w]. Raises RunError where it is not what was written; each is looked at once."""
-        offset, height, width, check = self.table[place].tolist()
+        offset, height, width, check = self.table[place, :SIZE].tolist()
         chunk = place // CHUNK
-        if chunk not in self._chunks:
-            # Copy-on-write, since Torch warns at arrays that it must not write to; nobody does.
-            self._chunks[chunk] = np.memmap(_pixels(self.folder, chunk), np.uint8, mode="c")
-        content = self._chunks[chunk][offset : offset + 3 * height * width]
+        content = self._chunk(chunk)[offset : offset + 3 * height * width]
         if not self._verified[place]:
             if zlib.crc32(content.data) != check:
                 raise RunError(f"{_pixels(self.folder, chunk)} is damaged: delete {self.folder}, which is made again")
             self._verified[place] = True
         return torch.from_numpy(content.reshape(height, width, 3)).permute(2, 0, 1)
 
+    def _chunk(self, chunk: int) -> np.ndarray:
+        if chunk not in self._mapped:
+            if len(self._mapped) >= MAPPED:
+                del self._mapped[next(iter(self._mapped))]
+            # Copy-on-write, since Torch warns at arrays that it must not write to; nobody does.
+            self._mapped[chunk] = np.memmap(_pixels(self.folder, chunk), np.uint8, mode="c")
+        return self._mapped[chunk]
+
 
 def key(images: ImageFiles) -> str:
-    """Which pixels these are: 16 hex digits over files, their sizes and the scaling."""
-    return fingerprint(*identity(images), np.array([images.framing.resize, REVISION]))
+    """Whose pixels these are: 16 hex digits over the files' names, the scaling, and what decodes and scales."""
+    made_by = [images.framing.resize, REVISION, *(version(name) for name in ("pillow", "torchvision"))]
+    return fingerprint(_names(images), np.frombuffer(repr(made_by).encode(), dtype=np.uint8))
 
 
-def identity(images: ImageFiles) -> tuple[np.ndarray, np.ndarray]:
-    """What tells these files from others without reading them: names and sizes."""
-    return np.frombuffer(b"\n".join(images.names.tolist()), dtype=np.uint8), images.sizes
+def identity(images: ImageFiles) -> Iterator[np.ndarray]:
+    """What tells these files from others without reading them all: names, sizes, and the contents of some."""
+    yield _names(images)
+    yield images.sizes
+    for position in _sample(images):
+        with suppress(OSError):  # it is met again, by who needs it
+            yield np.frombuffer(images.path(position).read_bytes(), dtype=np.uint8)
+
+
+def _names(images: ImageFiles) -> np.ndarray:
+    return np.frombuffer(b"\n".join(images.names.tolist()), dtype=np.uint8)
+
+
+def _sample(images: ImageFiles) -> list[int]:
+    """Up to SAMPLE positions, evenly spaced."""
+    spaced = np.linspace(0, len(images) - 1, min(SAMPLE, len(images)))
+    return np.unique(spaced.round().astype(int)).tolist()
 
 
 @dataclass(frozen=True)
@@ -102,10 +127,11 @@ def prepare(
     picture, also where none is kept.
     Raises: DataError where the disk does not take what `keep=on` asks for, or is full.
     """
-    keep, folder = making.keep != "off", making.folder / f"{part}-{key(images)}"
-    if keep and not _complete(folder, len(images)):
-        size = _estimate(images)
-        obstacle = _obstacle(size, folder, making.keep)
+    folder = making.folder / f"{part}-{key(images)}"
+    keep, todo = making.keep != "off", _to_make(images, folder)
+    if keep and todo:
+        size = _estimate(images) * len(todo) // _chunks(len(images))
+        obstacle = _obstacle(size, making)
         if obstacle is None:
             making.say(f"keeping the {len(images):,} {part} images decoded, {_amount(size)} in {folder}")
         elif making.keep == "on":
@@ -115,27 +141,29 @@ def prepare(
             keep = False
     if not keep and not look_at_all:
         return images, {}
-    if not keep:
-        folder = folder.with_name(f"{folder.name}-looked-at")
-    _make(images, folder, part, keep, making)
-    table, bad = _read_tables(folder, len(images))
+    with ExitStack() as stack:
+        if not keep:
+            folder = folder.with_name(f"{folder.name}-looked-at")
+            if not _writable(making.folder):
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+        if _to_make(images, folder):
+            _make(images, folder, part, keep, making)
+        table, bad = _read_tables(folder, len(images))
     if keep:
         images = replace(images, cache=Cache(folder, table), places=np.arange(len(images)))
     return images, bad
 
 
 def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Making) -> None:
-    if _complete(folder, len(images)):
-        return
     import_libraries()
     with RunFolder(folder).claim(making.wait):
-        todo = [chunk for chunk in range(_chunks(len(images))) if not _table(folder, chunk).is_file()]
+        todo = _to_make(images, folder)  # whoever held it may have made some
         done, said = len(images) - sum(len(_members(chunk, len(images))) for chunk in todo), time.monotonic()
         for chunk, error in in_workers(_ChunkMaker(images, folder, keep), todo, making.workers):
             making.on_step()
             if error is not None:
                 raise DataError(
-                    f"the decoded {part} images cannot be kept in {folder} ({error}): free space there, give "
+                    f"the {part} images cannot be decoded into {folder} ({error}): see to it, give "
                     "dataset.cache_dir=FOLDER, or type dataset.cache=off"
                 )
             done += len(_members(chunk, len(images)))
@@ -156,13 +184,18 @@ class _ChunkMaker(Dataset[tuple[int, str | None]]):
         try:
             _make_chunk(self.images, self.folder, chunk, self.keep)
         except OSError as error:
-            return chunk, error.strerror or str(error)
+            where = f"{error.filename}: " if error.filename else ""
+            return chunk, f"{where}{error.strerror or error}"
         return chunk, None
 
 
 def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> None:
     """Write one chunk and its table; without `keep` the table alone."""
     table, reasons = [], {}
+
+    def of_file(position: int) -> tuple[int, int]:
+        return int(images.sizes[position]), int(images.times[position])
+
     with replacing(_pixels(folder, chunk)) if keep else nullcontext() as file:
         offset = 0
         for position in _members(chunk, len(images)):
@@ -170,13 +203,13 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
                 image = images.read(position).permute(1, 2, 0).contiguous().numpy()
             except BadImage as error:
                 reasons[position] = str(error)
-                table.append((offset, 0, 0, 0))
+                table.append((offset, 0, 0, 0, *of_file(position)))
                 continue
-            if file is None:
-                table.append((0, *image.shape[:2], 0))
-                continue
-            file.write(image.data)
-            table.append((offset, *image.shape[:2], zlib.crc32(image.data)))
+            check = 0
+            if file is not None:
+                file.write(image.data)
+                check = zlib.crc32(image.data)
+            table.append((offset, *image.shape[:2], check, *of_file(position)))
             offset += image.size
     with replacing(_table(folder, chunk)) as file:
         np.savez(
@@ -187,24 +220,37 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
         )
 
 
+def _to_make(images: ImageFiles, folder: Path) -> list[int]:
+    """Chunks that are not there, or were made of files that have changed since."""
+    todo = []
+    for chunk in range(_chunks(len(images))):
+        path, members = _table(folder, chunk), slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        table = _load(path)[0] if path.is_file() else np.zeros((0, TIME + 1), dtype=np.int64)
+        made_of = np.stack([images.sizes[members], images.times[members]], axis=1)
+        if not np.array_equal(table[:, SIZE:], made_of):
+            todo.append(chunk)
+    return todo
+
+
+def _load(path: Path) -> tuple[np.ndarray, dict[int, str]]:
+    """The table of a chunk, and position → reason of what is no picture."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): delete {path.parent}, which is made again") from None
+
+
 def _read_tables(folder: Path, count: int) -> tuple[np.ndarray, dict[int, str]]:
     tables: list[np.ndarray] = []
     bad: dict[int, str] = {}
     for chunk in range(_chunks(count)):
-        path = _table(folder, chunk)
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                table = content["table"]
-                bad |= dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
-            pixels = _pixels(folder, chunk)
-            written = int(3 * (table[:, HEIGHT] * table[:, WIDTH]).sum())
-            if table[:, CHECK].any() and pixels.stat().st_size != written:
-                raise ValueError(f"{pixels.name} has another size than was written")
-            if len(table) != len(_members(chunk, count)):
-                raise ValueError("another number of images")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is damaged ({error}): delete {folder}, which is made again") from None
+        table, reasons = _load(_table(folder, chunk))
+        pixels, written = _pixels(folder, chunk), int(3 * (table[:, HEIGHT] * table[:, WIDTH]).sum())
+        if table[:, CHECK].any() and (not pixels.is_file() or pixels.stat().st_size != written):
+            raise DataError(f"{pixels} has not the size that was written: delete {folder}, which is made again")
         tables.append(table)
+        bad |= reasons
     return np.concatenate(tables), bad
 
 
@@ -213,26 +259,28 @@ def _estimate(images: ImageFiles) -> int:
     from PIL import Image
 
     side, areas = images.framing.resize, []
-    for position in np.unique(np.linspace(0, len(images) - 1, SAMPLE).round().astype(int)):
-        with suppress(Exception), Image.open(images.path(int(position))) as picture:  # a bad one is met again
+    for position in _sample(images):
+        with suppress(Exception), Image.open(images.path(position)) as picture:  # a bad one is met again
             areas.append(side * side * max(picture.size) / min(picture.size))
     return int(3 * np.mean(areas or [side * side]) * len(images))
 
 
-def _obstacle(size: int, folder: Path, keep: str) -> str | None:
-    """Why the images should not be kept in this folder, or None."""
+def _obstacle(size: int, making: Making) -> str | None:
+    """Why so many bytes should not be kept in the folder, or None; nothing is made there before."""
+    there = next(folder for folder in (making.folder, *making.folder.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if size > (free / 2 if making.keep == "auto" else free * 0.95):
+        half = ", more than half of" if making.keep == "auto" else ", and"
+        return f"decoded they would take {_amount(size)}{half} the {_amount(free)} that are free in {making.folder}"
+    return None if _writable(making.folder) else f"{making.folder} cannot be written"
+
+
+def _writable(folder: Path) -> bool:
     try:
         ensure_writable(folder)
-        usage = shutil.disk_usage(folder)
-    except (ConfigError, OSError) as error:
-        return str(error)
-    there = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".bin"))
-    needed, free = size - there, usage.free
-    allowed = free / 2 if keep == "auto" else free * 0.95
-    if needed <= allowed:
-        return None
-    half = ", more than half of" if keep == "auto" else ", and"
-    return f"decoded they would take {_amount(needed)}{half} the {_amount(free)} that are free in {folder.parent}"
+    except (ConfigError, RunError):
+        return False
+    return True
 
 
 def _amount(size: float) -> str:
@@ -253,7 +301,3 @@ def _pixels(folder: Path, chunk: int) -> Path:
 
 def _table(folder: Path, chunk: int) -> Path:
     return folder / f"{chunk:04d}.npz"
-
-
-def _complete(folder: Path, count: int) -> bool:
-    return all(_table(folder, chunk).is_file() for chunk in range(_chunks(count)))

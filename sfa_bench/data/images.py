@@ -22,7 +22,7 @@ LONGEST = 50
 
 
 class BadImage(Exception):
-    """A file that is missing or that no picture can be read from; the message says why."""
+    """A file that is not there, or that holds no picture; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Framing:
 class ImageFiles:
     """N RGB images by their files, in the order of the list that names them.
 
-    names: bytes [N] (NumPy `S`), paths below `root` with `/` between folders; sizes: of the files in bytes, int64 [N].
+    names: bytes [N] (NumPy `S`), paths below `root` with `/` between folders; sizes: of the files in bytes, int64 [N];
+    times: of their last change in nanoseconds, int64 [N].
     cache: where they are kept decoded and resized, and `places` int64 [N] of each in it. workers: processes that
     read them, None for as many as there are threads.
     """
@@ -56,6 +57,7 @@ class ImageFiles:
     root: Path
     names: np.ndarray
     sizes: np.ndarray
+    times: np.ndarray
     framing: Framing
     cache: Cache | None = None
     places: np.ndarray | None = None
@@ -67,7 +69,8 @@ class ImageFiles:
     def __getitem__(self, rows: np.ndarray) -> ImageFiles:
         """Those at the positions, or under the mask, `rows`."""
         places = None if self.places is None else self.places[rows]
-        return replace(self, names=self.names[rows], sizes=self.sizes[rows], places=places)
+        names, sizes, times = self.names[rows], self.sizes[rows], self.times[rows]
+        return replace(self, names=names, sizes=sizes, times=times, places=places)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -121,20 +124,27 @@ def import_libraries() -> None:
 def decode(path: Path) -> Tensor:
     """The picture in a file as RGB, uint8 [3, H, W]; the first frame of several, without transparency.
 
-    Raises: BadImage.
+    Raises: BadImage; OSError where the disk does not let it be read.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         # Pillow, and not torchvision's decoders, a little quicker but deprecated since 0.29: the pixels are the same.
         with Image.open(path) as picture:
+            if picture.mode.startswith("I;16"):  # which Pillow would clip to eight bits instead of scaling
+                grey = (np.array(picture) >> 8).astype(np.uint8)
+                return torch.from_numpy(grey).expand(3, -1, -1)
             rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
             return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
     except UnidentifiedImageError:
         raise BadImage("no picture that can be read") from None
-    except OSError as error:
-        raise BadImage(error.strerror or str(error)) from None
+    except FileNotFoundError:
+        raise BadImage("there is no such file") from None
+    except MemoryError:
+        raise
     except Exception as error:  # every format has its own ways to fail on a broken file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's or the network's word, and not the picture's
         raise BadImage(str(error) or type(error).__name__) from None
 
 

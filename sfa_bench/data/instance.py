@@ -23,11 +23,16 @@ BLOCK_NUMBERS = 1 << 26  # and never more than so many numbers of them
 
 
 def corrupt(
-    features: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, num_classes: int, ratio: float, seed: int
+    features: Callable[[np.ndarray], np.ndarray],
+    width: int,
+    labels: np.ndarray,
+    num_classes: int,
+    ratio: float,
+    seed: int,
 ) -> np.ndarray:
     """Observed labels int64 [N] for the clean labels int64 [N].
 
-    Args: features gives the normalised test views of positions [n] as float64 [n, D]; seed is `data_seed`.
+    Args: features gives the normalised test views of positions [n] as float64 [n, D]; width is D; seed is `data_seed`.
     """
     observed = labels.astype(np.int64, copy=True)
     if ratio == 0:
@@ -36,7 +41,7 @@ def corrupt(
     flipped = flips < _law(ratio).ppf(numpy_generator(seed, "instance_rate").random(len(labels)))
     for a in range(num_classes):
         members = np.flatnonzero(flipped & (labels == a))
-        size = BLOCK if len(members) == 0 else min(BLOCK, max(1, BLOCK_NUMBERS // features(members[:1]).size))
+        size = min(BLOCK, max(1, BLOCK_NUMBERS // width))
         for start in range(0, len(members), size):
             block = members[start : start + size]
             cumulative = new_label_probability(features(block), a, num_classes, seed).cumsum(axis=1)

@@ -5,8 +5,11 @@ Images in memory stay on the device as uint8; images in files are read and cropp
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
 from sfa_bench.data.workers import Workers
 from sfa_bench.errors import RunError
 
+PIECE = 8 << 20  # bytes of views that a worker hands over at a time
 BLOCK = 1 << 20  # bytes of float images that are normalised at a time on a CPU, about what its cache holds
 
 
@@ -31,12 +35,15 @@ def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tens
     return column(transform.mean), column(transform.std)
 
 
-def to_float(images: Tensor, transform: Transform) -> Tensor:
-    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (spec/data.md §1). Vectors stay."""
+def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
+    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (spec/data.md §1). Vectors stay.
+
+    out: where to write them, float32 [B, C, H, W].
+    """
     if images.is_floating_point():
         return images
     mean, std = _constants(transform, images.device)
-    views = torch.empty_like(images, dtype=torch.float32)
+    views = torch.empty_like(images, dtype=torch.float32) if out is None else out
     # Block by block and in place: four passes through the memory took 14 times as long on large images.
     block = BLOCK // max(1, 4 * images[:1].numel()) if images.device.type == "cpu" else len(images)
     for start in range(0, len(images), max(1, block)):
@@ -94,6 +101,9 @@ class Loader:
         """One augmented view of the images at `index`: float32 [B, C, H, W]. Two calls are two independent views."""
         return to_float(augment(self.images[index.to(self.images.device)], self.transform, generator), self.transform)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The test view of each batch of indices."""
         return (self.test_view(index) for index in batches)
@@ -127,18 +137,21 @@ class FileLoader:
     def __len__(self) -> int:
         return len(self.images)
 
+    def close(self) -> None:
+        """End the worker processes; the next stream starts others."""
+        self._workers.close()
+
     def test_view(self, index: Tensor) -> Tensor:
         """Central squares, normalised: float32 [B, 3, S, S]."""
-        return self._float(self._here[index.numpy(), None])[0]
+        return self._floats([self._here[index.numpy(), None]], 1, len(index))[0]
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One random view of the images at `index`: float32 [B, 3, S, S]. Two calls are two independent views."""
-        return self._float(self._here[index.numpy(), self._uniforms(index, generator, 1)])[0]
+        return self._floats([self._here[index.numpy(), self._uniforms(index, generator, 1)]], 1, len(index))[0]
 
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The test view of each batch of indices."""
-        for views in self._workers.answers((index.numpy(), None) for index in batches):
-            yield self._float(views)[0]
+        return (views[0] for views in self._stream((index.numpy(), None) for index in batches))
 
     def train_views(
         self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1
@@ -146,19 +159,44 @@ class FileLoader:
         """`copies` independent random views of each batch of indices, from one reading of each image. Nobody else may
         draw from `generator`.
         """
-        requests = ((index.numpy(), self._uniforms(index, generator, copies)) for index in batches)
-        for views in self._workers.answers(requests):
-            yield self._float(views)
+        return self._stream((index.numpy(), self._uniforms(index, generator, copies)) for index in batches)
+
+    def _stream(self, wanted: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[tuple[Tensor, ...]]:
+        """Views of each batch, which is asked for in pieces of PIECE bytes: what crosses from process to process lies
+        in shared memory, of which there may be little.
+        """
+        batches: deque[tuple[int, int, int]] = deque()  # pieces, copies and rows of what has been asked for
+
+        def requests() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+            for rows, uniforms in wanted:
+                copies = 1 if uniforms is None else len(uniforms)
+                step = max(1, PIECE // (copies * math.prod(self.images.shape[1:])))
+                starts = range(0, max(1, len(rows)), step)
+                batches.append((len(starts), copies, len(rows)))
+                for start in starts:
+                    piece = slice(start, start + step)
+                    yield rows[piece], None if uniforms is None else uniforms[:, piece]
+
+        answers = self._workers.answers(requests())
+        for first in answers:
+            pieces, copies, count = batches.popleft()
+            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, count)
+
+    def _floats(self, pieces: Iterable[Tensor | str], copies: int, count: int) -> tuple[Tensor, ...]:
+        """Pieces uint8 [copies, b, 3, S, S] with Σb = count to `copies` float32 [count, 3, S, S] on the device."""
+        shape = (copies, count, *self.images.shape[1:])
+        views, done = torch.empty(shape, dtype=torch.float32, device=self.device), 0
+        for piece in pieces:
+            if isinstance(piece, str):
+                raise RunError(piece)
+            for view, raw in zip(views, piece, strict=True):
+                to_float(raw.to(self.device, non_blocking=True), self.transform, view[done : done + len(raw)])
+            done += piece.shape[1]
+        return tuple(views)
 
     def _uniforms(self, index: Tensor, generator: torch.Generator, copies: int) -> np.ndarray:
         shape = (copies, len(index), self.images.framing.numbers)
         return torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
-
-    def _float(self, views: Tensor | str) -> tuple[Tensor, ...]:
-        """uint8 [copies, B, 3, S, S] to as many float32 [B, 3, S, S], on the device."""
-        if isinstance(views, str):
-            raise RunError(f"{views}; dataset.on_bad_image=skip leaves such files out")
-        return tuple(to_float(view.to(self.device, non_blocking=True), self.transform) for view in views)
 
 
 class _Reader(Dataset[Any]):
@@ -174,6 +212,8 @@ class _Reader(Dataset[Any]):
                 return self.images.test_views(rows)[None]
             return self.images.train_views(rows, uniforms, self.flip)
         except BadImage as error:
+            return f"{error}; dataset.on_bad_image=skip leaves such files out"
+        except (OSError, RunError) as error:  # which would cross to the parent with a traceback
             return str(error)
 
 

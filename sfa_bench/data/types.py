@@ -98,7 +98,8 @@ class Source:
 
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
     imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped` are the files
-    that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`.
+    that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`; `original` int64
+    [n] are then the positions of the training images in the list as it stands, None for all of it.
     """
 
     train_images: np.ndarray | ImageFiles
@@ -120,3 +121,4 @@ class Source:
     more_tests: Mapping[str, tuple[ImageFiles, np.ndarray]] = field(default_factory=dict)
     by_rank: bool = False
     skipped: tuple[str, ...] = ()
+    original: np.ndarray | None = None

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sfa_bench.errors import RunError
+
 AHEAD = 2  # requests that each worker takes in advance
 
 
@@ -59,15 +61,31 @@ class Workers:
         self._round += 1
         mine = self._round
         self._requests.current = requests
-        for answer in self._loader:
-            yield answer
-            if mine != self._round:
-                raise RuntimeError("another round of views was begun before this one was at its end")
+        try:
+            for answer in self._loader:
+                yield answer
+                if mine != self._round:
+                    raise RuntimeError("another round of views was begun before this one was at its end")
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                "a process that reads images died: is there enough memory, and shared memory (/dev/shm)? "
+                "dataset.workers=0 reads without processes"
+            ) from error
+
+    def close(self) -> None:
+        """End the processes; the next round starts others."""
+        self._loader._iterator = None  # whose end is theirs
 
 
 def in_workers(reader: Dataset[Any], requests: Iterable[Any], count: int) -> Iterator[Any]:
     """The answers to one round of requests, by processes for this round alone."""
-    yield from Workers(reader, count).answers(requests)
+    workers = Workers(reader, count)
+    try:
+        yield from workers.answers(requests)
+    finally:
+        workers.close()
 
 
 def _close(loader: weakref.ref[DataLoader[Any]]) -> None:

@@ -18,7 +18,7 @@ from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "sfa_bench")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "pillow", "sfa_bench")
 
 
 def devices(name: str | tuple[str, str]) -> list[torch.device]:

@@ -6,6 +6,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def _fit(
     console.print(banner(config), highlight=False)
     try:
         started = time.perf_counter()
-        row, fitted, arrays = _fit_and_test(config, base, old, record, stop)
+        with ExitStack() as stack:
+            row, fitted, arrays = _fit_and_test(config, base, old, record, stop, console, stack)
         record["metrics"] = summarise([row], config.epochs)
         record["metrics"]["test/acc/joint"] = old["metrics"]["test/acc/last"]
         seconds = round(time.perf_counter() - started, 3)
@@ -110,14 +112,22 @@ def _curves(figures: dict[str, Any]) -> list[str]:
 
 
 def _fit_and_test(
-    config: RunConfig, base: RunFolder, old: dict[str, Any], record: dict[str, Any], stop: StopAtStep
+    config: RunConfig,
+    base: RunFolder,
+    old: dict[str, Any],
+    record: dict[str, Any],
+    stop: StopAtStep,
+    console: Console,
+    stack: ExitStack,
 ) -> tuple[dict[str, Any], Fitted, dict[str, Any]]:
     devices = machine.devices(config.device)
     threads = machine.set_threads(config.threads or old["environment"].get("threads"))
     record["environment"] = machine.environment(devices, threads, False)
-    data = build_data(config)
+    wait = Waiting(console, stop, "decodes the images that this run needs, too")
+    data = build_data(config, say=console.print, on_step=stop.check, wait=wait)
     refuse_other_data(old, data)
     method = build_method(config, data, devices)
+    stack.callback(method.close)
     state, _ = base.load_checkpoint()
     if state is None:
         raise RunError(

@@ -155,7 +155,8 @@ def predictions(
 ) -> dict[str, np.ndarray]:
     """The arrays of `predictions.npz` (design.md §4); per-network ones are stacked along the first axis.
 
-    Args: logits of the test set for each network, and `more_logits` of `data.more_tests` by name.
+    Args: logits of the test set for each network, and `more_logits` by name: of `data.more_tests`, and `test_at_val`,
+    of the test set by each network as its own validation accuracy chose it.
     """
     arrays: dict[str, np.ndarray] = {
         "test_label": data.test.labels.numpy(),
@@ -167,8 +168,8 @@ def predictions(
         for k, heads in enumerate(found, start=1):
             for head, values in heads.items():
                 arrays[f"{name}_logits_{k}_{head}"] = values
-    for name in more_logits:
-        arrays[f"{name}_label"] = data.more_tests[name].labels.numpy()
+    for name, part in data.more_tests.items():
+        arrays[f"{name}_label"] = part.labels.numpy()
     if data.bayes is not None:
         arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:
@@ -189,7 +190,9 @@ def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(wrong):
         return None
     if method.selections:
-        probability = np.mean([s.clean_probability for s in method.selections], axis=0)
+        each = np.stack([s.clean_probability for s in method.selections])
+        drawn = ~np.isnan(each)  # what no network was asked about has nothing to be fooled by
+        probability = np.where(drawn, each, 0).sum(axis=0) / np.maximum(drawn.sum(axis=0), 1)
         chosen = wrong[np.argsort(-probability[wrong], kind="stable")[:THUMBS]]
     else:
         chosen = wrong[np.unique(np.linspace(0, len(wrong) - 1, THUMBS).round().astype(int))]

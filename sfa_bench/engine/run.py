@@ -54,7 +54,11 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
         record = folder.read_record()
         if record is not None and record["state"] == "done":
             if _user_data(config):
-                refuse_other_data(record, build_data(config))
+                # Not to decode a data set for this: only what cannot be read has to be known.
+                kept = config.dataset.cache if config.dataset.on_bad_image == "skip" else "off"
+                looked_at = replace(config, dataset=replace(config.dataset, cache=kept))
+                wait = Waiting(console, stop, "decodes the images that this run was made on")
+                refuse_other_data(record, build_data(looked_at, on_step=stop.check, wait=wait))
             if changed := changed_code(config, record):
                 console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
@@ -222,6 +226,7 @@ class Session:
                 f"{type(error).__name__}: {error} (epoch {self.epoch + 1}; the traceback is in {folder.path}/log.txt)"
             ) from error
         finally:
+            self.method.close()
             if self.board is not None:
                 self.board.close()
         self.display.say(f"done: {folder.path}")
@@ -375,6 +380,8 @@ class Session:
         self.cost.enter("evaluation")
         logits = self._predict(self.data.test)
         more = {name: self._predict(part) for name, part in self.data.more_tests.items()}
+        if self.chosen is not None:
+            more["test_at_val"] = [dict(heads) for heads in self.chosen.logits]
         self.cost.enter("storage")
         self.folder.write_arrays("predictions.npz", predictions(self.method, self.data, logits, more))
         if (pictures := thumbs(self.method, self.data)) is not None:

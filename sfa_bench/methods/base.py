@@ -112,6 +112,7 @@ class Method:
         self.loaders: dict[torch.device, AnyLoader] = {
             device: loader_for(view.images, view.transform, device) for device in self.devices
         }
+        self._evaluated: dict[int, tuple[Images, AnyLoader]] = {}  # by the identity of the images
         self.labels = view.observed_labels
         self.observed_counts = view.observed_counts
         self.selections: list[Selection] = []
@@ -195,7 +196,7 @@ class Method:
         stream = self.loaders[self.devices[k]].train_views(parts, generator)
         for b, rows in enumerate(parts):
             self.t.on_step(phase, k, b, len(parts))
-            yield rows, next(stream)[0]
+            yield rows, next(stream)[0]  # not to the end of the stream: the next one ends it
 
     def counts_of(self, rows: Tensor) -> Tensor:
         """Samples of each observed class among `rows`, int64 [K]."""
@@ -276,13 +277,24 @@ class Method:
             for selector, probe in zip(self.t.selectors, self.probes, strict=True)
         ]
 
+    def loader_of(self, images: Images) -> AnyLoader:
+        """The loader of images to predict, on the first device; the same one each time."""
+        if id(images) not in self._evaluated:
+            self._evaluated[id(images)] = images, loader_for(images, self.t.view.transform, self.devices[0])
+        return self._evaluated[id(images)][1]
+
+    def close(self) -> None:
+        """End the processes that read images."""
+        for loader in (*self.loaders.values(), *(loader for _, loader in self._evaluated.values())):
+            loader.close()
+
     def predictors(self) -> list[Network]:
         """The networks that predict: those that train, unless a method keeps averages of them."""
         return self.networks
 
     def predict(self, images: Images) -> list[dict[str, np.ndarray]]:
         """Test-view logits of M images: for each network, head → [M, K] float32."""
-        loader = loader_for(images, self.t.view.transform, self.devices[0])
+        loader = self.loader_of(images)
         parts = torch.arange(len(images)).split(self.t.evaluation_batch)
         outputs = self._evaluate(self.predictors(), self.devices, loader.test_views(parts))
         answers = []

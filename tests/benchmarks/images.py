@@ -31,6 +31,7 @@ from sfa_bench.data import Transform
 from sfa_bench.data.cache import Making, prepare
 from sfa_bench.data.images import Framing, ImageFiles
 from sfa_bench.data.loader import FileLoader
+from sfa_bench.data.sources.image_files import stat_images
 
 BATCH = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -48,8 +49,8 @@ def write(folder: Path, count: int) -> None:
 
 def listed(root: Path) -> ImageFiles:
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
-    sizes = np.array([(root / name).stat().st_size for name in names], dtype=np.int64)
-    return ImageFiles(root, np.array([name.encode() for name in names]), sizes, FRAMING)
+    sizes, times = stat_images(root, np.array([name.encode() for name in names]))
+    return ImageFiles(root, np.array([name.encode() for name in names]), sizes, times, FRAMING)
 
 
 def plain(root: Path, workers: int) -> Callable[[], int]:

@@ -48,12 +48,67 @@ def test_it_is_made_once_and_shared_by_who_has_the_same_files_and_scaling(tmp_pa
     images = pictures.write(tmp_path / "p", 10)
     cache.prepare(images, "train", making)
     monkeypatch.setattr(cache, "_make_chunk", lambda *args: pytest.fail("made again"))
-    again, _ = cache.prepare(pictures.write(tmp_path / "p", 10), "train", making)
+    again, _ = cache.prepare(pictures.files(tmp_path / "p", [n.decode() for n in images.names]), "train", making)
     assert again.read(3).equal(images.read(3))
     assert len(said) == 1  # nothing to say
     others = [replace(images, framing=Framing(24, 16)), images[np.arange(9)], images[np.arange(10)[::-1]]]
     assert len({cache.key(found) for found in [images, *others]}) == 4
     assert cache.key(replace(images, framing=Framing(20, 10, "plain"))) == cache.key(images)  # the crop comes later
+
+
+def test_a_file_that_has_changed_is_decoded_again_and_nothing_else(tmp_path, making, said):
+    """Also one that keeps its size, as uncompressed pictures do."""
+    images = pictures.write(tmp_path / "p", 10, ending="bmp")
+    cache.prepare(images, "train", making)
+    folder = next(making.folder.iterdir())
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.bin")}
+    content = bytearray(images.path(5).read_bytes())
+    content[-300:] = bytes(300)
+    images.path(5).write_bytes(content)
+    images = pictures.files(tmp_path / "p", [name.decode() for name in images.names])
+    kept, _ = cache.prepare(images, "train", making)
+    assert kept.test_views(np.arange(10)).equal(images.test_views(np.arange(10)))
+    changed = [path.name for path in folder.glob("*.bin") if path.stat().st_mtime_ns != times[path.name]]
+    assert changed == ["0001.bin"]
+
+
+def test_a_file_that_could_not_be_read_is_looked_at_again_when_it_has_been_mended(tmp_path, making):
+    images = pictures.write(tmp_path / "p", 6)
+    right = images.path(2).read_bytes()
+    images.path(2).write_bytes(bytes(len(right)))
+    names = [name.decode() for name in images.names]
+    for keep in ("on", "off"):
+        bad = cache.prepare(
+            pictures.files(tmp_path / "p", names), "train", replace(making, keep=keep), look_at_all=True
+        )[1]
+        assert list(bad) == [2]
+    images.path(2).write_bytes(right)
+    for keep in ("on", "off"):
+        mended = pictures.files(tmp_path / "p", names)
+        found, bad = cache.prepare(mended, "train", replace(making, keep=keep), look_at_all=True)
+        assert not bad
+        assert found.test_views(np.arange(6)).equal(mended.test_views(np.arange(6)))
+
+
+def test_a_disk_that_does_not_answer_is_no_verdict_on_a_picture(tmp_path, making, monkeypatch):
+    images = pictures.write(tmp_path / "p", 6)
+
+    def broken(position):
+        raise OSError(5, "Input/output error", str(images.path(position)))
+
+    monkeypatch.setattr("sfa_bench.data.images.ImageFiles.read", lambda self, position: broken(position))
+    with pytest.raises(DataError, match=r"000.jpg: Input/output error"):
+        cache.prepare(images, "train", making)
+    assert not list(making.folder.glob("*/*.npz"))
+
+
+def test_more_files_than_a_process_may_open_are_read(tmp_path, making, monkeypatch):
+    monkeypatch.setattr(cache, "MAPPED", 2)
+    images = pictures.write(tmp_path / "p", 30)
+    kept, _ = cache.prepare(images, "train", making)
+    rows = np.random.default_rng(0).permutation(30)
+    assert kept.test_views(rows).equal(images.test_views(rows))
+    assert len(kept.cache._mapped) == 2
 
 
 def test_a_start_that_was_stopped_goes_on_with_the_chunks_that_are_left(tmp_path, making, monkeypatch):
@@ -135,7 +190,7 @@ def test_damage_is_found_at_the_first_reading(tmp_path, making):
     with pytest.raises(RunError, match=r"0001.bin is damaged: delete .*, which is made again"):
         kept.read(4)
     pixels.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=r"0001.npz is damaged .*another size.*delete"):
+    with pytest.raises(DataError, match=r"0001.bin has not the size that was written: delete"):
         cache.prepare(images, "train", making)
     (folder / "0000.npz").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"0000.npz is damaged"):
@@ -151,7 +206,7 @@ def test_every_file_that_is_no_picture_is_counted_whatever_is_kept(tmp_path, mak
     found, bad = cache.prepare(images, "train", making, look_at_all=True)
     assert {position: reason.split(": ")[-1] for position, reason in bad.items()} == {
         2: "no picture that can be read",
-        9: "No such file or directory",
+        9: "there is no such file",
     }
     good = np.delete(np.arange(10), [2, 9])
     assert found[good].test_views(np.arange(8)).equal(images.test_views(good))
@@ -187,7 +242,7 @@ def test_a_disk_that_fills_up_meanwhile_is_a_sentence(tmp_path, making, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache, "_make_chunk", full)
-    with pytest.raises(DataError, match=r"cannot be kept in .* \(No space left on device\): free space there"):
+    with pytest.raises(DataError, match=r"cannot be decoded into .* \(No space left on device\): see to it"):
         cache.prepare(images, "train", making)
 
 
@@ -195,8 +250,10 @@ def test_a_folder_that_nobody_may_write_is_passed_over_by_auto_and_refused_by_on
     images = pictures.write(tmp_path / "p", 4)
     making.folder.write_text("a file is in the way")
     assert cache.prepare(images, "train", replace(making, keep="auto"))[0].cache is None
-    assert "read from their files" in said[0]
-    with pytest.raises(DataError, match=r"dataset.cache=on"):
+    assert "read from their files in every epoch: " in said[0]
+    assert "cannot be written" in said[0]
+    assert cache.prepare(images, "train", replace(making, keep="off"), look_at_all=True) == (images, {})
+    with pytest.raises(DataError, match=r"dataset.cache=on: .* cannot be written"):
         cache.prepare(images, "train", making)
 
 

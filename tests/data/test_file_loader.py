@@ -1,5 +1,7 @@
 """Streams of views of image files: the same whoever reads them, and ahead of those who use them."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +46,21 @@ def test_views_do_not_depend_on_who_reads_them_or_from_where(images, kept):
     assert [len(batch[0]) for batch in expected] == [3, 0, 4, 1]
     for found in (views(images, 1), views(images, 3), views(kept, 0), views(kept, 2)):
         assert same(found, expected)
+
+
+def test_views_do_not_depend_on_the_pieces_that_cross_between_processes(images, monkeypatch):
+    expected = views(images, 0)
+    for size in (1, 2 * 2 * 3 * 16 * 16, 10**9):
+        monkeypatch.setattr("sfa_bench.data.loader.PIECE", size)
+        assert same(views(images, 2), expected)
+
+
+def test_a_worker_that_dies_is_a_sentence(images):
+    loader = FileLoader(images, TRANSFORM, workers=1)
+    next(loader.train_views(BATCHES, generator()))
+    os.kill(loader._workers._loader._iterator._workers[0].pid, signal.SIGKILL)
+    with pytest.raises(RunError, match=r"a process that reads images died.*dataset.workers=0"):
+        list(loader.train_views(BATCHES * 50, generator()))
 
 
 def test_a_stream_is_the_single_views_one_after_the_other(images):

@@ -66,7 +66,7 @@ def test_colour_is_flattened_as_the_test_view_is(tmp_path):
 def observed_of(ratio, count, seed=0, num_classes=3, dim=4):
     clean = np.arange(count) % num_classes
     vectors = np.random.default_rng(9).normal(size=(count, dim))
-    return clean, instance_noise.corrupt(lambda rows: vectors[rows], clean, num_classes, ratio, seed)
+    return clean, instance_noise.corrupt(lambda rows: vectors[rows], vectors.shape[1], clean, num_classes, ratio, seed)
 
 
 @pytest.mark.parametrize("ratio", [0.02, 0.2, 0.5, 0.9, 0.99])
@@ -110,7 +110,7 @@ def test_alike_samples_of_a_class_are_mislabelled_alike_and_classes_differ():
     kind = np.arange(4000) % 2
     vectors = centres[kind] + 0.01 * rng.normal(size=(4000, 30))
     clean = np.arange(4000) // 2 % 10
-    observed = instance_noise.corrupt(lambda rows: vectors[rows], clean, 10, 0.5, 0)
+    observed = instance_noise.corrupt(lambda rows: vectors[rows], vectors.shape[1], clean, 10, 0.5, 0)
     wrong = observed != clean
     usual, shares = {}, []
     for a in range(10):
@@ -128,7 +128,7 @@ def test_labels_are_a_function_of_the_data_seed_and_what_flips_at_a_rate_flips_a
     vectors, clean = np.random.default_rng(9).normal(size=(2000, 4)), np.arange(2000) % 3
 
     def at(ratio, seed=0):
-        return instance_noise.corrupt(lambda rows: vectors[rows], clean, 3, ratio, seed)
+        return instance_noise.corrupt(lambda rows: vectors[rows], vectors.shape[1], clean, 3, ratio, seed)
 
     assert at(0.4).tolist() == at(0.4).tolist()
     assert at(0.4).tolist() != at(0.4, seed=1).tolist()
@@ -147,7 +147,7 @@ def test_no_more_than_a_block_of_images_is_in_memory():
         asked.append(len(rows))
         return np.zeros((len(rows), 3))
 
-    instance_noise.corrupt(features, clean, 2, 0.9, 0)
+    instance_noise.corrupt(features, 3, clean, 2, 0.9, 0)
     assert max(asked) == 1000
     assert sum(asked) == pytest.approx(truncnorm(-9, 1, 0.9, 0.1).mean() * 4100, abs=4 * (4100 * 0.86 * 0.14) ** 0.5)
 

@@ -151,7 +151,7 @@ def root(tmp_path):
 
 
 def sizes(root, *names):
-    return image_files.stat_images(root, np.array([name.encode() for name in names])).tolist()
+    return image_files.stat_images(root, np.array([name.encode() for name in names]))[0].tolist()
 
 
 def test_files_are_measured_and_those_that_are_none_count_as_missing(root):

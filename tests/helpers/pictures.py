@@ -31,5 +31,6 @@ def write(folder: Path, count: int, framing: Framing = FRAMING, ending: str = "j
 
 def files(folder: Path, names: list[str], framing: Framing = FRAMING) -> ImageFiles:
     """These files."""
-    sizes = np.array([(folder / name).stat().st_size for name in names], dtype=np.int64)
-    return ImageFiles(folder, np.array([name.encode() for name in names]), sizes, framing)
+    found = [(folder / name).stat() for name in names]
+    sizes, times = (np.array([getattr(one, key) for one in found], np.int64) for key in ("st_size", "st_mtime_ns"))
+    return ImageFiles(folder, np.array([name.encode() for name in names]), sizes, times, framing)

@@ -50,6 +50,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         val_images=val.images,
         val_labels=val_labels,
         skipped=train.skipped + val.skipped + test.skipped,
+        original=np.flatnonzero(train.kept),
     )
 
 

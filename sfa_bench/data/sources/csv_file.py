@@ -65,6 +65,7 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
         val_images=None if val is None else val.images,
         val_labels=None if val is None else labels["val"][val.kept],
         skipped=sum((part.skipped for part in parts.values()), ()),
+        original=np.flatnonzero(train.kept),
     )
 
 

@@ -46,6 +46,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         val_images=None if val is None else val.images,
         val_labels=val_labels,
         skipped=train.skipped + test.skipped + (() if val is None else val.skipped),
+        original=np.flatnonzero(train.kept),
     )
 
 

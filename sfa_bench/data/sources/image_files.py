@@ -80,7 +80,7 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
     part: `train`, `val` or `test`…; listed_in: what names them, for the sentences.
     Raises: DataError where any is missing (under `dataset.on_bad_image=skip`: where all are), or leaves `root`.
     """
-    sizes = stat_images(root, names)
+    sizes, times = stat_images(root, names)
     kept = sizes >= 0
     missing = [name.decode() for name in names[~kept]]
     if len(missing) == len(names):
@@ -95,19 +95,20 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
             f"{', '.join(missing[:3])}{more}; fetch them, or leave them out with dataset.on_bad_image=skip"
         )
     framing = Framing(dataset.resize, dataset.crop, dataset.random_crop)
-    images = ImageFiles(root, names, sizes, framing)
+    images = ImageFiles(root, names, sizes, times, framing)
     return Found(images[kept] if missing else images, kept, tuple(f"{part}: {name}" for name in missing))
 
 
 def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
-    """Sizes in bytes, int64 [N], of the files below `root` with the names bytes [N]; -1 where there is no file.
+    """Sizes in bytes and times of the last change in ns, int64 [2, N], of the files below `root` with the names bytes
+    [N]; -1 where there is no file.
 
     Symbolic links to other places below `root` are followed, and `root` itself may be one.
     Raises: DataError for a link that leaves `root`, whether a file or a folder on the way, and what cannot be read.
     """
     base, links = os.fsencode(root), Links(root)
 
-    def size(name: bytes) -> int:
+    def look(name: bytes) -> tuple[int, int]:
         path = base + b"/" + name
         links.check_folder(path.rpartition(b"/")[0])
         try:
@@ -116,12 +117,15 @@ def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
                 links.check_file(path)
                 status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
-            return -1
+            return -1, -1
         except OSError as error:
             raise DataError(f"{os.fsdecode(path)} cannot be read: {error.strerror}") from None
-        return status.st_size if stat.S_ISREG(status.st_mode) else -1  # a pipe would never end
+        if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+            return -1, -1
+        return status.st_size, status.st_mtime_ns
 
-    return np.fromiter((size(name) for name in names.tolist()), np.int64, len(names))
+    found = np.fromiter((number for name in names.tolist() for number in look(name)), np.int64, 2 * len(names))
+    return found.reshape(-1, 2).T
 
 
 def images_below(root: Path, folder: str) -> list[bytes]:

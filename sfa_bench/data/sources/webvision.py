@@ -53,6 +53,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         more_tests={"test_imagenet": (imagenet.images, imagenet_labels[imagenet.kept])},
         by_rank=True,
         skipped=train.skipped + test.skipped + imagenet.skipped,
+        original=np.flatnonzero(train.kept),
     )
 
 

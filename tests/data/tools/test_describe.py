@@ -154,7 +154,7 @@ def test_no_cache_of_images_is_made_for_a_table_of_labels(tmp_path, capsys):
 def test_thumbnails_of_files_keep_their_shape_and_a_broken_one_is_grey(tmp_path):
     make_fake("csv", tmp_path, 4, side=150)
     names = np.array([f"images/train_{n:04}.jpg" for n in range(4)], dtype="S")
-    images = ImageFiles(tmp_path, names, np.zeros(4, dtype=np.int64), Framing(40, 32))
+    images = ImageFiles(tmp_path, names, *np.zeros((2, 4), dtype=np.int64), Framing(40, 32))
     broken = tmp_path / names[2].decode()
     broken.write_bytes(b"no image")
     rows = np.array([3, 2, 0])

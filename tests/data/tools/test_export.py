@@ -72,7 +72,7 @@ def test_unknown_clean_labels_are_empty_or_minus_one(tmp_path):
 
 def files_of(root, names):
     names = np.array([name.encode() for name in names])
-    return ImageFiles(root, names, np.zeros(len(names), dtype=np.int64), Framing(40, 32))
+    return ImageFiles(root, names, *np.zeros((2, len(names)), dtype=np.int64), Framing(40, 32))
 
 
 @pytest.fixture
