@@ -84,8 +84,9 @@ def test_views_are_normalised_random_squares_and_copies_are_independent(images):
     assert first.equal((raw[0].float() / 255 - mean) / std)
 
 
-def test_large_batches_are_normalised_block_by_block_to_the_same_numbers(monkeypatch):
-    monkeypatch.setattr("sfa_bench.data.loader.BLOCK", 5000)
+@pytest.mark.parametrize("block", [1, 5000, 10**9])
+def test_large_batches_are_normalised_block_by_block_to_the_same_numbers(monkeypatch, block):
+    monkeypatch.setattr("sfa_bench.data.loader.BLOCK", block)  # less than an image, some, more than all
     raw = torch.randint(0, 256, (11, 3, 16, 16), dtype=torch.uint8)
     mean, std = (torch.tensor(values)[:, None, None] for values in (TRANSFORM.mean, TRANSFORM.std))
     assert to_float(raw, TRANSFORM).equal((raw.float() / 255 - mean) / std)
