@@ -94,18 +94,19 @@ class ImageFiles:
         except BadImage as error:
             raise BadImage(f"{path}: {error}") from None
 
-    def test_views(self, rows: np.ndarray) -> Tensor:
-        """Central squares uint8 [n, 3, crop, crop]. Raises BadImage."""
-        views = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8)
+    def test_views(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
+        """Central squares uint8 [n, 3, crop, crop], written into `out` where it is given. Raises BadImage."""
+        views = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8) if out is None else out
         for view, position in zip(views, rows, strict=True):
             view.copy_(test_view(self.read(position), self.framing))
         return views
 
-    def train_views(self, rows: np.ndarray, uniforms: np.ndarray, flip: bool) -> Tensor:
-        """Random squares uint8 [copies, n, 3, crop, crop] from uniform numbers [copies, n, framing.numbers]; an image
-        is read once for all its copies. Raises BadImage.
+    def train_views(self, rows: np.ndarray, uniforms: np.ndarray, flip: bool, out: Tensor | None = None) -> Tensor:
+        """Random squares uint8 [copies, n, 3, crop, crop] from uniform numbers [copies, n, framing.numbers], written
+        into `out` where it is given; an image is read once for all its copies. Raises BadImage.
         """
-        views = torch.empty((len(uniforms), len(rows), *self.shape[1:]), dtype=torch.uint8)
+        shape = (len(uniforms), len(rows), *self.shape[1:])
+        views = torch.empty(shape, dtype=torch.uint8) if out is None else out
         for i, position in enumerate(rows):
             image = self.read(position)
             for view, numbers in zip(views[:, i], uniforms[:, i], strict=True):

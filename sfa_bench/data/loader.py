@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
-from sfa_bench.data.workers import Workers
+from sfa_bench.data.workers import AHEAD, Workers
 from sfa_bench.errors import RunError
 
 PIECE = 8 << 20  # bytes of views that a worker hands over at a time
@@ -43,7 +43,7 @@ def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) ->
     if images.is_floating_point():
         return images
     mean, std = _constants(transform, images.device)
-    views = torch.empty_like(images, dtype=torch.float32) if out is None else out
+    views = empty(images.shape, images.device) if out is None else out
     # Block by block and in place: four passes through the memory took 14 times as long on large images.
     on_cpu, bytes_each = images.device.type == "cpu", 4 * max(1, images[:1].numel())
     block = max(1, BLOCK // bytes_each if on_cpu else len(images))
@@ -51,6 +51,15 @@ def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) ->
         part = views[start : start + block]
         part.copy_(images[start : start + block]).div_(255).sub_(mean).div_(std)
     return views
+
+
+def empty(shape: Sequence[int], device: torch.device) -> Tensor:
+    """Room for float32 views. On a CPU it comes from NumPy, which asks for large pages: small ones cost as much as all
+    that is done with large images.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(shape, dtype=np.float32))
+    return torch.empty(shape, dtype=torch.float32, device=device)
 
 
 def augment(images: Tensor, transform: Transform, generator: torch.Generator) -> Tensor:
@@ -131,8 +140,16 @@ class FileLoader:
     ):
         self.images, self.transform, self.device = images, transform, torch.device(device)
         import_libraries()
-        count = next(n for n in (workers, images.workers, torch.get_num_threads()) if n is not None)
-        self._workers = Workers(_Reader(images, transform.flip), count, pinned=self.device.type == "cuda")
+        processes = next(n for n in (workers, images.workers, torch.get_num_threads()) if n is not None)
+        self._view_bytes = math.prod(images.shape[1:])
+        # Workers write into places that are used again and again, since fresh shared memory costs as much as cropping.
+        # One more than there are pieces under way is in use here. (To an accelerator go pinned copies instead.)
+        self._places: Tensor | None = None
+        if processes and self.device.type == "cpu":
+            size = max(PIECE, 2 * self._view_bytes)
+            self._places = torch.empty((AHEAD * processes + 1, size), dtype=torch.uint8).share_memory_()
+        reader = _Reader(images, transform.flip, self._places)
+        self._workers = Workers(reader, processes, pinned=self.device.type == "cuda")
         self._here = _Reader(images, transform.flip)
 
     def __len__(self) -> int:
@@ -144,11 +161,12 @@ class FileLoader:
 
     def test_view(self, index: Tensor) -> Tensor:
         """Central squares, normalised: float32 [B, 3, S, S]."""
-        return self._floats([self._here[index.numpy(), None]], 1, len(index))[0]
+        return self._floats([self._here[0, index.numpy(), None]], 1, len(index))[0]
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One random view of the images at `index`: float32 [B, 3, S, S]. Two calls are two independent views."""
-        return self._floats([self._here[index.numpy(), self._uniforms(index, generator, 1)]], 1, len(index))[0]
+        uniforms = self._uniforms(index, generator, 1)
+        return self._floats([self._here[0, index.numpy(), uniforms]], 1, len(index))[0]
 
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The test view of each batch of indices."""
@@ -168,28 +186,33 @@ class FileLoader:
         """
         batches: deque[tuple[int, int, int]] = deque()  # pieces, copies and rows of what has been asked for
 
-        def requests() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        number = count()
+
+        def requests() -> Iterator[Request]:
             for rows, uniforms in wanted:
                 copies = 1 if uniforms is None else len(uniforms)
-                step = max(1, PIECE // (copies * math.prod(self.images.shape[1:])))
+                most = max(1, PIECE // (copies * self._view_bytes))
+                step = -(-len(rows) // -(-len(rows) // most)) if len(rows) else 1  # pieces of about the same size
                 starts = range(0, max(1, len(rows)), step)
                 batches.append((len(starts), copies, len(rows)))
                 for start in starts:
                     piece = slice(start, start + step)
-                    yield rows[piece], None if uniforms is None else uniforms[:, piece]
+                    yield next(number), rows[piece], None if uniforms is None else uniforms[:, piece]
 
         answers = self._workers.answers(requests())
         for first in answers:
-            pieces, copies, count = batches.popleft()
-            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, count)
+            pieces, copies, rows = batches.popleft()
+            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, rows)
 
-    def _floats(self, pieces: Iterable[Tensor | str], copies: int, count: int) -> tuple[Tensor, ...]:
+    def _floats(self, pieces: Iterable[Answer], copies: int, count: int) -> tuple[Tensor, ...]:
         """Pieces uint8 [copies, b, 3, S, S] with Σb = count to `copies` float32 [count, 3, S, S] on the device."""
-        shape = (copies, count, *self.images.shape[1:])
-        views, done = torch.empty(shape, dtype=torch.float32, device=self.device), 0
+        views, done = empty((copies, count, *self.images.shape[1:]), self.device), 0
         for piece in pieces:
             if isinstance(piece, str):
                 raise RunError(piece)
+            if isinstance(piece, tuple):
+                assert self._places is not None
+                piece = _place(self._places, *piece, self.images.shape[1:])
             for view, raw in zip(views, piece, strict=True):
                 to_float(raw.to(self.device, non_blocking=True), self.transform, view[done : done + len(raw)])
             done += piece.shape[1]
@@ -200,22 +223,37 @@ class FileLoader:
         return torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
 
 
+Request = tuple[int, np.ndarray, np.ndarray | None]  # number, rows [B], uniform numbers [copies, B, ·] or None
+Answer = Tensor | tuple[int, int, int] | str  # views, or which of the places they are in and how many; or what is wrong
+
+
 class _Reader(Dataset[Any]):
-    """(rows [B], uniform numbers [copies, B, ·] or None) → views uint8 [copies or 1, B, 3, S, S], or what is wrong."""
+    """Request → views uint8 [copies or 1, B, 3, S, S], in the shared `places` [P, bytes] where they fit into one."""
 
-    def __init__(self, images: ImageFiles, flip: bool):
-        self.images, self.flip = images, flip
+    def __init__(self, images: ImageFiles, flip: bool, places: Tensor | None = None):
+        self.images, self.flip, self.places = images, flip, places
 
-    def __getitem__(self, request: tuple[np.ndarray, np.ndarray | None]) -> Tensor | str:
-        rows, uniforms = request
+    def __getitem__(self, request: Request) -> Answer:
+        number, rows, uniforms = request
+        copies, shape, out = 1 if uniforms is None else len(uniforms), self.images.shape[1:], None
+        if self.places is not None and copies * len(rows) * math.prod(shape) <= self.places.shape[1]:
+            where = (number % len(self.places), copies, len(rows))
+            out = _place(self.places, *where, shape)
         try:
             if uniforms is None:
-                return self.images.test_views(rows)[None]
-            return self.images.train_views(rows, uniforms, self.flip)
+                views = self.images.test_views(rows, None if out is None else out[0])[None]
+            else:
+                views = self.images.train_views(rows, uniforms, self.flip, out)
         except BadImage as error:
             return f"{error}; dataset.on_bad_image=skip leaves such files out"
         except (OSError, RunError) as error:  # which would cross to the parent with a traceback
             return str(error)
+        return views if out is None else where
+
+
+def _place(places: Tensor, which: int, copies: int, rows: int, shape: Sequence[int]) -> Tensor:
+    """The views in one of the places, uint8 [copies, rows, 3, S, S]."""
+    return places[which, : copies * rows * math.prod(shape)].view(copies, rows, *shape)
 
 
 AnyLoader = Loader | FileLoader

@@ -40,6 +40,7 @@ class Workers:
             reader,
             batch_size=None,  # a request is a batch
             sampler=self._requests,
+            collate_fn=_as_it_is,
             num_workers=count,
             persistent_workers=count > 0,
             prefetch_factor=AHEAD if count else None,
@@ -86,6 +87,10 @@ def in_workers(reader: Dataset[Any], requests: Iterable[Any], count: int) -> Ite
         yield from workers.answers(requests)
     finally:
         workers.close()
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 def _close(loader: weakref.ref[DataLoader[Any]]) -> None:
