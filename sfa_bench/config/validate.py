@@ -14,6 +14,8 @@ VECTORS = ("synthetic",)
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
 SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28, "resnet50": 33}
 SMALLEST |= {"inception_resnet_v2": 107}
+OWN = ("arrays", "folder", "csv")  # a user's own data
+BUILT_IN = (*SIDES, "cifar10n", "cifar100n", "synthetic", "webvision", "clothing1m")
 PRETRAINED = ("resnet50", "inception_resnet_v2")
 
 
@@ -151,7 +153,7 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "
             "dataset.val=noisy or clean_balanced"
         )
-    if source == "arrays" and data.name in (*SIDES, "cifar10n", "cifar100n"):
+    if source in OWN and data.name in BUILT_IN:
         raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")
 
 

@@ -249,6 +249,39 @@ def test_models_that_do_not_go_are_refused(typed, sentence):
     assert "\n" not in str(refused.value)
 
 
+DRAWN = "dataset=clothing1m model.pretrained=false"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (f"{DRAWN} method=rolt", "method=rolt averages what it sees of every sample"),
+        (f"{DRAWN} method=ce plugin=none method.schedule=drs", "method.schedule=drs resamples classes"),
+        (f"{DRAWN} record.probes=1", "record.probes keeps selections among all samples"),
+        (f"{DRAWN} dataset.warmup_draw=63", "a draw of 63 samples is less than one batch: type 64 or more, or 0"),
+        (f"{DRAWN} dataset.selection_draw=63", "a draw of 63 samples is less than one batch"),
+        (f"{DRAWN} dataset.resize=223", "dataset.resize=223 leaves no square of dataset.crop=224 pixels"),
+    ],
+)
+def test_draws_and_crops_that_make_no_sense_are_not_valid(typed, sentence):
+    with pytest.raises(ConfigError) as refused:
+        compose(typed.split())
+    assert sentence in str(refused.value)
+    assert refused.value.invalid_combination
+
+
+def test_all_samples_in_every_epoch_are_valid_with_everything():
+    for more in ("method=rolt", "method.schedule=drs method=ce plugin=none", "record.probes=1"):
+        compose(f"{DRAWN} dataset.warmup_draw=0 dataset.selection_draw=0 {more}".split())
+
+
+@pytest.mark.parametrize("own", ["arrays", "folder", "csv"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100n", "webvision", "synthetic"])
+def test_own_data_have_a_name_of_their_own(own, name):
+    with pytest.raises(ConfigError, match=f"dataset.name={name} is the name of a built-in data set"):
+        compose([f"dataset={own}", f"dataset.name={name}"])
+
+
 def test_smaller_crops_are_taken_as_far_as_the_network_can():
     assert compose(["dataset=webvision", "dataset.crop=107"]).dataset.crop == 107
     assert compose(["dataset=folder", "dataset.name=m", "dataset.crop=8"]).model.name == "convnet"

@@ -160,7 +160,8 @@ def images_below(root: Path, folder: str) -> list[bytes]:
         try:
             name.decode()
         except UnicodeDecodeError:
-            raise DataError(f"{root / os.fsdecode(name)!r} has a name that is not UTF-8; rename it") from None
+            shown = name.decode(errors="backslashreplace")
+            raise DataError(f"{root}/{shown} has a name that is not UTF-8; rename it") from None
     return sorted(found)
 
 

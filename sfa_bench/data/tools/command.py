@@ -129,6 +129,8 @@ def _export(arguments: Sequence[str]) -> int:
     written = exporting.export(data, config, options.overrides, options.output)
     rate = "clean labels unknown" if data.noise_rate is None else f"{100 * data.noise_rate:.2f} % wrong"
     print(f"{describing.title(config)}: {len(data.index):,} training labels, {rate}")
+    for name, part in data.more_tests.items():
+        print(f"the {len(part.labels):,} samples of {name} are not among them: this form has one test set")
     if data.val is not None and "path" not in exporting.columns(data, config):
         print(f"the {len(data.val.labels):,} samples held out for validation are not among them")
     print("written: " + ", ".join(map(str, written)))
@@ -140,8 +142,10 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
     and needs no file of weights: these commands train nothing.
     """
     keys = [word.lstrip("+").partition("=")[0].partition(".")[0] for word in overrides]
-    free = not {"model", "recipe", "preset"} & {*keys}
-    config = compose([*overrides, "model=convnet"] if free else overrides, config_dir)
+    added = [] if {"model", "recipe", "preset"} & {*keys} else ["model=convnet"]
+    if not added and "model" not in keys:
+        added = ["model.pretrained=false"]
+    config = compose([*overrides, *added], config_dir)
     if any(word.startswith("dataset.cache=") for word in overrides):
         return config
     # Decoding a million images for a table of labels would take an hour; only those that are shown are read.

@@ -83,6 +83,10 @@ def title(config: RunConfig) -> str:
     return f"{config.dataset.name}{tail} · {law} · data_seed {config.data_seed}"
 
 
+def _validation(data: Data) -> str:
+    return "in its own validation set" if data.own_val else "held out for validation"
+
+
 def sentences(found: Description) -> list[str]:
     """What the numbers say, one line each."""
     data = found.data
@@ -91,7 +95,7 @@ def sentences(found: Description) -> list[str]:
         f"{kept:,} of {int(found.before.sum()):,} training samples, {data.view.num_classes} classes, "
         f"{len(data.test.labels):,} test samples"
         + "".join(f", {len(more.labels):,} in {name}" for name, more in data.more_tests.items())
-        + ("" if data.val is None else f", {len(data.val.labels):,} held out for validation")
+        + ("" if data.val is None else f", {len(data.val.labels):,} {_validation(data)}")
     ]
     if data.clean_counts is not None:
         clean = data.clean_counts

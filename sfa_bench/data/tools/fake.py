@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import pickle
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -286,4 +287,11 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
     place = folder / layout.file if layout.file else folder
     few = name in LONG_TAILED and (size or layout.size) < 20
     tail = ["imbalance=none"] if few else []  # imb_factor=0.1, the default, would leave less than two of a class
-    return [f"dataset={name}", f"data_dir={place}", *layout.also, *tail, "model=convnet", "epochs=10"]
+    return [f"dataset={name}", f"data_dir={_quoted(str(place))}", *layout.also, *tail, "model=convnet", "epochs=10"]
+
+
+def _quoted(value: str) -> str:
+    """A value as Hydra reads it: in quotes where it has a character that means something there."""
+    if re.fullmatch(r"[\w./~+@%-]+", value, re.ASCII):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
