@@ -38,3 +38,11 @@ def test_the_second_test_set_that_an_export_leaves_out_is_named(tmp_path, capsys
     main(["make-fake", "webvision", str(tmp_path / "data"), "--side", "24"])
     assert main(["export", "dataset=webvision", f"data_dir={tmp_path}/data", "-o", str(tmp_path / "labels.csv")]) == 0
     assert "the 50 samples of test_imagenet are not among them" in capsys.readouterr().out
+
+
+def test_what_was_typed_stands_on_the_page_as_text(tmp_path, capsys):
+    folder = tmp_path / "<b>x"
+    assert main(["describe", "dataset=digits", "-o", str(folder)]) == 0
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;x" in page
+    assert "<b>x" not in page
