@@ -76,11 +76,11 @@ def _part(
             f"{unknown.size:,} images of {data_dir / KEYS[part]} have no class in {labels_file}, the first is "
             f"{keys[unknown[0]].decode()} (line {unknown[0] + 1:,}): take the lists that belong together"
         )
-    found = image_files.find(dataset, data_dir, _on_disk(data_dir, keys), part, KEYS[part])
+    found = image_files.find(dataset, data_dir, on_disk(data_dir, keys), part, KEYS[part])
     return found, of_keys[found.kept]
 
 
-def _on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
+def on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
     """Keys as they are where the folder `images` is there, else without that prefix."""
     if (data_dir / PREFIX).is_dir():
         return keys

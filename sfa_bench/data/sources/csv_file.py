@@ -38,7 +38,7 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
     if not path.is_file():
         raise DataError(f"dataset=csv reads one .csv file: data_dir={path} is none; give data_dir=FILE.csv")
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    for split, row in _read(path):
+    for split, row in read_rows(path):
         rows[split].append(row)
     for split in ("train", "test"):
         if not rows[split]:
@@ -69,8 +69,8 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
     )
 
 
-def _read(path: Path) -> Iterator[tuple[str, Row]]:
-    """Split and row of every line after the header."""
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Split and row of every line after the header. Raises: DataError for the first that is refused."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)

@@ -24,7 +24,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     Labels count as noisy as they come. Raises: DataError with a sentence for everything that is missing or broken.
     """
     image_files.require(data_dir, ("train", "test"), NEEDS)
-    classes = _classes(data_dir, "train")
+    classes = class_folders(data_dir, "train")
     if len(classes) < 2:
         raise DataError(f"{data_dir / 'train'} has {len(classes)} class folder(s); at least two are needed")
     train, train_labels = _part(dataset, data_dir, "train", classes)
@@ -50,8 +50,8 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     )
 
 
-def _classes(data_dir: Path, part: str) -> list[str]:
-    """The folders of a part in the order of their classes."""
+def class_folders(data_dir: Path, part: str) -> list[str]:
+    """The folders of a part in the order of their classes. Raises: DataError for an image beside them."""
     names = []
     for entry in image_files.visible(os.fsencode(data_dir / part)):
         name = os.fsdecode(entry.name)
@@ -67,7 +67,7 @@ def _part(
     dataset: DatasetConfig, data_dir: Path, part: str, classes: list[str]
 ) -> tuple[image_files.Found, np.ndarray]:
     """The images of a part, by class and name, and their labels; a part need not have every class."""
-    present = _classes(data_dir, part)
+    present = class_folders(data_dir, part)
     if strange := [name for name in present if name not in set(classes)]:
         raise DataError(
             f"{data_dir / part / strange[0]} is a class without training images: {data_dir / 'train'} has no folder "

@@ -32,8 +32,8 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     """
     image_files.require(data_dir, (TRAIN_LIST, VAL_LIST, VAL_FOLDER, IMAGENET_FOLDER), NEEDS)
     imagenet_names, imagenet_labels = _imagenet(data_dir)
-    train_names, train_labels = _first_classes(data_dir / TRAIN_LIST)
-    test_names, test_labels = _first_classes(data_dir / VAL_LIST)
+    train_names, train_labels = first_classes(data_dir / TRAIN_LIST)
+    test_names, test_labels = first_classes(data_dir / VAL_LIST)
     test_names = np.char.add(f"{VAL_FOLDER}/".encode(), test_names)
 
     train = image_files.find(dataset, data_dir, train_names, "train", TRAIN_LIST)
@@ -57,7 +57,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     )
 
 
-def _first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Names and labels of the classes that count; the lists hold all 1,000."""
     names, labels = lists.read_labelled(path)
     ours = labels < NUM_CLASSES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from sfa_bench.config.recipes import IMAGE_FILES
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.cores import cores
 from sfa_bench.data import sources
-from sfa_bench.data.sources import human
+from sfa_bench.data.images import BadImage, decode, resized
+from sfa_bench.data.sources import human, webvision
 from sfa_bench.data.tools import layouts
-from sfa_bench.data.tools.terminal import class_table, table
+from sfa_bench.data.tools.terminal import class_table, plain, table
 from sfa_bench.data.types import Source
 from sfa_bench.errors import ConfigError, DataError
 
@@ -31,7 +33,8 @@ DOWNLOADED = ("fashion_mnist", "cifar10", "cifar100")  # by their readers, which
 class Check:
     """sentence: why it cannot be trained on, None where it can; counts: part → images of each class.
 
-    `decoded` counts the images read with --images (None: not asked for), `bad` maps those that cannot be read to why.
+    `refused` are the readers' sentences on lists and folders, whose images are then not looked for. `decoded` counts
+    the images read with --images (None: not asked for), `bad` maps those that cannot be read to why.
     """
 
     dataset: str
@@ -39,6 +42,7 @@ class Check:
     sentence: str | None
     items: list[layouts.Item]
     missing: list[str]
+    refused: list[str] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
     decoded: int | None = None
     bad: dict[str, str] = field(default_factory=dict)
@@ -56,16 +60,16 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
     effect.
     """
     source = config.dataset.source
-    if images and source not in layouts.OF_FILES:
+    if images and source not in IMAGE_FILES:
         raise ConfigError(f"--images has no effect on {name}, whose images are always read; leave it out")
     here = layouts.contents(config)
-    found = Check(name, config.data_dir, None, here.items, here.missing)
+    found = Check(name, config.data_dir, None, here.items, here.missing, here.refused)
     try:
         _read(config, found)
     except DataError as error:
         found.sentence = str(error)
     if images:
-        _decode(config, here.images, found)
+        _decode(config, here, found)
     return found
 
 
@@ -101,40 +105,46 @@ def _counts(source: Source) -> dict[str, list[int]]:
     }
 
 
-def _decode(config: RunConfig, paths: Sequence[str], found: Check) -> None:
-    """Read every image to its end, in threads: decoding lets other threads run."""
+def _decode(config: RunConfig, here: layouts.Contents, found: Check) -> None:
+    """Read every image as a run would, in threads: decoding lets other threads run."""
+    dataset = config.dataset
+    unread: list[str] = []  # by the disk, which is no verdict on a picture
+
+    def why_bad(path: Path) -> str | None:
+        try:
+            resized(decode(path), dataset.resize)
+        except BadImage as error:
+            return str(error)
+        except OSError as error:
+            why = str(error.strerror or error)
+            unread.append(f"{path} cannot be read: {why}")
+            return why
+        return None
+
+    paths = [here.root / os.fsdecode(name) for name in here.images]
     with ThreadPoolExecutor(cores()) as pool:
-        seen: Iterable[str | None] = pool.map(_why_bad, paths)
+        seen: Iterable[str | None] = pool.map(why_bad, paths)
         if sys.stderr.isatty():
             seen = track(seen, "reading images", len(paths), console=Console(stderr=True), transient=True)
-        found.bad = {path: why for path, why in zip(paths, seen, strict=True) if why is not None}
+        found.bad = {str(path): why for path, why in zip(paths, seen, strict=True) if why is not None}
     found.decoded = len(paths)
-    if found.bad and found.sentence is None:
-        few = f"{len(found.bad)} of {len(paths)} images cannot be read"
-        if config.dataset.on_bad_image == "skip":
-            found.notes.append(f"{few} and are left out (dataset.on_bad_image=skip)")
-        else:
-            found.sentence = (
-                f"{few} (first {next(iter(found.bad))}): fetch them again, or add dataset.on_bad_image=skip to leave "
-                "them out"
-            )
-
-
-def _why_bad(path: str) -> str | None:
-    """None for an image that can be decoded."""
-    try:
-        with Image.open(path) as image:
-            image.convert("RGB")
-    except Exception as error:  # a broken file may raise anything
-        return f"{type(error).__name__}: {error}"
-    return None
+    if found.sentence is not None or not found.bad:
+        return
+    few = f"{len(found.bad)} of {len(paths)} images cannot be read"
+    if unread:
+        found.sentence = min(unread)
+    elif dataset.on_bad_image == "skip":
+        found.notes.append(f"{few} and are left out (dataset.on_bad_image=skip)")
+    else:
+        first = next(iter(found.bad))
+        found.sentence = f"{few} (first {first}): fetch them again, or add dataset.on_bad_image=skip to leave them out"
 
 
 def show(found: Check, config: RunConfig) -> None:
     """For a terminal: files, classes, what is missing and the layout that is expected."""
     usable = "can be trained on" if found.sentence is None else "cannot be trained on as it is"
     place = "" if config.dataset.source in layouts.NO_FILES else f" in {found.data_dir}"
-    print(f"{found.dataset}{place}: {usable}\n")
+    print(plain(f"{found.dataset}{place}: {usable}") + "\n")
     if found.items:
         headers = ["file", "", "bytes", "images", "without file"]
         rows = [_row(item) for item in _joined(found.items)]
@@ -145,7 +155,7 @@ def show(found: Check, config: RunConfig) -> None:
         class_table({name: np.array(counts) for name, counts in found.counts.items()})
         print()
     for note in found.notes:
-        print(note)
+        print(plain(note))
     if found.decoded is not None:
         print(f"{found.decoded:,} images read, {len(found.bad):,} of them bad")
         _listing([f"{path} ({why})" for path, why in found.bad.items()])
@@ -153,20 +163,23 @@ def show(found: Check, config: RunConfig) -> None:
     if absent:
         print(f"{len(absent):,} images that a list names are missing:")
         _listing(absent)
-    if found.sentence is not None and (found.missing or not found.counts):
+    if others := [sentence for sentence in found.refused if sentence != found.sentence]:
+        print("refused too:" if found.sentence in found.refused else "refused:")
+        _listing(others)
+    if found.sentence is not None and (found.missing or not found.counts) and found.items:
         print(f"expected:\n{layouts.tree(config)}\n\nfrom: {layouts.where(config)}")
 
 
 def _listing(names: Sequence[str]) -> None:
     for name in names[:SHOWN]:
-        print(f"  {name}")
+        print(f"  {plain(name)}")
     if len(names) > SHOWN:
         print(f"  … and {len(names) - SHOWN:,} more (--json lists all)")
 
 
 def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
     """Folders of classes as one line: those that are there, then those that are not."""
-    lines, classes = [], [item for item in items if item.path.startswith("imagenet/")]
+    lines, classes = [], [item for item in items if item.path.startswith(f"{webvision.IMAGENET_FOLDER}/")]
     for item in items:
         if item not in classes:
             lines.append(item)
@@ -176,7 +189,9 @@ def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
             labels = [Path(item.path).name for item in group]
             which = ", ".join(labels) if len(labels) < SHOWN else f"{labels[0]}…{labels[-1]}"
             which += f" ({len(labels)} of {len(classes)})"
-            lines.append(layouts.Item(f"imagenet/val/{which}", there, entries=sum(item.entries or 0 for item in group)))
+            entries, absent = sum(item.entries or 0 for item in group), [name for item in group for name in item.absent]
+            path = f"{webvision.IMAGENET_FOLDER}/{which}"
+            lines.append(layouts.Item(path, there, entries=entries, absent=absent))
     return lines
 
 
@@ -185,4 +200,4 @@ def _row(item: layouts.Item) -> list[str]:
     if item.checksum:
         state += f", checksum {item.checksum}"
     size, entries = ("" if number is None else f"{number:,}" for number in (item.size, item.entries))
-    return [item.path, state, size, entries, f"{len(item.absent):,}" if item.absent else ""]
+    return [plain(item.path), state, size, entries, f"{len(item.absent):,}" if item.absent else ""]

@@ -18,6 +18,7 @@ from sfa_bench.data.tools import check as checking
 from sfa_bench.data.tools import describe as describing
 from sfa_bench.data.tools import export as exporting
 from sfa_bench.data.tools.fake import LAYOUT, make_fake
+from sfa_bench.data.tools.terminal import plain
 from sfa_bench.errors import ConfigError, RunError
 
 PROG = "python -m sfa_bench.data"
@@ -83,13 +84,14 @@ def _check(arguments: Sequence[str]) -> int:
     config = _compose(overrides, options.config_dir)
     found = checking.check(config, options.dataset, options.images)
     if options.json:
-        print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
+        text = json.dumps(found.to_plain(), indent=1, ensure_ascii=False)
+        print(text.encode(errors="backslashreplace").decode())  # names that are not UTF-8: JSON's own escapes
     else:
         checking.show(found, config)
     if found.sentence is None:
         return 0
     sys.stdout.flush()
-    raise ConfigError(found.sentence)
+    raise ConfigError(plain(found.sentence))
 
 
 def _describe(arguments: Sequence[str]) -> int:

@@ -19,12 +19,14 @@ from PIL import Image
 from sfa_bench.data.noise import SUPERCLASSES
 from sfa_bench.data.sources import human
 from sfa_bench.data.sources.cifar import LAYOUTS
+from sfa_bench.data.sources.clothing1m import KEYS, LABELS
+from sfa_bench.data.sources.clothing1m import NUM_CLASSES as CLOTHING_CLASSES
+from sfa_bench.data.sources.webvision import IMAGENET_FOLDER, TRAIN_LIST, VAL_FOLDER, VAL_LIST
+from sfa_bench.data.sources.webvision import NUM_CLASSES as WEBVISION_CLASSES
 from sfa_bench.data.tools.patterns import picture
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import writing
 
-WEBVISION_CLASSES = 50  # mini-WebVision's; the list has more
-CLOTHING_CLASSES = 14
 OWN_CLASSES = 5  # of arrays, folder and csv
 WRONG = 0.3  # share of wrong labels where a layout comes with noise
 MOST_OF_FEW = 100_000  # images a class, beyond which somebody mistyped
@@ -159,23 +161,23 @@ def webvision(w: Writer) -> None:
         name = f"google/q{label + 1:04}/{number:06}.jpg"
         w.jpeg(name, truth)
         listed.append(f"{name} {label}")
-    w.lines("info/train_filelist_google.txt", listed)
+    w.lines(TRAIN_LIST, listed)
     listed = []
     for number, label in enumerate([*w.shuffled(WEBVISION_CLASSES, w.few).tolist(), *beyond.tolist()], start=1):
         name = f"val{number:06}.jpg"
-        w.jpeg(f"val_images_256/{name}", label)
+        w.jpeg(f"{VAL_FOLDER}/{name}", label)
         listed.append(f"{name} {label}")
-    w.lines("info/val_filelist.txt", listed)
+    w.lines(VAL_LIST, listed)
     for label in range(WEBVISION_CLASSES):
         for number in range(w.few):
-            w.jpeg(f"imagenet/val/{label}/ILSVRC2012_val_{label * w.few + number + 1:08}.JPEG", label)
+            w.jpeg(f"{IMAGENET_FOLDER}/{label}/ILSVRC2012_val_{label * w.few + number + 1:08}.JPEG", label)
 
 
 def clothing1m(w: Writer) -> None:
     """Noisy labels of all images but some of the clean ones, clean labels of validation and test, as in the release."""
     noisy, clean = [], []
     number = 0
-    for part, size in (("noisy_train", w.size), ("clean_val", w.few), ("clean_test", w.few)):
+    for part, size in (("train", w.size), ("val", w.few), ("test", w.few)):
         labels = w.shuffled(CLOTHING_CLASSES, size)
         keys = []
         for truth, said in zip(labels.tolist(), w.noisy(labels, CLOTHING_CLASSES).tolist(), strict=True):
@@ -183,13 +185,13 @@ def clothing1m(w: Writer) -> None:
             number += 1
             w.jpeg(key, truth)
             keys.append(key)
-            if part != "noisy_train":
+            if part != "train":
                 clean.append(f"{key} {truth}")
-            if part != "clean_test" or number % 2:
+            if part != "test" or number % 2:
                 noisy.append(f"{key} {said}")
-        w.lines(f"{part}_key_list.txt", keys)
-    w.lines("noisy_label_kv.txt", noisy)
-    w.lines("clean_label_kv.txt", clean)
+        w.lines(KEYS[part], keys)
+    w.lines(LABELS["noisy"], noisy)
+    w.lines(LABELS["clean"], clean)
 
 
 def arrays(w: Writer) -> None:

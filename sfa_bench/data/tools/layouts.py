@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data.sources import cifar, fashion_mnist, files, human
-from sfa_bench.data.tools.fake import WEBVISION_CLASSES
+from sfa_bench.data.sources import (
+    cifar,
+    clothing1m,
+    csv_file,
+    fashion_mnist,
+    files,
+    folder,
+    human,
+    image_files,
+    lists,
+    webvision,
+)
+from sfa_bench.errors import DataError
 
 HUMAN = "CIFAR-N's labels: data/ of https://github.com/UCSC-REAL/cifar-10-100n"
 CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version); without data_dir, run.py downloads it into data/"
@@ -87,8 +100,6 @@ WHERE = {
     "folder": "yours",
     "csv": "yours",
 }
-OF_FILES = ("webvision", "clothing1m", "folder", "csv")  # whose images are files of their own
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 NO_FILES = ("digits", "synthetic")
 
 
@@ -110,10 +121,16 @@ class Item:
 
 @dataclass
 class Contents:
-    """What is there, by name, whether or not it can be read."""
+    """What is there, by name, whether or not it can be read.
 
+    images: names below `root` of the files that a run would open; refused: sentences of the readers on lists and
+    folders, whose images are not looked for.
+    """
+
+    root: Path
     items: list[Item] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)  # paths of those that are there
+    images: list[bytes] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     @property
     def missing(self) -> list[str]:
@@ -136,7 +153,7 @@ def where(config: RunConfig) -> str:
 def contents(config: RunConfig) -> Contents:
     """Look for every file of the data set. Nothing is decoded; checksums are compared where official ones exist."""
     source, root = config.dataset.source, Path(config.data_dir).expanduser()
-    found = Contents()
+    found = Contents(root)
     if source in NO_FILES:
         return found
     if source == "fashion_mnist":
@@ -144,14 +161,17 @@ def contents(config: RunConfig) -> Contents:
     elif source in cifar.LAYOUTS:
         layout = cifar.LAYOUTS[source]
         known = layout.train | layout.test
-        folder = files.first_folder((root, root / layout.folder), known) or root
-        found.items += [_file(folder / name, root, md5) for name, md5 in known.items()]
+        place = files.first_folder((root, root / layout.folder), known) or root
+        found.items += [_file(place / name, root, md5) for name, md5 in known.items()]
         if config.dataset.human:
             found.items.append(_file(root / human.FILES[source], root))
     elif source == "arrays":
         found.items.append(_file(root, root.parent))
+    elif source == "csv":
+        found.root = root.parent
+        _csv(root, found)
     else:
-        _WITH_IMAGES[source](root, found)
+        _OF_LISTS_OR_FOLDERS[source](found)
     return found
 
 
@@ -174,129 +194,88 @@ def _file(path: Path, root: Path, md5: str | None = None, unpack: bool = False) 
 def _fashion_mnist(root: Path, found: Contents) -> None:
     names = [name + ending for name in fashion_mnist.MD5 for ending in ("", ".gz")]
     folders = (root, root / "FashionMNIST" / "raw", fashion_mnist.DEBIAN_FOLDER)
-    folder = files.first_folder(folders, names) or root
+    place = files.first_folder(folders, names) or root
     for name, md5 in fashion_mnist.MD5.items():
-        packed = folder / f"{name}.gz"
-        plain = folder / name
+        packed = place / f"{name}.gz"
+        plain = place / name
         zipped = not plain.is_file() and packed.is_file()
         found.items.append(_file(packed if zipped else plain, root, md5, unpack=zipped))
 
 
-class _Present:
-    """Which files are there: each folder is read once, which on network disks is faster than asking for each file.
-
-    Paths are texts: a list may name a million.
-    """
-
-    def __init__(self) -> None:
-        self.folders: dict[str, frozenset[str]] = {}
-
-    def __call__(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        if folder not in self.folders:
-            self.folders[folder] = frozenset(_names(folder))
-        return name in self.folders[folder]
+def _listed(path: Path, read: Callable[[Path], np.ndarray], found: Contents) -> None:
+    """A list with the images that its reader takes from it."""
+    item = _file(path, found.root)
+    if item.found:
+        with _refusal(found):
+            names = read(path)
+            item = replace(item, entries=len(names), absent=_look(names, found))
+    found.items.append(item)
 
 
-def _names(folder: Path | str) -> list[str]:
-    """Names in a folder, sorted, without hidden ones; none where there is no such folder."""
+def _in_folders(name: str, folders: Sequence[str], found: Contents) -> None:
+    """Folders of images as one item `name`; each of them is read on its own, so that all refusals are told."""
+    entries, absent = 0, []
+    for place in folders:
+        if (found.root / place).is_dir():
+            with _refusal(found):
+                names = np.array(image_files.images_below(found.root, place))
+                entries += len(names)
+                absent += _look(names, found)
+    found.items.append(Item(name, entries > 0, entries=entries, absent=absent))
+
+
+def _look(names: np.ndarray, found: Contents) -> list[str]:
+    """Keep those images that a run would open; returns the names of the others. Raises: DataError."""
+    sizes, _ = image_files.stat_images(found.root, names)
+    found.images += names[sizes >= 0].tolist()
+    return [name.decode() for name in names[sizes < 0].tolist()]
+
+
+@contextmanager
+def _refusal(found: Contents) -> Iterator[None]:
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError:
-        return []
+        yield
+    except DataError as error:
+        found.refused.append(str(error))
 
 
-def _images_below(folder: str) -> list[str]:
-    """Paths of the images in a folder and in its folders, sorted."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        usual = (name for name in names if name.lower().endswith(ENDINGS) and not name.startswith("."))
-        found += [f"{place}/{name}" for name in sorted(usual)]
-    return found
+def _webvision(found: Contents) -> None:
+    def in_folder(path: Path) -> np.ndarray:
+        return np.char.add(f"{webvision.VAL_FOLDER}/".encode(), webvision.first_classes(path)[0])
+
+    _listed(found.root / webvision.TRAIN_LIST, lambda path: webvision.first_classes(path)[0], found)
+    _listed(found.root / webvision.VAL_LIST, in_folder, found)
+    for label in range(webvision.NUM_CLASSES):
+        place = f"{webvision.IMAGENET_FOLDER}/{label}"
+        _in_folders(f"{place}/", [place], found)
 
 
-def _words(path: Path) -> Iterator[list[str]]:
-    """The lines of a list, each split at its last blank. Lines that mean nothing are the reader's to refuse."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if words := line.rsplit(maxsplit=1):
-                    yield words
-    except OSError:
-        return
+def _clothing1m(found: Contents) -> None:
+    root = found.root
+    found.items += [_file(root / name, root) for name in clothing1m.LABELS.values()]
+    for name in clothing1m.KEYS.values():
+        _listed(root / name, lambda path: clothing1m.on_disk(root, lists.read_names(path)), found)
 
 
-def _list(path: Path, root: Path, entries: Iterable[str], found: Contents, present: _Present) -> None:
-    """A list file with the images that it names, relative to `root`. Those outside are the reader's to refuse."""
-    item = _file(path, root)
-    if not item.found:
-        found.items.append(item)
-        return
-    absent, count = [], 0
-    for name in entries:
-        if name.startswith("/") or ".." in name.split("/"):
-            continue
-        count += 1
-        if present(f"{root}/{name}"):
-            found.images.append(f"{root}/{name}")
-        else:
-            absent.append(name)
-    found.items.append(replace(item, entries=count, absent=absent))
-
-
-def _webvision(root: Path, found: Contents) -> None:
-    present = _Present()
-    for name, below in (("train_filelist_google.txt", ""), ("val_filelist.txt", "val_images_256/")):
-        path = root / "info" / name
-        kept = (
-            below + words[0]
-            for words in _words(path)
-            if len(words) == 2 and words[1].isdecimal() and int(words[1]) < WEBVISION_CLASSES
-        )
-        _list(path, root, kept, found, present)
-    for label in range(WEBVISION_CLASSES):
-        images = _images_below(f"{root}/imagenet/val/{label}")
-        found.images += images
-        found.items.append(Item(f"imagenet/val/{label}/", bool(images), entries=len(images)))
-
-
-def _clothing1m(root: Path, found: Contents) -> None:
-    found.items += [_file(root / f"{kind}_label_kv.txt", root) for kind in ("noisy", "clean")]
-    prefix = "" if (root / "images").is_dir() else "images/"  # some move the lists into the folder of images
-    present = _Present()
-    for part in ("noisy_train", "clean_val", "clean_test"):
-        path = root / f"{part}_key_list.txt"
-        keys = (" ".join(words).removeprefix(prefix) for words in _words(path))
-        _list(path, root, keys, found, present)
-
-
-def _folder(root: Path, found: Contents) -> None:
+def _folder(found: Contents) -> None:
     for part in ("train", "test", "val"):
-        classes = [name for name in _names(root / part) if (root / part / name).is_dir()]
-        images = [image for label in classes for image in _images_below(f"{root}/{part}/{label}")]
-        found.images += images
-        if classes or part != "val":
-            found.items.append(Item(f"{part}/", bool(images), entries=len(images)))
+        classes: list[str] | None = []
+        if (found.root / part).is_dir():
+            classes = None
+            with _refusal(found):
+                classes = folder.class_folders(found.root, part)
+        if classes is None:
+            found.items.append(Item(f"{part}/", found=True))
+        elif part != "val" or (found.root / part).exists():
+            _in_folders(f"{part}/", [f"{part}/{name}" for name in classes], found)
 
 
 def _csv(path: Path, found: Contents) -> None:
-    _list(path, path.parent, _csv_images(path), found, _Present())
+    _listed(path, lambda path: np.array([row.name for _, row in csv_file.read_rows(path)], dtype=bytes), found)
 
 
-def _csv_images(path: Path) -> Iterator[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            for row in csv.DictReader(file):
-                if row.get("path"):
-                    yield row["path"]
-    except (OSError, csv.Error):  # the reader says what is wrong
-        return
-
-
-_WITH_IMAGES: dict[str, Callable[[Path, Contents], None]] = {
+_OF_LISTS_OR_FOLDERS: dict[str, Callable[[Contents], None]] = {
     "webvision": _webvision,
     "clothing1m": _clothing1m,
     "folder": _folder,
-    "csv": _csv,
 }

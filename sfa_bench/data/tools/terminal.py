@@ -51,3 +51,9 @@ def class_table(columns: Mapping[str, np.ndarray], more: Mapping[str, Sequence[s
         rows.insert(ENDS, [f"… {len(first) - 2 * ENDS} more", *[""] * (len(columns) + len(more))])
     rows.append(["all", *(f"{int(counts.sum()):,}" for counts in columns.values()), *[""] * len(more)])
     table(["class", *columns, *more], rows)
+
+
+def plain(text: str) -> str:
+    """A text for a terminal: without characters that would act on it, or that are no UTF-8; as `lists` shows lines."""
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
