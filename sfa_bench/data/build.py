@@ -243,7 +243,7 @@ def _look_at_files(
     dataset, folder = config.dataset, Path(config.data_dir).expanduser()
     beside = folder if folder.is_dir() else folder.parent
     making = cache.Making(
-        Path(dataset.cache_dir).expanduser() if dataset.cache_dir else beside / cache.FOLDER,
+        cache.folder_in(Path(dataset.cache_dir), beside) if dataset.cache_dir else beside / cache.FOLDER,
         dataset.cache,
         torch.get_num_threads() if dataset.workers is None else dataset.workers,
         say,

@@ -7,6 +7,7 @@ was, and whoever finds a table finds its pixels.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import zipfile
@@ -75,6 +76,11 @@ class Cache:
             # Copy-on-write, since Torch warns at arrays that it must not write to; nobody does.
             self._mapped[chunk] = np.memmap(_pixels(self.folder, chunk), np.uint8, mode="c")
         return self._mapped[chunk]
+
+
+def folder_in(cache_dir: Path, data: Path) -> Path:
+    """The part of a folder of caches that is for the data at `data`: other data may have files of the same names."""
+    return cache_dir.expanduser() / fingerprint(np.frombuffer(os.fsencode(data.resolve()), dtype=np.uint8))
 
 
 def key(images: ImageFiles) -> str:

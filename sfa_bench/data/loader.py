@@ -6,6 +6,8 @@ Images in memory stay on the device as uint8; images in files are read and cropp
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -145,9 +147,9 @@ class FileLoader:
         # Workers write into places that are used again and again, since fresh shared memory costs as much as cropping.
         # One more than there are pieces under way is in use here. (To an accelerator go pinned copies instead.)
         self._places: Tensor | None = None
-        if processes and self.device.type == "cpu":
-            size = max(PIECE, 2 * self._view_bytes)
-            self._places = torch.empty((AHEAD * processes + 1, size), dtype=torch.uint8).share_memory_()
+        shape = (AHEAD * processes + 1, max(PIECE, 2 * self._view_bytes))
+        if processes and self.device.type == "cpu" and _shared_memory() > 4 * math.prod(shape):
+            self._places = torch.empty(shape, dtype=torch.uint8).share_memory_()
         reader = _Reader(images, transform.flip, self._places)
         self._workers = Workers(reader, processes, pinned=self.device.type == "cuda")
         self._here = _Reader(images, transform.flip)
@@ -254,6 +256,12 @@ class _Reader(Dataset[Any]):
 def _place(places: Tensor, which: int, copies: int, rows: int, shape: Sequence[int]) -> Tensor:
     """The views in one of the places, uint8 [copies, rows, 3, S, S]."""
     return places[which, : copies * rows * math.prod(shape)].view(copies, rows, *shape)
+
+
+def _shared_memory() -> int:
+    """Bytes that are free where processes share memory; a container may have little, and who takes more is killed."""
+    folder = "/dev/shm"
+    return shutil.disk_usage(folder).free if os.path.isdir(folder) else 0
 
 
 AnyLoader = Loader | FileLoader

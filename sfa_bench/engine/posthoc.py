@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,8 @@ def _fit_and_test(
     threads = machine.set_threads(config.threads or old["environment"].get("threads"))
     record["environment"] = machine.environment(devices, threads, False)
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
-    data = build_data(config, say=console.print, on_step=stop.check, wait=wait)
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    data = build_data(config, say=say, on_step=stop.check, wait=wait)
     refuse_other_data(old, data)
     method = build_method(config, data, devices)
     stack.callback(method.close)

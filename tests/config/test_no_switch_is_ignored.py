@@ -299,7 +299,7 @@ def execute(tmp_path_factory, files):
             "device": environment["device"],
             "runs_dir": path.parents[2] if own == [] else None,
             "data_dir": config.data_dir,
-            "cache_dir": sorted(p.name for p in Path(config.dataset.cache_dir or files).glob("*-????????????????")),
+            "cache_dir": sorted(p.name for p in Path(config.dataset.cache_dir or files).glob("*/*-????????????????")),
             **counted,
         }
         warmup = hashes(config).warmup

@@ -215,6 +215,15 @@ def test_every_file_that_is_no_picture_is_counted_whatever_is_kept(tmp_path, mak
         assert cache.prepare(images, "train", making) == (images, {})
 
 
+def test_a_folder_of_caches_keeps_data_of_the_same_names_apart(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    one, other, link = (cache.folder_in(tmp_path / "kept", tmp_path / name) for name in ("a", "b", "link"))
+    assert one.parent == other.parent == tmp_path / "kept"
+    assert one != other
+    assert one == link
+
+
 def disk(monkeypatch, free):
     usage = type("Usage", (), {"free": free})()
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: usage)

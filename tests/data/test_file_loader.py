@@ -55,6 +55,14 @@ def test_views_do_not_depend_on_the_pieces_that_cross_between_processes(images, 
         assert same(views(images, 2), expected)
 
 
+def test_with_little_shared_memory_views_come_without_places_in_it(images, monkeypatch):
+    expected = views(images, 2)
+    assert FileLoader(images, TRANSFORM, workers=2)._places is not None
+    monkeypatch.setattr("sfa_bench.data.loader._shared_memory", lambda: 64 << 20)
+    assert FileLoader(images, TRANSFORM, workers=2)._places is None
+    assert same(views(images, 2), expected)
+
+
 def test_a_worker_that_dies_is_a_sentence(images):
     loader = FileLoader(images, TRANSFORM, workers=1)
     next(loader.train_views(BATCHES, generator()))
