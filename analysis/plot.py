@@ -1,7 +1,7 @@
 """Figures of finished runs, ready for a paper: `python -m analysis.plot KIND RUNS… [-o NAME] [--where …] [--by …] …`.
 
-Kinds: curves, groups, selection, separation, confusion, sensitivity, gain, cost. Writes NAME.pdf and NAME.png (or the
-one file that -o names), prints their paths, a caption, and what a reader of the figure should know.
+Kinds: curves, groups, selection, separation, confusion, sensitivity, gain, cost, relation. Writes NAME.pdf and NAME.png
+(or the one file that -o names), prints their paths, a caption, and what a reader of the figure should know.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.context import SETTINGS, WHICH, caption, notes
-from analysis.figures import classes, epochs, settings
+from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
 from analysis.runs import Cells, Run, counted, load, metric_name, parse_pairs, select, words
@@ -85,6 +85,12 @@ KINDS = {
         takes={**COLUMN, "metric": METRIC, "cost": "flops"},
         scalar=True,
     ),
+    "relation": Kind(
+        *(relation.relation, relation.draw_relation, "{metric} of each run by its {x}"),
+        takes={"by": ("plugin",), "width": "column", "metric": METRIC, "x": Options().x},
+        scalar=True,
+        every_setting=True,
+    ),
 }
 
 
@@ -115,7 +121,7 @@ def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
     """What is shown, and the table's own words on labels and constant settings."""
     metric = f"{options.metric} ({WHICH[options.metric]})" if options.metric in WHICH else options.metric
     spread = {"std": "mean ", "range": "mean, "}[options.spread] + SPREADS[options.spread]
-    shows = k.shows.format(metric=metric, spread=spread, over=options.over, cost=options.cost)
+    shows = k.shows.format(metric=metric, spread=spread, over=options.over, cost=options.cost, x=options.x)
     _, _, rest = caption(runs, _cells(runs, options), options.by, (), {}).partition("(n runs). ")
     return f"{shows}. {rest}"
 
@@ -142,8 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs, others = load(chosen.pop("runs"))
         if where:
             runs = select(runs, parse_pairs(where))
-        if "metric" in chosen and not (kind in KINDS and KINDS[kind].by_epoch):
-            chosen["metric"] = metric_name(runs, chosen["metric"])
+        for axis in chosen.keys() & {"metric", "x"} if not (kind in KINDS and KINDS[kind].by_epoch) else ():
+            chosen[axis] = metric_name(runs, chosen[axis])
         for side in chosen.keys() & {"of", "versus"}:
             chosen[side] = parse_pairs(chosen[side])
         paths = _paths(Path(kind) if output is None else output)
@@ -183,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--counts", choices=("observed", "clean"), help="groups: labels that a class's size counts")
     parser.add_argument("--over", metavar="KEY", help="sensitivity: the key that varies")
     parser.add_argument("--cost", choices=COSTS, help="cost: what it is counted in (default: flops)")
+    parser.add_argument("--x", help="relation: the metric across (default: selection/auc)")
     parser.add_argument("--of", metavar="KEY=VALUE", help=f"gain: what is judged, {pairs} (default: plugin=sfa)")
     parser.add_argument("--versus", metavar="KEY=VALUE", help=f"gain: its base, {pairs} (default: plugin=none)")
     parser.add_argument("--width", choices=WIDTHS, help="a paper's column (3.3 in) or its text (6.9 in)")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,19 @@ SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model"
 
 @dataclass(frozen=True)
 class Ranks:
-    """`table`: a row each competitor, a column each data set, 1 = best; `left_out`: competitors not run everywhere."""
+    """`table`: a row each competitor, a column each data set, 1 = best; `left_out`: competitors not run everywhere;
+    `by_setting`: a metric's means, a column each setting; `by_replicate`: a setting's values, a column each replicate.
+    """
 
     table: pd.DataFrame
     metric: str
-    settings: int
     left_out: list[str]
+    by_setting: pd.DataFrame
+    by_replicate: list[pd.DataFrame]
+
+    @property
+    def settings(self) -> int:
+        return self.by_setting.shape[1]
 
     @property
     def average(self) -> pd.Series:
@@ -66,10 +74,33 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     whole = means.dropna()
     if len(whole) < 2:
         raise ConfigError("fewer than two competitors have run in every setting: choose settings with --where")
-    by_setting = whole.rank(ascending=False)
-    by_setting.columns = [column[0] for column in by_setting.columns]
-    table = by_setting.T.groupby(level=0).mean().T
-    return Ranks(table, metric, means.shape[1], sorted(set(means.index) - set(whole.index)))
+    ranked = whole.rank(ascending=False)
+    ranked.columns = [column[0] for column in ranked.columns]
+    table = ranked.T.groupby(level=0).mean().T
+    left_out = sorted(set(means.index) - set(whole.index))
+    return Ranks(table, metric, left_out, whole, [_replicates(cells, where, metric, whole.index) for where in whole])
+
+
+def _replicates(
+    cells: Mapping[tuple[Key, Key], Sequence[Run]], where: Hashable, metric: str, competitors: Iterable[str]
+) -> pd.DataFrame:
+    """A setting's values, a row each competitor, a column each replicate that all of them have."""
+    found = {
+        " ".join(map(show, who)): {run.replicate: run.metrics.get(metric) for run in members}
+        for (who, place), members in cells.items()
+        if place == where
+    }
+    return pd.DataFrame.from_dict(found, orient="index").loc[list(competitors)].dropna(axis=1)
+
+
+def agreement(columns: Iterable[pd.DataFrame]) -> tuple[float, float, int] | None:
+    """Kendall's τ-b between two columns of one frame: mean and least over all such pairs, and their number."""
+    taus = [
+        float(stats.kendalltau(frame[one], frame[other]).statistic)
+        for frame in columns
+        for one, other in itertools.combinations(frame, 2)
+    ]
+    return (float(np.mean(taus)), min(taus), len(taus)) if taus else None
 
 
 def print_ranks(found: Ranks) -> None:
@@ -77,6 +108,14 @@ def print_ranks(found: Ranks) -> None:
     print(f"Average rank by {found.metric} over {n} data sets ({found.settings} settings); 1 is best.\n")
     print(pd.DataFrame({"average rank": found.average.map("{:.2f}".format)}).to_markdown(disable_numparse=True))
     print()
+    for between, columns in (
+        ("settings, by their means", [found.by_setting]),
+        ("replicates of one setting", found.by_replicate),
+    ):
+        if alike := agreement(columns):
+            mean, least, pairs = alike
+            tau = f"Kendall's τ {mean:+.2f} on average, {least:+.2f} at least"
+            print(f"- the same order in two {between}: {tau} ({pairs} pairs)")
     if found.left_out:
         print(f"- not run in every setting and left out: {', '.join(found.left_out)}")
     difference = found.critical_difference

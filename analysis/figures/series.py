@@ -33,6 +33,7 @@ class Options:
     counts: str = "observed"
     over: str = ""
     cost: str = "flops"
+    x: str = "selection/auc"
     versus: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["none"]})
     of: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["sfa"]})
     width: str = "column"

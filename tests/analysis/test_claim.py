@@ -287,6 +287,33 @@ def test_a_competitor_that_did_not_run_everywhere_is_left_out_and_said(ledger, c
     assert "left out: late" in said(capsys, ledger.root, "--ranks", "method")[1]
 
 
+def test_how_stable_the_order_is_between_settings_and_between_replicates(ledger, capsys):
+    # by hand: a > b > c > d in the first setting; the second exchanges two neighbours: (5 - 1) / 6 of the pairs agree
+    levels = {0.2: {"a": 90, "b": 80, "c": 70, "d": 60}, 0.5: {"a": 80, "b": 90, "c": 70, "d": 60}}
+    for (ratio, methods), replicate in itertools.product(levels.items(), range(2)):
+        for method, level in methods.items():
+            upside_down = (
+                -1 if replicate and ratio == 0.5 else 1
+            )  # in one setting the replicates disagree on everything
+            spread = 1 if ratio == 0.2 else 0.1
+            ledger.add(
+                75 + (level - 75) * upside_down * (spread if replicate else 1),
+                method=method,
+                noise_ratio=ratio,
+                replicate=replicate,
+            )
+    out = said(capsys, ledger.root, "--ranks", "method")[1]
+    assert "two settings, by their means: Kendall's τ +0.67 on average, +0.67 at least (1 pairs)" in out
+    assert "two replicates of one setting: Kendall's τ +0.00 on average, -1.00 at least (2 pairs)" in out
+
+
+def test_a_replicate_that_one_competitor_lacks_is_not_compared(ledger, capsys):
+    for replicate, method in itertools.product(range(2), "abc"):
+        if (replicate, method) != (1, "c"):
+            ledger.add(50.0 + ord(method), method=method, replicate=replicate)
+    assert "replicates of one setting" not in said(capsys, ledger.root, "--ranks", "method")[1]
+
+
 def test_cliques_are_the_longest_bars():
     assert cliques(np.array([1.0, 1.5, 2.2, 4.0]), 1.0) == [(0, 1), (1, 2)]
     assert cliques(np.array([1.0, 1.5, 1.9, 4.0]), 1.0) == [(0, 2)]

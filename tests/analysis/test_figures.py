@@ -27,6 +27,7 @@ ARGUMENTS = {
     "sensitivity": ["--over", "noise_ratio"],
     "gain": [],
     "cost": ["--by", "method,plugin,noise_ratio"],
+    "relation": ["--x", "cost/flops"],
 }
 
 
@@ -250,6 +251,30 @@ def test_labels_of_class_sizes_do_not_overlap(largest):
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
+def related(ledger, pairs, **other):
+    for x, y in pairs:
+        ledger.add(y, metrics={"test/acc/final": y, "test/acc/few": x}, method=f"m{x}", **other)
+
+
+def test_a_relation_is_by_ranks_and_only_between_runs_on_the_same_labels(ledger):
+    related(ledger, [(1, 10), (2, 30), (3, 20), (4, 40)])  # Spearman: 1 - 6 * 2 / (4 * 15) = 0.8
+    related(ledger, [(11, 9), (12, 8), (13, 7)], replicate=1)  # -1, though all of x is higher than above
+    related(ledger, [(20, 1), (21, 2)], replicate=2)  # too few to have an order
+    related(ledger, [(30, None)], replicate=2)
+    found = numbers(ledger, "relation", by=("dataset",), x="test/acc/few")
+    assert len(found) == 9
+    assert found.attrs["notes"] == [
+        "Spearman's rank correlation between runs on the same labels: -0.10 on average over 2 sets of labels "
+        "(-1.00 to +0.80)",
+        "1 runs lack one of the two and are left out",
+    ]
+
+
+def test_two_runs_have_no_rank_correlation(ledger):
+    related(ledger, [(1, 10), (2, 30)])
+    assert "no rank correlation" in numbers(ledger, "relation", by=("dataset",), x="test/acc/few").attrs["notes"][0]
+
+
 def test_costs_have_their_own_spread(runs):
     found = numbers(runs, "cost", by=("method", "plugin", "noise_ratio")).set_index("series")
     flops = frame(runs).groupby(["names.plugin", "noise_ratio"])["cost.flops"].agg(["mean", "std"])
@@ -286,6 +311,7 @@ def test_one_replicate_is_drawn_without_a_spread(ledger, tmp_path, kind):
         ("gain", ["--of", "plugin=abc"], "no run has plugin=abc; there is none, sfa"),
         ("gain", ["--metric", "test/per_class"], "is not one number a run"),
         ("cost", ["--cost", "steps", "--by", "method,plugin,noise_ratio"], "no run has a metric cost/steps"),
+        ("relation", ["--x", "selection/acu"], "no run has a metric selection/acu"),
         ("curves", ["--by", "method,plugin,noise_ratio,seed"], "12 series are too many to tell apart (at most 8)"),
         ("gain", ["--counts", "clean"], "gain takes no --counts; it takes --by"),
         ("curve", [], "there is no figure curve; did you mean curves?"),

@@ -1,0 +1,192 @@
+"""What the repository keeps of a sweep: `python -m analysis.results NAME RUNS… [-o results]`.
+
+`results/contents.yaml` says which tables, claims and figures belong to NAME. The folder `results/NAME` is written anew,
+with these files, `runs.csv` (a row a run; what never varies is in README.md instead) and a README.md with the commands
+that make all of it again, the time it took and the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from analysis import claim, plot, table
+from analysis.export import tidy
+from analysis.runs import SEEDS, Run, counted, load, show
+from sfa_bench.config.canonical import MACHINE
+from sfa_bench.config.values import nearest
+from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
+
+TOOLS = {"table": table.main, "claim": claim.main, "plot": plot.main}
+# Where and beside what a run was made says nothing about its result.
+LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage")
+
+
+def make(name: str, paths: Sequence[Path], output: Path) -> int:
+    """Write `output/NAME` and return the number of its runs.
+
+    Raises: ConfigError with a sentence where something cannot be made; nothing is changed then.
+    """
+    contents = _contents(output / "contents.yaml")
+    if name not in contents:
+        near = nearest(name, contents)
+        raise ConfigError(
+            f"contents.yaml has no {name}" + (f"; did you mean {near}?" if near else f": {', '.join(contents)}")
+        )
+    entry = contents[name]
+    runs, others = load(paths)
+    said: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for file, line in entry["files"].items():
+        files[file], said[file] = _made(file, line, paths)
+    frame, constant = _varying(tidy(runs))
+    files["runs.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
+    page = _page(name, entry, runs, said, constant)
+    if others:
+        page += f"\nNot finished and not counted: {counted(others)}.\n"
+    files["README.md"] = page.encode()
+    folder = output / name
+    with writing(folder / "README.md"):
+        folder.mkdir(exist_ok=True)
+        for file, content in files.items():
+            write_bytes(folder / file, content)
+        for old in folder.iterdir():
+            if old.name not in files:
+                old.unlink()
+    return len(runs)
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is no list of tables: {error}") from error
+
+
+def _made(file: str, line: str, paths: Sequence[Path]) -> tuple[bytes, str]:
+    """What one command of contents.yaml makes, and for a figure its caption."""
+    tool, *options = shlex.split(line)
+    if tool not in TOOLS:
+        raise ConfigError(f"{file}: {tool} makes no file of results, only {', '.join(TOOLS)} do")
+    kind, options = ([options[0]], options[1:]) if tool == "plot" else ([], options)
+    out, err = io.StringIO(), io.StringIO()
+    with TemporaryDirectory() as scratch, redirect_stdout(out), redirect_stderr(err):
+        drawn = Path(scratch) / file
+        try:
+            status = TOOLS[tool]([*kind, *map(str, paths), *options, *(["-o", str(drawn)] if kind else [])])
+        except SystemExit as left:  # argparse does not know an option
+            status = int(left.code or 0)
+        if status == 0:
+            return (
+                (drawn.read_bytes(), _caption(out.getvalue().splitlines()[1:]))
+                if kind
+                else (out.getvalue().encode(), "")
+            )
+    sentence = err.getvalue().strip().splitlines()[-1].removeprefix("refused: ")  # argparse prints its usage first
+    raise ConfigError(f"{file}: {line}: {sentence}")
+
+
+def _caption(lines: Sequence[str]) -> str:
+    """The sentences below a figure as one paragraph; what is not finished is said once for the whole folder."""
+    return " ".join(f"{line.rstrip('.')}." for line in lines if not line.startswith("not finished"))
+
+
+def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The frame without columns that have one value only, and these."""
+    frame = frame.drop(columns=[name for name in LEFT_OUT if name in frame])
+    frame["command"] = frame["command"].map(_anywhere)
+    one = [name for name in frame if name not in ("hash", "command") and frame[name].nunique(dropna=False) == 1]
+    return frame.drop(columns=one), {str(name): frame[name].iloc[0] for name in one}
+
+
+def _anywhere(command: str) -> str:
+    """The command without the folders of the machine that it was typed on."""
+    words = shlex.split(command)
+    return shlex.join(word for word in words if not word.startswith(("runs_dir=", "data_dir=")))
+
+
+def _page(
+    name: str, entry: Mapping[str, Any], runs: Sequence[Run], said: Mapping[str, str], constant: Mapping[str, Any]
+) -> str:
+    where = f"runs/{name}"
+    seconds = sum(run.metrics["cost/total_seconds"] for run in runs)
+    shared = sum((run.record["cost"].get("shared") or {}).get("seconds", 0) for run in runs)
+    made = Counter(_machine(run) for run in runs)
+    lines = [
+        *(f"# {entry['title']}", "", entry["about"].strip(), ""),
+        *("## Made by", "", "```"),
+        f"python run.py -m {entry['sweep']} runs_dir={where} hydra/launcher=joblib",
+        f"python -m analysis.results {name} {where}",
+        *("```", "", "of which the second ran", "", "```"),
+        *(_shown(file, line, where) for file, line in entry["files"].items()),
+        *("```", ""),
+        f"{len(runs)} runs, {(seconds - shared) / 3600:.1f} hours of them in all"
+        + (f" (warm-ups that runs share counted once, {shared / 3600:.1f} hours saved)" if shared >= 360 else "")
+        + ", one core each.",
+        *("", "Machines:", ""),
+        *(f"- {count} runs: {machine}" for machine, count in made.most_common()),
+        *("", "## Files", "", "- `runs.csv`: every run with its command, every metric, and each setting that varies"),
+        *(f"- `{file}`" + (f": {said[file]}" if said[file] else "") for file in said),
+        *("", "## The same in all runs", ""),
+        ", ".join(
+            f"`{key}={show(value)}`"
+            for key, value in constant.items()
+            if not key.startswith(("cost/", "selection/", "test/")) and key not in (*MACHINE, *SEEDS)
+            if pd.notna(value) and key not in ("external", "knows")
+        )
+        + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _machine(run: Run) -> str:
+    made = run.record["environment"]
+    versions = ", ".join(
+        f"{package} {made['versions'].get(package, 'unknown')}" for package in ("python", "torch", "numpy")
+    )
+    changed = " (modified)" if made["modified"] else ""
+    return f"{made['device_name']}, {made['threads']} thread(s), {versions}; commit {made['commit'][:12]}{changed}"
+
+
+def _shown(file: str, line: str, where: str) -> str:
+    tool, _, rest = line.partition(" ")
+    if tool == "plot":
+        kind, _, rest = rest.strip().partition(" ")
+        return f"python -m analysis.plot {kind} {where} {rest}".rstrip() + f" -o {file}"
+    return f"python -m analysis.{tool} {where} {rest.strip()} > {file}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, 2 when something cannot be made, 1 when the disk fails."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.results", description="What is kept of a sweep.")
+    parser.add_argument("name", help="a name in contents.yaml")
+    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder (default: results)")
+    options = parser.parse_args(arguments)
+    try:
+        count = make(options.name, options.runs, options.output)
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print(f"{count} runs in {options.output / options.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
