@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class CellWriter:
         self.unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
         if not common:
             return MISSING
-        if not any(key.split(".")[0] in DATA_KEYS for key in self.versus):
+        if not compares_data(self.versus):
             for key in common:
                 check_labels(ours[key], theirs[key])
         change = paired_difference([value(ours[k], metric) for k in common], [value(theirs[k], metric) for k in common])
@@ -69,6 +69,11 @@ class CellWriter:
 
     def _is_base(self, values: Mapping[str, Any]) -> bool:
         return all(matches(values[key], texts[0]) for key, texts in self.versus.items())
+
+
+def compares_data(keys: Iterable[str]) -> bool:
+    """Whether what these keys tell apart is data, so that a pair may have seen different labels."""
+    return any(key.split(".")[0] in DATA_KEYS for key in keys)
 
 
 def check_labels(one: Run, other: Run) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.best import DATA_KEYS, HIGHER, NEITHER, NEVER
+from analysis.best import HIGHER, NEITHER, NEVER
 from analysis.bootstrap import DRAWS, Estimate, Replicate, estimate, holm, needed, superiority
-from analysis.cells import check_labels
+from analysis.cells import check_labels, compares_data
 from analysis.paired import by_replicate, value
 from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
 from analysis.runs import (
@@ -97,7 +97,7 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     if clash := [key for key in over if key in fixed]:
         raise ConfigError(f"{clash[0]} is what the claim compares: leave it out of --over")
     ours, theirs = (_cells(side, over) for side in sides)
-    compares_methods = not any(key.split(".")[0] in DATA_KEYS for key in fixed)
+    compares_methods = not compares_data(fixed)
     data = {cell: members[0].fields.get("dataset") for cell, members in ours.items()}
     cells: dict[Key, dict[Replicate, float]] = {}
     paired: tuple[list[Run], list[Run]] = ([], [])

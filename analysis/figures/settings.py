@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.best import DATA_KEYS
-from analysis.cells import check_labels
+from analysis.cells import check_labels, compares_data
 from analysis.context import SETTINGS
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text, whiskers
 from analysis.figures.series import Options, averaged, axis_name, decades, few, grouped, name
@@ -122,7 +121,7 @@ def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> lis
 
 
 def _difference(pairs: Sequence[tuple[Run, Run]], compared: set[str], metric: str) -> dict[str, Any]:
-    if not any(key.split(".")[0] in DATA_KEYS for key in compared):
+    if not compares_data(compared):
         for mine, theirs in pairs:
             check_labels(mine, theirs)
     change = paired_difference(*([value(run, metric) for run in side] for side in zip(*pairs, strict=True)))
