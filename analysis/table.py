@@ -2,7 +2,8 @@
 
 Cells show mean ± sample standard deviation (n) over replicates, or what `--spread` asks for; with
 `--versus plugin=none` every other cell shows its difference to the base, paired by (seed, data_seed), with the 95 % t
-interval of the mean difference.
+interval of the mean difference. With `--gap FLOOR CEILING` a further column says how much of the way between two rows
+each row goes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pandas as pd
 from analysis.best import NOTE, marks
 from analysis.cells import CellWriter
 from analysis.context import SPREADS, caption, notes, row_notes
+from analysis.gap import Row, find_gap
 from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
 from analysis.reported import Line, published
@@ -50,15 +52,20 @@ def make_table(
     versus: Mapping[str, Sequence[str]] | None = None,
     spread: str = "std",
     reported: bool = False,
+    gap: tuple[Row, Row] | None = None,
 ) -> Table:
     """The table of these runs. Raises ConfigError with a sentence when it would mislead or cannot be made.
 
-    Results of other people's code stand below ours; with `reported`, published numbers below these.
+    Results of other people's code stand below ours; with `reported`, published numbers below these. `gap` names a floor
+    and a ceiling, see `analysis.gap`.
     """
     versus = versus or {}
     if any(len(values) != 1 for values in versus.values()):
         raise ConfigError("--versus compares with one base: KEY=VALUE[,KEY=VALUE…]")
-    rows = [*rows, *(key for key in versus if key not in rows and key not in cols)]
+    if versus and gap:
+        raise ConfigError("--gap and --versus are two tables: ask for one of them")
+    asked = dict.fromkeys(key for side in (versus, *(gap or ())) for key in side)
+    rows = [*rows, *(key for key in asked if key not in rows and key not in cols)]
     check_fields(runs, [*rows, *cols])
     metrics = [metric_name(runs, metric) for metric in metrics]
     for metric in metrics:
@@ -66,6 +73,7 @@ def make_table(
     if versus:
         select(runs, versus)  # refuses a base that does not exist
     cells = _cells(runs, rows, cols)
+    closed = find_gap(runs, cells, rows, gap) if gap else None
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
     row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, [order(value) for value in key]))
     col_keys = sorted({c for _, c in cells}, key=lambda key: [order(value) for value in key])
@@ -94,7 +102,7 @@ def make_table(
             "no published number is of this setting and metric" if not versus else "published numbers: no pairs"
         )
     above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
-    return Table(
+    table = Table(
         pd.DataFrame(lines, columns=[*rows, *names.values()]),
         f"{above} {NOTE}" if marked else above,
         said,
@@ -104,6 +112,7 @@ def make_table(
         frozenset(blocks),
         len(row_keys) if below else None,
     )
+    return closed.beside(table, row_keys, names) if closed else table
 
 
 def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
@@ -154,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", help=f"{sets} (default: final)")
     parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
     parser.add_argument("--versus", default="", help="show paired differences to a base: KEY=VALUE[,KEY=VALUE…]")
+    two = "how much of the gap between two rows each closes; each KEY=VALUE[,KEY=VALUE…]"
+    parser.add_argument("--gap", nargs=2, metavar=("FLOOR", "CEILING"), help=two)
     parser.add_argument("--spread", choices=SPREADS, default="std", help="what ± shows (default: std)")
     parser.add_argument("--reported", action="store_true", help="published numbers of the same settings below ours")
     formats = ("md", "latex", "html", "csv")
@@ -179,7 +190,7 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
     if options.preset:
         preset = PRESETS[options.preset]
         runs, rows, cols = shape(preset, runs)
-        versus, reported = preset.versus, reported or preset.reported
+        versus, reported = {} if options.gap else preset.versus, reported or preset.reported
         # Of several metrics a preset shows those that the runs have.
         metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
     if options.rows is not None:
@@ -190,7 +201,8 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
         metrics = [name for word in words(options.metric) for name in SETS.get(word, (word,))]
     if options.versus:
         versus = parse_pairs(options.versus)
-    return make_table(runs, rows, cols, metrics, versus, options.spread, reported)
+    gap = (parse_pairs(options.gap[0]), parse_pairs(options.gap[1])) if options.gap else None
+    return make_table(runs, rows, cols, metrics, versus, options.spread, reported, gap)
 
 
 if __name__ == "__main__":
