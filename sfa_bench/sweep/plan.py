@@ -10,11 +10,11 @@ from pathlib import Path
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.external import make_importable
+from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, run_path
 from sfa_bench.store.warmups import shared_folder
-from sfa_bench.sweep.files import jobs
 
 
 @dataclass

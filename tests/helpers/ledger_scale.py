@@ -9,9 +9,9 @@ import numpy as np
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.sweep_files import jobs
 from sfa_bench.store.ledger import run_path
 from sfa_bench.store.record import dumps, new_record
-from sfa_bench.sweep.files import jobs
 
 REPLICATES = 3
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "svhn", "stl10")

@@ -4,8 +4,8 @@ import pytest
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import choices
+from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
-from sfa_bench.sweep.files import jobs
 from sfa_bench.sweep.plan import plan
 
 TWO_BLOCKS = """
