@@ -1,4 +1,4 @@
-"""`python -m sfa_bench.data make-fake|check|describe|export …`; `--help` says the rest."""
+"""`python -m sfa_bench.data make-fake|check|describe|export|fingerprints …`; `--help` says the rest."""
 
 import signal
 import sys

@@ -8,15 +8,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from sfa_bench.config.compose import compose
-from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.build import build
 from sfa_bench.data.tools import check as checking
 from sfa_bench.data.tools import describe as describing
 from sfa_bench.data.tools import export as exporting
+from sfa_bench.data.tools import fingerprints as printing
+from sfa_bench.data.tools.composing import compose_data
 from sfa_bench.data.tools.fake import LAYOUT, make_fake
 from sfa_bench.data.tools.terminal import plain
 from sfa_bench.errors import ConfigError, RunError
@@ -81,7 +80,7 @@ def _check(arguments: Sequence[str]) -> int:
     overrides = [f"dataset={options.dataset}", *options.overrides]
     if options.dataset in NAMED and not any(word.startswith("dataset.name=") for word in overrides):
         overrides.append("dataset.name=unnamed")
-    config = _compose(overrides, options.config_dir)
+    config = compose_data(overrides, options.config_dir)
     found = checking.check(config, options.dataset, options.images)
     if options.json:
         text = json.dumps(found.to_plain(), indent=1, ensure_ascii=False)
@@ -101,7 +100,7 @@ def _describe(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_intermixed_args(arguments)
-    config = _compose(options.overrides, options.config_dir)
+    config = compose_data(options.overrides, options.config_dir)
     if options.output is not None:
         describing.new_folder(options.output)
     found = describing.describe(config)
@@ -125,7 +124,7 @@ def _export(arguments: Sequence[str]) -> int:
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
     options = parser.parse_intermixed_args(arguments)
-    config = _compose(options.overrides, options.config_dir)
+    config = compose_data(options.overrides, options.config_dir)
     exporting.paths(options.output)
     data = build(config)
     written = exporting.export(data, config, options.overrides, options.output)
@@ -139,19 +138,22 @@ def _export(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
-    """The configuration of a run on these data. Where nobody says which network trains, the one that takes all images
-    and needs no file of weights: these commands train nothing.
-    """
-    keys = [word.lstrip("+").partition("=")[0].partition(".")[0] for word in overrides]
-    added = [] if {"model", "recipe", "preset"} & {*keys} else ["model=convnet"]
-    if not added and "model" not in keys:
-        added = ["model.pretrained=false"]
-    config = compose([*overrides, *added], config_dir)
-    if any(word.startswith("dataset.cache=") for word in overrides):
-        return config
-    # Decoding a million images for a table of labels would take an hour; only those that are shown are read.
-    return replace(config, dataset=replace(config.dataset, cache="off"))
+def _fingerprints(arguments: Sequence[str]) -> int:
+    """one line for each label set of a grid: counts, realised noise, fingerprints"""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} fingerprints",
+        description=f"{_fingerprints.__doc__}. Values as for run.py -m: KEY=V1,V2 or +sweep=NAME; what decides "
+        "about no label is passed over.",
+    )
+    _overrides(parser)
+    parser.add_argument("--format", choices=("csv", "md"), default="csv", help="default: csv, with the class counts")
+    options = parser.parse_intermixed_args(arguments)
+    lines = (setting.line() for setting in printing.settings(options.overrides, options.config_dir))
+    if options.format == "csv":
+        printing.write_csv(lines)
+    else:
+        print(printing.markdown(list(lines)))
+    return 0
 
 
 def _overrides(parser: argparse.ArgumentParser) -> None:
@@ -159,4 +161,10 @@ def _overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of your own, as for run.py")
 
 
-COMMANDS = {"make-fake": _make_fake, "check": _check, "describe": _describe, "export": _export}
+COMMANDS = {
+    "make-fake": _make_fake,
+    "check": _check,
+    "describe": _describe,
+    "export": _export,
+    "fingerprints": _fingerprints,
+}
