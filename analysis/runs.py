@@ -21,6 +21,7 @@ from sfa_bench.store.ledger import records
 SEEDS = ("replicate", "seed", "data_seed")
 # What may differ between runs of one cell: a footnote says where it does.
 NOTED = ("precision", "revision")
+WITHOUT = {"noise": "noise_ratio", "imbalance": "imb_factor"}  # what has no effect where the choice is `none`
 SECTIONS = ("selection", "cost")
 MISSING = "–"
 
@@ -37,6 +38,9 @@ class Run:
         """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
         config = flat(self.record["config"])
         names = self.record["names"]
+        for group, key in WITHOUT.items():
+            if names.get(group) == "none":
+                config.pop(key, None)
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 
     def field(self, key: str) -> Any:

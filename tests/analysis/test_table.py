@@ -329,3 +329,12 @@ def test_the_command_prints_the_table_and_imports_no_training_code(ledger):
     assert not imported & {"torch", "sfa_bench.engine", "sfa_bench.methods", "sfa_bench.data"}
     status = subprocess.run([sys.executable, "-m", "analysis.table", "nowhere"], cwd=ROOT, capture_output=True)
     assert (status.returncode, status.stdout) == (2, b"")
+
+
+def test_a_rate_without_noise_and_a_factor_without_imbalance_are_none(ledger, capsys):
+    ledger.add(50.0, noise__name="joint", imbalance__name="exp")
+    ledger.add(60.0, noise__name="none", imbalance__name="none", noise_ratio=0.3, imb_factor=0.7)
+    assert main([str(ledger.root), "--rows", "method", "--cols", "noise,noise_ratio,imb_factor"]) == 0
+    out = capsys.readouterr().out
+    assert "noise=joint noise_ratio=0.4 imb_factor=0.1" in out
+    assert "noise=none noise_ratio=– imb_factor=–" in out
