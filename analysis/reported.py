@@ -61,7 +61,8 @@ def numbers() -> tuple[Number, ...]:
     found = []
     for line in csv.DictReader(text.splitlines()):
         dataset, split = DATASETS[line["dataset"]]
-        where = {"dataset": dataset}
+        # Natural labels as they come: a long tail that is made of such a data set is another setting.
+        where = {"dataset": dataset, "noise": "none", "imbalance": "none"}
         if line["noise"] != "natural":
             where |= {"noise": NOISES[line["noise"]], "noise_ratio": line["noise_ratio"]}
             where |= {"imbalance": line["imbalance"]} | (
@@ -82,7 +83,7 @@ def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: S
     for c in dict.fromkeys(c for _, c in cells):
         runs = [run for (_, column), members in cells.items() if column == c for run in members]
         for number in numbers():
-            if not _belongs(number, runs, rows, dict(zip(cols, c, strict=True))):
+            if not belongs(number, runs, rows, dict(zip(cols, c, strict=True))):
                 continue
             row = tuple(number.label if key == "method" else number.where.get(key, MISSING) for key in rows)
             for metric in metrics:
@@ -95,7 +96,8 @@ def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: S
     return sorted(lines.values(), key=lambda line: [order(part) for part in line.row])
 
 
-def _belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Any]) -> bool:
+def belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Any]) -> bool:
+    """Whether these runs, of a column with this key, are all of the number's setting; `rows` may differ from it."""
     for key, text in number.where.items():
         if key in column:
             if not matches(column[key], text):
@@ -107,8 +109,17 @@ def _belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: M
 
 def _protocol(number: Number, runs: Sequence[Run]) -> str:
     """Source and what differs: noise law, backbone, epochs."""
-    line = number.line
-    said = [", ".join(part for part in (line["paper"], line["table"], line["source"]) if part)]
+    return "; ".join([source(number), *differences(number, runs), number.line["note"]])
+
+
+def source(number: Number) -> str:
+    """Paper, table and where the number was read."""
+    return ", ".join(part for part in (number.line[key] for key in ("paper", "table", "source")) if part)
+
+
+def differences(number: Number, runs: Sequence[Run]) -> list[str]:
+    """What of the protocol differs from these runs, or is not known of it."""
+    line, said = number.line, []
     if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
         said.append("other noise law (symmetric noise that includes the true class)")
     models = {run.fields.get("model") for run in runs}
@@ -117,7 +128,7 @@ def _protocol(number: Number, runs: Sequence[Run]) -> str:
     said.append(f"epochs not given, ours {_shown({run.fields.get('epochs') for run in runs})}")
     if which := line["metric"].partition(", ")[2]:
         said.append(which)
-    return "; ".join([*said, line["note"]])
+    return said
 
 
 def _shown(values: set[Any]) -> str:
