@@ -1,0 +1,129 @@
+"""Which of our methods a published one is, and the words that run it in the setting of a published number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from analysis.reported import MODELS, Number
+from analysis.runs import Run
+from sfa_bench.config.compose import compose
+
+REPLICATES = "replicate=0,1,2"
+WEIGHTS = "model.pretrained=FILE"  # Clothing1M's originals start from ImageNet weights, which a user brings
+# What the literature takes for the share of wrong labels where nobody knows it: for methods that ask, and for costs.
+ASSUMED = {"webvision": 0.2, "clothing1m": 0.385}
+
+
+@dataclass(frozen=True)
+class Ours:
+    """words: the choices of method, plug-in and what the name stands for; native: the recipe is the original's own, on
+    every data set on which a number is published; why: what a reader cannot guess."""
+
+    words: str
+    native: bool = False
+    why: str = ""
+
+
+OURS = {
+    "ERM": Ours("method=ce plugin=none"),
+    "LDAM": Ours("method=ldam plugin=none", native=True),
+    "LDAM-DRW": Ours("method=ldam_drw plugin=none", native=True),
+    "CRT": Ours("method=ce plugin=none classifier=crt", why="classifier on the features of cross-entropy's run"),
+    "NCM": Ours("method=ce plugin=none classifier=ncm", why="classifier on the features of cross-entropy's run"),
+    # Its native recipe is another network (nine layers, Adam, no augmentation) than any of these tables has.
+    "Co-teaching": Ours("method=coteaching plugin=none"),
+    "RoLT": Ours("method=rolt plugin=none", native=True),
+    "RoLT-DRW": Ours("method=rolt_drw plugin=none", native=True),
+    "RoLT+": Ours("method=rolt_plus plugin=none", native=True),
+    "DivideMix": Ours("method=dividemix plugin=none", native=True),
+    "DivideMix (user reproduction)": Ours("method=dividemix plugin=none", native=True),
+    "SFA": Ours(
+        "method=dividemix plugin=sfa",
+        native=True,
+        why="running averages as in SFA's paper; plugin=sfa_release is what its published script computes",
+    ),
+    "GCE": Ours("method=gce plugin=none"),
+    "SL": Ours("method=sce plugin=none", why="SL is symmetric cross-entropy learning"),
+    "ELR+": Ours("method=elr method.plus=true plugin=none", why="the original trains 15 epochs"),
+}
+# Published methods that the suite has not.
+ABSENT = {
+    *("RCAL", "RCAL+", "CDR", "MiSLAS", "Sel-CL+", "HAR", "HAR-DRW", "TABASCO", "DaSC", "MentorNet", "INCV"),
+    *("Forward", "Joint", "Pencil", "PLC", "D2L", "LRT", "MLNT"),
+}
+
+
+def ours(number: Number) -> Ours | None:
+    """Our counterpart; None for a method that the suite has not. Raises KeyError for a name that nobody has placed."""
+    name = number.line["method"]
+    return None if name in ABSENT else OURS[name]
+
+
+def words(number: Number) -> tuple[str, ...] | None:
+    """What is typed to run our counterpart in the number's setting; None where there is no counterpart."""
+    method = ours(number)
+    if method is None:
+        return None
+    where, line = number.where, number.line
+    typed = [f"dataset={where['dataset']}"]
+    if line["noise"] != "natural":
+        law = ["noise.include_self=true"] if line["noise"] == "symmetric_incl" else []
+        law += _count(number)
+        typed += [f"noise={where['noise']}", *law, f"noise_ratio={where['noise_ratio']}"]
+        typed.append(f"imbalance={where['imbalance']}")
+        typed += [f"imb_factor={where['imb_factor']}"] if "imb_factor" in where else []
+    typed += method.words.split()
+    if "method=coteaching" in typed and where["dataset"] in ASSUMED:
+        typed.append(f"noise.assumed_rate={ASSUMED[where['dataset']]}")
+    typed += _constants(number)
+    typed += [f"model={MODELS[line['backbone']]}"] if line["backbone"] in MODELS else []
+    typed += [WEIGHTS] if where["dataset"] == "clothing1m" else []
+    return (*typed, "recipe=native" if method.native else "recipe=matched")
+
+
+def _count(number: Number) -> list[str]:
+    """Who is flipped, where the original's way is not the suite's default (spec/data.md §4): TABASCO, whose protocol
+    DaSC has, draws each sample for itself; DivideMix takes ρN of all samples also for asymmetric noise.
+    """
+    line = number.line
+    if "TABASCO protocol" in line["note"]:
+        return ["noise.count=bernoulli"]
+    return ["noise.count=exact"] if line["noise"] == "asymmetric" and line["method"] == "DivideMix" else []
+
+
+def doubt(number: Number) -> str:
+    """What of a setting may be another one than its name says; empty where nothing is."""
+    if number.line["noise"] == "asymmetric" and "TABASCO" in number.line["note"]:
+        return "what TABASCO's release has for it flips each class to one other class that is drawn once: noise=flip"
+    return ""
+
+
+def _constants(number: Number) -> list[str]:
+    """What DivideMix's appendix sets by noise rate: λ_u 0 at 20 % and for asymmetric noise, 150 at CIFAR-100's 80 % and
+    90 %, 50 at CIFAR-10's 90 %; a threshold of 0.6 at 90 %.
+    """
+    line = number.line
+    if not line["method"].startswith("DivideMix") or number.where["dataset"] not in ("cifar10", "cifar100"):
+        return []
+    ratio = float(line["noise_ratio"])
+    if number.where["dataset"] == "cifar100":
+        weight = "150" if ratio >= 0.5 else "25"
+    else:
+        weight = "50" if ratio >= 0.9 else "paper"
+    return [f"method.lambda_u={weight}", *(["plugin.p_threshold=0.6"] if ratio >= 0.9 else [])]
+
+
+@cache
+def planned(typed: tuple[str, ...]) -> Run:
+    """The run that these words make, as if it were one, without results. Raises ConfigError for invalid ones."""
+    config = compose([word.replace(WEIGHTS, "model.pretrained=false") for word in typed])
+    plain = config.to_plain()
+    if WEIGHTS in typed:
+        plain["model"]["pretrained"] = "FILE"
+    return Run(Path(), {"config": plain, "names": config.names})
+
+
+def command(typed: tuple[str, ...]) -> str:
+    return " ".join(["python run.py -m", REPLICATES, *typed])

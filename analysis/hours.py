@@ -1,0 +1,194 @@
+"""What a run costs before it is run: images forwarded, floating-point operations, hours.
+
+A run's record counts a backward pass as two forward ones (`cost` of a record): its operations are those of one forward
+times 3·trained + guessed + selected + evaluated images. How many of these an epoch has, by method, was measured on
+finished runs (published/cost.csv); operations of a forward (forward.csv) and per second (rate.csv) were measured too.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from statistics import fmean, median
+from typing import Any
+
+from analysis.counterparts import ASSUMED
+from analysis.runs import Run
+from sfa_bench.errors import ConfigError
+
+KINDS = ("trained", "guessed", "selected")
+TRAIN = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "webvision": (65_944, 50), "clothing1m": (1_000_000, 14)}
+# Images evaluated every epoch, and at the end once more: WebVision's and ImageNet's; Clothing1M's clean sets.
+TESTED = {
+    "cifar10": (10_000, 10_000),
+    "cifar100": (10_000, 10_000),
+    "webvision": (5_000, 5_000),
+    "clothing1m": (24_839, 10_526),
+}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Images of each kind per epoch and training sample, once the warm-up is over."""
+
+    trained: float
+    guessed: float
+    selected: float
+
+    @property
+    def forwards(self) -> float:
+        return 3 * self.trained + self.guessed + self.selected
+
+
+def long_tail(total: int, classes: int, imb_factor: float) -> int:
+    """Samples of an exponential tail: Σ int(m·IF^(c/(K−1))) with m = total / K, as data.imbalance has it."""
+    return sum(int(total / classes * imb_factor ** (c / (classes - 1))) for c in range(classes))
+
+
+def samples(run: Run) -> int:
+    """Training samples of a planned run on one of the published data sets."""
+    total, classes = TRAIN[run.fields["dataset"]]
+    exponential = run.fields["imbalance"] == "exp"
+    return long_tail(total, classes, run.fields["imb_factor"]) if exponential else total
+
+
+def before_selection(fields: Mapping[str, Any]) -> int:
+    """Epochs before the first selection, as config.recipes.warmup_epochs has it."""
+    own = fields["method.learner"] == "rolt" and fields["plugin.selector"] == "none"
+    return 0 if own or fields["method.selector.name"] == "none" else int(fields["warmup_epochs"])
+
+
+def kind(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Method and plug-in, with what else changes how many images are forwarded."""
+    plus = " plus" if fields.get("method.plus") else ""
+    labelled = " labelled" if fields.get("method.forward") == "labelled" and _splits(fields) else ""
+    return f"{fields['method']}{plus}{labelled}", str(fields["plugin"])
+
+
+def _splits(fields: Mapping[str, Any]) -> bool:
+    return bool(fields["method.learner"] == "dividemix")
+
+
+def forwards(run: Run, factor: Factor, train: int, tested: tuple[int, int]) -> float:
+    """Images forwarded by a whole run, a trained one counted three times; `tested`: every epoch, and at its end.
+
+    In the warm-up every network trains on all samples, or the draw of an epoch, once.
+    """
+    fields = run.fields
+    epochs, first, networks = fields["epochs"], before_selection(fields), fields["method.networks"]
+    plain = fields.get("dataset.warmup_draw") or train
+    later = (fields.get("dataset.selection_draw") or train) if factor.selected else plain
+    training = 3 * networks * first * plain + factor.forwards * (epochs - first) * later
+    crt = fields["classifier.epochs"] * train if fields["classifier"] == "crt" else 0  # frozen features, once an epoch
+    return training + crt + networks * (epochs * tested[0] + tested[1])
+
+
+def flops(run: Run) -> float:
+    """Expected operations of a planned run on one of the published data sets."""
+    dataset = run.fields["dataset"]
+    ratio = ASSUMED.get(dataset, run.fields["noise_ratio"])
+    found = forwards(run, nearest(*kind(run.fields), ratio), samples(run), TESTED[dataset])
+    return found * per_forward()[dataset, run.fields["model"]]
+
+
+# ---- what was measured
+
+
+def _lines(name: str) -> list[dict[str, str]]:
+    text = (resources.files("analysis.published") / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+@cache
+def per_forward() -> dict[tuple[str, str], int]:
+    return {(line["dataset"], line["model"]): int(line["flops"]) for line in _lines("forward.csv")}
+
+
+@cache
+def rate() -> dict[str, str]:
+    """The machine that was measured, what it did, and its operations per second."""
+    return _lines("rate.csv")[0]
+
+
+@cache
+def checked() -> list[dict[str, str]]:
+    """How expectations compare with finished runs."""
+    return _lines("checked.csv")
+
+
+@cache
+def _factors() -> dict[tuple[str, str], dict[float, Factor]]:
+    found: dict[tuple[str, str], dict[float, Factor]] = defaultdict(dict)
+    for line in _lines("cost.csv"):
+        found[line["method"], line["plugin"]][float(line["noise_ratio"])] = Factor(*(float(line[k]) for k in KINDS))
+    return dict(found)
+
+
+def nearest(method: str, plugin: str, ratio: float) -> Factor:
+    """The factor that was measured at the nearest noise ratio. Raises ConfigError where there is none."""
+    by_ratio = _factors().get((method, plugin))
+    if by_ratio is None:
+        raise ConfigError(f"analysis/published/cost.csv has no line of {method} with {plugin}: run +sweep=digits_cost")
+    return by_ratio[min(by_ratio, key=lambda measured: (abs(measured - ratio), measured))]
+
+
+# ---- measuring
+
+
+def factor_of(run: Run) -> Factor:
+    """From what a finished run counted, its length and its number of training samples."""
+    fields, first = run.fields, before_selection(run.fields)
+    once = run.record["data"]["samples"]["train"]
+    counted = run.record["cost"]["samples"]
+    each = [counted["trained"] - fields["method.networks"] * first * once, counted["guessed"], counted["selected"]]
+    return Factor(*(count / (once * (fields["epochs"] - first)) for count in each))
+
+
+def cost_csv(runs: Sequence[Run]) -> bytes:
+    """cost.csv from finished runs: the means over those of a method, a plug-in and a noise ratio."""
+    groups: dict[tuple[str, str, float], list[Factor]] = defaultdict(list)
+    for run in runs:
+        groups[(*kind(run.fields), float(run.fields["noise_ratio"]))].append(factor_of(run))
+    lines = []
+    for (method, plugin, ratio), found in sorted(groups.items()):
+        line: dict[str, Any] = {"method": method, "plugin": plugin, "noise_ratio": ratio, "runs": len(found)}
+        lines.append(line | {k: f"{fmean(getattr(factor, k) for factor in found):.4g}" for k in KINDS})
+    return _as_csv(lines)
+
+
+def checked_csv(runs: Sequence[Run]) -> bytes:
+    """checked.csv from finished runs: expected over recorded operations and seconds, the median over the runs of a data
+    set, a method and a plug-in; runs of methods without a factor are left out.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    for run in runs:
+        if kind(run.fields) not in _factors():
+            continue
+        data, cost = run.record["data"]["samples"], run.record["cost"]
+        tested = (data["test"] + data["val"], data["test"])
+        expected = forwards(run, nearest(*kind(run.fields), run.fields["noise_ratio"]), data["train"], tested)
+        expected *= cost["flops_per_forward"]
+        seconds = expected / float(rate()["flops_per_second"]) / cost["total_seconds"]
+        groups[(run.fields["dataset"], *kind(run.fields))].append((expected / cost["flops"], seconds))
+    if not groups:
+        raise ConfigError("none of these runs is of a method that analysis/published/cost.csv has a line of")
+    return _as_csv(
+        [
+            {"dataset": dataset, "method": method, "plugin": plugin, "runs": len(found)}
+            | {name: f"{median(pair[i] for pair in found):.3g}" for i, name in enumerate(("flops", "seconds"))}
+            for (dataset, method, plugin), found in sorted(groups.items())
+        ]
+    )
+
+
+def _as_csv(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue().encode()
