@@ -91,7 +91,7 @@ def forwards(run: Run, factor: Factor, train: int, tested: tuple[int, int]) -> f
 def flops(run: Run) -> float:
     """Expected operations of a planned run on one of the published data sets."""
     dataset = run.fields["dataset"]
-    ratio = ASSUMED.get(dataset, run.fields["noise_ratio"])
+    ratio = ASSUMED[dataset] if dataset in ASSUMED else run.fields["noise_ratio"]
     found = forwards(run, nearest(*kind(run.fields), ratio), samples(run), TESTED[dataset])
     return found * per_forward()[dataset, run.fields["model"]]
 
@@ -153,7 +153,7 @@ def cost_csv(runs: Sequence[Run]) -> bytes:
     """cost.csv from finished runs: the means over those of a method, a plug-in and a noise ratio."""
     groups: dict[tuple[str, str, float], list[Factor]] = defaultdict(list)
     for run in runs:
-        groups[(*kind(run.fields), float(run.fields["noise_ratio"]))].append(factor_of(run))
+        groups[(*kind(run.fields), float(run.fields.get("noise_ratio", 0)))].append(factor_of(run))
     lines = []
     for (method, plugin, ratio), found in sorted(groups.items()):
         line: dict[str, Any] = {"method": method, "plugin": plugin, "noise_ratio": ratio, "runs": len(found)}
@@ -171,7 +171,7 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
             continue
         data, cost = run.record["data"]["samples"], run.record["cost"]
         tested = (data["test"] + data["val"], data["test"])
-        expected = forwards(run, nearest(*kind(run.fields), run.fields["noise_ratio"]), data["train"], tested)
+        expected = forwards(run, nearest(*kind(run.fields), run.fields.get("noise_ratio", 0.0)), data["train"], tested)
         expected *= cost["flops_per_forward"]
         seconds = expected / float(rate()["flops_per_second"]) / cost["total_seconds"]
         groups[(run.fields["dataset"], *kind(run.fields))].append((expected / cost["flops"], seconds))

@@ -23,8 +23,10 @@ import yaml
 
 from analysis import claim, plot, table
 from analysis.export import tidy
-from analysis.runs import SEEDS, Run, counted, load, show
-from sfa_bench.config.canonical import MACHINE
+from analysis.runs import SEEDS, Run, load, show
+from sfa_bench.config.canonical import MACHINE, run_hash
+from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
@@ -47,16 +49,20 @@ def make(name: str, paths: Sequence[Path], output: Path) -> int:
             f"contents.yaml has no {name}" + (f"; did you mean {near}?" if near else f": {', '.join(contents)}")
         )
     entry = contents[name]
-    runs, others = load(paths)
+    runs, _ = load(paths)
+    asked = planned(entry["sweep"])
+    if strange := [run for run in runs if run.hash not in asked]:
+        raise ConfigError(
+            f"{len(strange)} runs ({strange[0].path} …) are not of the sweep {entry['sweep']}: give a folder with its "
+            "own runs only, or the commands on the page would not make these files"
+        )
     said: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for file, line in entry["files"].items():
         files[file], said[file] = _made(file, line, paths)
     frame, constant = _varying(tidy(runs))
     files["runs.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
-    page = _page(name, entry, runs, said, constant)
-    if others:
-        page += f"\nNot finished and not counted: {counted(others)}.\n"
+    page = _page(name, entry, runs, len(asked), said, constant)
     files["README.md"] = page.encode()
     folder = output / name
     with writing(folder / "README.md"):
@@ -74,6 +80,18 @@ def _contents(path: Path) -> dict[str, Any]:
         return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is no list of tables: {error}") from error
+
+
+def planned(sweep: str) -> set[str]:
+    """The hashes of all runs that a sweep asks for."""
+    found = set()
+    for job in jobs(shlex.split(sweep), None):
+        try:
+            found.add(run_hash(compose_typed(job)))
+        except ConfigError as error:
+            if not error.invalid_combination:
+                raise
+    return found
 
 
 def _made(file: str, line: str, paths: Sequence[Path]) -> tuple[bytes, str]:
@@ -96,7 +114,7 @@ def _made(file: str, line: str, paths: Sequence[Path]) -> tuple[bytes, str]:
                 else (out.getvalue().encode(), "")
             )
     sentence = err.getvalue().strip().splitlines()[-1].removeprefix("refused: ")  # argparse prints its usage first
-    raise ConfigError(f"{file}: {line}: {sentence}")
+    raise ConfigError(f"{file}: {line.strip()}: {sentence}")
 
 
 def _caption(lines: Sequence[str]) -> str:
@@ -119,7 +137,12 @@ def _anywhere(command: str) -> str:
 
 
 def _page(
-    name: str, entry: Mapping[str, Any], runs: Sequence[Run], said: Mapping[str, str], constant: Mapping[str, Any]
+    name: str,
+    entry: Mapping[str, Any],
+    runs: Sequence[Run],
+    asked: int,
+    said: Mapping[str, str],
+    constant: Mapping[str, Any],
 ) -> str:
     where = f"runs/{name}"
     seconds = sum(run.metrics["cost/total_seconds"] for run in runs)
@@ -131,9 +154,9 @@ def _page(
         f"python run.py -m {entry['sweep']} runs_dir={where} hydra/launcher=joblib",
         f"python -m analysis.results {name} {where}",
         *("```", "", "of which the second ran", "", "```"),
-        *(_shown(file, line, where) for file, line in entry["files"].items()),
+        *(_shown(file, line.strip(), where) for file, line in entry["files"].items()),
         *("```", ""),
-        f"{len(runs)} runs, {(seconds - shared) / 3600:.1f} hours of them in all"
+        f"{len(runs)} runs of the {asked} that the sweep asks for, {(seconds - shared) / 3600:.1f} hours of them in all"
         + (f" (warm-ups that runs share counted once, {shared / 3600:.1f} hours saved)" if shared >= 360 else "")
         + ", one core each.",
         *("", "Machines:", ""),
