@@ -16,6 +16,7 @@ SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28,
 SMALLEST |= {"inception_resnet_v2": 107}
 OWN = ("arrays", "folder", "csv")  # a user's own data
 BUILT_IN = (*SIDES, "cifar10n", "cifar100n", "synthetic", "webvision", "clothing1m")
+CLASS_MAPS = ("cifar10", "cifar100", "fashion_mnist", "synthetic")  # of asymmetric noise
 PRETRAINED = ("resnet50", "inception_resnet_v2")
 
 
@@ -127,10 +128,10 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
 
 def _data(config: RunConfig, given: frozenset[str]) -> None:
     data, noise, source = config.dataset, config.noise, config.dataset.source
-    if noise.name == "asymmetric" and source not in ("cifar10", "cifar100", "fashion_mnist", "synthetic"):
+    if noise.name == "asymmetric" and source not in CLASS_MAPS:
         raise _refuse(
-            f"noise=asymmetric has no class map for dataset={config.names.get('dataset')} (only cifar10, cifar100, "
-            "fashion_mnist): type noise=pair, noise=flip or noise=matrix"
+            f"noise=asymmetric has no class map for dataset={config.names.get('dataset')} (only "
+            f"{', '.join(CLASS_MAPS)}): type noise=pair, noise=flip or noise=matrix"
         )
     if noise.name == "asymmetric" and noise.map == "block5" and source != "cifar100":
         raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
