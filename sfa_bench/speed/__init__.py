@@ -1,0 +1,1 @@
+"""How fast the suite is on this machine, beside a plain baseline: `python -m sfa_bench.speed`."""

@@ -1,0 +1,8 @@
+"""The door of `python -m sfa_bench.speed`."""
+
+import sys
+
+from sfa_bench.speed.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

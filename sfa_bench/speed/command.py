@@ -1,0 +1,96 @@
+"""`python -m sfa_bench.speed`: how fast this machine runs the suite, beside a plain baseline in the same rounds.
+
+Prints the machine's limits and a table (Markdown), or one JSON object. Without --full, epochs are timed over as many
+steps as fit into the budget and multiplied; the JSON says how many (`steps_measured`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from sfa_bench.cores import cores
+from sfa_bench.errors import ConfigError
+from sfa_bench.speed.jobs import PHASES, jobs
+
+SECONDS = 2.0
+PROG = "python -m sfa_bench.speed"
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {PROG} --help lists the options")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0; 1 where a phase failed; 2 where something is refused."""
+    try:
+        return _measure(_parser().parse_args(arguments))
+    except ConfigError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
+    parser.add_argument("--full", action="store_true", help="whole epochs, widths 16, 32 and 64, batches of 64 to 256")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    parser.add_argument("--threads", type=_positive(int), metavar="N", help="default: as many as there are cores")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "auto"), default="auto", help="of the suite's training (default: auto)"
+    )
+    parser.add_argument("--phase", metavar="NAME,…", help="only these, of " + ", ".join(PHASES))
+    parser.add_argument(
+        "--seconds", type=_positive(float), metavar="S", help=f"budget of one measurement (default: {SECONDS:g})"
+    )
+    return parser
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        if not 0 < (value := kind(text)) < 1e6:
+            raise ValueError
+        return value
+
+    convert.__name__ = "positive number"
+    return convert
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from sfa_bench.engine import machine  # Torch, which --help and a wrong option do without
+    from sfa_bench.speed import report
+    from sfa_bench.speed.measure import measure
+    from sfa_bench.speed.settings import Setting
+
+    phases = options.phase.split(",") if options.phase else list(PHASES)
+    if unknown := [name for name in phases if name not in PHASES]:
+        raise ConfigError(f"--phase {unknown[0]}: must be among {', '.join(PHASES)}")
+    device = machine.devices(options.device)[0]
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {options.device}: only cpu and cuda are measured, whose clocks are known")
+    budget = options.seconds or (None if options.full else SECONDS)
+    threads = options.threads or cores()
+    setting = Setting(str(device), threads, machine.uses_bfloat16(options.precision, device), budget)
+    began = time.monotonic()
+    found = measure(setting, jobs(phases, options.full), hurry=not options.full, say=_say)
+    found = {
+        "environment": machine.environment([device], threads, setting.bfloat16),
+        **found,
+        "total_seconds": round(time.monotonic() - began, 1),
+    }
+    print(json.dumps(found, indent=1) if options.json else report.markdown(found))
+    return 1 if found["limits"]["error"] or any(entry["error"] for entry in found["phases"]) else 0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

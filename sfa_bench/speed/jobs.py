@@ -1,0 +1,45 @@
+"""What can be measured: phases, and the sizes they are measured at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Job(NamedTuple):
+    """One line of the report. width: of PreAct ResNet-18; batch: images of a forward or a step; None: has none."""
+
+    phase: str
+    width: int | None = None
+    batch: int | None = None
+
+
+PHASES = {
+    "loader": "one augmented view of every image",
+    "loader-2": "two augmented views of every image",
+    "forward": "forward without gradient, train mode",
+    "step": "training step: cross-entropy and SGD",
+    "selection-pass": "SFA's selection by both networks: forward and selector",
+    "selection-10": "SFA's selector without the forward, 10 classes",
+    "selection-100": "SFA's selector without the forward, 100 classes",
+    "mixtures-10": "class-wise mixtures, 10 classes",
+    "mixtures-100": "class-wise mixtures, 100 classes",
+    "warm-up": "warm-up epoch of both networks",
+    "dividemix": "DivideMix epoch",
+    "dividemix-sfa": "DivideMix epoch with SFA",
+}
+
+
+def jobs(phases: Sequence[str], full: bool) -> list[Job]:
+    """What to measure of these phases, in their order in PHASES."""
+    found = []
+    for phase in (name for name in PHASES if name in phases):
+        if phase in ("forward", "step"):
+            sizes = [(w, b) for w in (16, 32, 64) for b in (64, 128, 256)] if full else [(64, 64), (64, 256)]
+            found += [Job(phase, *size) for size in sizes]
+        elif phase in ("selection-pass", "warm-up", "dividemix", "dividemix-sfa"):
+            small = (16,) if phase == "dividemix-sfa" else ()
+            found += [Job(phase, w) for w in ((16, 32, 64) if full else (*small, 64))]
+        else:
+            found.append(Job(phase))
+    return found

@@ -1,0 +1,95 @@
+"""Clocks that wait for the device, and end a pass once enough of its steps have been seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sfa_bench.engine.machine import peak_memory
+
+
+class Timing(NamedTuple):
+    """Seconds of the whole, where `measured` of `steps` steps were timed; all of them, or the rest went as fast."""
+
+    seconds: float
+    measured: int
+    steps: int
+
+
+Parts = dict[str, Timing]  # what one measurement consists of
+Measure = Callable[[float | None], Parts]  # budget in seconds, None for the whole → its parts
+
+
+class Enough(Exception):
+    """The pass has gone on for as long as it should."""
+
+
+def now(device: torch.device) -> float:
+    """The time once the device has done all it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class Watch:
+    """Times passes whose `step` is called as each step begins, with the number of steps of one pass.
+
+    The first step is not counted: it may wait for processes that start. What precedes it counts once.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.budget: float | None = None
+        self.begun = self.steps = 0  # steps that began; steps of a pass
+        self.began = self.first = self.counted = self.last = 0.0
+
+    def step(self, steps: int) -> None:
+        self.steps, self.begun = steps, self.begun + 1
+        if self.begun == 1:
+            self.first = time.perf_counter()
+        elif self.begun == 2:
+            self.counted = now(self.device)
+        elif self.budget is not None and time.perf_counter() - self.counted >= self.budget:
+            self.last = now(self.device)
+            raise Enough
+
+    def time(self, run: Callable[[], object], budget: float | None, passes: int = 1) -> Timing:
+        """Seconds of `run`, which is that many passes alike; where it was ended, as many as it would have taken."""
+        self.budget, self.begun = budget, 0
+        self.began = now(self.device)
+        try:
+            run()
+        except Enough:
+            measured = self.begun - 2
+            each = (self.last - self.counted) / measured
+            return Timing(passes * (self.first - self.began + self.steps * each), measured, passes * self.steps)
+        return Timing(now(self.device) - self.began, self.begun, self.begun)
+
+
+def repeated(act: Callable[[], object], device: torch.device, budget: float | None) -> Timing:
+    """Seconds of one `act`, the mean of as many as the budget allows; one where there is no budget."""
+    began, count = now(device), 0
+    while True:
+        act()
+        count += 1
+        if budget is None or time.perf_counter() - began >= budget:
+            return Timing((now(device) - began) / count, count, count)
+
+
+def peak_bytes(device: torch.device) -> tuple[int, str]:
+    """Most memory so far, and what it is of: a CUDA device's tensors, or what this process had resident.
+
+    Not `ru_maxrss`, in which Linux also counts the parent that the process was forked from.
+    """
+    peaks = peak_memory(device)
+    if "device" in peaks:
+        return peaks["device"], "device"
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")), "process"
+    except (OSError, StopIteration):
+        return peaks["host"], "process"
