@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -76,14 +77,15 @@ def serve_side(there: Connection, side: str, setting: Setting, job: Job, folder:
     folder: of files that the side needs; whoever asked for the side removes it.
     """
     from sfa_bench.engine.machine import set_threads
-    from sfa_bench.speed import ours
-    from sfa_bench.speed.plain import phases as plain
     from sfa_bench.speed.timing import peak_bytes
+
+    # Only what this side needs: what is imported counts among its memory.
+    phases = import_module(f"sfa_bench.speed.{'ours' if side == 'ours' else 'plain.phases'}")
 
     set_threads(setting.threads)
     tempfile.tempdir = folder
     device = torch.device(setting.device)
-    measure = (ours.SIDES if side == "ours" else plain.SIDES)[job.phase](setting, job)
+    measure = phases.SIDES[job.phase](setting, job)
     there.send((False, None))
     while True:
         request = there.recv()

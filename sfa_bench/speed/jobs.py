@@ -35,7 +35,7 @@ def jobs(phases: Sequence[str], full: bool) -> list[Job]:
     found = []
     for phase in (name for name in PHASES if name in phases):
         if phase in ("forward", "step"):
-            sizes = [(w, b) for w in (16, 32, 64) for b in (64, 128, 256)] if full else [(64, 64), (64, 256)]
+            sizes = [(w, b) for w in (16, 32, 64) for b in (64, 128, 256)] if full else [(64, 128)]
             found += [Job(phase, *size) for size in sizes]
         elif phase in ("selection-pass", "warm-up", "dividemix", "dividemix-sfa"):
             small = (16,) if phase == "dividemix-sfa" else ()

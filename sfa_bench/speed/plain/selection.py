@@ -25,9 +25,9 @@ def by_class(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> np.nda
     probability = np.ones(len(scores))
     for k in range(num_classes):
         members = np.flatnonzero(labels == k)
-        if len(members) < 2:
-            continue
         values = np.array([scores[i] for i in members])
+        if len(members) < 2 or np.ptp(values) <= 1e-12 * np.abs(values).max():
+            continue
         values = ((values - values.min()) / (values.max() - values.min())).reshape(-1, 1)
         found = _probability(values, GaussianMixture(2, random_state=0), larger=True)
         for place, i in enumerate(members):
@@ -54,24 +54,28 @@ class Averages:
     def select(
         self, features: Tensor, confidence: Tensor, labels: np.ndarray, epoch: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Clean probability [N]. Every class has to have a confident sample."""
+        """Clean probability [N]."""
         values = features.double()
         values = values - values.mean(dim=0)
         values = torch.nn.functional.normalize(values, dim=1)
         confident = (confidence > PHI**epoch / self.num_classes).numpy()
-        centroids, counts = [], []
+        found, counts = np.zeros((self.num_classes, values.shape[1])), np.zeros(self.num_classes, dtype=int)
         for k in range(self.num_classes):
-            members = np.flatnonzero(confident & (labels == k))
-            centroids.append(torch.stack([values[i] for i in members]).mean(dim=0).numpy())
-            counts.append(len(members))
-        found = np.stack(centroids)
+            own = labels == k
+            members = np.flatnonzero(confident & own)
+            counts[k] = len(members)
+            if len(members) == 0 and self.mean is None:
+                members = np.flatnonzero(own)
+            if len(members):
+                found[k] = torch.stack([values[i] for i in members]).mean(dim=0).numpy()
         if self.mean is None or self.square is None:
             self.mean, self.square = found, found**2
         else:
-            self.mean = BETA * self.mean + (1 - BETA) * found
-            self.square = BETA * self.square + (1 - BETA) * found**2
+            new = np.where(counts > 0, 1 - BETA, 0)[:, None]  # a class without a confident sample stays as it was
+            self.mean = (1 - new) * self.mean + new * found
+            self.square = (1 - new) * self.square + new * found**2
         spread = np.sqrt(np.clip(self.square - self.mean**2, 1e-30, 1e30))
-        drawn = np.array(counts)[:, None] > self.sample_min
+        drawn = counts[:, None] > self.sample_min
         centres = np.where(drawn, self.mean + spread * rng.standard_normal(found.shape), self.mean)
         scores = -((values - torch.from_numpy(centres)[labels]) ** 2).sum(dim=1)
         return by_class(scores.numpy(), labels, self.num_classes)

@@ -1,0 +1,174 @@
+"""`python -m sfa_bench.speed`: what it prints, and its exit status."""
+
+import json
+
+import pytest
+import torch
+
+from sfa_bench.errors import RunError
+from sfa_bench.speed import measure
+from sfa_bench.speed.children import Child, serve_limits, serve_side
+from sfa_bench.speed.command import main
+from sfa_bench.speed.jobs import PHASES, Job
+from sfa_bench.speed.settings import Setting
+from sfa_bench.speed.timing import Timing
+
+LIMITS = {"side": 64, "matmul_fp32": 1e12, "matmul_bf16": None, "reason": "none here", "copy": 1e10}
+
+
+class Scripted:
+    """In the place of a process: answers at once, and fails in the phases `broken`."""
+
+    broken: tuple[str, ...] = ()
+
+    def __init__(self, target, *arguments):
+        self.limits = target is serve_limits
+        self.side, self.job = (None, None) if self.limits else (arguments[0], arguments[2])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def receive(self):
+        if self.limits and "limits" in self.broken:
+            raise RunError("no limits")
+        return (dict(LIMITS), {16: (10, 30), 64: (10**8, 3 * 10**8)}) if self.limits else None
+
+    def ask(self, request):
+        if self.job.phase in self.broken:
+            raise RunError("ZeroDivisionError: division by zero")
+        if request == "peak":
+            return 3_000_000, "process"
+        return {"part": Timing(2.0 if self.side == "ours" else 5.0, 1, 4)}
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    monkeypatch.setattr(measure, "Child", Scripted)
+    monkeypatch.setattr(Scripted, "broken", ())
+    return Scripted
+
+
+def test_json_is_one_object_with_a_line_for_every_phase(scripted, capsys):
+    assert main(["--json", "--threads", "1"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found.keys() == {"environment", "setting", "limits", "phases", "total_seconds"}
+    assert found["limits"] == {**LIMITS, "error": None}
+    assert [*dict.fromkeys(line["phase"] for line in found["phases"])] == list(PHASES)
+    assert found["setting"]["images"] == 12_406
+    for line in found["phases"]:
+        assert line["error"] is None
+        assert line["rounds"] == 5
+        assert line["ratio"] == {"median": 2.5, "least": 2.5, "greatest": 2.5}
+        assert line["ours"]["parts"]["part"] == {"seconds": 2.0, "steps": 4, "steps_measured": 5}
+        assert (line["plain"]["share"] is None) == (line["width"] is None)
+    assert "dividemix-sfa 64" in err
+
+
+def test_without_json_it_is_a_table_below_the_machine(scripted, capsys):
+    assert main(["--phase", "step,mixtures-10", "--threads", "1", "--precision", "fp32"]) == 0
+    machine, empty, head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert "Torch" in machine
+    assert "1 thread," in machine
+    assert "1,000 GFLOP/s in fp32, copies 10 GB/s" in machine
+    assert empty == ""
+    assert len({line.count("|") for line in (head, rule, *rows)}) == 1
+    step, mixtures = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert step[:4] == ["step", "64", "128", "64"]  # 128 images in 2 s
+    assert step[5:] == ["0.00 GB", "25.6", "1 %", "0.00 GB", "2.50 (2.50 to 2.50)"]
+    assert mixtures[:3] == ["mixtures-10", "–", "–"]
+    assert mixtures[4] == mixtures[7] == "–"
+
+
+@pytest.mark.parametrize("broken", ["step", "limits"])
+def test_what_fails_is_said_and_the_rest_goes_on(scripted, broken, monkeypatch, capsys):
+    monkeypatch.setattr(Scripted, "broken", (broken,))
+    assert main(["--json", "--phase", "step,mixtures-10"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    errors = [line["error"] for line in found["phases"]]
+    if broken == "step":
+        assert errors == ["ZeroDivisionError: division by zero", None]
+    else:
+        assert errors == [None] * 2
+        assert found["limits"] == {"error": "no limits"}
+        assert found["phases"][0]["ours"]["share"] is None
+    assert main(["--phase", "step,mixtures-10"]) == 1
+    assert ("failed: ZeroDivisionError" in capsys.readouterr().out) == (broken == "step")
+
+
+def test_in_a_hurry_a_line_takes_one_round_at_least(scripted, monkeypatch):
+    monkeypatch.setattr(measure, "LIMIT", -1.0)
+    found = measure.measure(Setting(), [Job("step", 64, 64), Job("mixtures-10")], hurry=True)
+    assert [line["rounds"] for line in found["phases"]] == [1, 1]
+    assert measure.measure(Setting(), [Job("mixtures-10")])["phases"][0]["rounds"] == 5
+
+
+def test_full_has_no_budget_and_is_in_no_hurry(monkeypatch, capsys):
+    asked = []
+
+    def kept(setting, wanted, **rest):
+        asked.append((setting.seconds, len(wanted), rest["hurry"]))
+        return {"setting": {}, "limits": {"error": None}, "phases": []}
+
+    monkeypatch.setattr(measure, "measure", kept)
+    assert main(["--full"]) == main([]) == main(["--full", "--seconds", "1.5"]) == 0
+    assert [(seconds, hurry) for seconds, _, hurry in asked] == [(None, False), (1.0, True), (1.5, False)]
+    assert asked[0][1] > asked[1][1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (["--phase", "training"], "--phase training: must be among loader, loader-2"),
+        (["--threads", "0"], "--threads: invalid positive number value: '0'"),
+        (["--seconds", "-1"], "--seconds: invalid positive number value: '-1'"),
+        (["--seconds", "nan"], "--seconds: invalid positive number"),
+        (["--precision", "fp16"], "fp32"),
+        (["--width", "3"], "unrecognized arguments: --width 3"),
+        (["--device", "cuda:99"], "device=cuda:99 cannot be used here"),
+        (["--device", "meta"], "only cpu and cuda"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_a_sentence(typed, hint, capsys):
+    assert main(typed) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert hint in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_real_processes_measure_and_only_the_object_is_on_standard_output(monkeypatch, capfd):
+    small = Setting(size=300, imb_factor=0.1, seconds=0.0)
+    sizes = {"side": 16, "copied": 1 << 12}
+    real = measure.measure
+    monkeypatch.setattr(measure, "measure", lambda _, wanted, **rest: real(small, wanted, sizes=sizes, **rest))
+    assert main(["--json", "--threads", "1", "--phase", "mixtures-10"]) == 0
+    line = json.loads(capfd.readouterr().out)["phases"][0]
+    assert line["error"] is None
+    assert line["rounds"] == 5
+    assert line["ratio"]["least"] > 0
+    assert line["ours"]["peak_memory"] > 1e7
+
+
+def test_a_process_says_what_it_failed_of(tmp_path):
+    with Child(serve_side, "ours", Setting(), Job("nothing"), str(tmp_path)) as child:
+        with pytest.raises(RunError, match="KeyError: 'nothing'"):
+            child.receive()
+        with pytest.raises(RunError, match="its process ended with status 0"):
+            child.ask(1.0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("phase", ["loader-2", "step", "dividemix-sfa", "selection-10"])
+def test_both_sides_run_on_a_gpu(phase):
+    setting = Setting(device="cuda", bfloat16=True, size=300, imb_factor=0.1, batch_size=16, seconds=0.0)
+    job = Job(phase, 4 if phase in ("step", "dividemix-sfa") else None, 8 if phase == "step" else None)
+    found = measure.measure(setting, [job], rounds=1, sizes={"side": 64, "copied": 1 << 12})
+    assert found["limits"]["error"] is None
+    line = found["phases"][0]
+    assert line["error"] is None
+    for side in ("ours", "plain"):
+        assert line[side]["peak_memory_of"] == "device"
