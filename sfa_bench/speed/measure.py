@@ -17,7 +17,7 @@ from sfa_bench.speed.settings import Setting, amount
 from sfa_bench.speed.timing import Parts
 
 ROUNDS = 5
-LIMIT = 780.0  # seconds that `hurry` shares among the lines: a line takes no round more once its part is used up
+LIMIT = 750.0  # seconds that `hurry` shares among the lines: a line takes no further round once its part is used up
 SIDES = ("ours", "plain")
 
 
@@ -32,7 +32,8 @@ def measure(
 ) -> dict[str, Any]:
     """The machine's `limits` and the figures of each job, in `phases`. What fails has an `error`, and the rest goes on.
 
-    Args: hurry: end within 15 minutes, if need be with fewer rounds; sizes: of the limits' matrices and copies.
+    Args: hurry: end within 15 minutes, if need be with fewer rounds, or without the last lines; sizes: of the limits'
+    matrices and copies.
     """
     began = time.monotonic()
     say("the machine's limits")
@@ -40,8 +41,11 @@ def measure(
     lines = []
     for i, job in enumerate(jobs):
         say(f"{i + 1} of {len(jobs)}: {' '.join(str(part) for part in job if part is not None)}")
-        until = time.monotonic() + (LIMIT - (time.monotonic() - began)) / (len(jobs) - i) if hurry else None
+        left = LIMIT - (time.monotonic() - began)
+        until = time.monotonic() + left / (len(jobs) - i) if hurry else None
         try:
+            if hurry and left <= 0:
+                raise RunError(f"left out, no time remained; --phase {job.phase} measures it alone")
             lines.append(_line(setting, job, rounds, until, limits, flops))
         except RunError as error:
             say(f"failed: {error}")

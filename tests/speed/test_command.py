@@ -99,11 +99,25 @@ def test_what_fails_is_said_and_the_rest_goes_on(scripted, broken, monkeypatch, 
     assert ("failed: ZeroDivisionError" in capsys.readouterr().out) == (broken == "step")
 
 
-def test_in_a_hurry_a_line_takes_one_round_at_least(scripted, monkeypatch):
-    monkeypatch.setattr(measure, "LIMIT", -1.0)
-    found = measure.measure(Setting(), [Job("step", 64, 64), Job("mixtures-10")], hurry=True)
-    assert [line["rounds"] for line in found["phases"]] == [1, 1]
-    assert measure.measure(Setting(), [Job("mixtures-10")])["phases"][0]["rounds"] == 5
+def test_in_a_hurry_a_line_ends_with_its_part_of_the_time(scripted, monkeypatch):
+    clock = [0.0]
+
+    def ask(self, request, answer=Scripted.ask):
+        clock[0] += 10.0 if self.job.phase == "step" else 1.0
+        return answer(self, request)
+
+    monkeypatch.setattr(Scripted, "ask", ask)
+    monkeypatch.setattr(measure.time, "monotonic", lambda: clock[0])
+    wanted = [Job("mixtures-10"), Job("step", 64, 64), Job("forward", 64, 64)]
+    monkeypatch.setattr(
+        measure, "LIMIT", 80.0
+    )  # 14 s for the first leave 33 s for the second, of which a round needs 40
+    first, second, third = measure.measure(Setting(), wanted, hurry=True)["phases"]
+    assert (first["rounds"], second["rounds"]) == (5, 1)
+    assert third["error"] is None
+    monkeypatch.setattr(measure, "LIMIT", 30.0)
+    assert "--phase forward" in measure.measure(Setting(), wanted, hurry=True)["phases"][2]["error"]
+    assert all(line["rounds"] == 5 for line in measure.measure(Setting(), wanted)["phases"])
 
 
 def test_full_has_no_budget_and_is_in_no_hurry(monkeypatch, capsys):
