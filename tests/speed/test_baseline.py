@@ -1,5 +1,6 @@
 """The baseline computes what the suite computes: networks, losses, selections, and as many images an epoch."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from sfa_bench.selectors.base import Thresholds
 from sfa_bench.selectors.loss import LossMixture
 from sfa_bench.selectors.sfa import StochasticFeatureAveraging
 from sfa_bench.speed import ours, settings
-from sfa_bench.speed.jobs import Job
+from sfa_bench.speed.jobs import PHASES, Job
 from sfa_bench.speed.plain import phases as plain
 from sfa_bench.speed.plain.selection import Averages, by_class, by_loss
 from sfa_bench.speed.settings import Passed, Setting
@@ -119,6 +120,15 @@ def test_a_whole_epoch_takes_as_many_images_in_both_and_as_the_report_counts(pha
     assert len(learner.losses) == ledger.steps
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_both_sides_of_every_phase_measure_the_same_parts(phase):
+    setting = replace(SMALL, size=1500 if phase.endswith("100") else 300, seconds=0.0)
+    job = Job(phase, 4, 8 if phase in ("forward", "step") else None)
+    mine, theirs = (side.SIDES[phase](setting, job)(0.0) for side in (ours, plain))
+    assert mine.keys() == theirs.keys()
+    assert all(part.seconds > 0 and 1 <= part.measured <= part.steps for part in (*mine.values(), *theirs.values()))
+
+
 def test_the_real_setting_is_cifar10_with_its_long_tail_and_half_of_the_labels_wrong():
     clean, observed = settings.made_labels(Setting(), 10)
     assert len(clean) == 12_406
@@ -137,11 +147,13 @@ def test_both_train_on_the_same_arrays():
 
 def test_its_averages_select_what_the_suites_selector_does():
     probe = settings.made_probe(SMALL, 10)
+    unsure = probe.logits / 4  # so that the gate, which rises, cuts through the classes
+    probe = replace(probe, logits=unsure, abc_logits=unsure)
     config = settings.composed(SMALL, "sfa", 4)
     suites = build_selectors(config, settings.made_data(SMALL), 1)[0]
     averages = Averages(10, suites.sample_min)
     suites.generator = partial(np.random.default_rng)
-    for epoch in (31, 32, 33):  # the first call starts the moments
+    for epoch in (31, 120, 190):  # the first call starts the moments
         mine = suites.select(probe, epoch)
         theirs = averages.select(
             torch.from_numpy(probe.features),
@@ -152,6 +164,8 @@ def test_its_averages_select_what_the_suites_selector_does():
         )
         assert mine.classes_drawn > 0
         np.testing.assert_allclose(theirs, mine.clean_probability, atol=1e-6)
+        np.testing.assert_allclose(averages.mean, suites.mean, atol=1e-9)
+        np.testing.assert_allclose(averages.square, suites.square, atol=1e-9)
     assert plain._averages(probe).sample_min == suites.sample_min
 
 
