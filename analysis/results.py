@@ -145,8 +145,7 @@ def _page(
     constant: Mapping[str, Any],
 ) -> str:
     where = f"runs/{name}"
-    seconds = sum(run.metrics["cost/total_seconds"] for run in runs)
-    shared = sum((run.record["cost"].get("shared") or {}).get("seconds", 0) for run in runs)
+    seconds, shared = _spent(runs)
     made = Counter(_machine(run) for run in runs)
     lines = [
         *(f"# {entry['title']}", "", entry["about"].strip(), ""),
@@ -156,7 +155,7 @@ def _page(
         *("```", "", "of which the second ran", "", "```"),
         *(_shown(file, line.strip(), where) for file, line in entry["files"].items()),
         *("```", ""),
-        f"{len(runs)} runs of the {asked} that the sweep asks for, {(seconds - shared) / 3600:.1f} hours of them in all"
+        f"{len(runs)} runs of the {asked} that the sweep asks for, {seconds / 3600:.1f} hours of them in all"
         + (f" (warm-ups that runs share counted once, {shared / 3600:.1f} hours saved)" if shared >= 360 else "")
         + ", one core each.",
         *("", "Machines:", ""),
@@ -173,6 +172,20 @@ def _page(
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spent(runs: Sequence[Run]) -> tuple[float, float]:
+    """Seconds of all runs, and seconds that shared warm-ups saved. The record of a classifier has the cost of the run
+    below it too, which many may have in common.
+    """
+    trained, saved, fitted = {}, {}, 0.0
+    for run in runs:
+        cost = run.record["cost"]
+        fit, base = cost.get("classifier_seconds", 0.0), cost.get("base", run.hash)
+        saved[base] = (cost.get("shared") or {}).get("seconds", 0.0)
+        trained[base] = cost["total_seconds"] - fit - saved[base]
+        fitted += fit
+    return sum(trained.values()) + fitted, sum(saved.values())
 
 
 def _machine(run: Run) -> str:

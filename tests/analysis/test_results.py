@@ -81,6 +81,19 @@ def test_the_page_says_how_to_make_it_again_how_long_it_took_and_on_what(kept, r
     assert "Difference in test/acc/final" in page  # the figure's caption
 
 
+def test_what_a_classifier_was_fitted_on_is_counted_once(kept, runs):
+    """Its record has the cost of the run below it too, and of what that one shared."""
+    base = next(runs.glob("*/ce/*/run.json")).parent.name
+    for path in runs.glob("*/*/*/run.json"):
+        record = json.loads(path.read_text())
+        if record["names"]["plugin"] == "sfa":
+            record["cost"] |= {"classifier_seconds": 180.0, "base": base, "total_seconds": 1980.0, "shared": None}
+            path.write_text(json.dumps(record))
+    make(kept, runs)
+    # two of 1,800 s alone, and two fits of 180 s
+    assert "sweep asks for, 1.1 hours of them in all, one core each" in (kept / "gains" / "README.md").read_text()
+
+
 def test_what_varies_is_in_the_csv_and_the_rest_on_the_page(kept, runs):
     make(kept, runs)
     frame = pd.read_csv(kept / "gains" / "runs.csv")
