@@ -33,8 +33,9 @@ from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
 TOOLS = {"table": table.main, "claim": claim.main, "plot": plot.main}
+PATHS = ("runs_dir", "data_dir", "dataset.cache_dir")
 # Where and beside what a run was made says nothing about its result.
-LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage")
+LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage", *PATHS)
 
 
 def make(name: str, paths: Sequence[Path], output: Path) -> int:
@@ -133,7 +134,7 @@ def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
 def _anywhere(command: str) -> str:
     """The command without the folders of the machine that it was typed on."""
     words = shlex.split(command)
-    return shlex.join(word for word in words if not word.startswith(("runs_dir=", "data_dir=")))
+    return shlex.join(word for word in words if word.partition("=")[0] not in PATHS)
 
 
 def _page(
@@ -157,7 +158,7 @@ def _page(
         *("```", ""),
         f"{len(runs)} runs of the {asked} that the sweep asks for, {seconds / 3600:.1f} hours of them in all"
         + (f" (warm-ups that runs share counted once, {shared / 3600:.1f} hours saved)" if shared >= 360 else "")
-        + ", one core each.",
+        + (", one core each." if all(run.record["environment"]["threads"] == 1 for run in runs) else "."),
         *("", "Machines:", ""),
         *(f"- {count} runs: {machine}" for machine, count in made.most_common()),
         *("", "## Files", "", "- `runs.csv`: every run with its command, every metric, and each setting that varies"),
@@ -194,7 +195,8 @@ def _machine(run: Run) -> str:
         f"{package} {made['versions'].get(package, 'unknown')}" for package in ("python", "torch", "numpy")
     )
     changed = " (modified)" if made["modified"] else ""
-    return f"{made['device_name']}, {made['threads']} thread(s), {versions}; commit {made['commit'][:12]}{changed}"
+    commit = (made["commit"] or "unknown")[:12]  # unknown outside a checkout
+    return f"{made['device_name']}, {made['threads']} thread(s), {versions}; commit {commit}{changed}"
 
 
 def _shown(file: str, line: str, where: str) -> str:

@@ -110,6 +110,28 @@ def test_no_path_of_the_machine_is_kept(kept, runs, tmp_path):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
+def test_runs_of_several_folders_keep_no_path_either(kept, runs, tmp_path):
+    other = tmp_path / "elsewhere"
+    write_planned(["method=ce", "plugin=none", "replicate=2", f"runs_dir={other}", f"data_dir={tmp_path}"])
+    for path in other.glob("*/*/*/run.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"environment": ENVIRONMENT}))
+    assert main(["gains", str(runs), str(other), "-o", str(kept)]) == 0
+    for path in (kept / "gains").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_runs_of_code_outside_a_checkout_and_on_several_threads_are_said_to_be(kept, runs):
+    for path in runs.glob("*/*/*/run.json"):
+        record = json.loads(path.read_text())
+        record["environment"] |= {"commit": None, "modified": None, "threads": 4}
+        path.write_text(json.dumps(record))
+    assert make(kept, runs) == 0
+    page = (kept / "gains" / "README.md").read_text()
+    assert "a machine, 4 thread(s), python 3.11.7, torch 2.14.1, numpy 2.4.6; commit unknown\n" in page
+    assert "one core each" not in page
+
+
 def test_runs_of_another_sweep_are_refused(kept, runs, capsys):
     write_planned(["method=elr", "plugin=none", f"runs_dir='{runs}'"])
     assert make(kept, runs) == 2
