@@ -22,6 +22,7 @@ from analysis.runs import Run
 from sfa_bench.errors import ConfigError
 
 KINDS = ("trained", "guessed", "selected")
+SELECTORS = {"dividemix": "loss_gmm", "rolt": "proto", "rolt_drw": "proto", "rolt_plus": "proto"}  # their own
 TRAIN = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "webvision": (65_944, 50), "clothing1m": (1_000_000, 14)}
 # Images evaluated every epoch, and at the end once more: WebVision's and ImageNet's; Clothing1M's clean sets.
 TESTED = {
@@ -64,10 +65,14 @@ def before_selection(fields: Mapping[str, Any]) -> int:
 
 
 def kind(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """Method and plug-in, with what else changes how many images are forwarded."""
+    """Method and plug-in, with what else changes how many images are forwarded: with another selector than their own,
+    other samples are selected."""
+    own = fields["plugin.selector"] if fields["plugin.selector"] != "none" else SELECTORS.get(fields["method"], "none")
+    selector = fields["method.selector.name"]
+    other = "" if selector == own else f" {selector}"
     plus = " plus" if fields.get("method.plus") else ""
     labelled = " labelled" if fields.get("method.forward") == "labelled" and _splits(fields) else ""
-    return f"{fields['method']}{plus}{labelled}", str(fields["plugin"])
+    return f"{fields['method']}{plus}{labelled}{other}", str(fields["plugin"])
 
 
 def _splits(fields: Mapping[str, Any]) -> bool:
@@ -149,10 +154,18 @@ def factor_of(run: Run) -> Factor:
     return Factor(*(count / (once * (fields["epochs"] - first)) for count in each))
 
 
+def _own(runs: Sequence[Run]) -> list[Run]:
+    """Without results of other people's code, which has counted nothing. Raises ConfigError where nothing is left."""
+    found = [run for run in runs if not run.external]
+    if not found:
+        raise ConfigError("none of these runs is of the suite's own code: there is no cost to measure")
+    return found
+
+
 def cost_csv(runs: Sequence[Run]) -> bytes:
     """cost.csv from finished runs: the means over those of a method, a plug-in and a noise ratio."""
     groups: dict[tuple[str, str, float], list[Factor]] = defaultdict(list)
-    for run in runs:
+    for run in _own(runs):
         groups[(*kind(run.fields), float(run.fields.get("noise_ratio", 0)))].append(factor_of(run))
     lines = []
     for (method, plugin, ratio), found in sorted(groups.items()):
@@ -166,7 +179,7 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
     set, a method and a plug-in; runs of methods without a factor are left out.
     """
     groups: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
-    for run in runs:
+    for run in _own(runs):
         if kind(run.fields) not in _factors():
             continue
         data, cost = run.record["data"]["samples"], run.record["cost"]

@@ -37,7 +37,9 @@ def finished(words, samples, tested, trained=0, guessed=0, selected=0):
     config = compose(words.split())
     cost = {"samples": {"trained": trained, "guessed": guessed, "selected": selected}}
     data = {"samples": {"train": samples, "test": tested, "val": 0}}
-    return Run(Path(), {"config": config.to_plain(), "names": config.names, "cost": cost, "data": data})
+    return Run(
+        Path(), {"config": config.to_plain(), "names": config.names, "cost": cost, "data": data, "environment": {}}
+    )
 
 
 # ---- who is who

@@ -1,0 +1,37 @@
+"""What expected costs rest on: which runs are alike."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import hours
+from analysis.runs import Run
+from sfa_bench.config.compose import compose
+from sfa_bench.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        ("method=ce plugin=none method.selector.name=oracle", False),
+        ("method=dividemix plugin=none method.selector.name=oracle", False),
+        ("method=dividemix plugin=none method.selector.name=proto", False),
+        ("method=dividemix plugin=none method.selector.name=loss_gmm", True),
+        ("method=rolt_drw plugin=none", True),
+        ("method=rolt_plus plugin=none", True),
+        ("method=elr plugin=none", True),
+        ("method=ce plugin=sfa", True),
+    ],
+)
+def test_a_selector_that_is_not_the_methods_own_is_another_cost(typed, same):
+    config = compose(typed.split())
+    run = Run(Path(), {"config": config.to_plain(), "names": config.names})
+    method, plugin = (word.partition("=")[2] for word in typed.split()[:2])
+    assert (hours.kind(run.fields) == (method, plugin)) == same
+
+
+def test_results_of_other_peoples_code_have_no_cost_to_measure():
+    run = Run(Path(), {"config": {}, "names": {}, "environment": {"external": {"like": "x"}}})
+    for measure in (hours.cost_csv, hours.checked_csv):
+        with pytest.raises(ConfigError, match="none of these runs"):
+            measure([run])
