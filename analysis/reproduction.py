@@ -184,15 +184,27 @@ def _checks() -> str:
         )
         lasted[line["dataset"]].append(1 / float(line["seconds"]))
         apart = max(apart, abs(float(line["flops"]) - 1))
-    return (
-        "**Checked on finished runs** (`--check`): expected over recorded operations, and expected over recorded "
-        f"seconds (medians; number of runs): {'; '.join(said)}. What a single network forwards is known to the image; "
-        f"what DivideMix selects, and so forwards, is other in these settings than where it was measured (operations "
-        f"up to {apart:.0%} apart). Runs on digits took {min(lasted['digits']):.0f} to {max(lasted['digits']):.0f} "
-        "times as long as expected: their network is four thousand times smaller than the rate's, and the fixed cost "
-        "of a step and of a selection rules. The run on CIFAR-10, of 600 generated pictures and two epochs, at the "
-        "lowest priority beside more other work than when the rate was measured, took "
-        f"{lasted['cifar10'][0]:.1f} times as long. So take operations as counted, hours as an order of magnitude."
+    few = []
+    if "digits" in lasted:
+        few.append(
+            f"Runs on digits took {min(lasted['digits']):.0f} to {max(lasted['digits']):.0f} times as long as "
+            "expected: their network is four thousand times smaller than the rate's, and the fixed cost of a step and "
+            "of a selection rules."
+        )
+    if "cifar10" in lasted:
+        few.append(
+            "The run on CIFAR-10, of 600 generated pictures and two epochs, at the lowest priority beside more other "
+            f"work than when the rate was measured, took {lasted['cifar10'][0]:.1f} times as long."
+        )
+    return " ".join(
+        [
+            "**Checked on finished runs** (`--check`): expected over recorded operations, and expected over recorded "
+            f"seconds (medians; number of runs): {'; '.join(said)}. What a single network forwards is known to the "
+            "image; what DivideMix selects, and so forwards, is other in these settings than where it was measured "
+            f"(operations up to {apart:.0%} apart).",
+            *few,
+            "So take operations as counted, hours as an order of magnitude.",
+        ]
     )
 
 

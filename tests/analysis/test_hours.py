@@ -1,10 +1,11 @@
-"""What expected costs rest on: which runs are alike."""
+"""What expected costs rest on: which runs are alike, and what the page says of however few were checked."""
 
 from pathlib import Path
 
 import pytest
 
 from analysis import hours
+from analysis.reproduction import Page
 from analysis.runs import Run
 from sfa_bench.config.compose import compose
 from sfa_bench.errors import ConfigError
@@ -35,3 +36,11 @@ def test_results_of_other_peoples_code_have_no_cost_to_measure():
     for measure in (hours.cost_csv, hours.checked_csv):
         with pytest.raises(ConfigError, match="none of these runs"):
             measure([run])
+
+
+def test_the_page_says_what_was_checked_and_nothing_of_what_was_not(monkeypatch):
+    line = {"method": "ce", "plugin": "none", "runs": "3", "flops": "1", "seconds": "0.5"}
+    monkeypatch.setattr(hours, "checked", lambda: [{"dataset": "fashion_mnist", **line}])
+    text = Page([]).text()
+    assert "ce on fashion_mnist 1 and 0.5 (3)" in text
+    assert not any(f"on {name}" in text.split("**Checked")[1].split("\n")[0] for name in ("digits", "CIFAR-10"))
