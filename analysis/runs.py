@@ -21,7 +21,8 @@ from sfa_bench.store.ledger import records
 SEEDS = ("replicate", "seed", "data_seed")
 # What may differ between runs of one cell: a footnote says where it does.
 NOTED = ("precision", "revision")
-WITHOUT = {"noise": "noise_ratio", "imbalance": "imb_factor"}  # what has no effect where the choice is `none`
+# What has no effect, and with which choices of a group.
+WITHOUT = {"noise": ("noise_ratio", ("none", "human", "matrix")), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
 MISSING = "–"
 
@@ -38,8 +39,8 @@ class Run:
         """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
         config = flat(self.record["config"])
         names = self.record["names"]
-        for group, key in WITHOUT.items():
-            if names.get(group) == "none":
+        for group, (key, choices) in WITHOUT.items():
+            if names.get(group) in choices:
                 config.pop(key, None)
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 

@@ -338,3 +338,10 @@ def test_a_rate_without_noise_and_a_factor_without_imbalance_are_none(ledger, ca
     out = capsys.readouterr().out
     assert "noise=joint noise_ratio=0.4 imb_factor=0.1" in out
     assert "noise=none noise_ratio=– imb_factor=–" in out
+
+
+@pytest.mark.parametrize("noise", ["human", "matrix"])
+def test_labels_of_people_and_of_a_matrix_have_no_rate_that_was_typed(ledger, capsys, noise):
+    ledger.add(50.0, noise__name=noise, imbalance__name="exp")
+    assert main([str(ledger.root), "--rows", "method"]) == 0
+    assert "noise_ratio" not in capsys.readouterr().out
