@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.paired import values
+from analysis.paired import by_replicate, value, values
 from analysis.runs import Key, Run, check_fields, differing, show
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
@@ -86,7 +86,9 @@ def _replicates(
 ) -> pd.DataFrame:
     """A setting's values, a row each competitor, a column each replicate that all of them have."""
     found = {
-        " ".join(map(show, who)): {run.replicate: run.metrics.get(metric) for run in members}
+        " ".join(map(show, who)): {
+            replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()
+        }
         for (who, place), members in cells.items()
         if place == where
     }
@@ -94,11 +96,13 @@ def _replicates(
 
 
 def agreement(columns: Iterable[pd.DataFrame]) -> tuple[float, float, int] | None:
-    """Kendall's τ-b between two columns of one frame: mean and least over all such pairs, and their number."""
+    """Kendall's τ-b between two columns of one frame: mean and least over all such pairs, and their number; without
+    columns in which all are equal, which have no order.
+    """
     taus = [
         float(stats.kendalltau(frame[one], frame[other]).statistic)
         for frame in columns
-        for one, other in itertools.combinations(frame, 2)
+        for one, other in itertools.combinations([name for name in frame if frame[name].nunique() > 1], 2)
     ]
     return (float(np.mean(taus)), min(taus), len(taus)) if taus else None
 

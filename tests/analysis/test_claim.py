@@ -314,6 +314,22 @@ def test_a_replicate_that_one_competitor_lacks_is_not_compared(ledger, capsys):
     assert "replicates of one setting" not in said(capsys, ledger.root, "--ranks", "method")[1]
 
 
+def test_competitors_that_all_tie_have_no_order_to_agree_on(ledger, capsys):
+    for method, (ratio, level), replicate in itertools.product("ab", ((0.2, 10), (0.5, 60)), range(3)):
+        above = ord(method) - ord("a") if level > 10 else 0  # at chance all are equal
+        ledger.add(level + above, method=method, noise_ratio=ratio, replicate=replicate)
+    out = said(capsys, ledger.root, "--ranks", "method")[1]
+    assert "nan" not in out
+    assert "replicates of one setting: Kendall's τ +1.00 on average, +1.00 at least (3 pairs)" in out
+    assert "settings, by their means" not in out
+
+
+def test_a_replicate_that_is_there_twice_is_refused_in_ranks_too(ledger, capsys):
+    for method, revision in (("a", 1), ("b", 1), ("b", 2)):
+        ledger.add(50.0 + revision, method=method, method__revision=revision)
+    assert "are the same replicate" in said(capsys, ledger.root, "--ranks", "method")[2]
+
+
 def test_cliques_are_the_longest_bars():
     assert cliques(np.array([1.0, 1.5, 2.2, 4.0]), 1.0) == [(0, 1), (1, 2)]
     assert cliques(np.array([1.0, 1.5, 1.9, 4.0]), 1.0) == [(0, 2)]
