@@ -116,6 +116,14 @@ def test_the_recipes_on_the_page_are_those_of_the_code():
         assert recipe.momentum == 0.9
 
 
+def test_the_numbers_of_two_runs_have_their_setting():
+    config = compose(["method=ce", "plugin=none"])
+    (sentence,) = re.findall(r"On digits.*?gave", PAGE, re.DOTALL)
+    assert f"`noise={config.noise.name}`" in sentence
+    assert f"`noise_ratio={config.noise_ratio:g}`" in sentence
+    assert f"`imb_factor={config.imb_factor:g}`" in sentence
+
+
 def test_the_version_on_the_page_is_the_package_s():
     text = (CONF.parent / "pyproject.toml").read_text()
     assert f"`sfa_bench` {re.search(r'^version = .(.*?).$', text, re.MULTILINE)[1]}" in PAGE
