@@ -31,6 +31,11 @@ DATA_KEYS = (
     *("replicate", "data_seed"),
 )
 ALWAYS = ("preset", "dataset.name")
+# Of a data set's keys, those that decide about no label: groups, what a network sees, what a method draws or is told
+NO_LABELS = {
+    *("dataset.shots.basis", "dataset.normalise", "dataset.random_crop", "dataset.flip"),
+    *("dataset.warmup_draw", "dataset.selection_draw", "noise.assumed_rate"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def _named(typed: Iterable[Typed], config: RunConfig) -> dict[str, str]:
     options = [
         one.text
         for one in typed
-        if one.key in ALWAYS or ("." in one.key and one.key in acts and one.key not in MACHINE)
+        if one.key in ALWAYS or ("." in one.key and one.key in acts and one.key not in MACHINE | NO_LABELS)
     ]
     names = config.names
     return {

@@ -65,6 +65,11 @@ def test_options_are_named_where_they_act_and_are_not_the_default(capsys):
     assert {row["imb_factor"] for row in rows} == {""}
 
 
+def test_an_option_of_groups_or_of_views_makes_no_other_label_set(capsys):
+    rows, _ = lines(capsys, "dataset.shots.basis=clean,observed", "dataset.normalise=null,fashion_mnist")
+    assert [row["options"] for row in rows] == [""]
+
+
 def test_what_nobody_knows_is_empty(tmp_path, capsys):
     make_fake("folder", tmp_path / "d", 8)
     (row,), _ = lines(capsys, "dataset=folder", "dataset.name=mine", f"data_dir={tmp_path}/d")
