@@ -24,7 +24,7 @@ import yaml
 from analysis import claim, plot, table
 from analysis.export import tidy
 from analysis.runs import SEEDS, Run, load, show
-from sfa_bench.config.canonical import MACHINE, run_hash
+from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.values import nearest
@@ -84,11 +84,12 @@ def _contents(path: Path) -> dict[str, Any]:
 
 
 def planned(sweep: str) -> set[str]:
-    """The hashes of all runs that a sweep asks for."""
-    found = set()
+    """The hashes of all runs that a sweep asks for, and of those that its classifiers are fitted on."""
+    found: set[str] = set()
     for job in jobs(shlex.split(sweep), None):
         try:
-            found.add(run_hash(compose_typed(job)))
+            own = hashes(compose_typed(job))
+            found |= {own.run, own.trained}
         except ConfigError as error:
             if not error.invalid_combination:
                 raise

@@ -139,6 +139,12 @@ def test_runs_of_another_sweep_are_refused(kept, runs, capsys):
     assert "are not of the sweep method=ce plugin=none,sfa replicate=0,1,2: give a folder with its own runs" in err
 
 
+def test_runs_that_classifiers_were_fitted_on_belong_to_their_sweep(kept, runs):
+    """Whoever runs such a sweep has them in its folder."""
+    (kept / "contents.yaml").write_text(CONTENTS.replace("plugin=none,sfa", "plugin=none,sfa classifier=logit_adjust"))
+    assert make(kept, runs) == 0
+
+
 def test_a_file_that_is_no_longer_asked_for_goes(kept, runs):
     make(kept, runs)
     (kept / "contents.yaml").write_text(CONTENTS.replace("    gain.png: plot gain --width column\n", ""))
