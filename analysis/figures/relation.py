@@ -46,7 +46,7 @@ def said(frame: pd.DataFrame) -> str:
         if len(part) >= FEWEST and part["x"].nunique() > 1 and part["value"].nunique() > 1:
             by_labels[str(labels)] = float(stats.spearmanr(part["x"], part["value"]).statistic)
     if not by_labels:
-        return f"fewer than {FEWEST} runs on the same labels: no rank correlation"
+        return f"no rank correlation: nowhere {FEWEST} runs on the same labels that differ in both"
     found = np.array(list(by_labels.values()))
     return (
         f"Spearman's rank correlation between runs on the same labels: {found.mean():+.2f} on average over "
