@@ -80,10 +80,14 @@ class Gap:
         return replace(table, frame=frame, headings=headings, notes=said, caption=f"{table.caption} {self._caption()}")
 
     def _text(self, r: Key, c: Key, metric: str, name: str) -> str:
-        """`37 % [25, 51]`. Raises ConfigError where runs of one replicate saw different labels, or are there twice."""
+        """`37 % [25, 51]`, and `(3)` where the row has more replicates than are shared.
+
+        Raises: ConfigError where runs of one replicate saw different labels, or are there twice.
+        """
         row, floor, ceiling = (by_replicate(self.cells.get((k, c), []), metric) for k in (r, self.floor, self.ceiling))
         common = sorted(row.keys() & floor.keys() & ceiling.keys())
-        self.unpaired |= {row[key].hash for key in row.keys() - set(common)}
+        if floor and ceiling:
+            self.unpaired |= {row[key].hash for key in row.keys() - set(common)}
         if not common:
             return MISSING
         if not compares_data([key for side in self.asked for key in side]):
@@ -96,9 +100,9 @@ class Gap:
         if r == self.ceiling and metric.startswith(HIGHER) and np.mean(high) < np.mean(low):
             self.inverted.append(name)
         ends = found.interval if r not in (self.floor, self.ceiling) else None
-        return f"{round(100 * found.part)} %" + (
-            f" [{', '.join(str(round(100 * end)) for end in ends)}]" if ends else ""
-        )
+        between = f" [{', '.join(str(round(100 * end)) for end in ends)}]" if ends else ""
+        fewer = f" ({len(common)})" if len(common) < len(row) else ""  # than the mean beside it is of
+        return f"{round(100 * found.part)} %{between}{fewer}"
 
     def _caption(self) -> str:
         floor, ceiling = map(_typed, self.asked)

@@ -74,6 +74,7 @@ def test_only_shared_replicates_count_and_they_are_found_by_seed(ledger, capsys)
     rows, text = table(capsys, ledger.root, *GAP)
     # Of replicates 0 and 2: row − floor 5, 3; ceiling − floor 10, 11; 4 of 10.5.
     assert rows[2]["test/acc/final gap closed"].startswith("38 % [")
+    assert rows[2]["test/acc/final gap closed"].endswith("] (2)")  # beside a mean of three
     assert "gap closed: without 3 runs that share no seed and data_seed with floor and ceiling" in text
 
 
@@ -94,6 +95,9 @@ def test_cells_without_data_are_dashes(ledger, capsys):
     fill(ledger, [50, 60], [53, 62], [], noise_ratio=0.5)
     fill(ledger, [50, 60], [None, None], [70, 81], noise_ratio=0.6)
     columns = ("--cols", "noise_ratio", *GAP)
+    assert (
+        "gap closed: without" not in table(capsys, ledger.root, *columns)[1]
+    )  # where there is no ceiling, none is left out
     assert set(closed(capsys, ledger, *columns, column="noise_ratio=0.5 gap closed").values()) == {"–"}
     found = closed(capsys, ledger, *columns, column="noise_ratio=0.6 gap closed")
     assert list(found.values()) == ["0 %", "100 %", "–"]

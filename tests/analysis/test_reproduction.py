@@ -121,6 +121,14 @@ def test_the_cost_of_dividemix_by_hand(monkeypatch):
     assert hours.flops(plan) == (6 * 10 * 50_000 + 291 * epoch * 50_000 + 2 * 302 * 10_000) * 1_110_845_440
 
 
+def test_half_of_the_classes_of_cifar10_have_no_wrong_label_under_asymmetric_noise(monkeypatch):
+    plan = planned(words(find("DivideMix", noise="asymmetric", noise_ratio="0.4")))
+    few, many = hours.Factor(4.0, 6.0, 2.0), hours.Factor(1.0, 2.0, 2.0)
+    monkeypatch.setattr(hours, "_factors", lambda: {hours.kind(plan.fields): {0.2: few, 0.4: many}})
+    epoch = 3 * 4 + 6 + 2  # of few: a fifth of the labels is wrong
+    assert hours.flops(plan) == (6 * 10 * 50_000 + 291 * epoch * 50_000 + 2 * 302 * 10_000) * 1_110_845_440
+
+
 def test_the_cost_on_draws_by_hand():
     # Clothing1M: one epoch of 64,000 for two networks, 80 of 32,000; clean validation and test sets, then the test set.
     plan = planned(words(find("DivideMix", "clothing1m")))
