@@ -1,5 +1,6 @@
 """The networks against spec/models.md: counts, shapes, initial weights, and what the seed decides."""
 
+import copy
 import math
 import random
 from types import SimpleNamespace
@@ -197,3 +198,22 @@ def test_convnet_halves_images_of_sixteen_pixels_and_more_at_once(side, first, l
             layer.register_forward_hook(lambda module, given, maps: sizes.append(maps.shape[-1]))
     network(torch.zeros(2, 1, side, side))
     assert (sizes[0], sizes[-1]) == (first, last)
+
+
+@pytest.mark.parametrize("name", ["convnet", "preact_resnet18", "resnet32", "resnet34"])
+def test_the_layout_of_the_weights_changes_rounding_alone(name):
+    """Features and gradients are those of a copy in Torch's own layout; in double precision, where no ReLU flips."""
+    network = make(name).double()
+    plain = copy.deepcopy(network.backbone).to(memory_format=torch.contiguous_format)
+    assert any(
+        weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        for weight in network.parameters()
+        if weight.ndim == 4
+    )
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    answers = network.features(images), plain(images)
+    torch.testing.assert_close(*answers, rtol=1e-9, atol=1e-12)
+    for features in answers:
+        features.square().sum().backward()
+    for ours, theirs in zip(network.backbone.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-9 * float(theirs.grad.abs().max()))

@@ -52,9 +52,9 @@ def test_every_weight_and_statistic_of_the_file_is_taken_but_the_last_layer(file
     theirs = torchvision.models.resnet50(weights=None)
     theirs.load_state_dict(weights)
     theirs.fc = torch.nn.Identity()
-    x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(network.eval().features(x), theirs.eval()(x))
+        torch.testing.assert_close(network.double().eval().features(x), theirs.double().eval()(x))
 
 
 def test_two_networks_start_from_the_same_backbone_with_heads_of_their_own(file):
