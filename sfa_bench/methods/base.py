@@ -147,7 +147,13 @@ class Method:
         o = self.t.optimisation
         if o.adam:
             return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
-        return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=o.lr,
+            momentum=o.momentum,
+            weight_decay=o.weight_decay,
+            fused=next(network.parameters()).is_cuda,  # one kernel for all weights; on a CPU it gains nothing
+        )
 
     def prepare(self, k: int, e: int) -> None:
         """Network k's learning rate and dropout stream for epoch e."""
@@ -346,6 +352,12 @@ def _pack(selection: Selection) -> dict[str, Any]:
 def _unpack(state: dict[str, Any]) -> Selection:
     plain: dict[str, Any] = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state.items()}
     return Selection(**plain)
+
+
+def set_mode(network: Network, *, training: bool) -> None:
+    """Train or evaluation mode. Torch's own call walks through all modules also where nothing changes."""
+    if network.training is not training:
+        network.train(training)
 
 
 class RunningMean:

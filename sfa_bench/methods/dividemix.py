@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfa_bench import streams
 from sfa_bench.data.loader import batches
-from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.methods.base import Method, RunningMean, Training, set_mode
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights
@@ -154,19 +154,21 @@ class DivideMix(Method):
         x1, x2, u1, u2 = views
         observed = self.labels[x_rows].to(device)
         w = given.clean_probability[x_rows].to(device, torch.float32)
+        inputs, split = torch.cat([x1, x2, u1, u2]), 2 * len(x_rows)
         with torch.no_grad():
-            # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view.
-            self.networks[k].train(self.guess_mode == "train")
-            q = (self._guess(k, u1) + self._guess(k, u2) + self._guess(1 - k, u1) + self._guess(1 - k, u2)) / 4
+            # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view. The
+            # other network is frozen, so that both views go through it at once.
+            set_mode(self.networks[k], training=self.guess_mode == "train")
+            theirs = self._guess(1 - k, inputs[split:]).view(2, len(u1), self.t.view.num_classes)
+            q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
             t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
-            self.networks[k].train()
-        inputs, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
+            set_mode(self.networks[k], training=True)
+        targets = torch.cat([t_x, t_x, t_u, t_u])
         share = max(share, 1 - share)
         permutation = torch.randperm(len(inputs), generator=given.mixing).to(device)
         mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
-        split = 2 * len(x_rows)
         if self.forwarded == "labelled":
             mixed, mixed_targets = mixed[:split], mixed_targets[:split]
         out = self.forward(k, mixed)
@@ -194,9 +196,9 @@ class DivideMix(Method):
         network = self.networks[k]
         training = network.training
         # A single vector has no batch statistics; where it is all there is, the running ones have to do.
-        network.train(training and (len(images) > 1 or images.ndim > 2))
+        set_mode(network, training=training and (len(images) > 1 or images.ndim > 2))
         guess = F.softmax(self.forward(k, images.to(self.devices[k])).main, dim=1).to(images.device)
-        network.train(training)
+        set_mode(network, training=training)
         return guess
 
     def _cycle(self, rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
