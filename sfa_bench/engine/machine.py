@@ -40,14 +40,22 @@ def devices(name: str | tuple[str, str]) -> list[torch.device]:
     return found
 
 
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether the backbone trains in bfloat16: always for `bf16`, where the hardware has it for `auto`."""
-    if precision != "auto":
-        return precision == "bf16"
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether this hardware multiplies in bfloat16; without, Torch emulates it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
     return "AVX512" in capabilities and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
+    """Whether the backbone trains in bfloat16: always for `bf16`; for `auto` where the hardware has it and it pays.
+
+    On a CPU it does not pay for convnet: to convert costs as much as its small products save.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    return has_bfloat16(device) and not (device.type == "cpu" and model == "convnet")
 
 
 def set_threads(threads: int | None) -> int:

@@ -70,7 +70,7 @@ def _measure(options: argparse.Namespace) -> int:
     from sfa_bench.engine import machine  # Torch, which --help and a wrong option do without
     from sfa_bench.speed import report
     from sfa_bench.speed.measure import measure
-    from sfa_bench.speed.settings import Setting
+    from sfa_bench.speed.settings import MODEL, Setting
 
     phases = options.phase.split(",") if options.phase else list(PHASES)
     if unknown := [name for name in phases if name not in PHASES]:
@@ -80,7 +80,8 @@ def _measure(options: argparse.Namespace) -> int:
         raise ConfigError(f"--device {options.device}: only cpu and cuda are measured, whose clocks are known")
     budget = options.seconds or (None if options.full else SECONDS)
     threads = options.threads or cores()
-    setting = Setting(str(device), threads, machine.uses_bfloat16(options.precision, device), budget)
+    bfloat16 = machine.uses_bfloat16(options.precision, device, MODEL)
+    setting = Setting(str(device), threads, bfloat16, budget)
     began = time.monotonic()
     found = measure(setting, jobs(phases, options.full), hurry=not options.full, say=_say)
     found = {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfa_bench.engine.machine import uses_bfloat16
+from sfa_bench.engine.machine import has_bfloat16
 from sfa_bench.models import Network
 from sfa_bench.speed.settings import SIDE, Passed
 from sfa_bench.speed.timing import repeated
@@ -24,7 +24,7 @@ def limits(device: torch.device, seconds: float, side: int = 0, copied: int = 1 
     """
     side = side or (8192 if device.type == "cuda" else 2048)
     found: dict[str, Any] = {"side": side, "matmul_fp32": _product(torch.float32, device, seconds, side)}
-    if uses_bfloat16("auto", device):
+    if has_bfloat16(device):
         found |= {"matmul_bf16": _product(torch.bfloat16, device, seconds, side), "reason": None}
     else:
         found |= {"matmul_bf16": None, "reason": f"this {device.type} has no unit for bfloat16"}

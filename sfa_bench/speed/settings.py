@@ -19,6 +19,7 @@ from sfa_bench.speed.jobs import Job
 from sfa_bench.streams import numpy_generator, torch_generator
 
 SIDE = 32
+MODEL = "preact_resnet18"
 FEATURES = 512  # d of the features that selectors are given without a forward
 
 
@@ -44,7 +45,7 @@ def composed(setting: Setting, plugin: str, width: int, num_classes: int = 10) -
         [
             *(f"dataset=cifar{num_classes}", "method=dividemix"),
             *("noise_ratio=0.5", f"imb_factor={setting.imb_factor}"),
-            *(f"plugin={plugin}", "model=preact_resnet18", f"model.width={width}"),
+            *(f"plugin={plugin}", f"model={MODEL}", f"model.width={width}"),
             *(f"batch_size={setting.batch_size}", f"threads={setting.threads}"),
         ]
     )

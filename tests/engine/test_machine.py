@@ -25,13 +25,18 @@ def test_a_device_that_is_not_there_is_named():
         machine.devices("cuda:99")
 
 
-def test_automatic_precision_follows_the_processor(monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "kernels", "has"),
+    [("DEFAULT", True, False), ("AVX2", True, False), ("AVX512", True, True), ("AVX512", False, False)],
+)
+def test_automatic_precision_follows_the_processor(capability, kernels, has, monkeypatch):
     cpu = torch.device("cpu")
-    assert machine.uses_bfloat16("bf16", cpu)
-    assert not machine.uses_bfloat16("fp32", cpu)
-    for capability, has in (("DEFAULT", False), ("AVX2", False)):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
-        assert machine.uses_bfloat16("auto", cpu) is has
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels)
+    assert machine.uses_bfloat16("auto", cpu, "preact_resnet18") is has
+    assert not machine.uses_bfloat16("auto", cpu, "convnet")  # gains nothing by it
+    assert machine.uses_bfloat16("bf16", cpu, "convnet")
+    assert not machine.uses_bfloat16("fp32", cpu, "preact_resnet18")
 
 
 def test_the_environment_names_the_code_and_the_machine():
