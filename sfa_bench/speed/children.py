@@ -31,9 +31,13 @@ class Child:
 
     def ask(self, request: Any) -> Any:
         """The answer to this request. Raises RunError with what the process failed of."""
+        self.tell(request)
+        return self.receive()
+
+    def tell(self, request: Any) -> None:
+        """Send a request without waiting for its answer, which `receive` gives."""
         with suppress(OSError):  # where it has ended, it has said why
             self._here.send(request)
-        return self.receive()
 
     def receive(self) -> Any:
         """The next answer. Raises RunError as `ask` does."""

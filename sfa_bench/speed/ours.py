@@ -64,6 +64,11 @@ class Suite:
 
     def passes(self, budget: float | None) -> Parts:
         """The selection: the forward passes over all images, and the selectors on probes of the same size."""
+        passed = self.forward(budget)
+        return {**passed, "selectors": repeated(self._selectors(), self.device, None)}
+
+    def forward(self, budget: float | None) -> Parts:
+        """The selection's forward passes over all images, by both networks."""
         method, loaders = self.method, self.method.loaders
         selectors = method.t.selectors
         plain = loaders[self.device]
@@ -74,7 +79,7 @@ class Suite:
             passed = self.watch.time(lambda: method.select(EPOCH), budget)
         finally:
             method.t.selectors, method.loaders = selectors, loaders
-        return {"selection forward": passed, "selectors": repeated(self._selectors(), self.device, None)}
+        return {"selection forward": passed}
 
     def _selectors(self) -> Callable[[], object]:
         probe = settings.made_probe(self.setting, self.data.view.num_classes)
@@ -89,6 +94,12 @@ class Suite:
             return {"training": self.watch.time(lambda: method.epoch(EPOCH), budget, passes=2)}
         finally:
             del method.select  # the class's own again
+
+    def answer(self, probe: Probe) -> None:
+        """From now on the networks answer what the probe says, and no picture is read."""
+        method: Any = self.method
+        method.networks = [Prepared(probe, self.device) for _ in range(2)]
+        method.loaders = {self.device: Rows()}
 
 
 def loader(setting: Setting, job: Job) -> Measure:
@@ -165,11 +176,8 @@ class Prepared(nn.Module):
 def selection(setting: Setting, job: Job) -> Measure:
     """The selection of both networks but for their forward passes and the pictures."""
     suite = Suite(setting, "sfa", 4, _classes(job))
-    method: Any = suite.method
-    probe = settings.made_probe(setting, _classes(job))
-    method.networks = [Prepared(probe, suite.device) for _ in range(2)]
-    method.loaders = {suite.device: Rows()}
-    return lambda budget: {"selection": repeated(lambda: method.select(EPOCH), suite.device, budget)}
+    suite.answer(settings.made_probe(setting, _classes(job)))
+    return lambda budget: {"selection": repeated(lambda: suite.method.select(EPOCH), suite.device, budget)}
 
 
 def mixtures(setting: Setting, job: Job) -> Measure:

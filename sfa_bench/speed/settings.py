@@ -20,7 +20,7 @@ from sfa_bench.streams import numpy_generator, torch_generator
 
 SIDE = 32
 MODEL = "preact_resnet18"
-FEATURES = 512  # d of the features that selectors are given without a forward
+FEATURES = 512  # d of the features that selectors are given without a forward, unless it is said
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,16 @@ class Setting:
     batch_size: int = 64  # labelled; plain batches have twice as many
 
 
+def like(num_classes: int) -> str:
+    """The data set that constants and pixels' statistics are taken from."""
+    return "cifar10" if num_classes == 10 else "cifar100"
+
+
 def composed(setting: Setting, plugin: str, width: int, num_classes: int = 10) -> RunConfig:
     """The configuration of the run that an epoch is taken from."""
     return compose(
         [
-            *(f"dataset=cifar{num_classes}", "method=dividemix"),
+            *(f"dataset={like(num_classes)}", "method=dividemix"),
             *("noise_ratio=0.5", f"imb_factor={setting.imb_factor}"),
             *(f"plugin={plugin}", f"model={MODEL}", f"model.width={width}"),
             *(f"batch_size={setting.batch_size}", f"threads={setting.threads}"),
@@ -62,8 +67,10 @@ def made_labels(setting: Setting, num_classes: int) -> tuple[np.ndarray, np.ndar
 
 
 def made_data(setting: Setting, num_classes: int = 10) -> Data:
-    """What a run on CIFAR-10 or CIFAR-100 would be given, with noise for pictures."""
-    layout = LAYOUTS[f"cifar{num_classes}"]
+    """What a run on CIFAR-10 or CIFAR-100, or on its like with more or fewer classes, would be given, with noise for
+    pictures.
+    """
+    layout = LAYOUTS[like(num_classes)]
     clean, observed = made_labels(setting, num_classes)
     shape, generator = (len(clean), 3, SIDE, SIDE), torch_generator(0, "pixels")
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -83,12 +90,15 @@ def made_data(setting: Setting, num_classes: int = 10) -> Data:
     )
 
 
-def made_probe(setting: Setting, num_classes: int) -> Probe:
-    """What a network that has learned a little would show a selector: samples near the mean of their true class."""
+def made_probe(setting: Setting, num_classes: int, width: int = FEATURES) -> Probe:
+    """What a network that has learned a little would show a selector: samples near the mean of their true class.
+
+    width: of the features.
+    """
     clean, observed = made_labels(setting, num_classes)
     rng = numpy_generator(0, "probe")
-    means = rng.standard_normal((num_classes, FEATURES))
-    features = (means[clean] + 2 * rng.standard_normal((len(clean), FEATURES))).astype(np.float32)
+    means = rng.standard_normal((num_classes, width))
+    features = (means[clean] + 2 * rng.standard_normal((len(clean), width))).astype(np.float32)
     logits = rng.standard_normal((len(clean), num_classes)).astype(np.float32)
     logits[np.arange(len(clean)), clean] += 4
     return Probe(features, logits, logits.copy(), observed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,8 +81,17 @@ def repeated(act: Callable[[], object], device: torch.device, budget: float | No
             return Timing((now(device) - began) / count, count, count)
 
 
+def forget_peak(device: torch.device) -> None:
+    """`peak_bytes` counts from now on, where the system can do that: Linux and CUDA."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_bytes(device: torch.device) -> tuple[int, str]:
-    """Most memory so far, and what it is of: a CUDA device's tensors, or what this process had resident.
+    """Most memory so far, or since `forget_peak`, and what it is of: a CUDA device's tensors, or what this process had
+    resident.
 
     Not `ru_maxrss`, in which Linux also counts the parent that the process was forked from.
     """

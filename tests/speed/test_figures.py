@@ -1,5 +1,7 @@
 """Clocks, rates, shares and ratios, from timings and clocks given by hand."""
 
+import os
+
 import pytest
 import torch
 
@@ -130,3 +132,24 @@ def test_timing_an_epoch_leaves_the_method_as_it_was():
     assert suite.method.t.selectors is selectors
     assert suite.method.loaders is loaders
     assert "select" not in vars(suite.method)
+
+
+@pytest.mark.parametrize("num_classes", [2, 30, 300])
+def test_any_number_of_classes_can_be_measured(num_classes):
+    suite = ours.Suite(Setting(size=600, imb_factor=1, batch_size=16), "sfa", 4, num_classes)
+    assert suite.data.observed_counts.sum() == 600
+    assert suite.data.noise_rate == 0.5
+    probe = settings.made_probe(suite.setting, num_classes, suite.method.networks[0].feature_width)
+    suite.answer(probe)
+    suite.method.select(ours.EPOCH)
+    assert suite.method.probes[1].features.shape == probe.features.shape == (600, 32)
+    assert suite.method.probes[1].logits.shape == (600, num_classes)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system keeps the peak of a process")
+def test_a_peak_is_forgotten():
+    before = torch.ones(50 << 20)
+    with_it = timing.peak_bytes(CPU)[0]
+    del before
+    timing.forget_peak(CPU)
+    assert timing.peak_bytes(CPU)[0] < with_it - 4 * (40 << 20)
