@@ -135,7 +135,8 @@ class Method:
         network = self.networks[k]
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.t.autocast):
             features = network.features(images)
-        features = features.float()
+        if self.t.autocast:
+            features = features.float()
         # A detached head learns from the features without shaping them.
         for_abc = features.detach() if self.t.head is not None and self.t.head.detach else features
         return Output(features, network.main(features), None if network.abc is None else network.abc(for_abc))

@@ -30,19 +30,21 @@ def _files_in(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sides():
-    """The suite's method and the baseline's learner, with the same weights."""
+    """The suite's method and the baseline's learner, with the same weights; in double precision, so that a sum in
+    another order flips no ReLU.
+    """
 
     def make(plugin):
         suite, other = ours.Suite(SMALL, plugin, 4), plain.Plain(SMALL, 4, balanced=plugin == "sfa")
         for mine, theirs in zip(suite.method.networks, other.learner.networks, strict=True):
-            theirs.load_state_dict(mine.state_dict())
+            theirs.double().load_state_dict(mine.double().state_dict())
         return suite.method, other.learner
 
     return make
 
 
 def views(count, seed):
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("plugin", ["none", "sfa"])
@@ -54,7 +56,7 @@ def test_its_network_answers_as_the_suites_does(sides, plugin, training):
         for a, b in zip(mine(views(6, 0)), theirs(views(6, 0)), strict=True):
             assert (a is None) == (b is None)
             if a is not None:
-                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("plugin", ["none", "sfa"])
@@ -90,7 +92,7 @@ def same_gradients(method, learner, mine, theirs):
     mine.backward()
     theirs.backward()
     for a, b in zip(method.networks[0].parameters(), learner.networks[0].parameters(), strict=True):
-        torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_both_optimisers_are_set_alike(sides):
