@@ -36,7 +36,7 @@ class NeighbourVote(Selector):
         same = labels[index] == labels[:, None]
         score = (votes * same).sum(axis=1) / votes.sum(axis=1)  # in [0, 1], the larger the cleaner
         # One mixture for each observed class turns the score into a probability, as in every class-wise selector here.
-        options = {"min_samples": self.thresholds.min_samples, "monotone": self.thresholds.monotone}
+        options = self.thresholds.mixtures  # plugin.gmm.*
         found = class_posteriors(score, labels, num_classes, larger=True, rescale=True, **options)
         notes = {"inverted": found.inverted}
         return self.thresholds.decide(found.probability, score, labels, num_classes, found.unsplit, **notes)

@@ -225,7 +225,7 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
     if selector not in VARIED:
         yield "method.selector.variant"
     if selector in ("none", "oracle"):
-        yield "plugin.gmm.monotone"
+        yield from ("plugin.gmm.monotone", "plugin.gmm.fit")
     if selector in ("loss_gmm", "oracle"):  # they know no classes
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
     if selector in ("none", "oracle"):  # nobody fits a mixture or compares a probability

@@ -167,7 +167,8 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
 def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector] | None:
     plugin, selector = config.plugin, config.method.selector
     webvision = selector.variant == "webvision"
-    thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, plugin.gmm.min_samples, plugin.gmm.monotone)
+    gmm = plugin.gmm
+    thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, gmm.min_samples, gmm.monotone, gmm.fit)
     name: str = selector.name
     match name:
         case "none":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from sfa_bench.parts.prototypes import members_of_classes
 
 # Relative range of scores that are equal but for rounding: two samples are as far from their mean as each other, and
 # scaled to [0, 1] their last bits would tell a clean one from a noisy one.
@@ -19,52 +23,96 @@ def min_max(values: np.ndarray) -> np.ndarray:
     return shifted / top if top > 0 else shifted
 
 
-def posterior(
-    values: np.ndarray,
-    *,
-    larger: bool,
-    max_iter: int = 100,
-    tol: float = 1e-3,
-    reg_covar: float = 1e-6,
-    monotone: bool = False,
-) -> np.ndarray:
-    """Posterior of the component with the larger (or smaller) mean of a mixture fitted to 1-D values, [n] float64.
+class Judgement(NamedTuple):
+    """What a mixture says of its values."""
+
+    probability: np.ndarray  # posterior of the clean component [n]
+    inverted: int  # values that a monotone posterior would move
+
+
+def posteriors(
+    groups: Sequence[np.ndarray], *, larger: bool, fit: str = "sklearn", monotone: bool = False, **options: Any
+) -> list[Judgement]:
+    """For each group of 1-D values [n] float64, the posterior of the component with the larger (or smaller) mean of a
+    mixture fitted to it.
 
     scikit-learn's defaults are the reference (k-means start, seed 0, one start). A mixture stopped by `max_iter` is
     used as it stands: the releases stop early on purpose.
 
+    fit: `sklearn`, one after the other, or `batched`, all at once (sfa_bench/parts/batched.py).
     monotone: beyond the clean component's mean the posterior never falls, and beyond the other's it never rises; with
     unequal variances it would. Between the means it is monotone by itself.
+    options: max_iter (100), tol (1e-3), reg_covar (1e-6).
     """
+    groups = [np.asarray(values, dtype=np.float64) for values in groups]
+    fitted = {"sklearn": _by_sklearn, "batched": _batched}[fit](groups, **options)
+    return [_judge(values, mixture, larger, monotone) for values, mixture in zip(groups, fitted, strict=True)]
+
+
+def posterior(values: np.ndarray, **options: Any) -> np.ndarray:
+    """The posterior of one group of values: see `posteriors`."""
+    return posteriors([values], **options)[0].probability
+
+
+class Mixture(NamedTuple):
+    """A fitted one."""
+
+    means: np.ndarray  # [2]
+    posteriors: Callable[[np.ndarray], np.ndarray]  # values [n] → [n, 2]
+
+
+def _by_sklearn(groups: Sequence[np.ndarray], **options: Any) -> Iterator[Mixture]:
+    import sklearn
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(column)
-    means = mixture.means_[:, 0]
+    for values in groups:
+        mixture = GaussianMixture(2, **options, random_state=0)
+        with warnings.catch_warnings(), sklearn.config_context(skip_parameter_validation=True):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(values.reshape(-1, 1))
+        yield Mixture(mixture.means_[:, 0], partial(_predicted, mixture))
+
+
+def _predicted(mixture: Any, values: np.ndarray) -> np.ndarray:
+    return mixture.predict_proba(values.reshape(-1, 1))
+
+
+def _batched(groups: Sequence[np.ndarray], **options: Any) -> Iterator[Mixture]:
+    from sfa_bench.parts.batched import fit_mixtures
+
+    for weights, means, variances in fit_mixtures(groups, **options):
+        yield Mixture(means, partial(_densities_shared, weights, means, variances))
+
+
+def _densities_shared(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, values: np.ndarray) -> np.ndarray:
+    joint = np.log(weights / np.sqrt(variances)) - (values[:, None] - means) ** 2 / (2 * variances)
+    share = np.exp(joint - joint.max(axis=1, keepdims=True))
+    return share / share.sum(axis=1, keepdims=True)
+
+
+def _judge(values: np.ndarray, mixture: Mixture, larger: bool, monotone: bool) -> Judgement:
+    means = mixture.means
     clean = int(np.argmax(means) if larger else np.argmin(means))
-    probability = mixture.predict_proba(column)[:, clean]
-    if not monotone:
-        return probability
     cleaner, ends = (values, means) if larger else (-values, -means)  # the larger, the cleaner
-    at_means = mixture.predict_proba(means.reshape(-1, 1))[:, clean]
-    order = np.argsort(cleaner, kind="stable")
-    above, below = order[cleaner[order] >= ends[clean]], order[::-1][cleaner[order[::-1]] <= ends[1 - clean]]
-    probability[above] = np.maximum.accumulate(np.maximum(probability[above], at_means[clean]))
-    probability[below] = np.minimum.accumulate(np.minimum(probability[below], at_means[1 - clean]))
-    return probability
+    probability = mixture.posteriors(values)[:, clean]
+    inverted = count_inverted(cleaner, probability)
+    if monotone:
+        at_means = mixture.posteriors(means)[:, clean]
+        order = np.argsort(cleaner, kind="stable")
+        above, below = order[cleaner[order] >= ends[clean]], order[::-1][cleaner[order[::-1]] <= ends[1 - clean]]
+        probability[above] = np.maximum.accumulate(np.maximum(probability[above], at_means[clean]))
+        probability[below] = np.minimum.accumulate(np.minimum(probability[below], at_means[1 - clean]))
+    return Judgement(probability, inverted)
 
 
 def count_inverted(scores: np.ndarray, probability: np.ndarray) -> int:
     """Samples with a smaller clean probability than some sample of a lower score (the larger the score the cleaner)."""
-    values, group = np.unique(scores, return_inverse=True)
-    highest = np.full(len(values), -np.inf)
-    np.maximum.at(highest, group, probability)
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(highest)[:-1]])
-    return int((probability < before[group] - 1e-12).sum())
+    order = np.argsort(scores)
+    ordered = scores[order]
+    highest = np.concatenate([[-np.inf], np.maximum.accumulate(probability[order])])
+    lower = np.searchsorted(ordered, ordered)  # how many samples have a lower score
+    return int((probability[order] < highest[lower] - 1e-12).sum())
 
 
 class Posteriors(NamedTuple):
@@ -83,29 +131,27 @@ def class_posteriors(
     larger: bool,
     rescale: bool,
     min_samples: int = 2,
-    monotone: bool = False,
     **mixture: Any,
 ) -> Posteriors:
     """One mixture per observed class (spec/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
-    scores within each class first; min_samples (2 or more): smaller classes get no mixture; monotone, max_iter, tol,
-    reg_covar: see `posterior`.
+    scores within each class first; min_samples (2 or more): smaller classes get no mixture; fit, monotone, max_iter,
+    tol, reg_covar: see `posteriors`.
     Classes that cannot be split have fewer than `min_samples` samples, or equal scores.
     """
     probability = np.ones(len(scores))
-    unsplit = []
-    inverted = 0
-    for k in range(num_classes):
-        members = np.flatnonzero(labels == k)
+    unsplit, split, groups = [], [], []
+    for k, members in enumerate(members_of_classes(labels, num_classes)):
         if len(members) == 0:
             continue
         values = scores[members]
         if len(members) < min_samples or np.ptp(values) <= SAME * np.abs(values).max():
             unsplit.append(k)
             continue
-        values = min_max(values) if rescale else values
-        plain = posterior(values, larger=larger, **mixture)
-        inverted += count_inverted(values if larger else -values, plain)
-        probability[members] = posterior(values, larger=larger, monotone=True, **mixture) if monotone else plain
-    return Posteriors(probability, np.array(unsplit, dtype=np.int64), inverted)
+        split.append(members)
+        groups.append(min_max(values) if rescale else values)
+    found = posteriors(groups, larger=larger, **mixture)
+    for members, one in zip(split, found, strict=True):
+        probability[members] = one.probability
+    return Posteriors(probability, np.array(unsplit, dtype=np.int64), sum(one.inverted for one in found))

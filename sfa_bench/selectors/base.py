@@ -58,6 +58,12 @@ class Thresholds:
     no_clean_class: str = "keep_all"  # or "none"
     min_samples: int = 2
     monotone: bool = False  # a mixture's posterior never falls as the score rises
+    fit: str = "sklearn"  # or "batched"
+
+    @property
+    def mixtures(self) -> dict[str, Any]:
+        """What `class_posteriors` takes of it."""
+        return {"min_samples": self.min_samples, "monotone": self.monotone, "fit": self.fit}
 
     def decide(
         self,

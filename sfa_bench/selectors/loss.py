@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from sfa_bench.parts.mixtures import class_posteriors, count_inverted, min_max, posterior
+from sfa_bench.parts.mixtures import class_posteriors, min_max, posteriors
 from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
 
 
@@ -42,15 +41,16 @@ class LossMixture(Selector):
         if losses.max() == losses.min():
             every = np.unique(labels)
             return self.thresholds.decide(np.ones(len(losses)), -losses, labels, probe.num_classes, every)
-        fit = partial(posterior, losses, larger=False, max_iter=10, tol=1e-2, reg_covar=self.reg_covar)
-        plain = fit()
-        return self.thresholds.decide(
-            fit(monotone=True) if self.thresholds.monotone else plain,
-            -losses,
-            labels,
-            probe.num_classes,
-            inverted=count_inverted(-losses, plain),
+        (found,) = posteriors(
+            [losses],
+            larger=False,
+            fit=self.thresholds.fit,
+            monotone=self.thresholds.monotone,
+            max_iter=10,
+            tol=1e-2,
+            reg_covar=self.reg_covar,
         )
+        return self.thresholds.decide(found.probability, -losses, labels, probe.num_classes, inverted=found.inverted)
 
     def state(self) -> dict[str, Any]:
         return {"history": [torch.from_numpy(losses) for losses in self.history]}
@@ -74,8 +74,7 @@ class ClassLossMixture(Selector):
             probe.num_classes,
             larger=False,
             rescale=False,
-            min_samples=self.thresholds.min_samples,
-            monotone=self.thresholds.monotone,
+            **self.thresholds.mixtures,
         )
         return self.thresholds.decide(
             found.probability, -losses, labels, probe.num_classes, found.unsplit, inverted=found.inverted

@@ -43,8 +43,7 @@ class Prototype(Selector):
             len(centroids),
             larger=True,
             rescale=True,
-            min_samples=thresholds.min_samples,
-            monotone=thresholds.monotone,
+            **thresholds.mixtures,
             **self.mixture,
         )
         return thresholds.decide(

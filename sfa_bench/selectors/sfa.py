@@ -107,8 +107,7 @@ class StochasticFeatureAveraging(Selector):
             num_classes,
             larger=True,
             rescale=True,
-            min_samples=self.thresholds.min_samples,
-            monotone=self.thresholds.monotone,
+            **self.thresholds.mixtures,
         )
         return self.thresholds.decide(
             found.probability,

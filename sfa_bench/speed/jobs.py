@@ -24,6 +24,7 @@ PHASES = {
     "selection-100": "SFA's selector without the forward, 100 classes",
     "mixtures-10": "class-wise mixtures, 10 classes",
     "mixtures-100": "class-wise mixtures, 100 classes",
+    "batched-100": "class-wise mixtures, 100 classes, fitted at once (plugin.gmm.fit=batched)",
     "warm-up": "warm-up epoch of both networks",
     "dividemix": "DivideMix epoch",
     "dividemix-sfa": "DivideMix epoch with SFA",

@@ -182,10 +182,10 @@ def selection(setting: Setting, job: Job) -> Measure:
 
 def mixtures(setting: Setting, job: Job) -> Measure:
     probe, classes = settings.made_probe(setting, _classes(job)), _classes(job)
-    scores = settings.made_scores(probe)
+    scores, fit = settings.made_scores(probe), "batched" if job.phase.startswith("batched") else "sklearn"
 
     def act() -> None:
-        class_posteriors(scores, probe.observed_labels, classes, larger=True, rescale=True)
+        class_posteriors(scores, probe.observed_labels, classes, larger=True, rescale=True, fit=fit)
 
     return lambda budget: {"mixtures": repeated(act, torch.device(setting.device), budget)}
 
@@ -216,6 +216,7 @@ SIDES: dict[str, Callable[[Setting, Job], Measure]] = {
     "selection-100": selection,
     "mixtures-10": mixtures,
     "mixtures-100": mixtures,
+    "batched-100": mixtures,
     "warm-up": warm_up,
     "dividemix": dividemix,
     "dividemix-sfa": dividemix,

@@ -155,5 +155,5 @@ def amount(setting: Setting, job: Job) -> tuple[int, Passed | None]:
     passed["dividemix-sfa"] = passed["dividemix"]
     if job.phase in passed:
         return passed[job.phase].total, passed[job.phase]
-    views = {"loader": 2 if number == "2" else 1, "selection": 2, "mixtures": 1}
+    views = {"loader": 2 if number == "2" else 1, "selection": 2, "mixtures": 1, "batched": 1}
     return views[kind] * count, None

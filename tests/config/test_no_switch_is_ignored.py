@@ -31,6 +31,7 @@ from sfa_bench.data.images import ImageFiles
 from sfa_bench.engine import posthoc
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.models import Network
+from sfa_bench.parts import batched
 from sfa_bench.store.folder import RunFolder
 
 SMALL = "plugin=none classifier=joint epochs=3 warmup_epochs=1 batch_size=8 imb_factor=0.3 threads=1 method=ce"
@@ -174,6 +175,8 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "recipe.milestone": [("", 0.3)],
     "recipe.lr_drop": [("", 0.5)],
 }
+# The same for what acts by the last bits alone, which a record does not keep.
+ROUNDING = {"plugin.gmm.fit": [(f"{base} {BROAD}", "batched") for base in MIXTURES]}
 # the machine's: the same run and the same result, done or kept in another way
 MACHINE: dict[str, list[tuple[str, object]]] = {
     "threads": [("", 2)],
@@ -265,7 +268,7 @@ def execute(tmp_path_factory, files):
     patch = pytest.MonkeyPatch()
     patch.setattr("sfa_bench.engine.machine.commit", lambda: (None, None))  # asks git, which takes its time
     patch.setattr("os.fsync", lambda descriptor: None)  # nothing here has to survive a power cut
-    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0}
+    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0, "fitted": 0}
 
     def counting(name, function):
         def count(*args, **kwargs):
@@ -278,6 +281,7 @@ def execute(tmp_path_factory, files):
     patch.setattr(Network, "forward", counting("forwards", Network.forward))
     patch.setattr(ImageFiles, "read", counting("decoded", ImageFiles.read))
     patch.setattr(Cache, "read", counting("kept", Cache.read))
+    patch.setattr(batched, "fit_mixtures", counting("fitted", batched.fit_mixtures))
 
     @cache
     def run(words):
@@ -375,6 +379,16 @@ def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execu
         assert not differing(before.outcome, after.outcome)
 
 
+@pytest.mark.parametrize(("key", "base", "value"), cases(ROUNDING))
+def test_what_changes_the_last_bits_is_another_run_after_the_same_warm_up(execute, files, key, base, value):
+    before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+    assert before.hash != after.hash
+    assert before.warmup == after.warmup
+    assert before.traces["fitted"] == 0 < after.traces["fitted"]
+    for name in ("test_logits_1_main", "clean_probability"):
+        np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("key", SWEEPS)
 def test_what_acts_on_a_sweep_makes_no_other_run(files, key):
     assert run_hash(compose(typed("", files, **{key: SWEEPS[key]}))) == run_hash(compose(typed("", files)))
@@ -400,7 +414,7 @@ def test_a_raised_revision_makes_another_run(files, group):
 def test_every_key_of_the_schema_is_tried():
     leaves = {key: limits for key, (kind, limits) in options().items() if not is_dataclass(kind)}
     fixed = {key for key, limits in leaves.items() if limits.get("fixed")}
-    assert {*SWITCHES, *MACHINE, *SWEEPS} == leaves.keys() - fixed
+    assert {*SWITCHES, *ROUNDING, *MACHINE, *SWEEPS} == leaves.keys() - fixed
     assert {key.split(".")[0] for key in fixed} <= set(CHOICES) == set(GROUPS)
 
 

@@ -358,6 +358,7 @@ NATIVE = ["dataset=cifar10", "+preset=release_sfa_cifar"]
         (["plugin.head=none"], "method.selector.name=proto", {"name": "proto", "head": "none"}),
         (["plugin.gmm.min_samples=5"], "method.selector.name=proto", {"min_samples": 5, "monotone": False}),
         (["plugin.gmm.min_samples=5"], "plugin.gmm.monotone=true", {"min_samples": 5, "monotone": True}),
+        (["plugin.gmm.fit=batched"], "plugin=none", {"name": "loss_gmm", "fit": "batched"}),
         # what trains so refuses to be combined; its probes do not
         (["method=elr", "plugin=none"], "plugin=sfa", {"name": "sfa"}),
         (["method=rolt_plus", "plugin=none"], "method.selector.name=sfa", {"name": "sfa", "moments": "persistent"}),

@@ -117,9 +117,10 @@ def test_gate_mean_and_instant_centroids_are_the_spec_vectors(epoch):
     assert counts.sum() == len(GATED[epoch])
 
 
+@pytest.mark.parametrize("fit", ["sklearn", "batched"])
 @pytest.mark.parametrize("mode", ["persistent", "release"])
-def test_three_selections_give_the_spec_moments_scores_and_counts(mode, monkeypatch):
-    selector = sfa(mode)
+def test_three_selections_give_the_spec_moments_scores_and_counts(mode, fit, monkeypatch):
+    selector = sfa(mode, thresholds=Thresholds(fit=fit))
     used = {}
     update = selector._update
     monkeypatch.setattr(selector, "_update", lambda *a, **k: used.setdefault(epoch, update(*a, **k)))
@@ -142,8 +143,9 @@ def test_three_selections_give_the_spec_moments_scores_and_counts(mode, monkeypa
         assert selection.classes_drawn == 3
 
 
-def test_posteriors_of_the_third_selection_are_the_spec_vectors():
-    selector = sfa("persistent")
+@pytest.mark.parametrize("fit", ["sklearn", "batched"])
+def test_posteriors_of_the_third_selection_are_the_spec_vectors(fit):
+    selector = sfa("persistent", thresholds=Thresholds(fit=fit))
     for epoch in (31, 32, 33):
         selection = selector.select(probe(epoch), epoch)
     class_0 = np.flatnonzero(OBSERVED == 0)

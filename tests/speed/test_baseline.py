@@ -9,6 +9,8 @@ import torch
 
 from sfa_bench.engine.build import build_selectors
 from sfa_bench.methods.dividemix import Given
+from sfa_bench.parts import batched
+from sfa_bench.parts.batched import fit_mixtures
 from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.selectors.base import Thresholds
 from sfa_bench.selectors.loss import LossMixture
@@ -181,6 +183,16 @@ def test_its_mixtures_are_the_suites():
     )
     mine = LossMixture(Thresholds()).select(probe, 31)
     np.testing.assert_allclose(by_loss(losses), mine.clean_probability, atol=1e-6)
+
+
+@pytest.mark.parametrize(("phase", "fits"), [("mixtures-100", 0), ("batched-100", 1)])
+def test_only_the_batched_phase_fits_all_classes_at_once(phase, fits, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(batched, "fit_mixtures", lambda groups: fitted.append(len(groups)) or fit_mixtures(groups))
+    setting = replace(SMALL, size=3000)
+    assert ours.SIDES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
+    assert len(fitted) == fits
+    assert plain.SIDES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
 
 
 def test_the_selection_without_a_forward_is_made_from_the_prepared_answers():

@@ -199,6 +199,7 @@ SIDES: dict[str, Callable[[Setting, Job], Measure]] = {
     "selection-100": selection,
     "mixtures-10": mixtures,
     "mixtures-100": mixtures,
+    "batched-100": mixtures,
     "warm-up": warm_up,
     "dividemix": dividemix,
     "dividemix-sfa": dividemix,
