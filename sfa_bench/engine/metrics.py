@@ -14,6 +14,8 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
+from sfa_bench.parts.prototypes import members_of_classes
+
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
 ECE_BINS = 15
 
@@ -47,7 +49,7 @@ def test_metrics(
     predictions = log_probability.argmax(axis=1)
     num_classes = log_probability.shape[1]
     correct = predictions == labels
-    per_class = [_percent(correct[labels == c]) for c in range(num_classes)]
+    per_class = [_percent(correct[members]) for members in members_of_classes(labels, num_classes)]
     present = np.array([value for value in per_class if value is not None])
     metrics: dict[str, Any] = {"test/acc": _percent(correct)}
     for name in GROUPS:
@@ -149,7 +151,8 @@ def selection_metrics(
         for name, value in _detection(right[rows], selected[rows], clean_probability[rows]).items():
             metrics[name + suffix] = value
 
-    by_class = [known & (observed == c) for c in range(num_classes)]
+    judged = np.flatnonzero(known)
+    by_class = (judged[rows] for rows in members_of_classes(observed[judged], num_classes))
     metrics["auc_score"] = _mean([_auc(right[rows], score[rows]) for rows in by_class])
     counts = np.bincount(observed[selected], minlength=num_classes)
     metrics["counts"] = counts.tolist()
