@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import resource
 import subprocess
@@ -63,6 +64,14 @@ def set_threads(threads: int | None) -> int:
     torch.set_num_threads(threads or cores())
     threadpool_limits(torch.get_num_threads())
     return torch.get_num_threads()
+
+
+def use_large_pages() -> None:
+    """Let Torch ask the kernel for large pages, which it does where this is said before its first tensor is made.
+
+    Large blocks are new memory in every step, and to touch it page by page takes up to a third of a training step.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

@@ -1,6 +1,10 @@
 """Device, precision, progress and clock: the parts of the engine around the training."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +27,32 @@ def test_two_devices_are_two_devices():
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="device=cuda:99 cannot be used here"):
         machine.devices("cuda:99")
+
+
+TOUCH = """
+import resource, sys
+import sfa_bench.engine.run
+from sfa_bench.engine import machine
+import torch
+if sys.argv[1] == "large":
+    machine.use_large_pages()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.empty(100_000_000).fill_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not PAGES.exists() or "[madvise]" not in PAGES.read_text(), reason="needs large pages on request")
+def test_large_blocks_come_in_large_pages():
+    """The first touch of 400 MB faults ten times less often at least; nothing that the suite imports makes a tensor."""
+
+    def faults(pages):
+        environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+        command = [sys.executable, "-c", TOUCH, pages]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    assert faults("large") < faults("small") / 10
 
 
 @pytest.mark.parametrize(
