@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sfa_bench.engine.build import build_selectors
+from sfa_bench import models
+from sfa_bench.config.compose import compose
+from sfa_bench.data import build
+from sfa_bench.engine.build import build_method, build_selectors
 from sfa_bench.methods.dividemix import Given
 from sfa_bench.parts import batched
 from sfa_bench.parts.batched import fit_mixtures
@@ -18,10 +21,13 @@ from sfa_bench.selectors.sfa import StochasticFeatureAveraging
 from sfa_bench.speed import ours, settings
 from sfa_bench.speed.jobs import PHASES, Job
 from sfa_bench.speed.plain import phases as plain
+from sfa_bench.speed.plain import whole
+from sfa_bench.speed.plain.network import convnet
 from sfa_bench.speed.plain.selection import Averages, by_class, by_loss
 from sfa_bench.speed.settings import Passed, Setting
 
 SMALL = Setting(size=300, imb_factor=0.1, batch_size=16, seconds=None)
+OPTIMISATION = ("lr", "momentum", "weight_decay", "nesterov", "dampening")
 LOG_COUNTS = torch.linspace(1, 3, 10)
 
 
@@ -59,6 +65,17 @@ def test_its_network_answers_as_the_suites_does(sides, plugin, training):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_its_small_network_answers_as_the_suites_does(training):
+    mine = models.build(compose([]).model, 1, (8, 8), 10, ("main", "abc"), 0).double().train(training)
+    theirs = convnet(1, 16, 10, balanced=True).double().train(training)
+    theirs.load_state_dict(mine.state_dict())
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        for a, b in zip(mine(images), theirs(images), strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("plugin", ["none", "sfa"])
@@ -100,9 +117,8 @@ def same_gradients(method, learner, mine, theirs):
 def test_both_optimisers_are_set_alike(sides):
     method, learner = sides("none")
     method.prepare(0, 1)
-    keys = ("lr", "momentum", "weight_decay", "nesterov", "dampening")
     mine, theirs = (side.optimisers[0].param_groups[0] for side in (method, learner))
-    assert [theirs[key] for key in keys] == [mine[key] for key in keys]
+    assert [theirs[key] for key in OPTIMISATION] == [mine[key] for key in OPTIMISATION]
 
 
 @pytest.mark.parametrize("phase", ["warm-up", "dividemix-sfa"])
@@ -122,6 +138,25 @@ def test_a_whole_epoch_takes_as_many_images_in_both_and_as_the_report_counts(pha
     assert Passed(ledger.trained, ledger.guessed, ledger.selected) == passed
     assert Passed(learner.trained, learner.guessed, learner.selected) == passed
     assert len(learner.losses) == ledger.steps
+
+
+def test_a_whole_run_on_digits_takes_as_many_images_in_both(tmp_path, monkeypatch, capsys):
+    config = compose(["epochs=2", "warmup_epochs=1"])
+    data = build(config)
+    selection = settings.given_selection(data)  # each side's own would depend on its random numbers
+    monkeypatch.setattr(Averages, "select", lambda *_: selection.clean_probability)
+    whole.prepare(tmp_path, config, data)
+    learner = whole.train(tmp_path)
+    method = build_method(config, data, [torch.device("cpu")])
+    method.t.selectors = [ours.Given(selection)] * 2
+    for e in (1, 2):
+        method.epoch(e)
+    cost = method.cost
+    assert (learner.trained, learner.guessed, learner.selected) == (cost.trained, cost.guessed, cost.selected)
+    assert len(learner.losses) == cost.steps
+    mine, theirs = (side.optimisers[0].param_groups[0] for side in (method, learner))
+    assert [theirs[key] for key in OPTIMISATION] == pytest.approx([mine[key] for key in OPTIMISATION])
+    assert capsys.readouterr().out.count("epoch") == 2
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -1,4 +1,4 @@
-"""PreAct ResNet-18 in its plainest form; names as in the suite, so that weights can be taken over."""
+"""The networks in their plainest form; names as in the suite, so that weights can be taken over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Block(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(x))
 
 
-class Backbone(nn.Module):
+class PreActResNet(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
@@ -33,15 +33,41 @@ class Backbone(nn.Module):
         return nn.functional.avg_pool2d(self.blocks(self.stem(images)), 4).flatten(1)
 
 
-class PreActResNet(nn.Module):
-    """Images [B, 3, 32, 32] to features [B, 8w], logits of the main head, and of the balanced head where it has one."""
+class Small(nn.Module):
+    """For pictures below 16 pixels."""
 
-    def __init__(self, width: int, num_classes: int, balanced: bool):
+    def __init__(self, channels: int, width: int):
         super().__init__()
-        self.backbone = Backbone(width)
-        self.main = nn.Linear(8 * width, num_classes)
-        self.abc = nn.Linear(8 * width, num_classes) if balanced else None
+        units = [self._unit(before, after) for before, after in ((channels, width), (width, 2 * width))]
+        self.layers = nn.Sequential(
+            *(layer for unit in units for layer in (*unit, nn.MaxPool2d(2))), *self._unit(2 * width, 2 * width)
+        )
+
+    @staticmethod
+    def _unit(before: int, after: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(self.layers(images), 1).flatten(1)
+
+
+class Network(nn.Module):
+    """Images [B, C, H, W] to features [B, d], logits of the main head, and of the balanced head where it has one."""
+
+    def __init__(self, backbone: nn.Module, features: int, num_classes: int, balanced: bool):
+        super().__init__()
+        self.backbone = backbone
+        self.main = nn.Linear(features, num_classes)
+        self.abc = nn.Linear(features, num_classes) if balanced else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         features = self.backbone(images)
         return features, self.main(features), None if self.abc is None else self.abc(features)
+
+
+def preact_resnet(width: int, num_classes: int, balanced: bool) -> Network:
+    return Network(PreActResNet(width), 8 * width, num_classes, balanced)
+
+
+def convnet(channels: int, width: int, num_classes: int, balanced: bool) -> Network:
+    return Network(Small(channels, width), 2 * width, num_classes, balanced)

@@ -15,6 +15,7 @@ from sfa_bench.parts.losses import log_prior
 from sfa_bench.selectors.base import Probe
 from sfa_bench.speed import settings
 from sfa_bench.speed.jobs import Job
+from sfa_bench.speed.plain.network import preact_resnet
 from sfa_bench.speed.plain.pictures import Pictures, pictures, written
 from sfa_bench.speed.plain.selection import Averages, by_class, by_loss
 from sfa_bench.speed.plain.training import Learner, copy_out
@@ -36,12 +37,11 @@ class Plain:
             pictures_of(self.data),
             self.data.view.transform,
             self.data.view.num_classes,
-            width,
-            balanced,
+            [preact_resnet(width, self.data.view.num_classes, balanced) for _ in range(2)],
             self.device,
             setting.batch_size,
             EVALUATION_BATCH,
-            self.watch.step,
+            on_step=self.watch.step,
         )
 
     def warm_up(self, budget: float | None) -> Parts:
@@ -81,7 +81,7 @@ class Plain:
 
 def pictures_of(data: Data) -> Path:
     """A file with the pictures, in the folder that goes with the measurement."""
-    return written(Path(tempfile.mkdtemp()), data)
+    return written(Path(tempfile.mkdtemp()) / "pictures.npz", data.view.images, data.view.observed_labels)
 
 
 def _confidence(probe: Probe) -> Tensor:

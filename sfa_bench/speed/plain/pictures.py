@@ -11,16 +11,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from sfa_bench.data.types import Data, Transform
+from sfa_bench.data.types import Images, Transform
 
 WORKERS = 2
 
 
-def written(folder: Path, data: Data) -> Path:
-    """The arrays of a data set as a file to read again: pixels [N, H, W, 3], and labels [N]."""
-    path, images = folder / "pictures.npz", data.view.images
+def written(path: Path, images: Images, labels: Tensor) -> Path:
+    """The arrays of a data set as a file to read again: pixels [N, H, W, C], and labels [N]."""
     assert isinstance(images, Tensor)
-    np.savez(path, images=images.permute(0, 2, 3, 1).numpy(), labels=data.view.observed_labels.numpy())
+    np.savez(path, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy())
     return path
 
 
@@ -41,7 +40,8 @@ class Pictures(Dataset[Any]):
         self.probability = probability
         self.views = views
         to_input = [transforms.ToTensor(), transforms.Normalize(transform.mean, transform.std)]
-        drawn = [transforms.RandomCrop(self.images.shape[1], transform.padding), transforms.RandomHorizontalFlip()]
+        drawn = [transforms.RandomCrop(self.images.shape[1], transform.padding)]
+        drawn += [transforms.RandomHorizontalFlip()] if transform.flip else []
         self.transform = transforms.Compose([*(drawn if views else []), *to_input])
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Pictures(Dataset[Any]):
 
     def __getitem__(self, i: int) -> Any:
         row = int(self.rows[i])
-        picture = Image.fromarray(self.images[row])
+        picture = Image.fromarray(self.images[row].squeeze())  # of one channel: [H, W]
         seen = tuple(self.transform(picture) for _ in range(max(1, self.views)))
         return *seen, int(self.labels[row]), row, 1.0 if self.probability is None else float(self.probability[row])
 

@@ -46,8 +46,8 @@ def _probability(values: np.ndarray, mixture: GaussianMixture, larger: bool) -> 
 class Averages:
     """SFA's running moments of one network, and what is near a centroid drawn from them."""
 
-    def __init__(self, num_classes: int, sample_min: int):
-        self.num_classes, self.sample_min = num_classes, sample_min
+    def __init__(self, num_classes: int, sample_min: int, beta: float = BETA, phi: float = PHI):
+        self.num_classes, self.sample_min, self.beta, self.phi = num_classes, sample_min, beta, phi
         self.mean: np.ndarray | None = None
         self.square: np.ndarray | None = None
 
@@ -58,7 +58,7 @@ class Averages:
         values = features.double()
         values = values - values.mean(dim=0)
         values = torch.nn.functional.normalize(values, dim=1)
-        confident = (confidence > PHI**epoch / self.num_classes).numpy()
+        confident = (confidence > self.phi**epoch / self.num_classes).numpy()
         found, counts = np.zeros((self.num_classes, values.shape[1])), np.zeros(self.num_classes, dtype=int)
         for k in range(self.num_classes):
             own = labels == k
@@ -71,7 +71,7 @@ class Averages:
         if self.mean is None or self.square is None:
             self.mean, self.square = found, found**2
         else:
-            new = np.where(counts > 0, 1 - BETA, 0)[:, None]  # a class without a confident sample stays as it was
+            new = np.where(counts > 0, 1 - self.beta, 0)[:, None]  # a class without a confident sample stays as it was
             self.mean = (1 - new) * self.mean + new * found
             self.square = (1 - new) * self.square + new * found**2
         spread = np.sqrt(np.clip(self.square - self.mean**2, 1e-30, 1e30))

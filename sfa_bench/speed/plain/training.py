@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfa_bench.data.types import Transform
-from sfa_bench.speed.plain.network import PreActResNet
+from sfa_bench.speed.plain.network import Network
 from sfa_bench.speed.plain.pictures import Pictures, pictures
 
 ALPHA, TEMPERATURE, LAMBDA_U, RAMP = 4.0, 0.5, 25.0, 16
@@ -21,7 +21,8 @@ ALPHA, TEMPERATURE, LAMBDA_U, RAMP = 4.0, 0.5, 25.0, 16
 class Learner:
     """Two networks with their optimisers.
 
-    Args: path: the pictures; on_step: called with the steps of the pass as each begins.
+    Args: path: the pictures; ramp: epochs over which the unlabelled loss gains its weight; on_step: called with the
+    steps of the pass as each begins.
     """
 
     def __init__(
@@ -29,16 +30,16 @@ class Learner:
         path: Path,
         transform: Transform,
         num_classes: int,
-        width: int,
-        balanced: bool,
+        networks: Sequence[Network],
         device: torch.device,
         batch_size: int = 64,
         evaluation_batch: int = 256,
+        ramp: float = RAMP,
         on_step: Callable[[int], None] = lambda steps: None,
     ):
         self.path, self.transform, self.num_classes, self.device = path, transform, num_classes, device
-        self.batch_size, self.evaluation_batch, self.on_step = batch_size, evaluation_batch, on_step
-        self.networks = [PreActResNet(width, num_classes, balanced).to(device) for _ in range(2)]
+        self.batch_size, self.evaluation_batch, self.ramp, self.on_step = batch_size, evaluation_batch, ramp, on_step
+        self.networks = [network.to(device) for network in networks]
         self.optimisers = [
             torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4) for network in self.networks
         ]
@@ -77,7 +78,7 @@ class Learner:
             views = [view.to(self.device) for view in (x1, x2, u1, u2)]
             share = float(np.random.default_rng(b).beta(ALPHA, ALPHA))
             permutation = torch.randperm(2 * len(x1) + 2 * len(u1))
-            weight = LAMBDA_U * min(max((epoch + b / len(first)) / RAMP, 0), 1)
+            weight = LAMBDA_U * min(max((epoch + b / len(first)) / self.ramp, 0), 1)
             loss = self.mixed_loss(
                 k, views, labels.to(self.device), w.float().to(self.device), share, permutation, weight, log_counts
             )
@@ -149,6 +150,19 @@ class Learner:
                 copy_out(out, labels.to(self.device), rows, features, losses, confidence)
                 self.selected += len(images)
         return features, losses, confidence
+
+    def test(self, path: Path) -> float:
+        """Accuracy [%] of all heads together on the pictures of another file."""
+        for network in self.networks:
+            network.eval()
+        loader = pictures(Pictures(path, self.transform, 0), self.evaluation_batch)
+        correct = 0
+        with torch.no_grad():
+            for images, labels, _, _ in loader:
+                heads = [head for network in self.networks for head in network(images.to(self.device))[1:]]
+                predicted = sum(head for head in heads if head is not None).argmax(dim=1)
+                correct += (predicted == labels.to(self.device)).sum().item()
+        return 100 * correct / len(loader.dataset)  # type: ignore[arg-type]
 
 
 def copy_out(out: Any, labels: Tensor, rows: Tensor, features: Tensor, losses: Tensor, confidence: Tensor) -> None:
