@@ -336,3 +336,20 @@ def test_what_the_noise_is_called_reaches_the_learner_where_the_method_asks():
     ratio_without_effect = ["noise=matrix", f"noise.file={__file__}"]
     assert knows(compose([*ratio_without_effect, "noise_ratio=0.9", *small])) == []
     assert knows(compose(["noise=none", "noise_ratio=0.9", *small])) == []
+
+
+@pytest.mark.parametrize("pixels", [1, 9 * 64, 10**9])
+def test_answers_do_not_depend_on_how_many_images_go_through_a_network_at_once(pixels, monkeypatch):
+    config = composed("method=dividemix plugin=sfa dataset=digits")
+    data = build_data(config)
+    method = build_method(config, data, [torch.device("cpu")])
+    expected = [
+        {head: logits.double() for head, logits in zip(("main", "abc"), network.eval()(images)[1:], strict=True)}
+        for network in method.networks
+        for images in [method.loader_of(data.test.images).test_view(torch.arange(50))]
+    ]
+    monkeypatch.setattr("sfa_bench.methods.base.PIECE", pixels)
+    answers = method.predict(data.test.images[:50])
+    for ours, theirs in zip(answers, expected, strict=True):
+        for head, logits in theirs.items():
+            np.testing.assert_allclose(ours[head], logits.detach().numpy(), rtol=1e-5, atol=1e-5)
