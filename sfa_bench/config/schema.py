@@ -240,7 +240,7 @@ class GmmConfig:
     min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2)
     monotone: bool = option(False, "the clean probability never falls as the score rises")
     fit: Literal["sklearn", "batched"] = option(
-        "sklearn", "batched = all classes at once in Torch, to rounding the same and faster with many classes"
+        "sklearn", "batched = all classes at once in Torch; the same to rounding"
     )
 
 

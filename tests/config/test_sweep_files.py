@@ -100,4 +100,4 @@ def test_every_sweep_of_the_suite_makes_sense(name, tmp_path):
     planned = plan([f"+sweep={name}", f"runs_dir={tmp_path}"])
     assert not planned.not_valid
     assert planned.duplicates == 0
-    assert len(planned.missing) == planned.asked > 40
+    assert len(planned.missing) == planned.asked >= 30
