@@ -52,7 +52,7 @@ class Network(nn.Module):
     That order lets a network with and one without the second head share all other weights under the same seed.
     `cosine` is the scale of a cosine main head; None makes it linear. `default_heads` keeps Torch's initial weights in
     linear heads. Convolutions keep their weights channels-last: on CPUs they train 1.1 to 1.8 times as fast in it, and
-    tensor cores take no other layout.
+    it is the layout of tensor cores.
     """
 
     def __init__(
