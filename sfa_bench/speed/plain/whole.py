@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import pickle
+import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data.types import Data
+from sfa_bench.data.types import Data, Transform
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.speed.plain.network import convnet
 from sfa_bench.speed.plain.pictures import written
@@ -25,36 +26,53 @@ def prepare(folder: Path, config: RunConfig, data: Data) -> None:
     """The suite's arrays as files, and what else a run goes by: a release has its constants in the script."""
     written(folder / "train.npz", data.view.images, data.view.observed_labels)
     written(folder / "test.npz", data.test.images, data.test.labels)
-    (folder / "given.pickle").write_bytes(pickle.dumps((config, data.view.transform, data.view.num_classes)))
+    effective = config.recipe.effective
+    given = {
+        "transform": dataclasses.asdict(data.view.transform),
+        "num_classes": data.view.num_classes,
+        "width": config.model.width,
+        "threads": config.threads,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "warmup_epochs": config.warmup_epochs,
+        "batch_size": config.batch_size,
+        "evaluation_batch": config.eval.batch_size,
+        "ramp_epochs": effective.ramp_epochs,
+        "lr_drop_epoch": effective.lr_drop_epoch,
+        "lr_drop": config.recipe.lr_drop,
+        "beta": effective.beta,
+        "phi": effective.phi,
+    }
+    (folder / "given.json").write_text(json.dumps(given))
 
 
 def train(folder: Path) -> Learner:
     """The run: prints the accuracy after each epoch."""
-    config, transform, num_classes = pickle.loads((folder / "given.pickle").read_bytes())
+    given = json.loads((folder / "given.json").read_text())
+    num_classes = given["num_classes"]
     with np.load(folder / "train.npz") as arrays:
         labels, channels = arrays["labels"], arrays["images"].shape[3]
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    effective = config.recipe.effective
+    if given["threads"] is not None:
+        torch.set_num_threads(given["threads"])
+    torch.manual_seed(given["seed"])
+    rng = np.random.default_rng(given["seed"])
     learner = Learner(
         folder / "train.npz",
-        transform,
+        Transform(**given["transform"]),
         num_classes,
-        [convnet(channels, config.model.width, num_classes, balanced=True) for _ in range(2)],
+        [convnet(channels, given["width"], num_classes, balanced=True) for _ in range(2)],
         torch.device("cpu"),
-        config.batch_size,
-        config.eval.batch_size,
-        effective.ramp_epochs,
+        given["batch_size"],
+        given["evaluation_batch"],
+        given["ramp_epochs"],
     )
     observed = np.bincount(labels, minlength=num_classes)
-    averages = [Averages(num_classes, int(0.06 * observed.max()), effective.beta, effective.phi) for _ in range(2)]
-    for epoch in range(1, config.epochs + 1):
-        if epoch == effective.lr_drop_epoch:
+    averages = [Averages(num_classes, int(0.06 * observed.max()), given["beta"], given["phi"]) for _ in range(2)]
+    for epoch in range(1, given["epochs"] + 1):
+        if epoch == given["lr_drop_epoch"]:
             for optimiser in learner.optimisers:
-                optimiser.param_groups[0]["lr"] *= config.recipe.lr_drop
-        if epoch <= config.warmup_epochs:
+                optimiser.param_groups[0]["lr"] *= given["lr_drop"]
+        if epoch <= given["warmup_epochs"]:
             for k in (0, 1):
                 learner.warm_up(k, log_prior(torch.from_numpy(observed)))
         else:
@@ -65,7 +83,7 @@ def train(folder: Path) -> Learner:
             for k in (0, 1):
                 mask = found[1 - k] > 0.5
                 counts = torch.from_numpy(np.bincount(labels[mask], minlength=num_classes))
-                learner.train(k, mask, found[1 - k], log_prior(counts), epoch - config.warmup_epochs)
+                learner.train(k, mask, found[1 - k], log_prior(counts), epoch - given["warmup_epochs"])
         print(f"epoch {epoch}: {learner.test(folder / 'test.npz'):.2f} %", flush=True)
     return learner
 
