@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-import os
 import platform
 import resource
 import subprocess
@@ -19,6 +19,7 @@ from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as in glibc's malloc.h
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "pillow", "sfa_bench")
 
 
@@ -66,12 +67,16 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def use_large_pages() -> None:
-    """Let Torch ask the kernel for large pages, which it does where this is said before its first tensor is made.
+def keep_freed_memory() -> None:
+    """Let glibc, where that is the C library, keep blocks of up to 32 MiB that are freed, instead of giving them back.
 
-    Large blocks are new memory in every step, and to touch it page by page takes up to a third of a training step.
+    A training step frees most of what it took, and the next one takes it again: as new pages, which the kernel clears
+    first, that costs up to a third of the step. Larger blocks go back: to keep them, too, holds up to 0.6 GB more.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

@@ -161,7 +161,7 @@ class Session:
         self.config, self.folder, self.stop = config, folder, stop
         self.display = Display(console, config.epochs, config.warmup_epochs)
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
-        machine.use_large_pages()
+        machine.keep_freed_memory()
         devices = machine.devices(config.device)
         self.devices = devices
         used = machine.set_threads(config.threads)

@@ -50,7 +50,7 @@ class Cnn9(Backbone):
     @staticmethod
     def _unit(in_channels: int, out_channels: int, padding: int) -> list[nn.Module]:
         convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding)
-        return [convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.01)]
+        return [convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.01, inplace=True)]
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

@@ -43,7 +43,7 @@ class ConvNet(Backbone):
 
     @staticmethod
     def _unit(in_channels: int, out_channels: int, stride: int = 1) -> tuple[nn.Module, ...]:
-        return conv3x3(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels), nn.ReLU()
+        return conv3x3(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

@@ -16,8 +16,8 @@ class Mlp(Backbone):
         super().__init__()
         self.feature_width = 2 * width
         self.layers = nn.Sequential(
-            *(nn.Linear(in_features, 4 * width, bias=False), nn.BatchNorm1d(4 * width), nn.ReLU()),
-            *(nn.Linear(4 * width, 2 * width, bias=False), nn.BatchNorm1d(2 * width), nn.ReLU()),
+            *(nn.Linear(in_features, 4 * width, bias=False), nn.BatchNorm1d(4 * width), nn.ReLU(inplace=True)),
+            *(nn.Linear(4 * width, 2 * width, bias=False), nn.BatchNorm1d(2 * width), nn.ReLU(inplace=True)),
         )
 
     def forward(self, vectors: Tensor) -> Tensor:

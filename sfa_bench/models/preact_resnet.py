@@ -27,14 +27,14 @@ class PreActBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.norm1(x))
+        activated = F.relu_(self.norm1(x))
         if self.shortcut is not None:
             residual = self.shortcut(activated)
         else:
             residual = activated if self.activated_identity else x
         out = self.conv1(activated)
-        out = self.conv2(F.relu(self.norm2(out)))
-        return out + residual
+        out = self.conv2(F.relu_(self.norm2(out)))
+        return out.add_(residual)
 
 
 class PreActResNet18(Backbone):
@@ -52,7 +52,7 @@ class PreActResNet18(Backbone):
         self.feature_width = 8 * width
         self.stem = nn.Sequential(conv3x3(in_channels, width))
         if released:
-            self.stem.extend([nn.BatchNorm2d(width), nn.ReLU()])
+            self.stem.extend([nn.BatchNorm2d(width), nn.ReLU(inplace=True)])
         blocks = []
         channels = width
         for out_channels, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):

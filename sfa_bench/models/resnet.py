@@ -27,9 +27,9 @@ class BasicBlock(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
+        out = F.relu_(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
-        return F.relu(out + self.shortcut(x))
+        return F.relu_(out + self.shortcut(x))
 
 
 class ResNet32(Backbone):
@@ -40,7 +40,7 @@ class ResNet32(Backbone):
     def __init__(self, in_channels: int, width: int = 16):
         super().__init__()
         self.feature_width = 4 * width
-        self.stem = nn.Sequential(conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         blocks = []
         channels = width
         for out_channels, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):

@@ -23,8 +23,8 @@ class ProjectedBlock(nn.Module):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+        out = F.relu_(self.norm1(self.conv1(x)))
+        return F.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))
 
 
 class ResNet34(Backbone):
@@ -35,7 +35,7 @@ class ResNet34(Backbone):
     def __init__(self, in_channels: int):
         super().__init__()
         self.feature_width = 512
-        layers: list[nn.Module] = [conv3x3(in_channels, 64), nn.BatchNorm2d(64), nn.ReLU()]
+        layers: list[nn.Module] = [conv3x3(in_channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
         channels = 64
         for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
             for number in range(blocks):

@@ -80,14 +80,14 @@ def serve_side(there: Connection, side: str, setting: Setting, job: Job, folder:
 
     folder: of files that the side needs; whoever asked for the side removes it.
     """
-    from sfa_bench.engine.machine import set_threads, use_large_pages
+    from sfa_bench.engine.machine import keep_freed_memory, set_threads
     from sfa_bench.speed.timing import peak_bytes
 
     # Only what this side needs: what is imported counts among its memory.
     phases = import_module(f"sfa_bench.speed.{'ours' if side == 'ours' else 'plain.phases'}")
 
     if side == "ours":
-        use_large_pages()
+        keep_freed_memory()
     set_threads(setting.threads)
     tempfile.tempdir = folder
     device = torch.device(setting.device)
