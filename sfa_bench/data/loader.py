@@ -51,7 +51,7 @@ def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) ->
     block = max(1, BLOCK // bytes_each if on_cpu else len(images))
     for start in range(0, len(images), block):
         part = views[start : start + block]
-        part.copy_(images[start : start + block]).div_(255).sub_(mean).div_(std)
+        torch.div(images[start : start + block], 255, out=part).sub_(mean).div_(std)
     return views
 
 
@@ -79,13 +79,31 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
     count, _, height, width = images.shape
     padding = transform.padding
     if padding:
-        offset = torch.randint(2 * padding + 1, (2, count), generator=generator).to(images.device)
-        windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-        images = windows[torch.arange(count, device=images.device), :, offset[0], offset[1]]
+        top, left = torch.randint(2 * padding + 1, (2, count), generator=generator)
+        images = windows(F.pad(images, (padding,) * 4), top, left, height, width)
     if transform.flip:
-        flipped = (torch.rand(count, generator=generator) < 0.5).to(images.device)
-        images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        flipped = torch.rand(count, generator=generator) < 0.5
+        which = torch.arange(count) + count * flipped
+        images = torch.cat([images, images.flip(-1)]).index_select(0, which.to(images.device))
     return images
+
+
+def windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """One window of each image: uint8 [B, C, H, W] → [B, C, height, width] from rows `top` and columns `left`, int64 [B]
+    on the CPU.
+    """
+    count, channels, rows, columns = images.shape
+    if images.device.type != "cpu":
+        every = torch.arange(count, device=images.device)
+        shifted = images.unfold(2, height, 1).unfold(3, width, 1)
+        return shifted[every, :, top.to(images.device), left.to(images.device)]
+    # Torch copies byte by byte. Here an item is a whole row of a window, which may begin at any byte.
+    pixels = images.contiguous().numpy()
+    items = np.ndarray(pixels.size - width + 1, f"V{width}", pixels, strides=(1,))
+    corners = (torch.arange(count) * channels * rows + top) * columns + left
+    inside = torch.arange(channels)[:, None] * rows * columns + torch.arange(height) * columns
+    chosen = items[(corners[:, None, None] + inside).numpy()]
+    return torch.from_numpy(chosen.view(np.uint8).reshape(count, channels, height, width))
 
 
 class Loader:
@@ -107,11 +125,12 @@ class Loader:
 
     def test_view(self, index: Tensor) -> Tensor:
         """The images at `index`, unchanged but normalised: float32 [B, C, H, W]."""
-        return to_float(self.images[index.to(self.images.device)], self.transform)
+        return to_float(self.images.index_select(0, index.to(self.images.device)), self.transform)
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One augmented view of the images at `index`: float32 [B, C, H, W]. Two calls are two independent views."""
-        return to_float(augment(self.images[index.to(self.images.device)], self.transform, generator), self.transform)
+        images = self.images.index_select(0, index.to(self.images.device))
+        return to_float(augment(images, self.transform, generator), self.transform)
 
     def close(self) -> None:
         """Nothing is open."""

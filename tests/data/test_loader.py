@@ -7,6 +7,7 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from sfa_bench.data import EvaluationSet, Loader, Transform, augment, batches, to_float
+from sfa_bench.data.loader import windows
 
 
 def generator(seed=0):
@@ -57,6 +58,23 @@ def test_padding_is_black_before_normalisation():
     views = Loader(white, CROP_AND_FLIP).train_view(torch.arange(200), generator())
     for channel, (mean, std) in enumerate(zip((0.4, 0.5), (0.2, 0.25), strict=True)):
         assert views[:, channel].unique().tolist() == pytest.approx([-mean / std, (1 - mean) / std])
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(st.data())
+def test_windows_are_slices(device, data):
+    count, channels, rows, columns = data.draw(st.tuples(*[st.integers(1, 5)] * 4), label="shape")
+    height, width = data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns))
+    images = torch.randint(256, (count, channels, rows, columns), dtype=torch.uint8, generator=generator())
+    images = images.transpose(2, 3).contiguous().transpose(2, 3)  # neighbours in memory need not be in the picture
+    top = torch.tensor(data.draw(st.lists(st.integers(0, rows - height), min_size=count, max_size=count)))
+    left = torch.tensor(data.draw(st.lists(st.integers(0, columns - width), min_size=count, max_size=count)))
+    found = windows(images.to(device), top, left, height, width).cpu()
+    for window, image, y, x in zip(found, images, top, left, strict=True):
+        assert window.equal(image[:, y : y + height, x : x + width])
 
 
 def test_normalisation_is_torchvisions():
