@@ -89,8 +89,9 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
 
 
 def windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """One window of each image: uint8 [B, C, H, W] → [B, C, height, width] from rows `top` and columns `left`, int64 [B]
-    on the CPU.
+    """One window of each image: uint8 [B, C, H, W] → [B, C, height, width], its corner at row `top`, column `left`.
+
+    Both are int64 [B] on the CPU.
     """
     count, channels, rows, columns = images.shape
     if images.device.type != "cpu":
