@@ -341,6 +341,7 @@ class RunConfig:
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1)
     device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
     precision: Literal["fp32", "bf16", "auto"] = option("fp32", "of the backbone; everything else is fp32")
+    compile: bool = option(False, "full batches train through torch.compile; the same to rounding")
     data_dir: str = option("data", "folder of the data sets, or the .npz file of arrays")
     runs_dir: str = option("runs", "where runs are kept")
     checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)

@@ -85,6 +85,7 @@ def build_method(
         evaluation_batch=config.eval.batch_size,
         devices=devices,
         autocast=bfloat16,
+        compiled=config.compile,
         selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
         head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach) if len(heads) == 2 else None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import platform
 import resource
+import shutil
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -58,6 +60,15 @@ def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
     if precision != "auto":
         return precision == "bf16"
     return has_bfloat16(device) and not (device.type == "cpu" and model == "convnet")
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises ConfigError where torch.compile has no compiler for this device: on a CPU it needs one for C++."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"compile=true needs a C++ compiler, and {compiler} is not there; install it or leave compile=false"
+        )
 
 
 def set_threads(threads: int | None) -> int:

@@ -165,6 +165,8 @@ class Session:
         devices = machine.devices(config.device)
         self.devices = devices
         used = machine.set_threads(config.threads)
+        if config.compile:
+            machine.check_compiler(devices[0])
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0], config.model.name)
         self.record["environment"] = machine.environment(devices, used, bfloat16)
         self.record["environment"]["own_code"] = external.sources(config)

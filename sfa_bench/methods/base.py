@@ -86,6 +86,7 @@ class Training:
     evaluation_batch: int
     devices: Sequence[torch.device]
     autocast: bool = False  # bfloat16 around the backbone
+    compiled: bool = False  # full batches train through torch.compile
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
     head: BalancedHead | None = None
@@ -109,6 +110,11 @@ class Method:
         devices = list(training.devices)
         self.devices = [devices[k % len(devices)] for k in range(self.networks_used)]
         self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
+        # Not the networks themselves, whose weights keep their names and whose copies are not compiled.
+        self._compiled: list[Callable[[Tensor], Tensor]] = []
+        if training.compiled:
+            torch.compiler.reset()  # a process that made other runs before would come to where Torch compiles no more
+            self._compiled = [torch.compile(network.features, dynamic=False) for network in self.networks]
         self.optimisers = [self._optimiser(network) for network in self.networks]
         view = training.view
         self.loaders: dict[torch.device, AnyLoader] = {
@@ -135,8 +141,12 @@ class Method:
     def forward(self, k: int, images: Tensor) -> Output:
         """Features and logits of network k; only the backbone may run in bfloat16 (design.md §6.4)."""
         network = self.networks[k]
+        # Each number of images is compiled by itself: none for the last batches of an epoch, nor for guesses.
+        full = len(images) in (self.t.plain_batch, 2 * self.t.batch_size, 4 * self.t.batch_size)
+        trains = network.training and torch.is_grad_enabled()
+        backbone = self._compiled[k] if self._compiled and full and trains else network.features
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.t.autocast):
-            features = network.features(images)
+            features = backbone(images)
         if self.t.autocast:
             features = features.float()
         # A detached head learns from the features without shaping them.

@@ -176,7 +176,11 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "recipe.lr_drop": [("", 0.5)],
 }
 # The same for what acts by the last bits alone, which a record does not keep.
-ROUNDING = {"plugin.gmm.fit": [(f"{base} {BROAD}", "batched") for base in MIXTURES]}
+ROUNDING: dict[str, list[tuple[str, object]]] = {
+    "plugin.gmm.fit": [(f"{base} {BROAD}", "batched") for base in MIXTURES],
+    "compile": [(f"{SFA} {BROAD} batch_size=4", "true")],
+}
+TRACES = {"plugin.gmm.fit": "fitted", "compile": "compiled"}  # of what is done in another way
 # the machine's: the same run and the same result, done or kept in another way
 MACHINE: dict[str, list[tuple[str, object]]] = {
     "threads": [("", 2)],
@@ -268,7 +272,7 @@ def execute(tmp_path_factory, files):
     patch = pytest.MonkeyPatch()
     patch.setattr("sfa_bench.engine.machine.commit", lambda: (None, None))  # asks git, which takes its time
     patch.setattr("os.fsync", lambda descriptor: None)  # nothing here has to survive a power cut
-    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0, "fitted": 0}
+    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0, "fitted": 0, "compiled": 0}
 
     def counting(name, function):
         def count(*args, **kwargs):
@@ -281,6 +285,7 @@ def execute(tmp_path_factory, files):
     patch.setattr(Network, "forward", counting("forwards", Network.forward))
     patch.setattr(ImageFiles, "read", counting("decoded", ImageFiles.read))
     patch.setattr(Cache, "read", counting("kept", Cache.read))
+    patch.setattr(torch, "compile", counting("compiled", torch.compile))
     patch.setattr(batched, "fit_mixtures", counting("fitted", batched.fit_mixtures))
 
     @cache
@@ -380,11 +385,11 @@ def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execu
 
 
 @pytest.mark.parametrize(("key", "base", "value"), cases(ROUNDING))
-def test_what_changes_the_last_bits_is_another_run_after_the_same_warm_up(execute, files, key, base, value):
+def test_what_changes_the_last_bits_is_another_run(execute, files, key, base, value):
     before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
     assert before.hash != after.hash
-    assert before.warmup == after.warmup
-    assert before.traces["fitted"] == 0 < after.traces["fitted"]
+    assert (before.warmup == after.warmup) is (key == "plugin.gmm.fit")  # which acts after it
+    assert before.traces[TRACES[key]] == 0 < after.traces[TRACES[key]]
     for name in ("test_logits_1_main", "clean_probability"):
         np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)
 

@@ -141,3 +141,10 @@ def test_the_clock_is_in_one_phase_at_a_time_and_survives_a_restart(monkeypatch)
     with resumed.phase("storage"):
         now[0] = 103
     assert resumed.seconds["storage"] == 3
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="no-such-compiler is not there; install it or leave compile=false"):
+        machine.check_compiler(torch.device("cpu"))
+    machine.check_compiler(torch.device("cuda"))  # which brings its own
