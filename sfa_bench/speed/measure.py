@@ -18,6 +18,7 @@ from sfa_bench.speed.timing import Parts
 
 ROUNDS = 5
 LIMIT = 750.0  # seconds that `hurry` shares among the lines: a line takes no further round once its part is used up
+STEPS = 1.0  # seconds of forwards or steps where there is no budget: one alone would begin with cold caches
 SIDES = ("ours", "plain")
 
 
@@ -77,6 +78,7 @@ def _line(
     flops: Mapping[int, tuple[int, int]],
 ) -> dict[str, Any]:
     found: dict[str, list[Parts]] = {name: [] for name in SIDES}
+    budget = setting.seconds or (STEPS if job.batch else None)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         children = {name: stack.enter_context(Child(serve_side, name, setting, job, folder)) for name in SIDES}
@@ -86,7 +88,7 @@ def _line(
             child.ask(0.0)  # to warm up
         while len(found["plain"]) < rounds:
             for name, child in children.items():
-                found[name].append(child.ask(setting.seconds))
+                found[name].append(child.ask(budget))
             if until is not None and time.monotonic() > until:
                 break
         peaks = {name: child.ask("peak") for name, child in children.items()}
