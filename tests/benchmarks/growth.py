@@ -61,10 +61,11 @@ QUICK = {
 
 def serve(there: Connection, setting: Setting, point: Point) -> None:
     """One job: prepare; then, at a word, answer with the seconds of each part, and the bytes of libraries and epoch."""
-    from sfa_bench.engine.machine import set_threads
+    from sfa_bench.engine.machine import keep_freed_memory, set_threads
     from sfa_bench.speed.ours import Suite
     from sfa_bench.speed.timing import forget_peak, peak_bytes
 
+    keep_freed_memory()
     set_threads(setting.threads)
     # Much is imported only where it is first used, which is no part of an epoch.
     tiny = Setting(threads=setting.threads, seconds=0.0, size=40, imb_factor=1)
