@@ -62,6 +62,7 @@ def forward() -> list[dict[str, Any]]:
 
 
 def rate(condition: str) -> list[dict[str, Any]]:
+    machine.keep_freed_memory()
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
     network = network_of("cifar10", "preact_resnet18")
@@ -78,7 +79,7 @@ def rate(condition: str) -> list[dict[str, Any]]:
         seconds.append(time.perf_counter() - started)
     return [
         {
-            "machine": f"{threads} cores of an {machine.processor()}",
+            "machine": f"{threads} cores of an {machine.processor()} with {torch.backends.cpu.get_cpu_capability()}",
             "condition": condition,
             "work": f"training steps of a PreAct ResNet-18 (width 64, {BATCH} images of 32×32, fp32)",
             "date": datetime.date.today().isoformat(),
