@@ -98,6 +98,8 @@ def windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) 
         every = torch.arange(count, device=images.device)
         shifted = images.unfold(2, height, 1).unfold(3, width, 1)
         return shifted[every, :, top.to(images.device), left.to(images.device)]
+    if count == 0:
+        return images.new_empty(0, channels, height, width)
     # Torch copies byte by byte. Here an item is a whole row of a window, which may begin at any byte.
     pixels = images.contiguous().numpy()
     items = np.ndarray(pixels.size - width + 1, f"V{width}", pixels, strides=(1,))

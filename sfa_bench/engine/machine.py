@@ -7,8 +7,10 @@ import hashlib
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -62,13 +64,21 @@ def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
     return has_bfloat16(device) and not (device.type == "cpu" and model == "convnet")
 
 
-def check_compiler(device: torch.device) -> None:
-    """Raises ConfigError where torch.compile has no compiler for this device: on a CPU it needs one for C++."""
-    compiler = os.environ.get("CXX", "g++")
-    if device.type == "cpu" and shutil.which(compiler) is None:
+def check_compile(used: list[torch.device], model: str) -> None:
+    """Raises ConfigError where torch.compile would not do what `compile=true` asks for."""
+    if model == "cnn9":
         raise ConfigError(
-            f"compile=true needs a C++ compiler, and {compiler} is not there; install it or leave compile=false"
+            "compile=true cannot compile model=cnn9, whose dropout draws from a stream of its own; leave compile=false"
         )
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    needs = {"cpu": [os.environ.get("CXX", usual)], "cuda": [os.environ.get("CC", "gcc"), "clang"]}  # Triton takes C
+    for device in used:
+        compilers = [shlex.split(command)[0] for command in needs.get(device.type, []) if command.strip()]
+        if compilers and not any(shutil.which(compiler) for compiler in compilers):
+            raise ConfigError(
+                f"compile=true needs a compiler for {device.type}, and {' or '.join(compilers)} is not there; "
+                "install it or leave compile=false"
+            )
 
 
 def set_threads(threads: int | None) -> int:
@@ -83,8 +93,10 @@ def keep_freed_memory() -> None:
 
     A training step frees most of what it took, and the next one takes it again: as new pages, which the kernel clears
     first, that costs up to a third of the step. Larger blocks go back: to keep them, too, holds up to 0.6 GB more.
+    Thresholds that were set by glibc's own variables stay.
     """
-    if platform.libc_ver()[0] == "glibc":
+    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
+    if platform.libc_ver()[0] == "glibc" and not own:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never

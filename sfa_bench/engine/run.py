@@ -166,7 +166,7 @@ class Session:
         self.devices = devices
         used = machine.set_threads(config.threads)
         if config.compile:
-            machine.check_compiler(devices[0])
+            machine.check_compile(devices, config.model.name)
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0], config.model.name)
         self.record["environment"] = machine.environment(devices, used, bfloat16)
         self.record["environment"]["own_code"] = external.sources(config)

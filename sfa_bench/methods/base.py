@@ -110,11 +110,7 @@ class Method:
         devices = list(training.devices)
         self.devices = [devices[k % len(devices)] for k in range(self.networks_used)]
         self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
-        # Not the networks themselves, whose weights keep their names and whose copies are not compiled.
-        self._compiled: list[Callable[[Tensor], Tensor]] = []
-        if training.compiled:
-            torch.compiler.reset()  # a process that made other runs before would come to where Torch compiles no more
-            self._compiled = [torch.compile(network.features, dynamic=False) for network in self.networks]
+        self._compiled: list[Callable[[Tensor], Tensor]] = []  # once they are needed
         self.optimisers = [self._optimiser(network) for network in self.networks]
         view = training.view
         self.loaders: dict[torch.device, AnyLoader] = {
@@ -143,8 +139,10 @@ class Method:
         network = self.networks[k]
         # Each number of images is compiled by itself: none for the last batches of an epoch, nor for guesses.
         full = len(images) in (self.t.plain_batch, 2 * self.t.batch_size, 4 * self.t.batch_size)
-        trains = network.training and torch.is_grad_enabled()
-        backbone = self._compiled[k] if self._compiled and full and trains else network.features
+        if self.t.compiled and full and network.training and torch.is_grad_enabled():
+            backbone = self._compile()[k]
+        else:
+            backbone = network.features
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.t.autocast):
             features = backbone(images)
         if self.t.autocast:
@@ -152,6 +150,15 @@ class Method:
         # A detached head learns from the features without shaping them.
         for_abc = features.detach() if self.t.head is not None and self.t.head.detach else features
         return Output(features, network.main(features), None if network.abc is None else network.abc(for_abc))
+
+    def _compile(self) -> list[Callable[[Tensor], Tensor]]:
+        """Each network's backbone, compiled. Not the networks themselves: their weights keep their names, and copies of
+        them are not compiled.
+        """
+        if not self._compiled:
+            torch.compiler.reset()  # a process that made other runs before would come to where Torch compiles no more
+            self._compiled = [torch.compile(network.features, dynamic=False) for network in self.networks]
+        return self._compiled
 
     def generator(self, stream: str, k: int, e: int) -> torch.Generator:
         return streams.torch_generator(self.t.seed, stream, k, e)

@@ -78,7 +78,7 @@ def _line(
     flops: Mapping[int, tuple[int, int]],
 ) -> dict[str, Any]:
     found: dict[str, list[Parts]] = {name: [] for name in SIDES}
-    budget = setting.seconds or (STEPS if job.batch else None)
+    budget = (STEPS if job.batch else None) if setting.seconds is None else setting.seconds
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         children = {name: stack.enter_context(Child(serve_side, name, setting, job, folder)) for name in SIDES}

@@ -66,13 +66,16 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 @pytest.mark.parametrize("device", DEVICES)
 @given(st.data())
 def test_windows_are_slices(device, data):
-    count, channels, rows, columns = data.draw(st.tuples(*[st.integers(1, 5)] * 4), label="shape")
+    count, channels, rows, columns = data.draw(st.tuples(st.integers(0, 5), *[st.integers(1, 5)] * 3), label="shape")
     height, width = data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns))
     images = torch.randint(256, (count, channels, rows, columns), dtype=torch.uint8, generator=generator())
     images = images.transpose(2, 3).contiguous().transpose(2, 3)  # neighbours in memory need not be in the picture
-    top = torch.tensor(data.draw(st.lists(st.integers(0, rows - height), min_size=count, max_size=count)))
-    left = torch.tensor(data.draw(st.lists(st.integers(0, columns - width), min_size=count, max_size=count)))
+    top, left = (
+        torch.tensor(data.draw(st.lists(st.integers(0, room), min_size=count, max_size=count)), dtype=torch.int64)
+        for room in (rows - height, columns - width)
+    )
     found = windows(images.to(device), top, left, height, width).cpu()
+    assert found.shape == (count, channels, height, width)
     for window, image, y, x in zip(found, images, top, left, strict=True):
         assert window.equal(image[:, y : y + height, x : x + width])
 
@@ -101,6 +104,13 @@ def test_two_views_of_one_generator_differ_and_a_new_generator_repeats_them():
     assert loader.train_view(torch.arange(64), generator(5)).equal(first)
     assert first.dtype == torch.float32
     assert len(loader) == 64
+
+
+def test_an_empty_batch_has_empty_views():
+    """The unlabelled batch, where everything is selected."""
+    loader = Loader(IMAGE.expand(4, -1, -1, -1), CROP_AND_FLIP)
+    (views,) = loader.train_views([torch.empty(0, dtype=torch.int64)], generator(), copies=2)
+    assert [view.shape for view in views] == [(0, 2, 6, 5)] * 2
 
 
 @given(st.integers(0, 60), st.integers(1, 20))
