@@ -24,8 +24,7 @@ KINDS = {  # in this order: the first name that is part of an operation's
     "batch_norm": "BatchNorm",
     "threshold_backward": "ReLU backward",
     "clamp_min": "ReLU forward",
-    "SGD": "optimiser",
-    "add": "sums of residuals and gradients",
+    "add": "sums (residuals, gradients, optimiser)",
     "copy": "conversions and copies",
 }
 

@@ -51,7 +51,10 @@ print(sum(step() for _ in range(4)))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch is one of glibc")
+with_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch is one of glibc")
+
+
+@with_glibc
 def test_freed_memory_is_used_again():
     """What four blocks of 30 MB held is taken again without new pages."""
 
@@ -165,6 +168,7 @@ def test_what_cannot_be_compiled_is_refused():
         machine.check_compile([torch.device("cpu")], "cnn9")
 
 
+@with_glibc
 def test_thresholds_of_ones_own_stay():
     environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "131072"}
     command = [sys.executable, "-c", TOUCH, "kept"]
