@@ -34,6 +34,8 @@ INDIRECT = {
 SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
 # Raised with results: since 2 these see features in half precision, as a saved probe holds them.
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
+# Of ELR+ alone: since 2 its targets, steps and constants on web data are the release's. ELR stays as it was.
+PLUS_REVISION = 2
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "ramp_origin")
@@ -117,6 +119,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["method.lambda_u"] = lambda_u(config)
     if (revision := SELECTOR_REVISION.get(config.method.selector.name, 1)) > 1:
         values["method.selector.revision"] = revision
+    if config.method.plus:
+        values["method.plus.revision"] = PLUS_REVISION
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
         values["noise.count"] = "auto"
     if config.noise.name == "matrix":

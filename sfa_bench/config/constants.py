@@ -43,6 +43,8 @@ CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "clothing1m": {"beta": 0.7, "weight": 3.0},
     },
 }
+# What ELR+ has on web data instead of Beta(1, 1) and a decay of 0.997 (spec/methods.md §5).
+ELR_PLUS: Mapping[str, Mapping[str, Any]] = {"webvision": {"mixup_alpha": 1.5}, "clothing1m": {"twin_decay": 0.9999}}
 FOUND_ON_BALANCED_DATA = ("sce", "nce_rce", "nce_mae", "nfl", "ngce", "gce", "elr")
 # whose row a data set takes; its own name where it has one, else cifar10's
 ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}

@@ -203,6 +203,7 @@ class MethodConfig:
     class_beta: float = option(0.9999, "effective number of samples (0 = no weighting)", low=0, below=1)
     count_floor: float = option(1.0, "smallest class count in weights", above=0)
     plus: bool = option(False, "ELR+: two networks with averaged twins, and mixup")
+    predict: Literal["twins", "trained"] = option("twins", "ELR+: what predicts; trained = as its release tests")
     forget_rate: float | None = option(None, "Co-teaching: share left out (null = told rate)", low=0, below=1)
     double_mean: bool = option(False, "Co-teaching: divide by the kept number once more, as the release")
     native: bool = option(None, "Co-teaching: no augmentation (null = in its native recipe)", auto=True)

@@ -100,6 +100,11 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         )
     if method.plus and "method.networks" in given:
         raise _refuse("method.plus=true has two networks: leave method.networks out")
+    if "method.predict" in given and not method.plus:
+        raise _refuse(
+            f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: type "
+            "method.plus=true, or leave method.predict out"
+        )
     if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
         raise _refuse("plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false")
     if told_rate(config) is None:
@@ -122,8 +127,11 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
     if classifier != "joint" and config.eval.ensemble == "abc":
         raise _refuse(f"classifier={classifier} drops the balanced head: leave eval.ensemble=abc out")
-    if classifier != "joint" and method.plus:
-        raise _refuse(f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out")
+    if classifier != "joint" and method.plus and method.predict == "twins":
+        raise _refuse(
+            f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or type "
+            "method.predict=trained"
+        )
 
 
 def _data(config: RunConfig, given: frozenset[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from sfa_bench import models, streams
 from sfa_bench.config import external
-from sfa_bench.config.constants import row_of
+from sfa_bench.config.constants import ELR_PLUS, row_of
 from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
@@ -124,7 +124,9 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 networks=method.networks,
                 mixup=method.mixup,
                 plus=method.plus,
+                by_twins=method.predict == "twins",
                 ramped=config.dataset.source.startswith("cifar"),
+                **(ELR_PLUS.get(config.dataset.source, {}) if method.plus else {}),
             )
         case "coteaching":
             told = told_rate(config) if method.forget_rate is None else method.forget_rate

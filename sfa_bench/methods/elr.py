@@ -19,9 +19,12 @@ from sfa_bench.parts.losses import log_prior
 CLAMP = 1e-4
 
 
-def early_targets(targets: Tensor, logits: Tensor, beta: float) -> Tensor:
-    """t ← β·t + (1−β)·p̂/Σp̂ for the rows of a batch [B, K]; p̂ = clip(softmax(z), 1e-4, 1−1e-4), without gradient."""
-    p = F.softmax(logits.detach(), dim=1).clamp(CLAMP, 1 - CLAMP)
+def early_targets(targets: Tensor, logits: Tensor, beta: float, clamp: float = CLAMP) -> Tensor:
+    """t ← β·t + (1−β)·p̂/Σp̂ for the rows of a batch [B, K]; p̂ = clip(softmax(z), clamp, 1−clamp), without gradient.
+
+    ELR's release clamps at 1e-4 here and in the regulariser; ELR+'s does not clamp here (0).
+    """
+    p = F.softmax(logits.detach(), dim=1).clamp(clamp, 1 - clamp)
     return beta * targets + (1 - beta) * p / p.sum(dim=1, keepdim=True)
 
 
@@ -38,9 +41,10 @@ class Elr(Method):
         beta: smoothing of the targets [β]; weight: of the regulariser [λ].
         networks: 2 is an ensemble of independent ones. mixup: mixed pairs, one share a batch.
         plus: ELR+, two networks on mixed pairs, each with a weight-averaged twin; the other network's twin makes the
-            targets, and the twins predict.
-        twin_decay: of the averages. ramped: CIFAR's form of ELR+ (decay, and for 100 classes λ, grow over ramp_steps);
-            otherwise, as on sets too small for that many steps, the decay is min(1 − 1/(step + 1), twin_decay).
+            targets. by_twins: the twins predict; otherwise the trained networks, which its release tests.
+        mixup_alpha: Beta parameter of the share. twin_decay: of the averages. ramped: CIFAR's form of ELR+ (decay, and
+            for 100 classes λ, grow over ramp_steps); otherwise, as on sets too small for that many steps, the decay is
+            min(1 − 1/(step + 1), twin_decay). Steps of a network count from 1.
     """
 
     kept_when_done = (*Method.kept_when_done, "twins")
@@ -54,6 +58,7 @@ class Elr(Method):
         networks: int = 1,
         mixup: bool = False,
         plus: bool = False,
+        by_twins: bool = True,
         mixup_alpha: float = 1.0,
         twin_decay: float = 0.997,
         ramped: bool = True,
@@ -63,7 +68,7 @@ class Elr(Method):
         super().__init__(training)
         self.beta, self.weight = beta, weight
         self.mixup, self.plus, self.mixup_alpha = mixup or plus, plus, mixup_alpha
-        self.twin_decay, self.ramped, self.ramp_steps = twin_decay, ramped, ramp_steps
+        self.by_twins, self.twin_decay, self.ramped, self.ramp_steps = by_twins, twin_decay, ramped, ramp_steps
         rows, classes = len(self.labels), training.view.num_classes
         self.targets = [torch.zeros(rows, classes, device=device) for device in self.devices]
         self.twins = [copy.deepcopy(network).eval() for network in self.networks] if plus else []
@@ -123,9 +128,11 @@ class Elr(Method):
         mixed_targets = mixmatch.mix(targets, share, permutation)
         strength = 1.0
         if self.plus and self.ramped and self.t.view.num_classes == 100:
-            strength = self._ramp(self.updates[k])
+            strength = self._ramp(self.updates[k] + 1)
             mixed_labels = mixed_labels * mixed_targets
-            mixed_labels = mixed_labels / mixed_labels.sum(dim=1, keepdim=True).clamp(min=1e-12)
+            # Zero only where a sure twin rules both labels out; the row then has no label (the release: NaN).
+            smallest = torch.finfo(mixed_labels.dtype).tiny
+            mixed_labels = mixed_labels / mixed_labels.sum(dim=1, keepdim=True).clamp(min=smallest)
         loss = mixmatch.soft_cross_entropy(out.main, mixed_labels)
         loss = loss + self.weight * strength * regulariser(mixed_targets, out.main)
         if out.abc is not None:
@@ -138,7 +145,8 @@ class Elr(Method):
     def _updated(self, k: int, rows: Tensor, logits: Tensor) -> Tensor:
         """The targets of these rows after this batch's update, which comes before the loss."""
         index = rows.to(logits.device)
-        self.targets[k][index] = early_targets(self.targets[k][index], logits.float(), self.beta)
+        clamp = 0.0 if self.plus else CLAMP
+        self.targets[k][index] = early_targets(self.targets[k][index], logits.float(), self.beta, clamp)
         return self.targets[k][index]
 
     def _balanced(self, out: Output, labels: Tensor) -> Tensor | float:
@@ -150,9 +158,10 @@ class Elr(Method):
 
     def _average(self, k: int) -> None:
         """Move the twin's weights; its batch statistics are taken over, since averages of them lag behind."""
-        step = self.updates[k]
-        decay = self.twin_decay * self._ramp(step) if self.ramped else min(1 - 1 / (step + 1), self.twin_decay)
         self.updates[k] += 1
+        step = self.updates[k]
+        # The release's ramp is one step further here than in the loss.
+        decay = self.twin_decay * self._ramp(step + 1) if self.ramped else min(1 - 1 / (step + 1), self.twin_decay)
         with torch.no_grad():
             pairs = zip(self.twins[k].parameters(), self.networks[k].parameters(), strict=True)
             for average, value in pairs:
@@ -161,7 +170,7 @@ class Elr(Method):
                 copied.copy_(current)
 
     def predictors(self) -> list[Network]:
-        return self.twins or self.networks
+        return self.twins if self.twins and self.by_twins else self.networks
 
     def state(self) -> dict[str, Any]:
         twins = [twin.state_dict() for twin in self.twins]

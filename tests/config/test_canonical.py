@@ -48,11 +48,24 @@ def test_the_hash_is_sha256_of_what_acts_and_differs_from_the_defaults():
         ("dataset=cifar100 +preset=release_rolt_plus", "762f25151ace"),
         ("dataset=cifar10 +preset=release_dividemix", "17c74e490908"),
         ("dataset=arrays dataset.name=mine", "13c9d7eee9d3"),
+        ("method=elr plugin=none", "d91461180b4c"),
+        ("method=elr plugin=none dataset=cifar10", "f52e5abf22f6"),
     ],
 )
 def test_hashes_of_old_runs_stay_what_they_were(typed, recorded):
     """A change here orphans every finished run of that configuration: raise a `revision` instead."""
     assert identity(typed) == recorded
+
+
+@pytest.mark.parametrize(
+    ("typed", "recorded"),
+    [
+        ("method=elr plugin=none method.plus=true", "370f51d07063"),
+        ("method=elr plugin=none method.plus=true dataset=cifar10", "c8ec554e6a0f"),
+    ],
+)
+def test_runs_of_before_a_change_of_results_are_other_runs(typed, recorded):
+    assert identity(typed) != recorded
 
 
 SAME = [
@@ -130,6 +143,7 @@ BASES = [
     ("dataset=cifar10n method=coteaching plugin=none noise.assumed_rate=0.4", "noise.assumed_rate=0.3"),
     ("dataset=cifar10n plugin=none", "noise.assumed_rate=0.9"),  # averaged losses, and nothing is told without it
     ("noise=instance", "noise_ratio=0.3"),
+    ("method=elr method.plus=true plugin=none", "method.predict=trained"),
 ]
 
 

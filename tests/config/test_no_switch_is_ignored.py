@@ -111,6 +111,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.class_beta": [(base, 0.5) for base in WEIGHTED],
     "method.count_floor": [(base, 15) for base in WEIGHTED],
     "method.plus": [("method=elr", "true")],
+    "method.predict": [("method=elr method.plus=true", "trained")],
     "method.forget_rate": [("method=coteaching", 0.1)],
     "method.double_mean": [("method=coteaching", "true")],
     "method.native": [("method=coteaching", "true")],

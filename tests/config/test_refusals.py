@@ -128,6 +128,8 @@ MAKES_NO_SENSE = [
     ("classifier=crt keep_checkpoint=none", "leave keep_checkpoint=none out"),
     ("classifier=crt eval.ensemble=abc", "leave eval.ensemble=abc out"),
     ("method=elr plugin=none method.plus=true classifier=crt", "predicts by averages"),
+    ("method=elr plugin=none method.predict=trained", "type method.plus=true, or leave method.predict out"),
+    ("method=ce plugin=none method.predict=trained", "has no effect with method=ce: it belongs to method=elr"),
     *(
         (f"{typed} plugin=none {unknown}", "share of wrong labels, which is unknown here: type noise.assumed_rate=")
         for typed in (

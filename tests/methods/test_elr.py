@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_plus_predicts_by_averages_that_follow_the_networks(learner):
     method = learner(plus=True)
     start = [copy.deepcopy(network) for network in method.networks]
     method.epoch(1)
-    decay = 0.997 * math.exp(-5)  # the ramp's first value
+    decay = 0.997 * math.exp(-5 * (1 - 2 / 40_000) ** 2)
     for twin, before, network in zip(method.twins, start, method.networks, strict=True):
         triples = zip(twin.parameters(), before.parameters(), network.parameters(), strict=True)
         for average, old, new in triples:
@@ -113,17 +114,77 @@ def test_pluss_targets_come_from_the_other_networks_average(learner):
     with torch.no_grad():
         guess = copy.deepcopy(method.twins[1]).eval()(images).main
     method.epoch(1)
-    p = F.softmax(guess, dim=1).clamp(1e-4, 1 - 1e-4)
-    assert torch.allclose(method.targets[0], 0.3 * p / p.sum(1, keepdim=True), atol=1e-6)
+    assert torch.allclose(method.targets[0], 0.3 * F.softmax(guess, dim=1), atol=1e-6)
 
 
-def test_the_averages_of_web_data_forget_their_start(learner):
-    method = learner(plus=True, ramped=False)
-    start = [copy.deepcopy(network) for network in method.networks]
-    method.epoch(1)  # min(1 − 1/1, .997) = 0: the first average is the network
-    for a, b in zip(method.twins[0].parameters(), method.networks[0].parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert not torch.equal(method.twins[0].main.weight, start[0].main.weight)
+# The release's counters, by hand: its step is 1 in the first batch, in the loss; its averages go by step + 1.
+STEPS = {1: (1, 2), 2: (2, 3), 3: (3, 4), 39_999: (39_999, 40_000), 40_000: (40_000, 40_000)}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("source", "ramped", "twin_decay"), [("cifar100", True, 0.997), ("webvision", False, 0.997), ("c1m", False, 0.9999)]
+)
+def test_steps_count_as_in_the_release(make_view, make_training, source, ramped, twin_decay, step):
+    training = make_training(make_view(LABELS, num_classes=100), plain_batch=13)
+    method = Elr(training, beta=0.9, weight=7.0, plus=True, ramped=ramped, twin_decay=twin_decay)
+    method.updates = [step - 1] * 2
+    twin = copy.deepcopy(method.twins[0])
+    seen, ramp = [], method._ramp
+    method._ramp = lambda at: (seen.append(at), ramp(at))[1]
+    method._train(0, 1)
+    in_loss, in_average = STEPS[step]
+    if ramped:
+        assert [min(at, 40_000) for at in seen] == [in_loss, in_average]
+        decay = 0.997 * math.exp(-5 * (1 - in_average / 40_000) ** 2)
+    else:
+        assert seen == []
+        decay = min(step / (step + 1), twin_decay)  # 1/2, 2/3, 3/4 … of the past
+    for average, old, new in zip(*(m.parameters() for m in (method.twins[0], twin, method.networks[0])), strict=True):
+        assert torch.allclose(average, decay * old + (1 - decay) * new, atol=1e-6)
+    assert method.updates == [step, step - 1]
+
+
+def test_sure_twins_make_targets_of_one_class_alone_as_in_the_release(make_view, make_training):
+    """With a clamp in the targets, too, a sure twin of 100 classes would leave 1 % of the pull to the other 99."""
+    training = make_training(make_view(range(13), num_classes=100), plain_batch=13)
+    method = Elr(training, beta=0.9, weight=7.0, plus=True)
+    classes = torch.arange(13)
+    sure = 200 * F.one_hot(classes, 100).float()
+    method.twins[1] = lambda images: SimpleNamespace(main=sure)
+    method.forward = lambda k, images: SimpleNamespace(main=sure, abc=None)
+    method.updates[0] = 40_000 - 1  # the ramp's end
+    images = torch.zeros(13, 1, 8, 8)
+    losses = [method._mixed_loss(0, classes, images, 1.0, torch.Generator()).item() for _ in range(200)]
+    assert torch.allclose(method.targets[0], (1 - 0.9**200) * F.one_hot(classes, 100).float(), atol=1e-6)
+    in_closed_form = 7 * math.log(1 - (1 - 0.9**200) * (1 - 1e-4))
+    clamped = (1 - 1e-4) / (1 - 1e-4 + 99e-4)  # of the sure class, with 1e-4 for each of the others
+    as_it_was = 7 * math.log(1 - clamped * (1 - 1e-4) - (1 - clamped) * 1e-4)
+    assert losses[0] == pytest.approx(7 * math.log(1 - 0.1 * (1 - 1e-4)), rel=1e-4)
+    assert losses[-1] == pytest.approx(in_closed_form, rel=1e-3)
+    assert as_it_was - losses[-1] == pytest.approx(32.16, abs=0.1)
+
+
+def test_labels_that_a_sure_twin_all_but_rules_out_keep_their_proportion(make_view, make_training):
+    training = make_training(make_view([0, 1], num_classes=100), plain_batch=2)
+    method = Elr(training, beta=0.5, weight=0.0, plus=True)
+    guess = torch.zeros(2, 100)
+    guess[:, 5] = 45.0  # e^-45 = 3e-20 for each of the others
+    guess[:, 1] = math.log(3.0)  # and three times as much for class 1
+    logits = torch.randn(2, 100, generator=torch.Generator().manual_seed(0))
+    method.twins[1] = lambda images: SimpleNamespace(main=guess)
+    method.forward = lambda k, images: SimpleNamespace(main=logits, abc=None)
+    swap = next(s for s in range(9) if torch.randperm(2, generator=torch.Generator().manual_seed(s)).tolist() == [1, 0])
+    images = torch.zeros(2, 1, 8, 8)
+    loss = method._mixed_loss(0, torch.arange(2), images, 0.6, torch.Generator().manual_seed(swap))
+    log_p = F.log_softmax(logits, dim=1)
+    rows = [(0.6 * 1, 0.4 * 3), (0.4 * 1, 0.6 * 3)]  # share · target of class 0 and of class 1
+    each = [-(a * log_p[i, 0] + b * log_p[i, 1]) / (a + b) for i, (a, b) in enumerate(rows)]
+    assert loss.item() == pytest.approx(float(sum(each)) / 2, rel=1e-5)
+    guess[:, 5] = 200.0  # nothing left of them in 32 bits: 0/0 in the release
+    method.targets[0].zero_()
+    loss = method._mixed_loss(0, torch.arange(2), images, 0.6, torch.Generator().manual_seed(swap))
+    assert loss.item() == 0
 
 
 @pytest.mark.parametrize("classes", [3, 100])
@@ -139,16 +200,16 @@ def test_plus_mixes_nearer_partners_and_on_cifar_100_sharpens_labels_by_targets(
     partner = torch.randperm(13, generator=streams.torch_generator(0, "mixup", 0, 1))
     images = ((method.t.view.images.float() / 255 - 0.4) / 0.3)[order]
     with torch.no_grad():
-        p = F.softmax(copy.deepcopy(method.twins[1]).eval()(images).main, dim=1).clamp(1e-4, 1 - 1e-4)
+        p = F.softmax(copy.deepcopy(method.twins[1]).eval()(images).main, dim=1)
         logits = copy.deepcopy(method.networks[0]).train()(share * images + (1 - share) * images[partner]).main
-    targets = 0.3 * p / p.sum(1, keepdim=True)
+    targets = 0.3 * p
     hot = F.one_hot(torch.tensor(LABELS)[order], classes).float()
     mixed, q = (share * rows + (1 - share) * rows[partner] for rows in (hot, targets))
     guess = F.softmax(logits, dim=1).clamp(1e-4, 1 - 1e-4)
     strength = 3.0
     if classes == 100 and ramped:
         mixed = mixed * q / (mixed * q).sum(1, keepdim=True)
-        strength *= math.exp(-5)  # the ramp's first value
+        strength *= math.exp(-5 * (1 - 1 / 40_000) ** 2)
     expected = -(mixed * F.log_softmax(logits, 1)).sum(1).mean() + strength * (1 - (q * guess).sum(1)).log().mean()
     assert method._train(0, 1) == pytest.approx(expected.item(), rel=1e-5)
 
@@ -173,6 +234,39 @@ def test_the_averages_are_ramped_on_cifar_alone(make_view, make_training, datase
     config = compose([f"dataset={dataset}", "method=elr", "method.plus=true", "plugin=none"])
     method = build._learner(config, make_training(make_view(LABELS)))
     assert (method.ramped, method.plus, method.mixup) == (ramped, True, True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "mixup_alpha", "twin_decay"),
+    [
+        ("digits", 1.0, 0.997),
+        ("cifar10", 1.0, 0.997),
+        ("cifar100n", 1.0, 0.997),
+        ("webvision", 1.5, 0.997),
+        ("clothing1m model.pretrained=false", 1.0, 0.9999),
+    ],
+)
+def test_the_constants_of_plus_are_those_of_its_configuration_files(
+    make_view, make_training, dataset, mixup_alpha, twin_decay
+):
+    config = compose([*f"dataset={dataset}".split(), "method=elr", "method.plus=true", "plugin=none"])
+    method = build._learner(config, make_training(make_view(LABELS)))
+    assert (method.mixup_alpha, method.twin_decay) == (mixup_alpha, twin_decay)
+    single = compose([*f"dataset={dataset}".split(), "method=elr", "method.mixup=true", "plugin=none"])
+    assert build._learner(single, make_training(make_view(LABELS))).mixup_alpha == 1
+
+
+@pytest.mark.parametrize("which", ["twins", "trained"])
+def test_the_twins_or_the_trained_networks_predict(make_view, make_training, which):
+    config = compose(["method=elr", "method.plus=true", "plugin=none", f"method.predict={which}"])
+    method = build._learner(config, make_training(make_view(LABELS), plain_batch=13))
+    method.epoch(1)
+    images = method.t.view.images
+    with torch.no_grad():
+        networks = method.twins if which == "twins" else copy.deepcopy(method.networks)
+        expected = [network.eval()((images.float() / 255 - 0.4) / 0.3).main.numpy() for network in networks]
+    for answer, logits in zip(method.predict(images), expected, strict=True):
+        assert answer["main"] == pytest.approx(logits, abs=1e-5)
 
 
 def test_what_is_kept_of_a_finished_run_predicts_by_the_averages(tmp_path):
