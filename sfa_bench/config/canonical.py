@@ -38,7 +38,7 @@ SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 PLUS_REVISION = 2
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
-SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "ramp_origin")
+SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
 # What acts from the first selection on only; of a plug-in that is all but its head.
 AFTER_WARMUP = {
     *("dataset.selection_draw", "noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
@@ -51,6 +51,7 @@ USUAL = {
     "method.lambda_u": 25.0,
     "method.alpha": 4.0,
     "method.forward": "all",
+    "method.partner": "updated",
     "method.selector.variant": "usual",
     "model.pretrained": False,
 }

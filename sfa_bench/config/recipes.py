@@ -162,6 +162,8 @@ def resolve(config: RunConfig) -> RunConfig:
     )
     two = config.method.learner in ("dividemix", "coteaching") or config.method.plus
     original = is_native and config.names.get("method") == "dividemix" and config.names.get("plugin") == "none"
+    # The scripts for WebVision train both networks at once, in two processes.
+    parallel = is_native and source == "webvision"
     sample_min = config.plugin.sample_min
     if sample_min == "release":
         sample_min = 300 if source.startswith("cifar") else "auto"
@@ -188,6 +190,7 @@ def resolve(config: RunConfig) -> RunConfig:
             **_semi_supervised(config),
             networks=2 if two else config.method.networks,
             native=_first(config.method.native, is_native and config.method.learner == "coteaching"),
+            partner=config.method.partner or ("previous" if parallel else "updated"),
             ramp_origin=config.method.ramp_origin or ("zero_based" if original else "one_based"),
         ),
         plugin=replace(config.plugin, beta=beta, sample_min=sample_min),

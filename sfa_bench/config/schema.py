@@ -220,6 +220,9 @@ class MethodConfig:
     temperature: float = option(0.5, "sharpening of guessed labels", above=0)
     penalty: Literal["uniform", "none"] = option("uniform", "penalty on the mean prediction")
     guess_mode: Literal["train", "eval"] = option("train", "BatchNorm mode of the network that guesses its labels")
+    partner: Literal["updated", "previous"] = option(
+        None, "network 1 that guides network 2: updated, or the previous epoch's (null = recipe's)", auto=True
+    )
     ramp_origin: Literal["one_based", "zero_based"] = option(
         None, "first epoch of the ramp (null = recipe's)", auto=True
     )

@@ -153,6 +153,7 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 # Clothing1M's own script always has it (spec/methods.md §7).
                 confidence_penalty=config.noise.name == "asymmetric" or config.dataset.source == "clothing1m",
                 forwarded=method.forward,
+                partner=method.partner,
                 **weighting,
             )
         case "external":

@@ -134,9 +134,9 @@ class Method:
 
     # ---- shared by all
 
-    def forward(self, k: int, images: Tensor) -> Output:
-        """Features and logits of network k; only the backbone may run in bfloat16 (design.md §6.4)."""
-        network = self.networks[k]
+    def forward(self, k: int, images: Tensor, copied: Network | None = None) -> Output:
+        """Features and logits of network k, or of a copy; only the backbone may run in bfloat16 (design.md §6.4)."""
+        network = self.networks[k] if copied is None else copied
         # Each number of images is compiled by itself: none for the last batches of an epoch, nor for guesses.
         full = len(images) in (self.t.plain_batch, 2 * self.t.batch_size, 4 * self.t.batch_size)
         if self.t.compiled and full and network.training and torch.is_grad_enabled():

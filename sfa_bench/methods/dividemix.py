@@ -5,6 +5,7 @@ spec/methods.md §7; with the balanced head spec/sfa.md §7; with the prototype 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from sfa_bench import streams
 from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Method, RunningMean, Training, set_mode
+from sfa_bench.models import Network
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights
@@ -42,6 +44,8 @@ class DivideMix(Method):
     confidence_penalty: negative entropy in the warm-up, for asymmetric noise and Clothing1M.
     forwarded: `all` mixed rows, or only the `labelled` ones, without an unlabelled term: the scripts for WebVision and
     Clothing1M, where unlabelled pictures act as partners alone.
+    partner: network 2 is guided by network 1 as this epoch has `updated` it, or by a copy of it as the `previous` epoch
+    left it: the scripts for WebVision, which train both at once.
     schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, spec/methods.md §9), by the
     observed counts of the whole training set; class_beta, count_floor: of those weights.
     """
@@ -61,6 +65,7 @@ class DivideMix(Method):
         ramp_epochs: float,
         confidence_penalty: bool = False,
         forwarded: str = "all",
+        partner: str = "updated",
         schedule: str = "none",
         class_beta: float = 0.9999,
         count_floor: float = 1.0,
@@ -71,6 +76,8 @@ class DivideMix(Method):
         self.ramp_start = training.warmup_epochs + (1 if ramp_origin == "zero_based" else 0)
         self.ramp_epochs = ramp_epochs
         self.confidence_penalty, self.forwarded = confidence_penalty, forwarded
+        # Network 1 at an epoch's start, for network 2; nothing of it outlives the epoch.
+        self.earlier = copy.deepcopy(self.networks[0]).eval() if partner == "previous" else None
         self.weights_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
         self.class_weights = class_balanced_weights(self.observed_counts, class_beta, count_floor)
 
@@ -82,7 +89,9 @@ class DivideMix(Method):
         else:
             self.select(e)
             self.t.on_phase("training")
-            # Each network trains on what the other selected; network 2 already sees the updated network 1.
+            if self.earlier is not None:
+                self.earlier.load_state_dict(self.networks[0].state_dict())
+            # Each network trains on what the other selected; network 2 sees network 1 updated, or as it was here.
             losses = [self._train(k, e, self.selections[1 - k]) for k in (0, 1)]
             rates["lambda_u"] = self._unlabelled_weight(e, 0)
         trained = [loss for loss in losses if loss is not None]
@@ -159,7 +168,8 @@ class DivideMix(Method):
             # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view. The
             # other network is frozen, so that both views go through it at once.
             set_mode(self.networks[k], training=self.guess_mode == "train")
-            theirs = self._guess(1 - k, inputs[split:]).view(2, len(u1), self.t.view.num_classes)
+            theirs = self._guess(1 - k, inputs[split:], self.earlier if k == 1 else None)
+            theirs = theirs.view(2, len(u1), self.t.view.num_classes)
             q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
@@ -188,16 +198,16 @@ class DivideMix(Method):
             loss = loss + mixmatch.prior_penalty(out.main)
         return loss
 
-    def _guess(self, k: int, images: Tensor) -> Tensor:
-        """Main-head prediction of network k; images and answer live where the trained network is."""
+    def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
+        """Main-head prediction of network k, or of a copy; images and answer live where the trained network is."""
         if len(images) == 0:
             return images.new_zeros(0, self.t.view.num_classes)
         self.cost.guessed += len(images)
-        network = self.networks[k]
+        network = self.networks[k] if copied is None else copied
         training = network.training
         # A single vector has no batch statistics; where it is all there is, the running ones have to do.
         set_mode(network, training=training and (len(images) > 1 or images.ndim > 2))
-        guess = F.softmax(self.forward(k, images.to(self.devices[k])).main, dim=1).to(images.device)
+        guess = F.softmax(self.forward(k, images.to(self.devices[k]), copied).main, dim=1).to(images.device)
         set_mode(network, training=training)
         return guess
 

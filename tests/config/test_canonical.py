@@ -50,6 +50,8 @@ def test_the_hash_is_sha256_of_what_acts_and_differs_from_the_defaults():
         ("dataset=arrays dataset.name=mine", "13c9d7eee9d3"),
         ("method=elr plugin=none", "d91461180b4c"),
         ("method=elr plugin=none dataset=cifar10", "f52e5abf22f6"),
+        ("dataset=webvision", "d07aff015d30"),
+        ("dataset=cifar10 plugin=none recipe=native", "0258594bbfed"),
     ],
 )
 def test_hashes_of_old_runs_stay_what_they_were(typed, recorded):
@@ -62,6 +64,8 @@ def test_hashes_of_old_runs_stay_what_they_were(typed, recorded):
     [
         ("method=elr plugin=none method.plus=true", "370f51d07063"),
         ("method=elr plugin=none method.plus=true dataset=cifar10", "c8ec554e6a0f"),
+        ("dataset=webvision plugin=none recipe=native", "ded1f43677d8"),
+        ("dataset=webvision +preset=release_sfa_webvision", "78a6ddbec934"),
     ],
 )
 def test_runs_of_before_a_change_of_results_are_other_runs(typed, recorded):
@@ -91,6 +95,7 @@ SAME = [
     ("plugin.moments=none", "plugin.moments=none plugin.beta=0.5 plugin.draw=false plugin.samples=3"),
     ("method.lambda_u=0", "method.lambda_u=0 method.ramp_epochs=4 method.ramp_origin=zero_based"),
     ("", "plugin.main_subset=all"),
+    ("", "method.partner=updated"),
     ("plugin=none method.selector.name=oracle", "plugin=none method.selector.name=oracle plugin.p_threshold=0.9"),
     ("recipe.milestone=1", "recipe.milestone=1 recipe.lr_drop=0.5"),
     ("epochs=60 recipe.milestone=0.75", "recipe.milestone=0.76"),

@@ -135,6 +135,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")],
     "method.alpha": [("method=dividemix", 1)],
     "method.forward": [("method=dividemix method.lambda_u=0", "labelled")],
+    "method.partner": [("method=dividemix", "previous")],
     "method.temperature": [("method=dividemix", 1)],
     "method.penalty": [("method=dividemix", "none")],
     "method.guess_mode": [("method=dividemix", "eval")],
@@ -361,7 +362,7 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
             assert not first, (key, base, value)
     selecting = {f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class")}
     guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode")}
-    ramp = {"method.ramp_origin", "method.ramp_epochs", "noise.assumed_rate"}
+    ramp = {"method.ramp_origin", "method.ramp_epochs", "method.partner", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}
     sfa = {f"plugin.{key}" for key in ("moments", "beta", "phi", "tau0", "samples", "draw", "sample_min", "var_floor")}
     plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}

@@ -23,6 +23,7 @@ NONE, ALL = np.zeros(14, dtype=bool), np.ones(14, dtype=bool)
 def learner(make_view, make_training, scripted):
     def make(masks=(FIRST, SECOND), *, head=None, warmup=0, **rest):
         own = ("ramp_origin", "ramp_epochs", "confidence_penalty", "penalty", "schedule", "class_beta", "count_floor")
+        own = (*own, "partner")
         options = {"ramp_origin": "one_based", "ramp_epochs": 16, "penalty": "uniform"}
         options |= {name: rest.pop(name) for name in own if name in rest}
         selectors = [scripted(mask, np.where(mask, p, 0.2)) for mask, p in zip(masks, (0.8, 0.7), strict=True)]
@@ -107,6 +108,32 @@ def test_both_select_before_either_trains_and_the_second_sees_the_first_already_
     assert not torch.equal(start[0], end[0])
     order = [entry for entry in phase if entry in (("training", 0), ("training", 1))]
     assert order == sorted(order)
+
+
+def test_with_the_previous_partner_the_second_network_trains_as_if_the_first_had_not(learner):
+    both, alone = learner(partner="previous"), learner()
+    for e in (1, 2):
+        alone.networks[0].load_state_dict(both.networks[0].state_dict())
+        both.epoch(e)
+        alone.select(e)
+        alone._train(1, e, alone.selections[0])
+        assert same(both.networks[1], alone.networks[1])
+    updated = learner()
+    updated.epoch(1)
+    once = learner(partner="previous")
+    once.epoch(1)
+    assert same(once.networks[0], updated.networks[0])
+    assert not same(once.networks[1], updated.networks[1])
+
+
+def test_with_the_previous_partner_a_resume_at_an_epochs_end_is_exact_and_keeps_nothing_more(learner):
+    whole, resumed = learner(partner="previous"), learner(partner="previous")
+    whole.epoch(1)
+    state = copy.deepcopy(whole.state())
+    assert state.keys() == learner().state().keys()
+    resumed.load_state(state)
+    assert whole.epoch(2) == resumed.epoch(2)
+    assert all(same(a, b) for a, b in zip(whole.networks, resumed.networks, strict=True))
 
 
 @pytest.mark.parametrize(("counts", "floor"), [("selected", 1.0), ("selected", 0.5), ("observed", 1.0)])

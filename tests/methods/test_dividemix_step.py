@@ -18,7 +18,7 @@ EQUAL = torch.ones(2 * len(X))
 
 @pytest.fixture
 def learner(make_view, make_training):
-    def make(head=None, penalty="uniform", guess_mode="train", temperature=T, forwarded="all"):
+    def make(head=None, penalty="uniform", guess_mode="train", temperature=T, forwarded="all", partner="updated"):
         return DivideMix(
             make_training(make_view(LABELS), head=head),
             lambda_u=25,
@@ -29,6 +29,7 @@ def learner(make_view, make_training):
             ramp_origin="one_based",
             ramp_epochs=16,
             forwarded=forwarded,
+            partner=partner,
         )
 
     return make
@@ -146,6 +147,29 @@ def test_loss_gradients_and_batch_statistics_are_those_of_the_specification(lear
         for (name, a), b in zip(ours.named_buffers(), theirs.buffers(), strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), name
     assert all(parameter.grad is None for parameter in method.networks[1 - k].parameters())
+
+
+def test_with_the_previous_partner_network_2s_targets_come_from_network_1_as_the_epoch_found_it(learner):
+    """Network 1 is moved after the epoch's start, as its own training does; the reference is given the old one."""
+    expected, trained, old = reference(learner(), 1, U)
+    losses = {}
+    for partner in ("updated", "previous"):
+        method = learner(partner=partner)
+        with torch.no_grad():
+            for parameter in method.networks[0].parameters():
+                parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        four_views(method)
+        method.networks[0].eval()
+        losses[partner] = loss_of(method, 1)
+    assert losses["previous"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses["updated"].item() != pytest.approx(expected.item(), rel=1e-2)
+    expected.backward()
+    losses["previous"].backward()
+    for (name, ours), theirs in zip(method.networks[1].named_parameters(), trained.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5), name
+    assert not method.earlier.training
+    for a, b in zip(method.earlier.state_dict().values(), old.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_each_picture_is_augmented_twice(learner):

@@ -48,6 +48,26 @@ def test_selectors_have_webvisions_constants_in_its_native_recipe_alone(recipe, 
     assert prototypes[0].mixture == ({} if refined else {"max_iter": 10, "tol": 1e-2, "reg_covar": 1e-3})
 
 
+@pytest.mark.parametrize(
+    ("typed", "partner"),
+    [
+        ("dataset=webvision", "updated"),
+        ("dataset=webvision recipe=native", "previous"),
+        ("dataset=webvision recipe=native plugin=none", "previous"),
+        ("dataset=webvision recipe=native plugin=none method=rolt_plus", "previous"),
+        ("dataset=webvision recipe=native method.partner=updated", "updated"),
+        ("+preset=release_sfa_webvision", "previous"),
+        ("+preset=release_sfa_webvision recipe=matched", "previous"),
+        ("dataset=clothing1m recipe=native plugin=none", "updated"),
+        ("dataset=cifar10 recipe=native", "updated"),
+        ("dataset=cifar10 +preset=release_sfa_cifar", "updated"),
+        ("method.partner=previous", "previous"),
+    ],
+)
+def test_both_networks_train_at_once_where_the_originals_script_does(typed, partner):
+    assert (built(*typed.split(), "model=convnet").earlier is not None) is (partner == "previous")
+
+
 def test_the_release_preset_selects_as_at_the_end_of_the_epoch_before():
     for selector in built("+preset=release_sfa_webvision", "model=convnet").t.selectors:
         assert selector.gate_threshold(2, 50) == pytest.approx(0.02 * 1.005)
