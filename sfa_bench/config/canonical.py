@@ -36,6 +36,8 @@ SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empt
 SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 # Of ELR+ alone: since 2 its targets, steps and constants on web data are the release's. ELR stays as it was.
 PLUS_REVISION = 2
+# Since 2 β₁ falls in the release's epoch, and no epoch is trained at a rate of 0.
+SCHEDULE_REVISION = {"coteaching_cifar10": 2, "coteaching_cifar100": 2}
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
@@ -120,6 +122,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["method.lambda_u"] = lambda_u(config)
     if (revision := SELECTOR_REVISION.get(config.method.selector.name, 1)) > 1:
         values["method.selector.revision"] = revision
+    if (revision := SCHEDULE_REVISION.get(config.recipe.effective.schedule, 1)) > 1:
+        values["recipe.effective.schedule.revision"] = revision
     if config.method.plus:
         values["method.plus.revision"] = PLUS_REVISION
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):

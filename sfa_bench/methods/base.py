@@ -46,7 +46,7 @@ class Optimisation:
 
     def first_moment(self, epoch: int) -> float:
         """Adam's β₁, which Co-teaching lowers where its rate begins to fall (spec/methods.md §6)."""
-        return 0.1 if epoch >= schedules.coteaching_decay_from(self.schedule, self.epochs) else 0.9
+        return schedules.coteaching_first_moment(self.schedule, epoch, self.epochs)
 
 
 @dataclass(frozen=True)

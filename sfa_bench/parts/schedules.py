@@ -37,15 +37,25 @@ def elr_cifar100(epoch: int, epochs: int) -> float:
     return 0.01 ** ((epoch >= first_after(80 / 150, epochs)) + (epoch >= first_after(120 / 150, epochs)))
 
 
-def coteaching_decay_from(schedule: str, epochs: int) -> int:
-    """First epoch in which Co-teaching's rate falls and Adam's β₁ is 0.1; its own epoch t is e (spec/methods.md §6)."""
-    return first_after(0.5 if schedule == "coteaching_cifar100" else 0.4, epochs)
+def _coteaching_entry(epoch: int, epochs: int) -> int:
+    """Where Co-teaching's tables of E entries from 0 on are read: its release trains 1 … E−1, and epoch E is as E−1."""
+    return min(epoch, epochs - 1)
+
+
+def _coteaching_start(schedule: str, epochs: int) -> int:
+    """The entry from which its rate falls, there still whole, and Adam's β₁ is lower (spec/methods.md §6)."""
+    return first_after(0.5 if schedule == "coteaching_cifar100" else 0.4, epochs) - 1
+
+
+def coteaching_first_moment(schedule: str, epoch: int, epochs: int) -> float:
+    """Adam's β₁: 0.9, and 0.1 from epoch 80 of 200 on (cifar100: 100)."""
+    return 0.1 if _coteaching_entry(epoch, epochs) >= _coteaching_start(schedule, epochs) else 0.9
 
 
 def _coteaching(schedule: str) -> Callable[[int, int], float]:
     def factor(epoch: int, epochs: int) -> float:
-        start = coteaching_decay_from(schedule, epochs) - 1
-        return 1.0 if epoch <= start else (epochs - epoch) / (epochs - start)
+        start, entry = _coteaching_start(schedule, epochs), _coteaching_entry(epoch, epochs)
+        return 1.0 if entry <= start else (epochs - entry) / (epochs - start)
 
     return factor
 
@@ -62,7 +72,7 @@ NATIVE: dict[str, Callable[[int, int], float]] = {
 
 def keep_fraction(epoch: int, epochs: int, forget_rate: float, exponent: float = 1.0, growth: int = 10) -> float:
     """Co-teaching's 1 − F_e: F rises linearly over `growth` entries of a 0-based list whose entry 0 is never used."""
-    position = min(epoch, epochs - 1)
+    position = _coteaching_entry(epoch, epochs)
     if position >= growth:
         return 1 - forget_rate
     return 1 - forget_rate**exponent * position / (growth - 1)

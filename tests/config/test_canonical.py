@@ -50,6 +50,7 @@ def test_the_hash_is_sha256_of_what_acts_and_differs_from_the_defaults():
         ("dataset=arrays dataset.name=mine", "13c9d7eee9d3"),
         ("method=elr plugin=none", "d91461180b4c"),
         ("method=elr plugin=none dataset=cifar10", "f52e5abf22f6"),
+        ("method=coteaching plugin=none", "d7e25972e998"),
         ("dataset=webvision", "d07aff015d30"),
         ("dataset=cifar10 plugin=none recipe=native", "0258594bbfed"),
     ],
@@ -64,6 +65,7 @@ def test_hashes_of_old_runs_stay_what_they_were(typed, recorded):
     [
         ("method=elr plugin=none method.plus=true", "370f51d07063"),
         ("method=elr plugin=none method.plus=true dataset=cifar10", "c8ec554e6a0f"),
+        ("method=coteaching plugin=none dataset=cifar10 recipe=native", "8e208d66b021"),
         ("dataset=webvision plugin=none recipe=native", "ded1f43677d8"),
         ("dataset=webvision +preset=release_sfa_webvision", "78a6ddbec934"),
     ],

@@ -43,13 +43,40 @@ def test_elr_elsewhere_drops_by_a_hundred_twice(schedule, epochs, drops):
     assert rates(schedule, epochs, at, 0.02) == pytest.approx([0.02, 0.02, 2e-4, 2e-4, 2e-6, 2e-6])
 
 
-@pytest.mark.parametrize(("schedule", "start"), [("coteaching_cifar10", 80), ("coteaching_cifar100", 100)])
-def test_coteaching_falls_linearly_to_zero_and_changes_adams_memory(schedule, start):
-    at = [1, start, start + 1, 150, 200]
-    expected = [0.001, 0.001, *(0.001 * (200 - t) / (200 - start) for t in (start + 1, 150, 200))]
-    assert rates(schedule, 200, at, 0.001) == pytest.approx(expected)
+# (epoch, rate, β₁) of the release's tables, read off its two loops; it trains 1 … 199, and 200 is as 199.
+COTEACHING = {
+    "coteaching_cifar10": [
+        (1, 0.001, 0.9),
+        (79, 0.001, 0.9),
+        (80, 0.001, 0.1),
+        (81, 0.001 * 119 / 120, 0.1),
+        (150, 0.001 * 50 / 120, 0.1),
+        (199, 0.001 * 1 / 120, 0.1),
+        (200, 0.001 * 1 / 120, 0.1),
+    ],
+    "coteaching_cifar100": [
+        (1, 0.001, 0.9),
+        (99, 0.001, 0.9),
+        (100, 0.001, 0.1),
+        (101, 0.001 * 99 / 100, 0.1),
+        (150, 0.001 * 50 / 100, 0.1),
+        (199, 0.001 * 1 / 100, 0.1),
+        (200, 0.001 * 1 / 100, 0.1),
+    ],
+}
+
+
+@pytest.mark.parametrize("schedule", COTEACHING)
+def test_coteaching_changes_rate_and_adams_memory_in_the_releases_epochs(schedule):
     o = Optimisation(0.001, 0.9, 0, 999, 0.1, schedule, 200, adam=True)
-    assert [o.first_moment(e) for e in (start, start + 1)] == [0.9, 0.1]
+    for epoch, rate, first_moment in COTEACHING[schedule]:
+        assert (o.rate(epoch), o.first_moment(epoch)) == (pytest.approx(rate), first_moment), epoch
+
+
+@pytest.mark.parametrize("schedule", COTEACHING)
+@pytest.mark.parametrize("epochs", [2, 3, 20, 60, 200])
+def test_no_epoch_of_coteaching_trains_at_a_rate_of_zero(schedule, epochs):
+    assert min(NATIVE[schedule](e, epochs) for e in range(1, epochs + 1)) > 0
 
 
 def test_coteaching_keeps_less_for_ten_epochs():
