@@ -186,6 +186,8 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     method, effective = config.method, config.recipe.effective
     learner = method.learner
     yield "method.loss.transferred"  # where constants come from
+    if method.loss.name == "ngce" and method.loss.scale == 1:
+        yield "method.loss.scale"
     if learner == "external":
         kept = ("selector", "revision", "learner")
         for field in fields(method):

@@ -9,13 +9,13 @@ from typing import Any
 from sfa_bench.config.schema import LossConfig, RunConfig
 
 ANY = "any data set"
-# loss -> data set of the original -> constants
-CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+# loss -> data set of the original, with its noise where constants were found for one alone -> constants; None: 1
+CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float | None]]] = {
     "focal": {ANY: {"gamma": 1.0}},
     "logit_adjust": {ANY: {"tau": 1.0}},
     "ldam": {ANY: {"scale": 30.0, "margin": 0.5}},
     "gce": {ANY: {"q": 0.7}},
-    "nfl": {ANY: {"gamma": 0.5, "scale": 1.0}},
+    "nfl": {ANY: {"gamma": 0.5, "scale": 1.0}, "cifar10 symmetric": {"gamma": 0.5, "scale": 10.0}},
     "sce": {
         "cifar10": {"alpha": 0.1, "beta": 1.0},
         "cifar100": {"alpha": 6.0, "beta": 0.1},
@@ -34,7 +34,12 @@ CONSTANTS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "webvision": {"alpha": 50.0, "beta": 1.0},
         "mnist": {"alpha": 1.0, "beta": 10.0},
     },
-    "ngce": {"cifar10": {"q": 0.1}, "cifar100": {"q": 0.7}, "mnist": {"q": 0.1}},
+    "ngce": {
+        "cifar10": {"q": 0.1, "scale": None},
+        "cifar100": {"q": 0.7, "scale": None},
+        "mnist": {"q": 0.1, "scale": None},
+        "mnist symmetric": {"q": 0.1, "scale": 10.0},
+    },
     "elr": {
         "cifar10": {"beta": 0.7, "weight": 3.0},
         "cifar10 asymmetric": {"beta": 0.9, "weight": 1.0},
@@ -55,9 +60,13 @@ def row_of(loss: str, source: str, noise: str) -> str:
     """The row of the originals' tables that a data set takes."""
     rows = CONSTANTS[loss]
     wanted = ROWS.get(source, source)
-    if loss == "elr" and noise == "asymmetric" and wanted == "cifar10":
-        return "cifar10 asymmetric"
-    return next(row for row in (ANY, source, wanted, "cifar10") if row in rows)
+    return next(row for row in (f"{wanted} {noise}", ANY, source, wanted, "cifar10") if row in rows)
+
+
+def knows_noise(config: RunConfig) -> bool:
+    """Whether the loss has constants that were chosen for this kind of noise, and so by knowing it."""
+    loss, source = config.method.loss.name, config.dataset.source
+    return loss in CONSTANTS and row_of(loss, source, config.noise.name) != row_of(loss, source, "joint")
 
 
 def resolve_loss(config: RunConfig) -> LossConfig:
@@ -71,6 +80,7 @@ def resolve_loss(config: RunConfig) -> LossConfig:
     given = {name: getattr(loss, name) for name in table if getattr(loss, name) is not None}
     balanced = config.imbalance.name == "none" or config.imb_factor == 1
     elsewhere = row != ANY and source not in row.split()
-    transferred = loss.name in FOUND_ON_BALANCED_DATA and len(given) < len(table) and (elsewhere or not balanced)
+    taken = any(value is not None and name not in given for name, value in table.items())
+    transferred = loss.name in FOUND_ON_BALANCED_DATA and taken and (elsewhere or not balanced)
     constants: dict[str, Any] = {**dict.fromkeys(NAMES), **table, **given}
     return replace(loss, **constants, transferred=transferred)

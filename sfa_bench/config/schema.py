@@ -170,7 +170,7 @@ class LossConfig:
     beta: float = option(None, "sce, nce_*: weight of the second part; elr: smoothing of the targets", low=0, auto=True)
     q: float = option(None, "gce, ngce: between cross-entropy (0) and absolute error (1)", above=0, high=1, auto=True)
     gamma: float = option(None, "focal, nfl: focusing", low=0, auto=True)
-    scale: float = option(None, "nfl: factor; ldam: of the cosines", above=0, auto=True)
+    scale: float = option(None, "nfl, ngce: factor; ldam: of the cosines", above=0, auto=True)
     tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
     margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)

@@ -11,7 +11,7 @@ import torch
 
 from sfa_bench import models, streams
 from sfa_bench.config import external
-from sfa_bench.config.constants import ELR_PLUS, row_of
+from sfa_bench.config.constants import ELR_PLUS, knows_noise
 from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
@@ -238,15 +238,9 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
     method, asymmetric = config.method, config.noise.name == "asymmetric"
     dividemix = method.learner == "dividemix"
     paper = dividemix and method.lambda_u == "paper" and config.dataset.source not in WEB
-    # ELR's constants for asymmetric noise are chosen by knowing that it is.
-    elr = (
-        method.loss.name == "elr"
-        and asymmetric
-        and row_of("elr", config.dataset.source, "asymmetric") != row_of("elr", config.dataset.source, "joint")
-    )
     told = {
         "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
-        "type": (dividemix and asymmetric) or paper or elr,
+        "type": (dividemix and asymmetric) or paper or knows_noise(config),
         "clean_labels": method.selector.name == "oracle",
         "clean_val": own_val or config.dataset.val == "clean_balanced",
         "pretraining": bool(config.model.pretrained),

@@ -100,10 +100,10 @@ def normalised_focal(
     return scale * _of_label(terms, labels) / terms.sum(dim=1).clamp(min=1e-12)
 
 
-def normalised_gce(logits: Tensor, labels: Tensor, class_counts: Tensor, *, q: float) -> Tensor:
-    """(1 − p_y^q) / (K − Σ_k p_k^q) (Ma et al. 2020)."""
+def normalised_gce(logits: Tensor, labels: Tensor, class_counts: Tensor, *, q: float, scale: float = 1.0) -> Tensor:
+    """scale · (1 − p_y^q) / (K − Σ_k p_k^q) (Ma et al. 2020)."""
     powers = F.softmax(logits, dim=1).clamp(min=1e-7) ** q
-    return (1 - _of_label(powers, labels)) / (logits.shape[1] - powers.sum(dim=1)).clamp(min=1e-12)
+    return scale * (1 - _of_label(powers, labels)) / (logits.shape[1] - powers.sum(dim=1)).clamp(min=1e-12)
 
 
 def ldam_margins(class_counts: Tensor, margin: float = 0.5) -> Tensor:

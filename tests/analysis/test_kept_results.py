@@ -43,7 +43,13 @@ def test_a_folder_holds_what_contents_names_and_only_runs_of_its_sweep(name):
     runs = pd.read_csv(folder / "runs.csv", dtype={"hash": str})
     asked = planned(CONTENTS[name]["sweep"])
     assert runs["hash"].is_unique
-    assert set(runs["hash"]) <= asked  # hashes hold the revisions: old results are not of the sweep as it stands
+    outdated = pd.Series(False, index=runs.index)
+    if named := CONTENTS[name].get("outdated"):
+        outdated = pd.concat([runs[column] == value for column, value in named.items()], axis=1).all(axis=1)
+        assert outdated.any()
+    # Hashes hold the revisions: all others are of the sweep as it stands, to the last bit.
+    assert set(runs["hash"][~outdated]) <= asked
+    assert not set(runs["hash"][outdated]) & asked
     assert f"\n{len(runs)} runs of the {len(asked)} that the sweep asks for" in (folder / "README.md").read_text()
 
 

@@ -121,7 +121,9 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.loss.beta": [(f"method={m}", 0.3) for m in ("sce", "nce_rce", "nce_mae", "elr")],
     "method.loss.q": [(f"method={m}", 0.5) for m in ("gce", "ngce")],
     "method.loss.gamma": [(f"method={m}", 2) for m in ("focal", "nfl")],
-    "method.loss.scale": [(m, 10) for m in ("method=nfl", "method=ldam", "method=rolt method.loss.name=ldam")],
+    "method.loss.scale": [
+        (m, 10) for m in ("method=nfl", "method=ngce", "method=ldam", "method=rolt method.loss.name=ldam")
+    ],
     "method.loss.tau": [("method=logit_adjust", 2)],
     "method.loss.margin": [(m, 0.1) for m in ("method=ldam", "method=rolt method.loss.name=ldam")],
     "method.loss.weight": [("method=elr", 1)],

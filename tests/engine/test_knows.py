@@ -23,6 +23,10 @@ from sfa_bench.engine.build import knows
         ("method=elr", []),
         ("method=elr noise=asymmetric", ["type"]),  # its own constants
         ("method=elr noise=asymmetric dataset=cifar100", []),
+        ("method=nfl noise=symmetric", ["type"]),  # its own scale
+        ("method=nfl noise=pair", []),
+        ("method=ngce noise=symmetric", []),
+        ("method=ngce noise=symmetric dataset=digits", ["type"]),
         ("method=ce method.selector.name=oracle", ["clean_labels"]),
         ("method=ce dataset.val=clean_balanced", ["clean_val"]),
         ("method=ce dataset.val=noisy", []),

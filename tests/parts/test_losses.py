@@ -1,5 +1,6 @@
 """Losses against the table of spec/methods.md §2 and against finite differences."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -53,6 +54,14 @@ def test_each_gradient_agrees_with_finite_differences(name, constants, per_sampl
     if name == "nfl":  # its modulating factors are detached on purpose: see below
         return
     assert torch.autograd.gradcheck(lambda logits: make_loss(name, **constants)(logits, LABELS, COUNTS), LOGITS)
+
+
+def test_ngce_is_scaled_as_in_its_original_on_mnist():
+    """scale · (1 − p_y^q) / (K − Σ p^q), q 0.1 and scale 10: the release's file for MNIST under symmetric noise."""
+    p = np.exp(LOGITS.detach().numpy()) / np.exp(LOGITS.detach().numpy()).sum(1, keepdims=True)
+    of_label = p[np.arange(3), LABELS.numpy()]
+    expected = 10 * (1 - of_label**0.1) / (4 - (p**0.1).sum(1))
+    assert make_loss("ngce", q=0.1, scale=10.0)(LOGITS, LABELS, COUNTS).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_modulating_factors_of_nfl_are_constants_to_the_gradient():
