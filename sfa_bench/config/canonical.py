@@ -14,7 +14,7 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import IMAGE_FILES, VARIED, first_after, known_rate, lambda_u, warmup_epochs
+from sfa_bench.config.recipes import CHECKED, IMAGE_FILES, VARIED, first_after, known_rate, lambda_u, warmup_epochs
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -22,7 +22,7 @@ from sfa_bench.errors import ConfigError
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
-    *("logger", "eval.batch_size", "dataset.checksum", "record.probes"),
+    *("logger", "eval.batch_size", "record.probes"),
     # on_bad_image: where it leaves images out, the fingerprints of the data say so
     *(f"dataset.{key}" for key in ("on_bad_image", "cache", "cache_dir", "workers")),
 }
@@ -164,6 +164,8 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield "noise.labels"
     if noise != "matrix":
         yield "noise.file"
+    if config.dataset.source not in CHECKED:  # else false means other files under the official name
+        yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
     if config.model.name != "preact_resnet18":

@@ -46,6 +46,8 @@ MATCHED = {
 }
 # Crawled from the web with their noise: DivideMix and SFA have constants of their own there (spec/methods.md §7).
 WEB = ("webvision", "clothing1m")
+# Whose files have official checksums, which dataset.checksum=false does not ask for.
+CHECKED = ("fashion_mnist", "cifar10", "cifar100")
 ONE_WIDTH = ("resnet34", "cnn9", "resnet50", "inception_resnet_v2")
 
 # Selectors that WebVision's scripts gave other constants: a larger floor of the variances, and RoLT+ no refinement.

@@ -72,7 +72,9 @@ class DatasetConfig:
     normalise: Literal["fashion_mnist", "cifar10", "cifar100", "imagenet", "clothing1m"] | None = option(
         None, "whose mean and std (null = its own)"
     )
-    checksum: bool = option(True, "verify official checksums; false admits your own files of the same format")
+    checksum: bool = option(
+        True, "verify official checksums; false admits your own files of the same format, as another run"
+    )
     generator: Literal["project", "legacy"] = option("project", "legacy = the releases' exact subsets and labels")
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)

@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfa_bench.config.canonical import canonical, run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import CONF
+from sfa_bench.config.overrides import CONF, choices
+from sfa_bench.config.recipes import CHECKED
 
 
 def identity(typed=""):
@@ -86,7 +88,7 @@ SAME = [
     ("", "noise_ratio=0.4 plugin.beta=0.99 eval.every=1"),
     ("", "epochs=60 warmup_epochs=9 batch_size=32 lr=0.02 model=convnet model.width=16 recipe.momentum=0.9"),
     ("", "threads=1 device=cpu data_dir=/x runs_dir=/y checkpoint_seconds=0 keep_checkpoint=all eval.batch_size=8"),
-    ("dataset=cifar10", "dataset=cifar10 dataset.checksum=false"),
+    ("dataset=cifar10", "dataset=cifar10 dataset.checksum=true"),
     ("replicate=3", "seed=3 data_seed=3"),
     ("plugin=sfa", "plugin=abc method.selector.name=sfa"),
     ("plugin=sfa plugin.head=none", "plugin=none method.selector.name=sfa"),
@@ -115,7 +117,7 @@ SAME = [
         "dataset=cifar10n",
         "dataset=cifar10n noise=human imbalance=none noise.labels=worst noise_ratio=0.2 imb_factor=0.3",
     ),
-    ("dataset=cifar100n", "dataset=cifar100n noise.labels=noisy dataset.checksum=false"),
+    ("dataset=cifar100n", "dataset=cifar100n noise.labels=noisy dataset.checksum=true"),
     ("dataset=cifar10n noise=pair imbalance=none", "dataset=cifar10n noise=pair"),
 ]
 
@@ -157,12 +159,25 @@ BASES = [
     ("dataset=cifar10n plugin=none", "noise.assumed_rate=0.9"),  # averaged losses, and nothing is told without it
     ("noise=instance", "noise_ratio=0.3"),
     ("method=elr method.plus=true plugin=none", "method.predict=trained"),
+    ("dataset=cifar10", "dataset.checksum=false"),
+    ("dataset=cifar100n", "dataset.checksum=false"),
+    ("dataset=fashion_mnist dataset.name=mine", "dataset.checksum=false"),
 ]
 
 
 @pytest.mark.parametrize(("base", "change"), [(b, c) for b, changes in BASES for c in changes.split()])
 def test_what_can_change_a_result_makes_another_run(base, change):
     assert identity(base) != identity(f"{base} {change}")
+
+
+def test_whoever_may_skip_official_checksums_says_so_in_the_hash():
+    def skips(choice):
+        node = yaml.safe_load((CONF / "dataset" / f"{choice}.yaml").read_text())
+        return "checksum" in node.get("dataset", node)
+
+    skipping = [choice for choice in choices("dataset") if skips(choice)]
+    assert {compose([f"dataset={choice}"]).dataset.source for choice in skipping} == set(CHECKED)
+    assert all("dataset.checksum" not in canonical(compose([f"dataset={choice}"])) for choice in skipping)
 
 
 @settings(deadline=None, max_examples=50)
