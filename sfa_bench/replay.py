@@ -30,10 +30,12 @@ from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.selectors.base import Probe, Selection, Selector
+from sfa_bench.store.archives import load_arrays
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 from sfa_bench.store.ledger import run_folders
-from sfa_bench.store.record import RecordError, loads
+from sfa_bench.store.reading import Damaged
+from sfa_bench.store.record import load as load_record
 
 SHOWN = {
     "auc": "AUC",
@@ -123,21 +125,29 @@ class Run:
     def open(cls, path: Path) -> Run:
         """Raises: ConfigError where the run is not done, or would be another one today."""
         try:
-            record = loads((path / "run.json").read_bytes())
-        except (OSError, RecordError) as error:
+            record = load_record(path / "run.json")
+        except (OSError, Damaged) as error:
             raise ConfigError(f"{path}/run.json cannot be read: {error}") from error
         if record["state"] != "done":
             raise ConfigError(f"{path} is not done ({record['state']}): repeat its command, which is in run.json")
-        words = shlex.split(record["command"])[2:]
-        own = None
-        if words[:1] == ["--config-dir"]:
-            own, words = Path(words[1]), words[2:]
+        words, own = _typed(record["command"])
         config = compose(words, own)
         if run_hash(config) != record["hash"]:
             raise ConfigError(f"{path}: its command means another run by now (another version, or a changed file)")
-        with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
-            clean = arrays["clean_label"]
+        try:
+            clean = load_arrays(path / "predictions.npz")["clean_label"]
+        except (OSError, Damaged, KeyError) as error:
+            raise ConfigError(f"{path}/predictions.npz cannot be read: {error}") from error
         return cls("/".join(path.resolve().parts[-2:]), config, own, probes.saved(path), clean, record["data"])
+
+
+def _typed(command: str) -> tuple[list[str], Path | None]:
+    """The overrides of a recorded command, and its `--config-dir`."""
+    try:
+        words = shlex.split(command)[2:]
+    except ValueError as error:
+        raise ConfigError(f"the recorded command cannot be taken apart ({error}): {command}") from error
+    return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 
 def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -154,7 +164,10 @@ def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: l
             continue
         replays.append(Replay(run, " ".join(setting) or UNCHANGED, config, notes))
     for epoch, file in run.files.items():
-        seen, selected = probes.load(file)
+        try:
+            seen, selected = probes.load(file)
+        except (OSError, Damaged) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
         for one in replays:
             one.epoch(epoch, seen, selected)
     for one in replays:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
 import sys
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +20,10 @@ import numpy as np
 
 from analysis.page.encode import compact, rounded
 from analysis.runs import Run, load, matches
-from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import run_folders
-from sfa_bench.store.record import RecordError, loads
+from sfa_bench.store.folder import MOST_METRICS, RunFolder
+from sfa_bench.store.ledger import records
+from sfa_bench.store.reading import parse, read_bytes
+from sfa_bench.store.shapes import whole
 
 # Series of a run's curves: name, where it is in a line of metrics.jsonl, steps per unit (what it is rounded to).
 SERIES = (
@@ -36,8 +35,6 @@ SERIES = (
 MANY = 400  # runs from which a second process is worth its start
 MAPPINGS = ("config", "names", "data", "environment")
 OPTIONAL = ("metrics", "selection", "cost")
-
-log = logging.getLogger("sfa_bench.store")
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,13 @@ def read(paths: Sequence[Path]) -> Ledger:
         load(paths)  # refuses
     ledger, shared = Ledger(), dict[str, Any]()
     found: dict[str, Run] = {}
-    for path in run_folders(paths):
-        try:
-            record = _slim(loads((path / "run.json").read_bytes()), shared)
-        except (RecordError, OSError) as error:
-            log.warning("%s is left out: %s", path / "run.json", error)
-            ledger.unreadable += 1
-            continue
+    left_out: list[Path] = []
+    for path, record in records(paths, left_out):
+        record = _slim(record, shared)
         before = found.get(record["hash"])
         if before is None or record["state"] == "done" != before.record["state"]:
             found[record["hash"]] = Run(path, record)
+    ledger.unreadable = len(left_out)
     for run in found.values():
         (ledger.done if run.record["state"] == "done" else ledger.others).append(run)
     if not ledger.done:
@@ -93,21 +87,13 @@ def read(paths: Sequence[Path]) -> Ledger:
 
 
 def _slim(record: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """The record with equal parts of all records held once: ten thousand of them fit into memory.
-
-    Raises: RecordError when a section is not what readers expect; the store looks only at the names.
-    """
-    for key in (*MAPPINGS, *OPTIONAL):
-        if not isinstance(record[key], dict) and (key in MAPPINGS or record[key] is not None):
-            raise RecordError(f"its {key} is no mapping")
-    if not isinstance(record["knows"], list):
-        raise RecordError("its knows is no list")
+    """The record with equal parts of all records held once: ten thousand of them fit into memory."""
     for key in MAPPINGS:
         record[key] = {sys.intern(name): _once(part, shared) for name, part in record[key].items()}
     record["data"].pop("confusion", None)
     for key in OPTIONAL:
         record[key] = {sys.intern(name): value for name, value in (record[key] or {}).items()}
-    return {sys.intern(key): value for key, value in record.items()} | {"hash": str(record["hash"])}
+    return {sys.intern(key): value for key, value in record.items()}
 
 
 def _once(part: Any, shared: dict[str, Any]) -> Any:
@@ -146,7 +132,7 @@ def _extras(folder: Path) -> Extras:
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Epoch, phase and the series of every line of `metrics.jsonl`, up to the first that is not whole."""
     try:
-        content = (folder / "metrics.jsonl").read_bytes()
+        content = read_bytes(folder / "metrics.jsonl", MOST_METRICS)
         rows = [_scan(line) for line in content.splitlines()]
         return rows if content.endswith(b"\n") else _parsed(folder)
     except ValueError:  # not as the suite writes it
@@ -163,7 +149,7 @@ def _scan(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"}"):
         raise ValueError("not a whole line")
     row = {key: _value(line, f'"{key}": '.encode(), 0) for key in ("epoch", "phase", "test/acc")}
-    if not isinstance(row["epoch"], int):
+    if not whole(row["epoch"]):
         raise ValueError("a line without an epoch")
     selection = line.find(b'"selection": {')
     for _, key, _ in SERIES[1:]:
@@ -179,7 +165,7 @@ def _value(line: bytes, key: bytes, after: int) -> Any:
     start += len(key)
     comma = line.find(b",", start)
     text = line[start : comma if comma >= 0 else None].rstrip(b"}")
-    return None if text == b"null" else json.loads(text.decode())
+    return None if text == b"null" else parse(text)
 
 
 def _parsed(folder: Path) -> list[dict[str, Any]]:
@@ -213,7 +199,7 @@ def thumbs(folder: Path) -> dict[str, np.ndarray] | None:
         arrays = RunFolder(folder).read_arrays("thumbs.npz")
         image = arrays["image"]
         columns = [arrays[name] for name in ("observed_label", "clean_label")]
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError):
         return None
     fits = image.ndim == 4 and image.dtype == np.uint8 and image.shape[-1] in (1, 3)
     return arrays if fits and len(image) and all(len(column) == len(image) for column in columns) else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
@@ -27,7 +26,8 @@ from torch.utils.data import Dataset
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.workers import in_workers
 from sfa_bench.errors import ConfigError, DataError, RunError
-from sfa_bench.store.atomic import replacing
+from sfa_bench.store.archives import dump_arrays, load_arrays
+from sfa_bench.store.atomic import replacing, write_bytes
 from sfa_bench.store.claim import Holder
 from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.store.folder import RunFolder, ensure_writable
@@ -217,13 +217,12 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
                 check = zlib.crc32(image.data)
             table.append((offset, *image.shape[:2], check, *of_file(position)))
             offset += image.size
-    with replacing(_table(folder, chunk)) as file:
-        np.savez(
-            file,
-            table=np.array(table, dtype=np.int64),
-            bad=np.array(list(reasons), dtype=np.int64),
-            reasons=np.array(list(reasons.values()), dtype=np.str_),
-        )
+    arrays = {
+        "table": np.array(table, dtype=np.int64),
+        "bad": np.array(list(reasons), dtype=np.int64),
+        "reasons": np.array(list(reasons.values()), dtype=np.str_),
+    }
+    write_bytes(_table(folder, chunk), dump_arrays("table", arrays))
 
 
 def _to_make(images: ImageFiles, folder: Path) -> list[int]:
@@ -241,9 +240,9 @@ def _to_make(images: ImageFiles, folder: Path) -> list[int]:
 def _load(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     """The table of a chunk, and position → reason of what is no picture."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        content = load_arrays(path)
+        return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): delete {path.parent}, which is made again") from None
 
 

@@ -23,10 +23,11 @@ from sfa_bench.engine.build import build_method
 from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import summary
 from sfa_bench.engine.report import predictions, tested
+from sfa_bench.engine.resume import load
 from sfa_bench.engine.run import Waiting, banner, log_file, refuse_other_data, run
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.folder import AGAIN, RunFolder
 from sfa_bench.store.ledger import find_done, run_path
 from sfa_bench.store.record import new_record
 
@@ -130,13 +131,11 @@ def _fit_and_test(
     refuse_other_data(old, data)
     method = build_method(config, data, devices)
     stack.callback(method.close)
-    state, _ = base.load_checkpoint()
+    state, note = base.load_checkpoint(lambda state: load(method, state.get("method", {}), method.load_trained))
     if state is None:
-        raise RunError(
-            f"the weights of {base.path} are gone (keep_checkpoint=none, or analysis.status clean --weights): use "
-            "another runs_dir, or delete that folder to train it again"
-        )
-    method.load_trained(state["method"])
+        why = note.removesuffix(AGAIN) if note else "keep_checkpoint=none, or analysis.status clean --weights"
+        way_out = "use another runs_dir, or delete that folder to train it again"
+        raise RunError(f"the weights of {base.path} are gone ({why}): {way_out}")
     c = config.classifier
     fitted = fit(
         c.name,

@@ -9,7 +9,9 @@ import numpy as np
 
 from sfa_bench.methods.base import Method
 from sfa_bench.selectors.base import Probe
+from sfa_bench.store.archives import load_arrays
 from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.reading import Damaged
 
 
 def save(folder: RunFolder, epoch: int, method: Method) -> None:
@@ -42,15 +44,23 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
 
 def saved(path: Path) -> dict[int, Path]:
     """Epoch → file of a run's probes, in order."""
-    files = {int(file.stem.split("_")[1]): file for file in (path / "probes").glob("epoch_*.npz")}
-    return dict(sorted(files.items()))
+    names = ((file.stem.removeprefix("epoch_"), file) for file in (path / "probes").glob("epoch_*.npz"))
+    return dict(sorted((int(number), file) for number, file in names if number.isdecimal()))
 
 
 def load(file: Path) -> tuple[list[Probe], np.ndarray | None]:
-    """One probe a network, and what training selected there [networks, N] (None: the run selects nothing)."""
-    with np.load(file, allow_pickle=False) as arrays:
-        labels, abc = arrays["observed_label"], arrays.get("logits_abc")
-        features, logits = arrays["features"].astype(np.float32), arrays["logits_main"]
-        selected = arrays.get("selected")
+    """One probe a network, and what training selected there [networks, N] (None: the run selects nothing).
+
+    Raises: OSError where the file cannot be read, Damaged where it holds no probes.
+    """
+    arrays = load_arrays(file)
+    found = (arrays.get(name) for name in ("observed_label", "features", "logits_main"))
+    labels, features, logits = (np.zeros(0) if array is None else array for array in found)
+    abc, selected = arrays.get("logits_abc"), arrays.get("selected")
+    samples = features.shape[:2]
+    alike = [array.shape[:2] == samples for array in (logits, abc, selected) if array is not None]
+    if not (features.ndim == logits.ndim == 3 and labels.shape == samples[1:] and all(alike)):
+        raise Damaged("it holds no probes: features and logits of the same samples")
+    features = features.astype(np.float32)
     probes = [Probe(features[k], logits[k], None if abc is None else abc[k], labels) for k in range(len(features))]
     return probes, selected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import time
 import traceback
@@ -19,7 +20,7 @@ from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet
-from sfa_bench.engine import machine, probes, warmup
+from sfa_bench.engine import machine, probes, resume, warmup
 from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.chosen import Chosen
@@ -30,8 +31,9 @@ from sfa_bench.engine.report import describe_data, predictions, selection_row, s
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
-from sfa_bench.store.folder import RunFolder, ensure_writable
+from sfa_bench.store.folder import AGAIN, RunFolder, ensure_writable
 from sfa_bench.store.ledger import find_done, run_path
+from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import new_record, plain
 
 logger = logging.getLogger("sfa_bench")
@@ -181,15 +183,22 @@ class Session:
         self.changed_code = "" if old is None else changed_code(config, old)
         if old is not None:
             refuse_other_data(old, self.data)
-        self.method: Method = build_method(
-            config, self.data, devices, bfloat16=bfloat16, on_step=self._on_step, on_phase=self.cost.enter
-        )
+        self.bfloat16 = bfloat16
+        self.method = self._build()
         self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
         self.rows: list[dict[str, Any]] = []
+        self.lines = hashlib.sha256()  # of all lines of metrics.jsonl so far
+        self.went_on_after = 0  # the epoch of the checkpoint that this process began with
         self.unsaved: dict[str, Any] | None = None  # state of the last whole epoch where it is not on disk
         self.saved_at = time.monotonic()
         self.said: set[str] = set()
+
+    def _build(self) -> Method:
+        on_phase = self.cost.enter
+        return build_method(
+            self.config, self.data, self.devices, bfloat16=self.bfloat16, on_step=self._on_step, on_phase=on_phase
+        )
 
     def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None, threads: int | None) -> RunConfig:
         """A resume keeps the number of threads, on which the last bits depend, where the user names none."""
@@ -223,6 +232,11 @@ class Session:
         except Exception as error:
             folder.log(traceback.format_exc())
             self._record("failed", error={"type": type(error).__name__, "message": str(error)})
+            if self.went_on_after and self.epoch == self.went_on_after:
+                self.display.say(
+                    f"it went on after epoch {self.epoch}: where every try ends so, delete last.pt and previous.pt in "
+                    f"{folder.path}, and it starts from the first epoch"
+                )
             if isinstance(error, (ConfigError, RunError)):
                 raise
             raise RunError(
@@ -253,31 +267,52 @@ class Session:
         self._record("running")
 
     def _resume(self) -> None:
-        """Take up the newest checkpoint that can be read and whose epochs all have their line in metrics.jsonl."""
-        state, note = self.folder.load_checkpoint()
+        """Take up the newest checkpoint that is of this run and whose epochs all have their line in metrics.jsonl."""
+        state, note = self.folder.load_checkpoint(self._take)
         if state is not None and "cost" not in state:  # reduced: nothing to go on from
             state, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
+        if state is not None and self.changed_code:
+            state, note = None, f"{self.changed_code}{AGAIN}"
         if note:
             self.display.say(note)
-        self.rows = self.folder.truncate_metrics(0 if state is None else state["epoch"])
-        if state is None:
+        self.epoch = self.went_on_after = 0 if state is None else state["epoch"]
+        self.rows = self.folder.truncate_metrics(self.epoch)
+        if state is not None:
+            self.cost.load(state["cost"])
+            self.uniform = self.alike and state.get("uniform", True)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Bring the method into the state of a checkpoint. Raises Damaged where that is not of this run."""
+        if "cost" not in state or self.changed_code:
             return
-        if self.changed_code:
-            self.display.say(f"{self.changed_code}: starting again from the first epoch")
-            self.rows = self.folder.truncate_metrics(0)
-            return
-        if len(self.rows) < state["epoch"]:
-            self.display.say(
-                f"metrics.jsonl lacks epochs before the checkpoint's {state['epoch']}: starting again from the first"
-            )
-            self.rows = self.folder.truncate_metrics(0)
-            return
-        self.method.load_state(state["method"])
-        self.cost.load(state["cost"])
-        if self.chosen is not None:
-            self.chosen.load_state(state["chosen"])
-        self.epoch = state["epoch"]
-        self.uniform = self.alike and state.get("uniform", True)
+        resume.check(state, self.config.epochs)
+        epoch, own = state["epoch"], self.record["hash"]
+        if state.get("run", own) != own:  # the first edition's do not say it
+            raise Damaged(f"it is of run {state['run']}")
+        if (content := self.folder.metrics_of(epoch)) is None:
+            raise Damaged(f"metrics.jsonl lacks epochs before the checkpoint's {epoch}")
+        lines = hashlib.sha256(content)
+        if state.get("lines", lines.hexdigest()) != lines.hexdigest():
+            raise Damaged("metrics.jsonl is not what it was when this was written")
+        self._load(state["method"], state.get("chosen"))
+        self.lines = lines
+
+    def _take_shared(self, made: dict[str, Any]) -> None:
+        resume.check_shared(made, self._warmup())
+        selectors = [selector.state() for selector in self.method.t.selectors]
+        self._load({**made["method"], "selectors": selectors, "selections": []}, made.get("chosen"))
+
+    def _load(self, state: dict[str, Any], chosen: Any) -> None:
+        try:
+            resume.load(self.method, state, self.method.load_state)
+            if self.chosen is not None:
+                resume.load_chosen(self.chosen, chosen, len(self.method.networks), len(self.data.test.labels))
+        except Damaged:
+            self.method.close()
+            self.method = self._build()
+            if self.chosen is not None:
+                self.chosen = Chosen(self.config.eval.ensemble)
+            raise
 
     @contextmanager
     def _sharing(self) -> Iterator[None]:
@@ -290,7 +325,7 @@ class Session:
             return
         wait = Waiting(self.display.console, self.stop, "trains the epochs that this run begins with, too")
         with warmup.held(folder, wait, self.display.say) as held:
-            made = warmup.load(folder, self.method) if held else None
+            made = warmup.load(folder, self._take_shared, self.display.say) if held else None
             if made is not None:
                 self._take_up(made)
             yield
@@ -302,10 +337,8 @@ class Session:
 
     def _take_up(self, made: dict[str, Any]) -> None:
         """Go on where another run's warm-up ended; the method is there already."""
-        self.rows, self.epoch = made["rows"], made["epoch"]
-        self.folder.write_metrics(self.rows)
-        if self.chosen is not None:
-            self.chosen.load_state(made["chosen"])
+        self.rows, self.epoch, self.lines = made["rows"], made["epoch"], hashlib.sha256()
+        self.lines.update(self.folder.write_metrics(self.rows))
         self.cost.share(made["cost"], made["run"], self.epoch)
         if self.board is not None:
             for row in self.rows:
@@ -332,7 +365,7 @@ class Session:
         if self.config.record.probes and e % self.config.record.probes == 0:
             probes.save(self.folder, e, self.method)
         self.rows.append(row)
-        self.folder.append_metrics(row)
+        self.lines.update(self.folder.append_metrics(row))
         if self.board is not None:
             self.board.epoch(row)
         self.epoch = e
@@ -370,14 +403,18 @@ class Session:
         if e == self.config.epochs:
             return  # the run ends in the same breath, and its end is written instead
         due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
-        state = {"epoch": e, "method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
-        if self.chosen is not None:
-            state["chosen"] = self.chosen.state()
+        state = self._state()
         if due or e == self._warmup():
             self.folder.save_checkpoint(state)
             self.saved_at, self.unsaved = time.monotonic(), None
         else:
             self.unsaved = copy.deepcopy(state)
+
+    def _state(self) -> dict[str, Any]:
+        """What the run goes on from after this epoch; whose it is and the lines that belong to it, too."""
+        state = {"epoch": self.epoch, "run": self.record["hash"], "lines": self.lines.hexdigest()}
+        state |= {"method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
+        return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
 
     def _finish(self) -> None:
         self.cost.enter("evaluation")
@@ -402,7 +439,7 @@ class Session:
                 self.record["selection"]["auc_bayes"] = bayes.auc
         keep, method = self.config.keep_checkpoint, self.method.state()
         if keep == "all":
-            self.folder.save_checkpoint({"epoch": self.epoch, "method": method, "cost": self.cost.state()})
+            self.folder.save_checkpoint(self._state())
         self.cost.enter(None)
         self._record("done")
         if keep == "all":

@@ -60,10 +60,11 @@ def save(folder: RunFolder, method: Method, so_far: dict[str, Any], say: Callabl
         say(f"these epochs are not shared: {error}")
 
 
-def load(folder: RunFolder, method: Method) -> dict[str, Any] | None:
-    """What `save` kept, and the method in that state; None where nobody has made it, or it cannot be read."""
-    made, _ = folder.load_checkpoint()
-    if made is not None:
-        selectors = [selector.state() for selector in method.t.selectors]
-        method.load_state({**made["method"], "selectors": selectors, "selections": []})
+def load(
+    folder: RunFolder, take: Callable[[dict[str, Any]], None], say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What `save` kept, taken up; None where nobody has made it, or it cannot be used, which is said."""
+    made, note = folder.load_checkpoint(take)
+    if note:
+        say(f"shared epochs: {note}")
     return made

@@ -2,7 +2,8 @@
 
 A claim is a file `.claim.N`; the highest N counts. Taking over a stale claim N is the exclusive creation of claim N+1,
 which only one of many newcomers can do, and N never falls, so that a newcomer that slept between looking and creating
-finds a higher number and withdraws. Releasing sets the file's time to 1970: silent at once, also on a full disk.
+finds a higher number and withdraws. A claim is stale when its process, on this machine, does not live any more; of a
+process elsewhere only its silence is seen. Releasing sets the file's time to 1970, which a full disk takes too.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from functools import cache
 from pathlib import Path
 
 from sfa_bench.errors import RunError
+from sfa_bench.store.reading import Damaged, parse, read_bytes
 
 SILENT_SECONDS = 120.0
 BEAT_SECONDS = 15.0
+RELEASED_BEFORE = 1e9  # seconds since 1970: 2001; a file system that knows no 1970 sets its own first year
 PREFIX = ".claim."
+MOST = 100_000  # bytes of a claim
 PROC = Path("/proc")
 
 log = logging.getLogger("sfa_bench.store")
@@ -45,8 +49,16 @@ class Holder:
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return cls(socket.gethostname(), os.getpid(), process_start(os.getpid()) or "", this_machine(), start)
 
+    @property
+    def here(self) -> bool:
+        """Whether it is of this boot of this machine and this space of process ids: what we see of it is true."""
+        return self.machine == this_machine()
+
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} (since {self.start})"
+        stopped = ""
+        if self.here and process_state(self.pid) in ("T", "t"):
+            stopped = f"; it is stopped: `kill -CONT {self.pid}` lets it go on, `kill -KILL {self.pid}` ends it"
+        return f"process {self.pid} on {self.host} (since {self.start}{stopped})"
 
 
 class Claimed(RunError):
@@ -71,19 +83,40 @@ def this_machine() -> str:
 
 def process_start(pid: int) -> str | None:
     """When the process started, "" where the system does not tell, None when it is dead (a zombie is)."""
+    if found := _status(pid):
+        return None if found[0] in "ZX" else found[19]
+    if (PROC / "self").exists():
+        return None
     try:
-        state, *rest = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        if (PROC / "self").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:  # alive, and another user's
-            return ""
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:  # alive, and another user's
         return ""
-    return None if state in "ZX" else rest[18]
+    return ""
+
+
+def process_state(pid: int) -> str:
+    """The kernel's letter for what the process does, T where it is stopped; "" where the system does not tell."""
+    return found[0] if (found := _status(pid)) else ""
+
+
+def _status(pid: int) -> list[str]:
+    try:
+        return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _parsed(content: bytes) -> Holder:
+    try:
+        plain = parse(content)
+    except Damaged:  # its owner is just writing it, or died doing so
+        return UNKNOWN
+    kinds = {field.name: int if field.name == "pid" else str for field in fields(Holder)}
+    if not isinstance(plain, dict) or any(type(plain.get(name)) is not kind for name, kind in kinds.items()):
+        return UNKNOWN
+    return Holder(**{name: plain[name] for name in kinds})
 
 
 class Claim:
@@ -126,9 +159,13 @@ class Claim:
             return None
 
     def holder(self) -> Holder | None:
-        """The live process that holds the folder, for readers."""
-        number = self._latest()
-        return self._live_holder(number) if number else None
+        """The live process that holds the folder, for readers; None where it cannot be seen."""
+        try:
+            number = self._latest()
+            return self._live_holder(number) if number else None
+        except OSError as error:
+            log.warning("who holds %s cannot be seen: %s", self.folder, error.strerror)
+            return None
 
     def held(self) -> bool:
         """Whether the claim is still ours: a process that was stopped for long may have been taken over."""
@@ -157,23 +194,25 @@ class Claim:
     def _live_holder(self, number: int) -> Holder | None:
         path = self._file(number)
         try:
-            modified = path.stat().st_mtime
-            text = b"" if path.is_dir() else path.read_bytes()
+            modified = path.lstat().st_mtime
+            content = read_bytes(path, MOST)
         except FileNotFoundError:
             return None
+        except OSError:  # a folder, a pipe, or nothing that we may read
+            content = b""
+        if modified < RELEASED_BEFORE:
+            return None
+        holder = _parsed(content)
+        if holder.here:
+            if process_start(holder.pid) != holder.process:
+                return None
+            if holder.process:  # it lives, however long the machine or the process was suspended
+                return holder
         if (number, modified) != self._seen[:2]:
             self._seen = (number, modified, time.monotonic())
         # The second term: a clock that was set back would keep a dead claim young for long.
         silent = max(self._now() - modified, time.monotonic() - self._seen[2])
-        if silent >= SILENT_SECONDS:
-            return None
-        try:
-            plain = json.loads(text)
-            holder = Holder(**{field.name: plain[field.name] for field in fields(Holder)})
-        except (ValueError, KeyError, TypeError):  # its owner is just writing it, died doing so, or it is none
-            return UNKNOWN
-        dead = holder.machine == this_machine() and process_start(holder.pid) != holder.process
-        return None if dead else holder
+        return None if silent >= SILENT_SECONDS else holder
 
     def _now(self) -> float:
         """The time by the clock of the file system, the only one that all claimants share."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import logging
 import os
-import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store import record as records
+from sfa_bench.store.archives import dump_arrays, dump_state, load_arrays, load_state
 from sfa_bench.store.atomic import replacing, sweep_temporary, write_bytes
 from sfa_bench.store.claim import Claim, Claimed, Holder
+from sfa_bench.store.digest import seal_json
+from sfa_bench.store.reading import Damaged, Foreign, parse, read_bytes
+from sfa_bench.store.shapes import optional, text, whole
 
 CHECKPOINTS = ("last.pt", "previous.pt")
+AGAIN = ": starting again from the first epoch"
+MOST_METRICS = 2_000_000_000  # bytes of metrics.jsonl; of a thousand classes an epoch has some 100 kB
 FULL = "the disk is full. What was written before is intact: free some space and repeat the command"
 
 log = logging.getLogger("sfa_bench.store")
@@ -97,21 +102,21 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            return records.loads(path.read_bytes())
+            return records.load(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ConfigError(f"cannot read {path} ({error.strerror}); choose another folder: runs_dir=PATH") from error
-        except records.ForeignError as error:
+        except Foreign as error:
             reason = f"{path} was written by another version or another program: {error}"
             raise ConfigError(f"{reason}; move it away, or use another runs_dir") from error
-        except records.RecordError as error:
+        except Damaged as error:
             log.warning("%s is ignored: %s", path, error)
             return None
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Replace `run.json`."""
-        self._write("run.json", records.dumps(record).encode())
+        """Replace `run.json`, with its digest."""
+        self._write("run.json", seal_json(records.dumps(record)))
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Replace `config.yaml`, for readers; `run.json` holds the same values."""
@@ -122,9 +127,10 @@ class RunFolder:
 
     # One line an epoch
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch's line, flushed to the disk; a row has the key `epoch`."""
-        rest = memoryview((json.dumps(records.plain(row), allow_nan=False) + "\n").encode())
+    def append_metrics(self, row: dict[str, Any]) -> bytes:
+        """Add one epoch's line, flushed to the disk; a row has the key `epoch`. Returns the line."""
+        line = _line(row)
+        rest = memoryview(line)
         # Unbuffered: a buffer would write its rest on closing, after the cut.
         with self._writing("metrics.jsonl") as path, open(path, "ab", buffering=0) as file:
             size = file.tell()
@@ -135,74 +141,97 @@ class RunFolder:
             except OSError:
                 os.truncate(path, size)  # half a line would swallow the next one
                 raise
+        return line
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows, up to the first that is not whole: a kill or a power cut tears the end."""
+        return [row for _, row in self._lines()]
+
+    def metrics_of(self, epochs: int) -> bytes | None:
+        """The lines of the first `epochs` epochs; None where they are not all there, each once and in order."""
+        lines = self._lines()[:epochs]
+        if [row["epoch"] for _, row in lines] != list(range(1, epochs + 1)):
+            return None
+        return b"".join(line for line, _ in lines)
+
+    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
         path = self.path / "metrics.jsonl"
-        rows: list[dict[str, Any]] = []
-        if not path.exists():
-            return rows
-        for line in path.read_bytes().splitlines(keepends=True):
+        lines: list[tuple[bytes, dict[str, Any]]] = []
+        try:
+            content = read_bytes(path, MOST_METRICS)
+        except FileNotFoundError:
+            return lines
+        except OSError as error:
+            log.warning("%s is ignored: %s", path, error.strerror)
+            return lines
+        for line in content.splitlines(keepends=True):
             try:
-                row = json.loads(line)
-                whole = line.endswith(b"\n") and isinstance(row["epoch"], int)
-            except (ValueError, TypeError, KeyError):
-                whole = False
-            if not whole:
-                log.warning("%s is torn after %d lines; the rest is ignored", path, len(rows))
+                row = parse(line)
+            except Damaged:
+                row = None
+            if not line.endswith(b"\n") or not _is_row(row):
+                log.warning("%s is torn after %d lines; the rest is ignored", path, len(lines))
                 break
-            rows.append(row)
-        return rows
+            lines.append((line, row))
+        return lines
 
     def truncate_metrics(self, epoch: int) -> list[dict[str, Any]]:
         """Cut the lines back to those up to `epoch`, the checkpoint's, before going on. Returns the rows that stay."""
-        rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
-        self.write_metrics(rows)
-        return rows
+        kept = list(takewhile(lambda pair: pair[1]["epoch"] <= epoch, self._lines()))
+        self._write("metrics.jsonl", b"".join(line for line, _ in kept))
+        return [row for _, row in kept]
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Replace all lines."""
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        self._write("metrics.jsonl", text.encode())
+    def write_metrics(self, rows: list[dict[str, Any]]) -> bytes:
+        """Replace all lines. Returns them."""
+        content = b"".join(map(_line, rows))
+        self._write("metrics.jsonl", content)
+        return content
 
     # Checkpoints
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write `last.pt` (tensors and plain types only); the one before becomes `previous.pt`."""
-        content = _serialised(state)
+        content = dump_state(state)
         with self._writing("last.pt") as last, replacing(last, keep_old_as=self.path / "previous.pt") as file:
             file.write(content)
 
-    def load_checkpoint(self) -> tuple[dict[str, Any] | None, str | None]:
-        """The newest checkpoint that can be read, on the CPU, and a sentence when that is not simply `last.pt`.
+    def load_checkpoint(
+        self, take: Callable[[dict[str, Any]], None] = lambda state: None
+    ) -> tuple[dict[str, Any] | None, str | None]:
+        """The newest checkpoint that can be used, on the CPU, and a sentence when that is not simply `last.pt`.
 
+        Args: take, what is to be done with it; raises Damaged where it is not of this run.
         Returns: (state, None); (state, note) when `previous.pt` had to serve; (None, None) without any;
-        (None, note) when none can be read.
+        (None, note) when none can be used.
         """
-        import torch
-
         problems: list[str] = []
         for name in CHECKPOINTS:
             path = self.path / name
             try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                state = load_state(path)
             except FileNotFoundError:
                 if name == CHECKPOINTS[0]:
                     problems.append(f"{path} is missing")
                 continue
-            except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError):
+            except (OSError, Damaged) as error:
                 problems.append(f"{path} is broken")
+                log.info("%s: %s", path, error)
+                continue
+            try:
+                take(state)
+            except Damaged as error:
+                problems.append(f"{path} is broken ({error})")
                 continue
             return state, f"{'; '.join(problems)}: going on from {name}" if problems else None
         if any("broken" in problem for problem in problems):
-            return None, f"{'; '.join(problems)}: starting again from the first epoch"
+            return None, f"{'; '.join(problems)}{AGAIN}"
         return None, None
 
     def reduce_checkpoint(self, state: dict[str, Any] | None) -> None:
         """Of a run that is done: keep this state as the only checkpoint, or none at all."""
         with self._writing("last.pt") as last:
             if state is not None:
-                write_bytes(last, _serialised(state))
+                write_bytes(last, dump_state(state))
             else:
                 last.unlink(missing_ok=True)
             (self.path / "previous.pt").unlink(missing_ok=True)
@@ -211,21 +240,13 @@ class RunFolder:
 
     def write_arrays(self, name: str, arrays: dict[str, Any]) -> None:
         """Replace an `.npz` file; equal arrays give equal bytes. Arrays of Python objects are refused (TypeError)."""
-        import numpy as np
-
-        converted: dict[str, Any] = {key: np.asarray(value) for key, value in sorted(arrays.items())}
-        if objects := [key for key, value in converted.items() if value.dtype.hasobject]:
-            raise TypeError(f"{name}: {', '.join(objects)} would need pickle")
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **converted)
-        self._write(name, buffer.getbuffer())
+        self._write(name, dump_arrays(name, arrays))
 
     def read_arrays(self, name: str) -> dict[str, Any]:
-        """The arrays of an `.npz` file."""
-        import numpy as np
-
-        with np.load(self.path / name, allow_pickle=False) as file:
-            return dict(file)
+        """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where it is not what was
+        written.
+        """
+        return load_arrays(self.path / name)
 
     def log(self, message: str) -> None:
         """Add a line (or a traceback) with the time to `log.txt`. A log that cannot be written stops no run."""
@@ -247,26 +268,15 @@ class RunFolder:
             yield self.path / name
 
 
-def _serialised(state: dict[str, Any]) -> memoryview:
-    # In memory first: Torch hides the disk's errors behind its own.
-    import torch
-
-    _check_plain(state, "state")
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getbuffer()
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(records.plain(row), allow_nan=False) + "\n").encode()
 
 
-def _check_plain(value: Any, where: str) -> None:
-    """Refuse (TypeError) now what `weights_only` loading would refuse when the run is to go on."""
-    import torch
-
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(key, f"key of {where}")
-            _check_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
-    elif type(value) not in (torch.Tensor, torch.nn.Parameter, str, int, float, bool, type(None)):
-        raise TypeError(f"{where} is a {type(value).__name__}; a checkpoint holds tensors and plain types")
+def _is_row(row: Any) -> bool:
+    """Whether a line is one of an epoch, as its readers rely on it."""
+    return (
+        isinstance(row, dict)
+        and whole(row.get("epoch"))
+        and optional(text)(row.get("phase"))
+        and isinstance(row.get("selection"), (dict, type(None)))
+    )

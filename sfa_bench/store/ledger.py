@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.store.record import RecordError, loads
+from sfa_bench.store.reading import Damaged
+from sfa_bench.store.record import load
 
 DEFAULTS = {"plugin": "none", "classifier": "joint"}
 
@@ -27,29 +28,38 @@ def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """Every folder with a `run.json` at or below the paths, each once, in sorted order; hidden folders are left out."""
     seen: set[tuple[int, int]] = set()
     for root in paths:
-        for folder, subfolders, files in os.walk(root):
+        for folder, subfolders, files in os.walk(root, onerror=_unreadable):
             if "run.json" in files:
                 subfolders.clear()
-                status = os.stat(folder)  # the same folder by another path or a link is the same run
+                try:
+                    status = os.stat(folder)  # the same folder by another path or a link is the same run
+                except OSError:  # it has gone meanwhile
+                    continue
                 if (place := (status.st_dev, status.st_ino)) not in seen:
                     seen.add(place)
                     yield Path(folder)
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
 
 
-def records(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, record) of every run at or below the paths; a record that cannot be read is said and left out."""
+def records(
+    paths: Iterable[str | os.PathLike[str]], left_out: list[Path] | None = None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, record) of every run at or below the paths; a record that cannot be read is said and left out, its
+    folder added to `left_out`.
+    """
     for folder in run_folders(paths):
         if (record := _read(folder / "run.json")) is not None:
             yield folder, record
+        elif left_out is not None:
+            left_out.append(folder)
 
 
 def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
     """The folder of a finished run of this hash, under whatever names it was started."""
-    for path in sorted(Path(runs_dir).glob(f"*/*/{hash}/run.json")):
-        record = _read(path)
+    for method in _methods(runs_dir):
+        record = _read(Path(method, hash, "run.json"))
         if record is not None and record["state"] == "done" and record["hash"] == hash:
-            return path.parent
+            return Path(method, hash)
     return None
 
 
@@ -59,35 +69,51 @@ def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> di
     Only folders of these names are looked into: three levels below `runs_dir`, where `run_path` puts them.
     """
     found: dict[str, tuple[str, Path]] = {}
-    for dataset in _folders(runs_dir):
-        for method in _folders(dataset):
-            for folder in _folders(method):
-                name = os.path.basename(folder)
-                if name not in hashes or found.get(name, ("",))[0] == "done":
-                    continue
-                record = _read(Path(folder, "run.json"))
-                if record is not None and record["hash"] == name:
-                    found[name] = record["state"], Path(folder)
+    for method in _methods(runs_dir):
+        for folder in _folders(method):
+            name = os.path.basename(folder)
+            if name not in hashes or found.get(name, ("",))[0] == "done":
+                continue
+            record = _read(Path(folder, "run.json"))
+            if record is not None and record["hash"] == name:
+                found[name] = record["state"], Path(folder)
     return found
+
+
+def _methods(runs_dir: str | os.PathLike[str]) -> Iterator[str]:
+    for dataset in _folders(runs_dir):
+        yield from _folders(dataset)
 
 
 def _folders(parent: str | os.PathLike[str]) -> list[str]:
     """The folders in `parent` in sorted order, hidden ones left out; none where there is no such folder."""
     try:
         with os.scandir(parent) as entries:
-            return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+            return sorted(entry.path for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     except OSError as error:
-        log.warning("%s is left out: %s", parent, error)
+        _unreadable(error)
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        log.warning("%s is left out: %s", error.filename, error.strerror)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return loads(path.read_bytes())
-    except FileNotFoundError:  # a run that has just been claimed, or a record that is just being replaced elsewhere
+        return load(path)
+    except (FileNotFoundError, NotADirectoryError):  # no run, or one whose record is just being replaced elsewhere
         return None
-    except (RecordError, OSError) as error:
+    except OSError as error:
+        log.warning("%s is left out: %s", path, error.strerror)
+    except Damaged as error:
         log.warning("%s is left out: %s", path, error)
-        return None
+    return None

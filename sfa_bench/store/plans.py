@@ -9,11 +9,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.digest import check_json, seal_json
 from sfa_bench.store.folder import ensure_writable, writing
+from sfa_bench.store.reading import Damaged, Foreign, parse, read_bytes
+from sfa_bench.store.record import plain
+from sfa_bench.store.shapes import mapping, optional, text
 
 FOLDER = ".sweeps"
+MOST = 2_000_000_000  # bytes of a plan; two million runs have one
+NO_PLAN = "it is no plan of a sweep"
 
 log = logging.getLogger("sfa_bench.store")
 
@@ -41,7 +48,7 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
     path = Path(runs_dir, FOLDER, f"{identity}.json")
     ensure_writable(path.parent)
     with writing(path):
-        write_bytes(path, (json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n").encode())
+        write_bytes(path, seal_json(json.dumps(plain(asdict(plan)), indent=1, ensure_ascii=False)))
     return path
 
 
@@ -50,14 +57,26 @@ def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
     found = []
     for path in sorted(Path(runs_dir, FOLDER).glob("*.json")):
         try:
-            plain = json.loads(path.read_bytes())
-            runs = tuple(PlannedRun(str(run["hash"]), str(run["command"]), run.get("warmup")) for run in plain["runs"])
-            found.append(SweepPlan(str(plain["command"]), runs))
+            found.append(_loads(read_bytes(path, MOST)))
         except OSError as error:
             log.warning("%s is left out: %s", path, error.strerror)
-        except (ValueError, KeyError, TypeError):
-            log.warning("%s is left out: it is no plan of a sweep", path)
+        except Damaged as error:
+            log.warning("%s is left out: %s", path, error)
     return found
+
+
+def _loads(content: bytes) -> SweepPlan:
+    plan = parse(content)
+    check_json(content)
+    if not (isinstance(plan, dict) and text(plan.get("command")) and isinstance(plan.get("runs"), list)):
+        raise Foreign(NO_PLAN)
+    return SweepPlan(plan["command"], tuple(map(_planned, plan["runs"])))
+
+
+def _planned(run: Any) -> PlannedRun:
+    if not (mapping(optional(text))(run) and text(run.get("hash")) and text(run.get("command"))):
+        raise Foreign(NO_PLAN)
+    return PlannedRun(run["hash"], run["command"], run.get("warmup"))
 
 
 def missing(plans: Sequence[SweepPlan], known: set[str]) -> list[PlannedRun]:

@@ -9,20 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.store.digest import check_json
+from sfa_bench.store.reading import Foreign, parse, read_bytes
+from sfa_bench.store.shapes import misfit
+
 SCHEMA = 1
 STATES = ("running", "interrupted", "failed", "done")
 KEYS = (
     *("schema", "state", "hash", "config", "names", "command", "data"),
     *("metrics", "selection", "knows", "cost", "environment", "error"),
 )
-
-
-class RecordError(ValueError):
-    """A record that cannot be used; the message says why."""
-
-
-class ForeignError(RecordError):
-    """Whole JSON, which no cut leaves: another version or another program wrote it, and it is not ours to replace."""
 
 
 def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], command: str) -> dict[str, Any]:
@@ -40,12 +36,14 @@ def command(overrides: Sequence[str], config_dir: Path | None = None) -> str:
 
 def plain(value: Any) -> Any:
     """The value in JSON's own types: arrays and tensors as lists, paths as text, NaN and infinities as null."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, str):
+        return value if value.isascii() else _whole_text(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, Path):
@@ -53,6 +51,11 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy's and Torch's scalars and arrays
         return plain(value.tolist())
     raise TypeError(f"{type(value).__name__} has no place in a record")
+
+
+def _whole_text(value: str) -> str:
+    """The text with half characters, which a file's name that is no UTF-8 has, written out: no file takes them."""
+    return value.encode(errors="backslashreplace").decode()
 
 
 def dumps(record: dict[str, Any]) -> str:
@@ -64,18 +67,28 @@ def dumps(record: dict[str, Any]) -> str:
     return json.dumps(plain({key: record[key] for key in KEYS}), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
 
 
-def loads(text: str | bytes) -> dict[str, Any]:
-    """Read a record. Raises RecordError when it is cut, ForeignError when it is whole and not one of ours."""
-    try:
-        record = json.loads(text, parse_constant=lambda _: None)
-    except ValueError as error:
-        raise RecordError("it is not whole JSON (cut while it was written?)") from error
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise ForeignError("it is not the record of a run")
+def loads(content: str | bytes) -> dict[str, Any]:
+    """Read a record, and check what its readers rely on.
+
+    Raises: Damaged when it is cut or not what its digest is of; Foreign when it is whole and not one of ours.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    record = parse(content)
+    if not isinstance(record, dict) or type(record.get("schema")) is not int:
+        raise Foreign("it is not the record of a run")
     if record["schema"] != SCHEMA:
-        raise ForeignError(f"it has schema {record['schema']}, this version reads {SCHEMA}")
+        raise Foreign(f"it has schema {record['schema']}, this version reads {SCHEMA}")
+    check_json(content)
+    record.pop("digest", None)
     if missing := set(KEYS) - set(record):
-        raise ForeignError(f"it lacks {', '.join(sorted(missing))}")
+        raise Foreign(f"it lacks {', '.join(sorted(missing))}")
     if record["state"] not in STATES:
-        raise ForeignError(f"its state {record['state']!r} is none of {', '.join(STATES)}")
+        raise Foreign(f"its state {record['state']!r} is none of {', '.join(STATES)}")
+    if sentence := misfit(record):
+        raise Foreign(sentence)
     return record
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The record in a file. Raises what `loads` does, and OSError with a sentence where the file cannot be read."""
+    return loads(read_bytes(path))

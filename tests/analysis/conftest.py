@@ -17,7 +17,9 @@ class Ledger:
     def add(self, accuracy, *, method="dividemix", plugin="none", dataset="digits", replicate=0, state="done", **other):
         self.count += 1
         record_changes = {
-            key: other.pop(key) for key in ("knows", "environment", "metrics", "labels", "cost") if key in other
+            key: other.pop(key)
+            for key in ("knows", "environment", "metrics", "labels", "cost", "selection")
+            if key in other
         }
         config = dict.fromkeys(("replicate", "seed", "data_seed"), replicate)
         config |= {"noise_ratio": 0.4, "imb_factor": 0.1, "epochs": 60, "lr": 0.02}

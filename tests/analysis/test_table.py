@@ -165,10 +165,7 @@ def test_where_keeps_the_named_runs(ledger, capsys, where, kept):
 
 
 def test_selection_and_cost_are_metrics_too(ledger, capsys):
-    path = ledger.add(10.0)
-    file = path / "run.json"
-    text = file.read_text().replace('"selection": {}', '"selection": {"auc": 0.91234}')
-    file.write_text(text.replace('"cost": {}', '"cost": {"seconds": {"training": 12.5}}'))
+    ledger.add(10.0, selection={"auc": 0.91234}, cost={"seconds": {"training": 12.5}})
     _, rows, text = table(capsys, ledger.root, "--metric", "selection/auc,cost/seconds/training")
     assert (rows[0]["selection/auc"], rows[0]["cost/seconds/training"]) == ("0.912 (1)", "12.500 (1)")
     assert "percent" not in text

@@ -1,0 +1,63 @@
+"""SHA-256 digests that files carry, so that one flipped bit is seen (design.md §7): in a ZIP archive (`.pt`, `.npz`) as
+the archive's comment, which every reader of ZIP passes over; in JSON as the last key. Files of the first edition have
+none and are taken as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+
+from sfa_bench.store.reading import Damaged
+
+MARK = b"sfa_bench sha256 "
+_HEX = 64
+_COMMENT = len(MARK) + _HEX
+_END = b"PK\x05\x06"  # of the record that ends an archive: 22 bytes, the last two the length of the comment behind it
+_HEAD = b'{\n "'
+_KEY = b',\n "digest": "'
+_TAIL = len(_KEY) + _HEX + len(b'"\n}\n')
+# Either half of a tail that has lost the other: the name of the key, or a digest as the last value.
+_HALF = re.compile(rb'"digest": |"[0-9a-f]{64}"\s*\}\s*$')
+
+
+def seal_archive(archive: io.BytesIO) -> memoryview:
+    """Add the digest to a ZIP archive without a comment, in place. Returns its content."""
+    with archive.getbuffer() as content:
+        assert content[-22:-18] == _END, "a ZIP archive without a comment"
+        content[-2:] = _COMMENT.to_bytes(2, "little")
+        comment = MARK + _hex(content)
+    archive.seek(0, io.SEEK_END)
+    archive.write(comment)
+    return archive.getbuffer()
+
+
+def check_archive(content: bytes) -> None:
+    """Raises Damaged when the archive is not what was sealed, or is no whole archive; one without a comment passes."""
+    body = memoryview(content)[:-_COMMENT]
+    if content.endswith(b"\0\0") and content[-22:-18] == _END:
+        return  # the first edition's
+    if len(content) <= _COMMENT or content[-_COMMENT:] != MARK + _hex(body):
+        raise Damaged("its bytes do not match its digest")
+
+
+def seal_json(text: str) -> bytes:
+    """The bytes of a mapping that was written with `indent=1`, its digest added as the last key."""
+    body = text.removesuffix("\n").removesuffix("\n}").encode()
+    return body + _KEY + _hex(body) + b'"\n}\n'
+
+
+def check_json(content: bytes) -> None:
+    """Raises Damaged when the bytes are not what was sealed; those without a digest pass.
+
+    So does a file that another program has read and laid out anew, which no flipped bit does: it is hand-written.
+    """
+    if not content.startswith(_HEAD) or content[-_TAIL:] == _KEY + _hex(memoryview(content)[:-_TAIL]) + b'"\n}\n':
+        return
+    if _HALF.search(content[-4 * _TAIL :]):
+        raise Damaged("its bytes do not match its digest (who edits it by hand takes the line with the digest out)")
+
+
+def _hex(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

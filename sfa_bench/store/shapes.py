@@ -1,0 +1,122 @@
+"""What a record's sections are, as every reader relies on it (design.md §4); further keys are anything plain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+LARGEST = 1e100  # what numbers of results may be: their squares and sums stay finite
+
+Shape = Callable[[Any], bool]
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def choice(value: Any) -> bool:
+    """The name of a choice of a group, which may be in a folder of the group."""
+    return isinstance(value, str) and "\0" not in value and not {"/", ".."} & set(PurePosixPath(value).parts)
+
+
+def optional(shape: Shape) -> Shape:
+    return lambda value: value is None or shape(value)
+
+
+def either(*shapes: Shape) -> Shape:
+    return lambda value: any(shape(value) for shape in shapes)
+
+
+def listing(shape: Shape) -> Shape:
+    return lambda value: isinstance(value, list) and all(map(shape, value))
+
+
+def mapping(shape: Shape) -> Shape:
+    return lambda value: isinstance(value, dict) and all(map(shape, value.values()))
+
+
+def section(**keys: Shape) -> Shape:
+    """A mapping with these shapes of the keys that it has; keys that are null or not there are unknown."""
+    shapes = {key: optional(shape) for key, shape in keys.items()}
+    return lambda value: (
+        isinstance(value, dict) and all(key not in value or shape(value[key]) for key, shape in shapes.items())
+    )
+
+
+def result(value: Any) -> bool:
+    """A figure, unknown, a list of figures or a mapping of them."""
+    if isinstance(value, dict):
+        return all(map(result, value.values()))
+    return all(map(result, value)) if isinstance(value, list) else value is None or number(value)
+
+
+def cost(value: Any) -> bool:
+    """As `result`, with texts: of which run a part is shared."""
+    if isinstance(value, dict):
+        return all(map(cost, value.values()))
+    return isinstance(value, str) or result(value)
+
+
+SHAPES: Mapping[str, tuple[Shape, str]] = {
+    "hash": (lambda value: text(value) and value != "", "text"),
+    "config": (section(epochs=whole, replicate=whole, seed=whole, data_seed=whole), "a mapping, with whole numbers"),
+    "names": (mapping(choice), "a mapping of names"),
+    "command": (text, "text"),
+    "data": (
+        section(
+            name=text,
+            fingerprints=mapping(optional(text)),
+            samples=mapping(number),
+            observed_counts=listing(number),
+            clean_counts=listing(number),
+            groups=mapping(listing(whole)),
+            confusion=listing(either(number, listing(number))),
+            noise_rate=number,
+            bayes=mapping(optional(number)),
+            skipped=listing(text),
+        ),
+        "a mapping of what the data are",
+    ),
+    "metrics": (optional(mapping(either(optional(number), listing(optional(number))))), "a mapping of numbers"),
+    "selection": (optional(mapping(result)), "a mapping of numbers"),
+    "knows": (listing(text), "a list of texts"),
+    "cost": (
+        optional(lambda value: section(total_seconds=number)(value) and cost(value)),
+        "a mapping of numbers",
+    ),
+    "environment": (
+        section(
+            versions=mapping(optional(text)),
+            own_code=mapping(text),
+            commit=text,
+            modified=flag,
+            device=either(text, listing(text)),
+            device_name=text,
+            threads=whole,
+            precision=text,
+        ),
+        "a mapping of what the machine is",
+    ),
+    "error": (optional(section(type=text, message=text)), "null or a mapping of texts"),
+}
+
+
+def misfit(record: Mapping[str, Any]) -> str | None:
+    """The sentence about the first section that no reader could use; None for a record that all can."""
+    for key, (shape, what) in SHAPES.items():
+        if not shape(record[key]):
+            return f"its {key} is not {what}"
+    return None
