@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 
 from sfa_bench.errors import ConfigError
-from sfa_bench.store.archives import dump_arrays, dump_state, load_arrays, load_state
+from sfa_bench.store.archives import dump_arrays, load_arrays, load_state
 from sfa_bench.store.digest import check_archive, check_json, seal_json
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import find_done, records
@@ -84,11 +85,12 @@ def test_of_a_record_no_flipped_bit_is_silent(folder, tmp_path, caplog):
         assert not list(records([tmp_path]))
         assert f"{path} is left out" in caplog.text
         assert find_done(tmp_path, "0123456789ab") is None
-        try:
+        if "it has schema" in caplog.text or "it is not the record of a run" in caplog.text:
+            refused += 1  # another schema's, as far as can be told: it is not replaced
+            with pytest.raises(ConfigError, match="move it away"):
+                folder.read_record()
+        else:
             assert folder.read_record() is None
-        except ConfigError as error:  # another schema's, as far as can be told: it is not replaced
-            assert "it has schema" in str(error) or "it is not the record of a run" in str(error)
-            refused += 1
     assert refused < FLIPS / 10
 
 
@@ -119,10 +121,8 @@ def test_no_cut_is_silent(folder, name):
     load = {"last.pt": load_state, "predictions.npz": load_arrays}.get(name, lambda path: folder.read_record())
     for size in {*range(len(content) - 120, len(content)), *range(0, len(content), 97)}:
         path.write_bytes(content[:size])
-        try:
+        with suppress(Damaged):
             assert load(path) is None
-        except Damaged:
-            pass
 
 
 def test_files_of_the_first_edition_have_no_digest_and_are_read_as_before(folder):
@@ -187,7 +187,6 @@ def _many(count):
     return seal_archive(buffer)
 
 
-
 def test_a_file_that_names_arrays_of_many_terabytes_is_damaged_and_takes_no_memory(tmp_path):
     header = "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }".ljust(117) + "\n"
     huge = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
@@ -198,7 +197,8 @@ def test_a_file_that_names_arrays_of_many_terabytes_is_damaged_and_takes_no_memo
 
 
 def test_of_a_plan_no_flipped_bit_is_silent_and_a_first_edition_one_is_read(tmp_path, caplog):
-    plan = SweepPlan("python run.py -m replicate=0,1", (PlannedRun("a" * 12, "python run.py"), PlannedRun("b", "c", "d")))
+    runs = (PlannedRun("a" * 12, "python run.py"), PlannedRun("b", "c", "d"))
+    plan = SweepPlan("python run.py -m replicate=0,1", runs)
     path = write_plan(tmp_path, plan)
     assert read_plans(tmp_path) == [plan]
     content = path.read_bytes()
