@@ -59,7 +59,7 @@ def load(method: Method, state: Mapping[str, Any], into: Callable[[dict[str, Any
     except (Damaged, MemoryError):
         raise
     except Exception as error:  # a method of a user's own may raise anything for what is not its state
-        raise Damaged(f"it does not fit this run: {type(error).__name__}: {error}") from error
+        raise _misfit(error) from error
     if reason := next(_unfit(method, groups), None):
         raise Damaged(reason)
 
@@ -72,9 +72,14 @@ def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None
         fits = sizes in ({0}, {networks}) and all(number(found) for found in (*chosen.epochs, *chosen.accuracies))
         fits = fits and all(len(values) == samples for heads in chosen.logits for values in heads.values())
     except (KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"it does not fit this run: {type(error).__name__}: {error}") from error
+        raise _misfit(error) from error
     if not fits:
         raise Damaged("what was chosen on the validation set is of other networks or samples")
+
+
+def _misfit(error: Exception) -> Damaged:
+    said = " ".join(str(error).split())  # Torch's go over many lines
+    return Damaged(f"it does not fit this run: {type(error).__name__}: {said:.200}")
 
 
 def _differences(fresh: Any, found: Any, where: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 import errno
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -246,3 +248,87 @@ def test_a_runs_folder_that_cannot_be_written_is_refused_before_training(tmp_pat
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(ConfigError, match=r"cannot write to .*runs/x .*runs_dir=PATH"):
         RunFolder(tmp_path / "runs" / "x").claim().__enter__()
+
+
+# ---- on this machine a process is seen, and its silence says nothing
+
+HOLDER = """
+import sys
+from pathlib import Path
+from sfa_bench.store import claim
+claim.BEAT_SECONDS = 1e9  # as if it were suspended for as long as this test takes
+assert claim.Claim(Path(sys.argv[1])).acquire() is None
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def silent_holder(tmp_path):
+    """A live process whose claim is older than any that counts as alive."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout.readline() == b"held\n"
+    hours_ago = time.time() - 8 * 3600
+    os.utime(tmp_path / ".claim.1", (hours_ago, hours_ago))
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_a_live_process_of_this_machine_is_never_taken_over_however_long_it_was_suspended(tmp_path, silent_holder):
+    newcomer = Claim(tmp_path)
+    assert newcomer.acquire().pid == silent_holder.pid
+    assert newcomer.holder().pid == silent_holder.pid
+    silent_holder.kill()
+    silent_holder.wait()
+    assert newcomer.acquire() is None
+    newcomer.release()
+
+
+def test_of_a_process_elsewhere_the_same_silence_decides(tmp_path, silent_holder, monkeypatch):
+    monkeypatch.setattr(module, "this_machine", lambda: "another boot")
+    newcomer = Claim(tmp_path)
+    assert newcomer.acquire() is None
+    newcomer.release()
+
+
+def test_a_stopped_process_is_waited_for_and_the_sentence_says_what_to_do(tmp_path, silent_holder):
+    assert "stopped" not in str(Claim(tmp_path).holder())
+    silent_holder.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, silent_holder.pid, os.WSTOPPED | os.WNOWAIT)
+    holder = Claim(tmp_path).acquire()
+    assert f"it is stopped: `kill -CONT {silent_holder.pid}` lets it go on" in str(holder)
+    assert f"`kill -KILL {silent_holder.pid}` ends it" in str(holder)
+
+
+@pytest.mark.parametrize("first_year", [0, 315532800])  # 1970; 1980, the first of FAT
+def test_a_released_claim_of_a_process_that_lives_on_is_free(tmp_path, first_year):
+    first = Claim(tmp_path)
+    first.acquire()
+    first.release()
+    os.utime(tmp_path / ".claim.1", (first_year, first_year))
+    second = Claim(tmp_path)
+    assert second.holder() is None
+    assert second.acquire() is None
+    second.release()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pid": "1"}, {"pid": True}, {"pid": -1}, {"pid": 10**30}, {"host": None}, {"process": 5}, {"machine": ["a"]}],
+)
+def test_a_claim_with_odd_values_is_nobodys_that_is_known(tmp_path, changes):
+    claim = Claim(tmp_path)
+    claim.acquire()
+    plain = json.loads((tmp_path / ".claim.1").read_text())
+    (tmp_path / ".claim.1").write_text(json.dumps(plain | changes))
+    holder = Claim(tmp_path).holder()
+    assert holder is None or holder == module.UNKNOWN  # a process that cannot live, or no claim at all
+    claim.release()
+
+
+def test_a_folder_that_cannot_be_looked_into_has_no_holder_and_says_so(tmp_path, caplog):
+    assert Claim(tmp_path / "gone").holder() is None
+    assert "who holds" in caplog.text
