@@ -20,7 +20,7 @@ from sfa_bench.store.shapes import mapping, optional, text
 
 FOLDER = ".sweeps"
 MOST = 2_000_000_000  # bytes of a plan; two million runs have one
-NO_PLAN = "it is no plan of a sweep"
+ODD = "it has not the keys of one"
 
 log = logging.getLogger("sfa_bench.store")
 
@@ -61,7 +61,7 @@ def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
         except OSError as error:
             log.warning("%s is left out: %s", path, error.strerror)
         except Damaged as error:
-            log.warning("%s is left out: %s", path, error)
+            log.warning("%s is left out: it is no plan of a sweep (%s)", path, error)
     return found
 
 
@@ -69,13 +69,13 @@ def _loads(content: bytes) -> SweepPlan:
     plan = parse(content)
     check_json(content)
     if not (isinstance(plan, dict) and text(plan.get("command")) and isinstance(plan.get("runs"), list)):
-        raise Foreign(NO_PLAN)
+        raise Foreign(ODD)
     return SweepPlan(plan["command"], tuple(map(_planned, plan["runs"])))
 
 
 def _planned(run: Any) -> PlannedRun:
     if not (mapping(optional(text))(run) and text(run.get("hash")) and text(run.get("command"))):
-        raise Foreign(NO_PLAN)
+        raise Foreign(ODD)
     return PlannedRun(run["hash"], run["command"], run.get("warmup"))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 LARGEST = 1e100  # what numbers of results may be: their squares and sums stay finite
@@ -20,7 +19,7 @@ def whole(value: Any) -> bool:
 
 
 def number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+    return type(value) in (int, float) and -LARGEST < value < LARGEST  # a truth value is none
 
 
 def flag(value: Any) -> bool:
@@ -29,7 +28,7 @@ def flag(value: Any) -> bool:
 
 def choice(value: Any) -> bool:
     """The name of a choice of a group, which may be in a folder of the group."""
-    return isinstance(value, str) and "\0" not in value and not {"/", ".."} & set(PurePosixPath(value).parts)
+    return isinstance(value, str) and not value.startswith("/") and "\0" not in value and ".." not in value.split("/")
 
 
 def optional(shape: Shape) -> Shape:
@@ -56,18 +55,34 @@ def section(**keys: Shape) -> Shape:
     )
 
 
+def metric(value: Any) -> bool:
+    """A figure, unknown, or a list of figures."""
+    return not isinstance(value, dict) and result(value)
+
+
 def result(value: Any) -> bool:
-    """A figure, unknown, a list of figures or a mapping of them."""
-    if isinstance(value, dict):
-        return all(map(result, value.values()))
-    return all(map(result, value)) if isinstance(value, list) else value is None or number(value)
+    """The same, or a mapping of them."""
+    return _figures([value], texts=False)
 
 
 def cost(value: Any) -> bool:
-    """As `result`, with texts: of which run a part is shared."""
-    if isinstance(value, dict):
-        return all(map(cost, value.values()))
-    return isinstance(value, str) or result(value)
+    """As `result`, with texts: whose a part is."""
+    return _figures([value], texts=True)
+
+
+def _figures(parts: Iterable[Any], texts: bool) -> bool:
+    """One loop, since most values of a record are seen here."""
+    for part in parts:
+        kind = type(part)
+        if kind is float or kind is int:
+            if not -LARGEST < part < LARGEST:
+                return False
+        elif kind is dict or kind is list:
+            if not _figures(part.values() if kind is dict else part, texts):
+                return False
+        elif part is not None and not (texts and kind is str):
+            return False
+    return True
 
 
 SHAPES: Mapping[str, tuple[Shape, str]] = {
@@ -83,14 +98,14 @@ SHAPES: Mapping[str, tuple[Shape, str]] = {
             observed_counts=listing(number),
             clean_counts=listing(number),
             groups=mapping(listing(whole)),
-            confusion=listing(either(number, listing(number))),
+            confusion=listing(either(listing(number), number)),
             noise_rate=number,
             bayes=mapping(optional(number)),
             skipped=listing(text),
         ),
         "a mapping of what the data are",
     ),
-    "metrics": (optional(mapping(either(optional(number), listing(optional(number))))), "a mapping of numbers"),
+    "metrics": (optional(mapping(metric)), "a mapping of numbers"),
     "selection": (optional(mapping(result)), "a mapping of numbers"),
     "knows": (listing(text), "a list of texts"),
     "cost": (

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,9 +262,13 @@ def test_what_no_reader_could_use_is_left_out_with_the_reason(odd, caplog, key, 
     assert f"{odd / 'run.json'} is left out: {sentence}" in caplog.text
 
 
-def test_numbers_that_are_none_are_unknown(odd):
-    text = json.dumps(a_record(1, "odd")).replace('"test/acc/few": 30.0', '"test/acc/few": 1e400, "x": NaN')
-    (odd / "run.json").write_text(text)
+def test_numbers_that_are_none_are_unknown_and_what_no_float_holds_is_no_record_of_ours(odd, caplog):
+    text = json.dumps(a_record(1, "odd"))
+    (odd / "run.json").write_text(text.replace('"test/acc/few": 30.0', '"test/acc/few": NaN, "x": -Infinity'))
     ((_, record),) = records([odd])
     assert (record["metrics"]["test/acc/few"], record["metrics"]["x"]) == (None, None)
-    assert Path(odd).exists()
+    for number in ("1e400", "-1e400", "1" * 400):
+        (odd / "run.json").write_text(text.replace('"lr": 0.02', f'"lr": {number}'))
+        assert not list(records([odd]))
+        assert "it has a number that is not finite" in caplog.text
+        caplog.clear()
