@@ -24,6 +24,7 @@ from sfa_bench.sweep.plan import Plan
 from sfa_bench.sweep.results import results
 
 EXAMPLES = 2000 if os.environ.get("SFA_BENCH_FULL") else 40
+FIGURES = ("curves", "groups", "confusion", "gain", "cost", "selection", "relation")
 HASH = "0" * 11 + "1"
 
 
@@ -68,7 +69,7 @@ def root(tmp_path_factory):
     return root
 
 
-def readers(root, out):
+def readers(root, out, kinds):
     """Every command that reads runs, in this process."""
     yield table.main, [root]
     yield table.main, [root, "--rows", "method,replicate", "--metric", "selection/auc,cost/total_seconds"]
@@ -78,14 +79,14 @@ def readers(root, out):
     yield status.main, [root]
     yield status.main, [root, "--json"]
     yield status.main, ["clean", root, "--dry-run"]
-    for kind in ("curves", "groups", "confusion", "gain", "cost"):
+    for kind in kinds:
         yield plot.main, [kind, root, "-o", out / f"{kind}.png", "--by", "method"]
 
 
-def read_all(root, out):
+def read_all(root, out, kinds=FIGURES):
     """Run every reader; each ends with a status of its own and a sentence, or succeeds."""
     out.mkdir(exist_ok=True)
-    for command, arguments in readers(root, out):
+    for command, arguments in readers(root, out, kinds):
         said = io.StringIO()
         with redirect_stdout(io.StringIO()), redirect_stderr(said):
             ended = command([str(argument) for argument in arguments])
@@ -213,8 +214,9 @@ def replaced(record, place, value):
     changes=st.lists(st.tuples(st.sampled_from(PLACES), VALUES | st.just(...)), min_size=1, max_size=3),
     state=st.sampled_from(["done", "done", "running", "failed"]),
     lines=st.lists(st.sampled_from(sorted(a_row(1))).flatmap(lambda key: st.tuples(st.just(key), VALUES)), max_size=2),
+    kind=st.sampled_from(FIGURES),
 )
-def test_whatever_stands_in_a_record_no_reader_fails(root, tmp_path_factory, changes, state, lines):
+def test_whatever_stands_in_a_record_no_reader_fails(root, tmp_path_factory, changes, state, lines, kind):
     record = a_record(1, "odd") | {"state": state}
     for place, value in changes:
         try:
@@ -229,7 +231,7 @@ def test_whatever_stands_in_a_record_no_reader_fails(root, tmp_path_factory, cha
         rows[number][key] = value
     (odd / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     try:
-        found = read_all(root, tmp_path_factory.getbasetemp() / "out")
+        found = read_all(root, tmp_path_factory.getbasetemp() / "out", [kind])
         assert len([path for path in found if path != odd]) == 4
     finally:
         shutil.rmtree(odd.parent)
