@@ -213,7 +213,7 @@ class Replay:
             if not self.selectors:
                 raise ConfigError(f"{run.name} selects nothing: type method.selector.name=…, or plugin=sfa")
         before = self.selections
-        self.selections = [s.select(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
+        self.selections = [s.answer(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
         masks = np.stack([selection.mask for selection in self.selections])
         clean_counts = run.data["clean_counts"]
         prior = None if clean_counts is None else np.array(clean_counts) / sum(clean_counts)

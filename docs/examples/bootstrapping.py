@@ -62,7 +62,7 @@ class Bootstrapping(Method):
             labels = self.labels[rows].to(device)
             out = self.forward(0, images)
             loss = bootstrap_loss(out.main, labels, self.trust if e >= self.from_epoch else 1.0, self.mode)
-            if out.abc is not None:  # plugin=abc and plugin=sfa add the balanced head
+            if out.abc is not None:  # plugin=abc and plugin=sfa add the balanced head, which has to be trained
                 counts = self.counts_for_head(self.selections[0] if selecting else None).to(device)
                 loss = loss + F.cross_entropy(out.abc + counts.clamp(min=1).log(), labels)
             self.step(0, loss)

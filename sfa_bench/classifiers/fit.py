@@ -164,6 +164,11 @@ def _train(
             loss.backward()
             optimiser.step()
             total += float(loss.detach())
+        if not math.isfinite(total):
+            raise RunError(
+                f"the loss of the classifier on network {k + 1} is not finite in its epoch {e}; a smaller "
+                "classifier.lr may help"
+            )
         losses.append(total / steps)
     network.eval()
     return {"loss": losses}

@@ -20,6 +20,7 @@ from sfa_bench.config.schema import ClassifierConfig, RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import machine
 from sfa_bench.engine.build import build_method
+from sfa_bench.engine.contract import check_answers
 from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import summary
 from sfa_bench.engine.report import predictions, tested
@@ -151,6 +152,9 @@ def _fit_and_test(
     )
     logits = fitted.predict(data.test.images)
     more = {name: fitted.predict(part.images) for name, part in data.more_tests.items()}
+    for what, part, answers in [("test", data.test, logits), *((n, data.more_tests[n], more[n]) for n in more)]:
+        which = f"classifier={c.name}: the {what} logits"
+        check_answers(answers, len(part.images), data.view.num_classes, which, "the fitted classifier")
     row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, config.eval.ensemble)}
     row["classifier"] = fitted.figures
     return row, fitted, predictions(method, data, logits, more)

@@ -24,6 +24,7 @@ from sfa_bench.engine import machine, probes, resume, warmup
 from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.chosen import Chosen
+from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.metrics import accuracy, summarise
 from sfa_bench.engine.progress import Display, summary
@@ -184,7 +185,7 @@ class Session:
         if old is not None:
             refuse_other_data(old, self.data)
         self.bfloat16 = bfloat16
-        self.method = self._build()
+        self._build()
         self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
         self.rows: list[dict[str, Any]] = []
@@ -194,11 +195,13 @@ class Session:
         self.saved_at = time.monotonic()
         self.said: set[str] = set()
 
-    def _build(self) -> Method:
+    def _build(self) -> None:
+        """The method as it starts, and what the run holds it to."""
         on_phase = self.cost.enter
-        return build_method(
+        self.method: Method = build_method(
             self.config, self.data, self.devices, bfloat16=self.bfloat16, on_step=self._on_step, on_phase=on_phase
         )
+        self.contract = Contract(self.config, self.method)
 
     def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None, threads: int | None) -> RunConfig:
         """A resume keeps the number of threads, on which the last bits depend, where the user names none."""
@@ -309,7 +312,7 @@ class Session:
                 resume.load_chosen(self.chosen, chosen, len(self.method.networks), len(self.data.test.labels))
         except Damaged:
             self.method.close()
-            self.method = self._build()
+            self._build()
             if self.chosen is not None:
                 self.chosen = Chosen(self.config.eval.ensemble)
             raise
@@ -349,7 +352,7 @@ class Session:
     def _one_epoch(self, e: int) -> None:
         self.stop.check()
         started = time.monotonic()
-        figures = self.method.epoch(e)
+        figures = self.contract.epoch(e)
         selects = self.method.selects_in(e)
         row: dict[str, Any] = {"epoch": e, "phase": "warm-up" if e <= self._warmup() else "training", **figures}
         self.cost.enter("evaluation")
@@ -384,19 +387,22 @@ class Session:
 
     def _evaluate(self) -> dict[str, Any]:
         how = self.config.eval.ensemble
-        logits = self._predict(self.data.test)
-        more = {name: self._predict(part) for name, part in self.data.more_tests.items()}
+        e = self.epoch + 1
+        logits = self._predict(self.data.test, "test", e)
+        more = {name: self._predict(part, name, e) for name, part in self.data.more_tests.items()}
         row = tested(self.data, logits, more, how)
         if self.data.val is not None:
-            answers, labels = self._predict(self.data.val), self.data.val.labels.numpy()
+            answers, labels = self._predict(self.data.val, "validation", e), self.data.val.labels.numpy()
             row["val/acc"] = accuracy(answers, labels, how)
             if self.chosen is not None:
-                self.chosen.update(self.epoch + 1, answers, labels, logits)
+                self.chosen.update(e, answers, labels, logits)
         return row
 
-    def _predict(self, images: EvaluationSet) -> list[dict[str, np.ndarray]]:
+    def _predict(self, images: EvaluationSet, what: str, e: int) -> list[dict[str, np.ndarray]]:
         self.cost.evaluated += len(images.images) * len(self.method.networks)
-        return self.method.predict(images.images)
+        answers = self.method.predict(images.images)
+        self.contract.answers(answers, len(images.images), what, e)
+        return answers
 
     def _checkpoint(self, e: int) -> None:
         """At most one every `checkpoint_seconds`, always at the end of the warm-up; else the state stays in memory."""
@@ -418,8 +424,8 @@ class Session:
 
     def _finish(self) -> None:
         self.cost.enter("evaluation")
-        logits = self._predict(self.data.test)
-        more = {name: self._predict(part) for name, part in self.data.more_tests.items()}
+        logits = self._predict(self.data.test, "test", self.epoch)
+        more = {name: self._predict(part, name, self.epoch) for name, part in self.data.more_tests.items()}
         if self.chosen is not None:
             more["test_at_val"] = [dict(heads) for heads in self.chosen.logits]
         self.cost.enter("storage")

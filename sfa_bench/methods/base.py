@@ -21,6 +21,7 @@ from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
 PIECE = 64 * 32 * 32  # pixels, see `pieces`
+SMALLER_LR = "a smaller lr may help"
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,11 @@ class Method:
 
     def _as_probe(self, k: int, e: int, out: Output, rows: np.ndarray) -> Probe:
         features, main = out.features.numpy(), out.main.numpy()
-        if not np.isfinite(main).all() or not np.isfinite(features).all():
-            raise RunError(f"network {k + 1} predicts values that are not finite in epoch {e}; a smaller lr may help")
+        for what, values in (("features", features), ("logits", main)):
+            if not np.isfinite(values).all():
+                raise RunError(
+                    f"the {what} of network {k + 1} are not finite in the selection pass of epoch {e}; {SMALLER_LR}"
+                )
         # Half precision is what `record.probes` keeps: so a selector sees in training what it sees in a replay. Rounded
         # in place, in parts that stay in the processor's cache.
         for part in out.features.split(256):
@@ -301,7 +305,7 @@ class Method:
         groups = [all_networks] if alike else [[k] for k in all_networks]
         self.probes = [probe for group in groups for probe in self._probes(group, e)]
         self.selections = [
-            selector.select(probe, e).among(len(self.labels), probe.rows if self.t.selection_draw else None)
+            selector.answer(probe, e).among(len(self.labels), probe.rows if self.t.selection_draw else None)
             for selector, probe in zip(self.t.selectors, self.probes, strict=True)
         ]
 
@@ -410,7 +414,7 @@ class RunningMean:
         mean = float(self.total) / self.steps
         if not np.isfinite(mean):
             raise RunError(
-                f"the loss of network {k + 1} is not finite in epoch {e}; a smaller lr may help, and "
+                f"the loss of network {k + 1} is not finite in epoch {e}; {SMALLER_LR}, and "
                 "plugin.abc.count_floor=1 where it is 0"
             )
         return mean

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sfa_bench.errors import RunError
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -91,6 +93,34 @@ class Thresholds:
         return Selection(mask, probability, score, counts, fallbacks=fallbacks, **notes)
 
 
+def flaw(found: Any, probe: Probe) -> str:
+    """What is wrong with an answer to this probe, as the end of a sentence; empty where nothing is."""
+    if not isinstance(found, Selection):
+        return f"it must return a Selection, not {type(found).__name__}"
+    n, labels, num_classes = len(probe.observed_labels), probe.observed_labels, probe.num_classes
+    shapes = {"mask": (n,), "clean_probability": (n,), "score": (n,), "class_counts": (num_classes,)}
+    for name, shape in shapes.items():
+        values = getattr(found, name)
+        kinds = {"mask": "b", "class_counts": "iuf"}.get(name, "fiub")
+        if not isinstance(values, np.ndarray) or values.shape != shape or values.dtype.kind not in kinds:
+            is_now = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
+            wanted = {"b": "bool", "i": "int64", "f": "float64"}[kinds[0]]
+            return f"{name} is {is_now}: it must be a NumPy array {wanted} {list(shape)}"
+        if np.isnan(values).any():
+            return f"{name} has values that are no numbers (NaN)"
+    lowest, highest = found.clean_probability.min(initial=0), found.clean_probability.max(initial=1)
+    if lowest < 0 or highest > 1 + 1e-9:  # a posterior may exceed 1 by rounding
+        return f"clean_probability lies in [{lowest:g}, {highest:g}]: it must lie in [0, 1]"
+    counts = np.bincount(labels[found.mask], minlength=num_classes)
+    whole = found.class_counts.dtype.kind != "f"  # who weighs samples may count in fractions
+    if (whole and (found.class_counts != counts).any()) or (found.class_counts < 0).any():
+        return (
+            f"class_counts is {found.class_counts.tolist()[:10]}, and by observed label it selects "
+            f"{counts.tolist()[:10]}: they must be np.bincount(labels[mask], minlength=num_classes)"
+        )
+    return ""
+
+
 class Selector:
     """A selector of one network. Stateless ones need only `select`."""
 
@@ -99,6 +129,13 @@ class Selector:
     def select(self, probe: Probe, epoch: int) -> Selection:
         """Answer for the epoch (1-based) that is about to be trained."""
         raise NotImplementedError
+
+    def answer(self, probe: Probe, epoch: int) -> Selection:
+        """What `select` answers. Raises RunError where that is no selection among the probe's samples."""
+        found = self.select(probe, epoch)
+        if wrong := flaw(found, probe):
+            raise RunError(f"{type(self).__name__}.select in epoch {epoch}: {wrong}")
+        return found
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart: tensors and plain types."""

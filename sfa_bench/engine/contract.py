@@ -1,0 +1,154 @@
+"""What a run relies on of its method, checked as it trains: what a class of the user's own lacks is named, with what to
+write, before a number of it stands in a record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfa_bench.errors import RunError
+from sfa_bench.methods.base import SMALLER_LR, Method
+from sfa_bench.models import Network
+from sfa_bench.store.record import plain
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+ENGINES_OWN = ("epoch", "phase", "selection", "seconds")  # of an epoch's line; and what begins so:
+MEASURED = ("test/", "test_", "val/")
+
+
+class Contract:
+    """A method's side of a run. Raises RunError, naming the method, where it is not kept."""
+
+    def __init__(self, config: RunConfig, method: Method):
+        self.config, self.method = config, method
+        self.who = f"method={config.names.get('method')}"
+        own = config.method.learner == "external"
+        self.heads_may_rest = not own or config.eval.ensemble == "main"
+
+    def epoch(self, e: int) -> Mapping[str, Any]:
+        """Train epoch e. Returns its figures."""
+        watch = None if self.heads_may_rest or e <= self.method.t.warmup_epochs else HeadWatch(self.method.networks)
+        figures = self.method.epoch(e)
+        self._figures(figures, e)
+        if self.method.selects_in(e) and not (self.method.selections and self.method.probes):
+            self._refuse_unselecting(e)
+        if watch is not None:
+            self.heads_may_rest = watch.saw_training()  # one epoch with a step tells
+            if (idle := watch.idle()) is not None:
+                raise RunError(
+                    f"{self.who}: the balanced head of network {idle + 1}, which plugin={self.config.names['plugin']} "
+                    f"adds, got no gradient in epoch {e}, and its logits would count in the accuracy: add its loss, "
+                    "F.cross_entropy(out.abc + self.counts_for_head(selection).clamp(min=1).log(), labels), as "
+                    "docs/examples/bootstrapping.py does; or type plugin.head=none, or eval.ensemble=main"
+                )
+        return figures
+
+    def _figures(self, figures: Any, e: int) -> None:
+        said = f"{self.who}: epoch({e})"
+        if not isinstance(figures, Mapping) or "loss" not in figures:
+            raise RunError(
+                f"{said} returns {_shown(figures)}: it must be a mapping of names to numbers, among them 'loss' (None "
+                "without a step)"
+            )
+        for key, value in figures.items():
+            if not isinstance(key, str) or key in ENGINES_OWN or key.startswith(MEASURED):
+                raise RunError(f"{said} returns {key!r}, a name that is the suite's own: give it another one")
+            try:
+                plain(value)
+            except TypeError as error:
+                raise RunError(f"{said} returns {key}={_shown(value)}: it must be a number, or None") from error
+        loss = figures["loss"]
+        try:
+            finite = loss is None or math.isfinite(loss)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{said} returns loss={_shown(loss)}: it must be a number, or None") from error
+        if not finite:
+            raise RunError(f"{said}: the training loss is {float(loss)}, not finite; {SMALLER_LR}")
+
+    def _refuse_unselecting(self, e: int) -> None:
+        plugin, selector = self.config.names["plugin"], self.config.method.selector.name
+        brought = self.config.plugin.selector != "none"
+        who = f"plugin={plugin} brings a selector" if brought else f"method.selector.name={selector} is a selector"
+        out = "plugin=none (plugin=abc: the balanced head alone)" if brought else "method.selector.name=none"
+        raise RunError(
+            f"{self.who} does not select in epoch {e}, though {who}: call self.select(e) in epoch(e) where "
+            f"self.selects_in(e), and learn from self.selections; or type {out}"
+        )
+
+    def answers(self, answers: Any, images: int, what: str, e: int) -> None:
+        """Check what the networks say of `images` images of a set, called `what`, in epoch e."""
+        check_answers(answers, images, self.method.t.view.num_classes, f"{self.who}: the {what} logits", f"epoch {e}")
+
+
+def check_answers(answers: Any, images: int, num_classes: int, which: str, when: str) -> None:
+    """Raise RunError where these are not, for each network, a mapping from heads, `main` among them, to logits.
+
+    The heads that count are [images, num_classes] finite numbers; others have a row for each image.
+    """
+    if not isinstance(answers, Sequence) or not answers or not all(isinstance(a, Mapping) for a in answers):
+        raise RunError(f"{which} are {_shown(answers)}: predict must return a list with a mapping for each network")
+    for k, heads in enumerate(answers, start=1):
+        if "main" not in heads:
+            raise RunError(f"{which} of network {k} have the heads {', '.join(map(str, heads)) or 'none'}: main lacks")
+        for head, values in heads.items():
+            found = np.asarray(values)
+            wanted = (images, num_classes) if head in ("main", "abc") else (images, *found.shape[1:])
+            if found.shape != wanted or found.dtype.kind not in "fiu":
+                raise RunError(
+                    f"{which} of network {k}, head {head}, are {found.dtype} {list(found.shape)}: they must be numbers "
+                    f"[{images}, {num_classes}]"
+                )
+            if not np.isfinite(found).all():
+                raise RunError(f"{which} of network {k}, head {head}, are not finite in {when}; {SMALLER_LR}")
+
+
+class HeadWatch:
+    """Sees whether the balanced heads of networks learn beside their main heads, from now on."""
+
+    def __init__(self, networks: Sequence[Network]):
+        self.networks = networks
+        self.touched: set[tuple[int, str]] = set()
+        self.before = [[p.detach().clone() for p in _free(network, "abc")] for network in networks]
+        self.handles = [
+            p.register_hook(partial(self._touch, k, head))
+            for k, network in enumerate(networks)
+            for head in ("main", "abc")
+            for p in _free(network, head)
+        ]
+
+    def _touch(self, k: int, head: str, gradient: Tensor) -> None:
+        self.touched.add((k, head))
+
+    def saw_training(self) -> bool:
+        """End of watching: whether a main head had a gradient."""
+        for handle in self.handles:
+            handle.remove()
+        return any(head == "main" for _, head in self.touched)
+
+    def idle(self) -> int | None:
+        """The first network whose balanced head neither had a gradient nor changed, though its main head learned."""
+        for k, (network, before) in enumerate(zip(self.networks, self.before, strict=True)):
+            same = all(torch.equal(a, b) for a, b in zip(_free(network, "abc"), before, strict=True))
+            if before and same and (k, "main") in self.touched and (k, "abc") not in self.touched:
+                return k
+        return None
+
+
+def _free(network: Network, head: str) -> Iterator[Tensor]:
+    """Parameters of a head that may learn; who freezes it means it."""
+    found = getattr(network, head, None)
+    return (p for p in (() if found is None else found.parameters()) if p.requires_grad)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 60 else f"a {type(value).__name__}"
