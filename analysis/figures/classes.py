@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text
 from analysis.figures.series import Options, arrays, averaged, few, grouped, name, the_only
 from analysis.runs import Run
-from sfa_bench.engine.metrics import ensemble
+from sfa_bench.engine.metrics import scores
 from sfa_bench.errors import ConfigError
 
 BINS = 20  # of a distribution of probabilities
@@ -188,7 +188,7 @@ def _predictions(run: Run) -> NDArray:
         network, head = key.removeprefix("test_logits_").split("_", 1)
         networks.setdefault(network, {})[head] = found[key]
     how = "main" if run.external else run.fields["eval.ensemble"]
-    labels, predicted = found["test_label"], ensemble([*networks.values()], how).argmax(axis=1)
+    labels, predicted = found["test_label"], scores([*networks.values()], how).argmax(axis=1)
     classes = len(run.record["data"]["observed_counts"])
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -29,11 +29,33 @@ def ensemble(logits: Logits, how: str) -> NDArray[np.float64]:
     `logit_sum` is the softmax of the mean logit vector (same argmax as the sum), `prob_mean` the mean of the softmaxes;
     `main` and `abc` are `logit_sum` over that head alone.
     """
-    heads = ("main", "abc") if how in ("logit_sum", "prob_mean") else (how,)
-    vectors = np.stack([net[head] for net in logits for head in heads if head in net]).astype(np.float64)
+    vectors = _vectors(logits, how)
     if how == "prob_mean":
         return logsumexp(log_softmax(vectors, axis=2), axis=0) - np.log(len(vectors))
     return log_softmax(vectors.mean(axis=0), axis=1)
+
+
+def scores(logits: Logits, how: str) -> NDArray[np.float64]:
+    """What ranks the classes [M, K]: the sum of what `ensemble` averages, logits or softmaxes. A logarithm would merge
+    logits that are nearly equal; here exactly what is equal is a tie, which goes to the lower class (argmax, `top_k`).
+    """
+    vectors = _vectors(logits, how)
+    return (softmax(vectors, axis=2) if how == "prob_mean" else vectors).sum(axis=0)
+
+
+def _vectors(logits: Logits, how: str) -> NDArray[np.float64]:
+    """The logits that answer together [V, M, K]."""
+    heads = ("main", "abc") if how in ("logit_sum", "prob_mean") else (how,)
+    return np.stack([net[head] for net in logits for head in heads if head in net]).astype(np.float64)
+
+
+def top_k(scores: NDArray, labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Whether each label [M] is among the k first classes by `scores` [M, K]; of equal scores the lower class is first,
+    as for argmax, which is k = 1. A constant network hits the labels below k: as often as chance on balanced classes.
+    """
+    of_label = np.take_along_axis(scores, labels[:, None], axis=1)
+    lower = np.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > of_label) | ((scores == of_label) & lower)).sum(axis=1) < k
 
 
 def test_metrics(
@@ -45,9 +67,9 @@ def test_metrics(
         is the unweighted mean of its classes' accuracies; a class without test sample counts nowhere.
     """
     labels = np.asarray(labels)
-    log_probability = ensemble(logits, how)
-    predictions = log_probability.argmax(axis=1)
-    num_classes = log_probability.shape[1]
+    ranking = scores(logits, how)
+    predictions = ranking.argmax(axis=1)
+    num_classes = ranking.shape[1]
     correct = predictions == labels
     per_class = [_percent(correct[members]) for members in members_of_classes(labels, num_classes)]
     present = np.array([value for value in per_class if value is not None])
@@ -60,23 +82,22 @@ def test_metrics(
     for head in ("main", "abc", "ncm"):  # nearest class mean: reported, never part of the ensemble
         has = all(head in net for net in logits)
         if has or head != "ncm":
-            metrics[f"test/acc/{head}"] = _percent(ensemble(logits, head).argmax(axis=1) == labels) if has else None
+            metrics[f"test/acc/{head}"] = _percent(scores(logits, head).argmax(axis=1) == labels) if has else None
     if len(logits) > 1:
-        each = [_percent((ensemble([net], how).argmax(axis=1)) == labels) for net in logits]
+        each = [_percent(scores([net], how).argmax(axis=1) == labels) for net in logits]
         metrics |= {f"test/acc/network_{k}": value for k, value in enumerate(each, start=1)}
         metrics["test/acc/network_mean"] = _mean(each)
     metrics["test/macro_f1"] = 100 * float(f1_score(labels, predictions, average="macro", zero_division=0))
     metrics["test/per_class"] = per_class
     if num_classes > 10:
-        of_label = np.take_along_axis(log_probability, labels[:, None], axis=1)
-        metrics["test/top5"] = _percent((log_probability > of_label).sum(axis=1) < 5)
-    metrics["test/ece"] = _expected_calibration_error(np.exp(log_probability.max(axis=1)), correct)
+        metrics["test/top5"] = _percent(top_k(ranking, labels, 5))
+    metrics["test/ece"] = _expected_calibration_error(np.exp(ensemble(logits, how).max(axis=1)), correct)
     return metrics
 
 
 def accuracy(logits: Logits, labels: ArrayLike, how: str) -> float:
     """Accuracy of the ensemble in percent."""
-    return 100 * float((ensemble(logits, how).argmax(axis=1) == np.asarray(labels)).mean())
+    return 100 * float((scores(logits, how).argmax(axis=1) == np.asarray(labels)).mean())
 
 
 def _expected_calibration_error(confidence: NDArray, correct: NDArray) -> float:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -172,6 +173,55 @@ def test_top5_and_macro_f1_are_scikit_learns(classes):
         tp = np.sum((labels == c) & (total.argmax(1) == c))
         per_class.append(2 * tp / (np.sum(labels == c) + np.sum(total.argmax(1) == c)))
     assert found["test/macro_f1"] == pytest.approx(100 * np.mean(per_class))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), classes=st.integers(11, 14), samples=st.integers(1, 20), how=st.sampled_from(ENSEMBLES))
+def test_of_equal_sums_the_lower_class_is_first(data, classes, samples, how):
+    """Against a sort of every row; the logits are whole and few, so that most are equal."""
+    few = hnp.arrays(np.float32, (samples, classes), elements=st.sampled_from([-1.0, 0.0, 2.0]))
+    logits = [{head: data.draw(few) for head in ("main", "abc")} for _ in range(2)]
+    labels = data.draw(hnp.arrays(np.int64, samples, elements=st.integers(0, classes - 1)))
+    vectors = [net[head].astype(float) for net in logits for head in net if how not in ("main", "abc") or head == how]
+    summed = sum(softmax(v) for v in vectors) if how == "prob_mean" else sum(vectors)
+    order = [sorted(range(classes), key=lambda c, row=row: (-row[c], c)) for row in summed]
+    found = metrics.test_metrics(logits, labels, how, groups_of(classes))
+    # Sums of softmaxes are rounded in another order here; where that parts a tie, nothing is said.
+    if how != "prob_mean" or all(len(set(np.round(row, 12))) == len(set(row)) for row in summed):
+        assert found["test/acc"] == pytest.approx(
+            100 * np.mean([o[0] == y for o, y in zip(order, labels, strict=True)])
+        )
+        assert found["test/top5"] == pytest.approx(
+            100 * np.mean([y in o[:5] for o, y in zip(order, labels, strict=True)])
+        )
+
+
+def test_a_constant_network_has_chance_and_no_more():
+    labels = np.arange(400) % 20
+    for value in (0.0, 3.0):
+        flat = [{"main": np.full((400, 20), value, dtype=np.float32)}]
+        found = metrics.test_metrics(flat, labels, "logit_sum", SHOTS)
+        assert (found["test/acc"], found["test/top5"]) == (5, 25)
+        assert 100 * top_k_accuracy_score(labels, flat[0]["main"], k=5, labels=np.arange(20)) == 25
+
+
+def test_rounding_to_half_as_many_digits_does_not_raise_top5():
+    """Nearly flat logits of 100 classes: in bfloat16 they are equal in groups, and hits are chance as before."""
+    logits = 1 + 0.02 * torch.randn(4000, 100, generator=torch.Generator().manual_seed(0))
+    labels = np.arange(4000) % 100
+    rounded = logits.bfloat16().float().numpy()
+    hits = [metrics.test_metrics([{"main": z}], labels, "main", SHOTS)["test/top5"] for z in (logits.numpy(), rounded)]
+    assert hits == pytest.approx([5, 5], abs=4 * 100 * (0.05 * 0.95 / 4000) ** 0.5)
+    ahead = (rounded > rounded[np.arange(4000), labels][:, None]).sum(axis=1)
+    assert 100 * np.mean(ahead < 5) > 7  # what counting every tie as a hit would give
+
+
+def test_logits_that_differ_by_less_than_a_logarithm_shows_are_no_tie():
+    logits = np.zeros((2, 12), dtype=np.float32)
+    logits[:, 11] = [1e-17, -1e-17]
+    found = metrics.test_metrics([{"main": logits}], np.array([11, 0]), "logit_sum", NO_GROUPS)
+    assert found["test/acc"] == 100
+    assert np.ptp(metrics.ensemble([{"main": logits}], "main")) == 0
 
 
 def test_top5_is_reported_only_above_ten_classes():
