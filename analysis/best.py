@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.render import Mark
 from analysis.runs import Run
+from analysis.values import Key
 
 DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
 SECOND = "test_imagenet"  # WebVision's other test set
@@ -35,11 +35,10 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
         return {}
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    groups: dict[Key, list[int]] = defaultdict(list)
     for position, members in enumerate(column):
         if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members):
-            here = (members[0].fields.get(key) for key in ("recipe", *DATA_KEYS[:-1]))
-            groups[tuple(here)].append(position)
+            groups[members[0].key(("recipe", *DATA_KEYS[:-1]))].append(position)
     found: dict[int, Mark] = {}
     for positions in groups.values():
         if len(positions) < 2:

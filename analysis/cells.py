@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from analysis.best import DATA_KEYS
 from analysis.paired import by_replicate, paired_difference, value, values
-from analysis.runs import MISSING, Cells, Key, Run, matches
+from analysis.runs import Cells, Run
+from analysis.values import MISSING, Key, Value, meant
 from sfa_bench.errors import ConfigError
 
 
@@ -29,6 +29,8 @@ class CellWriter:
 
     def __post_init__(self) -> None:
         self.most = max(len({run.replicate for run in members}) for members in self.cells.values())
+        keys = [dict(zip((*self.rows, *self.cols), (*r, *c), strict=True)) for r, c in self.cells]
+        self.base = {key: meant([there[key] for there in keys], texts[0]) for key, texts in self.versus.items()}
 
     def text(self, r: Key, c: Key, metric: str) -> str:
         """The cell. Raises ConfigError where runs that would be a pair saw different labels."""
@@ -67,8 +69,8 @@ class CellWriter:
                 return members
         return []
 
-    def _is_base(self, values: Mapping[str, Any]) -> bool:
-        return all(matches(values[key], texts[0]) for key, texts in self.versus.items())
+    def _is_base(self, values: Mapping[str, Value]) -> bool:
+        return all(values[key] == base for key, base in self.base.items())
 
 
 def compares_data(keys: Iterable[str]) -> bool:

@@ -20,7 +20,6 @@ from analysis.cells import check_labels, compares_data
 from analysis.paired import by_replicate, value
 from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
 from analysis.runs import (
-    Key,
     Run,
     check_fields,
     check_metric,
@@ -28,12 +27,11 @@ from analysis.runs import (
     differing,
     load,
     metric_name,
-    order,
     parse_pairs,
     select,
-    show,
     words,
 )
+from analysis.values import Key, listed
 from sfa_bench.errors import ConfigError, RunError
 
 FEWEST = 5  # replicates below which nothing is called supported
@@ -92,20 +90,20 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     fixed = set(left)
     if over is None:
         both = [*sides[0], *sides[1]]
-        over = [k for k in OVER if k not in fixed and len({run.fields.get(k) for run in both}) > 1]
+        over = [k for k in OVER if k not in fixed and len({run.field(k) for run in both}) > 1]
     check_fields(runs, over)
     if clash := [key for key in over if key in fixed]:
         raise ConfigError(f"{clash[0]} is what the claim compares: leave it out of --over")
     ours, theirs = (_cells(side, over) for side in sides)
     compares_methods = not compares_data(fixed)
-    data = {cell: members[0].fields.get("dataset") for cell, members in ours.items()}
+    data = {cell: members[0].field("dataset") for cell, members in ours.items()}
     cells: dict[Key, dict[Replicate, float]] = {}
     paired: tuple[list[Run], list[Run]] = ([], [])
     unpaired = 0
-    for cell in sorted(ours.keys() | theirs.keys(), key=lambda cell: [order(part) for part in cell]):
+    for cell in sorted(ours.keys() | theirs.keys()):
         mine, other = by_replicate(ours.get(cell, []), metric), by_replicate(theirs.get(cell, []), metric)
         unpaired += len(mine.keys() ^ other.keys())
-        for replicate in sorted(mine.keys() & other.keys(), key=str):
+        for replicate in sorted(mine.keys() & other.keys()):
             if compares_methods:
                 check_labels(mine[replicate], other[replicate])
             paired[0].append(mine[replicate])
@@ -123,10 +121,10 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
 def _cells(side: Sequence[Run], over: Sequence[str]) -> dict[Key, list[Run]]:
     cells: dict[Key, list[Run]] = {}
     for run in side:
-        cells.setdefault(tuple(map(run.field, over)), []).append(run)
+        cells.setdefault(run.key(over), []).append(run)
     for members in cells.values():
         if key := next(differing(members), None):
-            found = ", ".join(show(v) for v in sorted({run.field(key) for run in members}, key=order))
+            found = listed(run.field(key) for run in members)
             raise ConfigError(f"runs of one cell differ in {key} ({found}): add {key} to --over or --where")
     return cells
 
@@ -148,7 +146,7 @@ def report(claim: Claim, metric: str, p: float | None, claims: int, margin: floa
     named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
     lines.append(f"- {len(against)} of {len(claim.cells)} cells go the other way" + (f": {named}" if named else ""))
     lines += [f"- {line}" for line in _sides(claim)]
-    data_sets = len({run.fields.get("dataset") for run in claim.sides[0]})
+    data_sets = len({run.field("dataset") for run in claim.sides[0]})
     if data_sets < FEWEST_DATA_SETS:
         lines.append(f"- {data_sets} data set(s): says nothing about others")
     if found.replicates < FEWEST:
@@ -163,7 +161,7 @@ def report(claim: Claim, metric: str, p: float | None, claims: int, margin: floa
 
 
 def _name(over: Sequence[str], cell: Key) -> str:
-    return " ".join(f"{key}={show(part)}" for key, part in zip(over, cell, strict=True)) or "the only cell"
+    return " ".join(f"{key}={value}" for key, value in zip(over, cell, strict=True)) or "the only cell"
 
 
 def _sides(claim: Claim) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import yaml
 
-from analysis.runs import Cells, Key, Run, order, show
+from analysis.runs import Cells, Run
+from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
 from sfa_bench.config.overrides import CONF
 
 WHICH = {
@@ -48,14 +48,15 @@ def caption(
         base = ", ".join(f"{key}={texts[0]}" for key, texts in versus.items())
         others = "difference to it, paired by seed and data_seed [95 % t interval] (n pairs)"
         numbers = f"{base}: {numbers}; others: {others}"
-    settings = ((key, {run.fields.get(key) for run in runs}) for key in ("dataset", *SETTINGS) if key not in keys)
-    constant = " ".join(f"{key}={show(*values)}" for key, values in settings if len(values) == 1 and values != {None})
+    settings = ((key, {run.field(key) for run in runs}) for key in ("dataset", *SETTINGS) if key not in keys)
+    known = ((key, value) for key, values in settings if len(values) == 1 for value in values)
+    constant = " ".join(f"{key}={value}" for key, value in known if value.kind not in (NULL, ABSENT))
     return ". ".join(part for part in (f"{what}{unit}: {numbers}", _labels(cells), constant) if part) + "."
 
 
 def _labels(cells: Cells) -> str:
     several = [members for members in cells.values() if len(members) > 1]
-    varied = {len({run.fields.get("data_seed") for run in members}) > 1 for members in several}
+    varied = {len({run.field("data_seed") for run in members}) > 1 for members in several}
     if not varied:
         return "One run a cell"
     if len(varied) == 2:
@@ -70,15 +71,15 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
     for key in SETTINGS:
         if key not in keys and (mixed := _mixed([run for run in runs if not run.external], "dataset", key)):
-            values = sorted(set().union(*mixed.values()), key=order)
-            yield f"cells differ in {key} too ({_list(values)}): add it to --rows, --cols or --where"
+            found = listed(set().union(*mixed.values()))
+            yield f"cells differ in {key} too ({found}): add it to --rows, --cols or --where"
     for group in ("noise", "method", "plugin"):
-        for name, revisions in _mixed(runs, group, f"{group}.revision").items():
-            yield f"mixed revisions of {group}={show(name)}: {_list(revisions)}"
+        for choice, revisions in _mixed(runs, group, f"{group}.revision").items():
+            yield f"mixed revisions of {group}={choice}: {listed(revisions)}"
         for name, sentence in _stale(runs, group):
             yield f"stale revision of {group}={show(name)}: {sentence}"
     if len(precisions := {run.record["environment"].get("precision") for run in runs} - {None}) > 1:
-        yield f"mixed precision: {_list(precisions)}"
+        yield f"mixed precision: {listed(map(valued, precisions))}"
 
 
 def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
@@ -95,12 +96,12 @@ def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
     return sorted(said.items())
 
 
-def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Any, set[Any]]:
+def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:
     """The values of `key` among the runs with one value of `by`, where there are several."""
-    values: dict[Any, set[Any]] = defaultdict(set)
+    values: dict[Value, set[Value]] = defaultdict(set)
     for run in runs:
         if key in run.fields:
-            values[run.fields.get(by)].add(run.fields[key])
+            values[run.field(by)].add(run.field(key))
     return {name: found for name, found in values.items() if len(found) > 1}
 
 
@@ -119,12 +120,8 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
 @cache
 def current_revision(group: str, name: str) -> int:
     """The revision of a choice in this version of the suite; 1 where its YAML names none or it is not of the suite."""
-    path = CONF / group / f"{name}.yaml"
-    if not path.is_file():
+    path = next((path for path in (CONF / group).glob("*.yaml") if path.stem == name), None)
+    if path is None:
         return 1
     values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return int((values.get(group) or values).get("revision", 1))
-
-
-def _list(values: Sequence[Any] | set[Any]) -> str:
-    return ", ".join(show(value) for value in sorted(values, key=order))

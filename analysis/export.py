@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.runs import Run, counted, load
+from analysis.values import SAFE
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -23,7 +24,12 @@ from sfa_bench.store.folder import writing
 
 def tidy(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run; a field that a run does not have is missing in its row."""
-    return pd.DataFrame([_row(run) for run in runs])
+    rows = [_row(run) for run in runs]
+    frame = pd.DataFrame(rows)
+    # Beside a missing value pandas takes whole numbers for floats, of which the last digits of a large one are not.
+    for name in {key for row in rows for key, value in row.items() if isinstance(value, int) and abs(value) > SAFE}:
+        frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
+    return frame
 
 
 def _row(run: Run) -> dict[str, Any]:

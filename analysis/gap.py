@@ -12,7 +12,8 @@ from analysis.best import HIGHER
 from analysis.cells import check_labels, compares_data
 from analysis.paired import by_replicate, value
 from analysis.render import Table
-from analysis.runs import MISSING, Cells, Key, Run, matches, order, select, show
+from analysis.runs import Cells, Run, select
+from analysis.values import MISSING, Key, listed, meant
 from sfa_bench.errors import ConfigError
 
 Row = Mapping[str, Sequence[str]]  # a row as `parse_pairs` reads it
@@ -128,15 +129,16 @@ def _row(runs: Sequence[Run], cells: Cells, rows: Sequence[str], side: str, aske
         if key not in rows:
             raise ConfigError(f"--gap's {side} is a row, and {key} is in --cols: take it out of there or of --gap")
     there = dict.fromkeys(row for row, _ in cells)
-    wanted = [(rows.index(key), texts[0]) for key, texts in asked.items()]
-    found = [row for row in there if all(matches(row[place], text) for place, text in wanted)]
+    places = {rows.index(key): texts[0] for key, texts in asked.items()}
+    wanted = {place: meant([row[place] for row in there], text) for place, text in places.items()}
+    found = [row for row in there if all(row[place] == value for place, value in wanted.items())]
     if not found:
         select(runs, asked)  # refuses a value that no run has, or values that no run has together
     if len(found) > 1:
         differ = {key: set(values) for key, *values in zip(rows, *found, strict=True) if len(set(values)) > 1}
-        listed = ", ".join(f"{key} ({', '.join(map(show, sorted(v, key=order)))})" for key, v in differ.items())
+        named = ", ".join(f"{key} ({listed(values)})" for key, values in differ.items())
         raise ConfigError(
-            f"--gap's {side} {_typed(asked)} is {len(found)} rows, which differ in {listed}: "
+            f"--gap's {side} {_typed(asked)} is {len(found)} rows, which differ in {named}: "
             f"add {','.join(f'{key}=VALUE' for key in differ)} to it"
         )
     return found[0]

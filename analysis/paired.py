@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
-from analysis.runs import Key, Run
+from analysis.runs import Run
+from analysis.values import Value
 from sfa_bench.errors import ConfigError
 
 
@@ -41,9 +42,9 @@ def values(members: Sequence[Run], metric: str) -> list[float]:
     return [value(run, metric) for run in members if run.metrics.get(metric) is not None]
 
 
-def by_replicate(members: Sequence[Run], metric: str) -> dict[Key, Run]:
+def by_replicate(members: Sequence[Run], metric: str) -> dict[tuple[Value, Value], Run]:
     """The runs that have the metric, by (seed, data_seed). Raises ConfigError when two are the same replicate."""
-    found: dict[Key, Run] = {}
+    found: dict[tuple[Value, Value], Run] = {}
     for run in members:
         if run.metrics.get(metric) is None:
             continue

@@ -136,7 +136,7 @@ def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
 def _cells(runs: Sequence[Run], options: Options) -> Cells:
     cells: Cells = {}
     for run in runs:
-        cells.setdefault((tuple(map(run.field, options.by)), (run.field(options.over),)), []).append(run)
+        cells.setdefault((run.key(options.by), run.key([options.over])), []).append(run)
     return cells
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.paired import by_replicate, value, values
-from analysis.runs import Key, Run, check_fields, differing, show
+from analysis.runs import Run, check_fields, differing
+from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -60,13 +61,15 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     setting = [key for key in SETTING if key not in keys]
     cells: dict[tuple[Key, Key], list[Run]] = {}
     for run in runs:
-        cells.setdefault((tuple(map(run.field, keys)), tuple(map(run.field, setting))), []).append(run)
+        cells.setdefault((run.key(keys), run.key(setting)), []).append(run)
     for members in cells.values():
         if key := next(differing(members), None):
             raise ConfigError(f"runs of one competitor differ in {key}: add {key} to --ranks or --where")
+    if len({_named(who) for who, _ in cells}) < len({who for who, _ in cells}):
+        raise ConfigError(f"two competitors of --ranks {','.join(keys)} would have one name: give the keys otherwise")
     means = pd.Series(
         {
-            (" ".join(map(show, who)), where): float(np.mean(found))
+            (_named(who), where): float(np.mean(found))
             for (who, where), members in cells.items()
             if (found := values(members, metric))
         }
@@ -75,10 +78,14 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     if len(whole) < 2:
         raise ConfigError("fewer than two competitors have run in every setting: choose settings with --where")
     ranked = whole.rank(ascending=False)
-    ranked.columns = [column[0] for column in ranked.columns]
+    ranked.columns = [str(column[0]) for column in ranked.columns]
     table = ranked.T.groupby(level=0).mean().T
     left_out = sorted(set(means.index) - set(whole.index))
     return Ranks(table, metric, left_out, whole, [_replicates(cells, where, metric, whole.index) for where in whole])
+
+
+def _named(who: Key) -> str:
+    return " ".join(map(str, who))
 
 
 def _replicates(
@@ -86,9 +93,7 @@ def _replicates(
 ) -> pd.DataFrame:
     """A setting's values, a row each competitor, a column each replicate that all of them have."""
     found = {
-        " ".join(map(show, who)): {
-            replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()
-        }
+        _named(who): {replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()}
         for (who, place), members in cells.items()
         if place == where
     }

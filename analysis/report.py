@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.context import WHICH, notes
 from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cells, tables
-from analysis.page.encode import columns, compact, packed, page, rounded
+from analysis.page.encode import columns, compact, packed, page, rounded, typed
 from analysis.page.pictures import sheets
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
 from analysis.runs import Cells, Run, counted, flat, no_garbage, parse_pairs, select
@@ -98,7 +98,7 @@ def _chunks(cells: Sequence[int], runs: int) -> Iterator[tuple[int, int]]:
 def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
     """What the page shows of each run but its curves, a section for each part of the record."""
     rows: dict[str, list[Mapping[str, Any]]] = {
-        "config": [run.fields for run in runs],
+        "config": [{key: typed(run.field(key)) for key in run.fields} for run in runs],
         "metrics": [rounded(run.record["metrics"]) for run in runs],
         "selection": [rounded(flat(run.record["selection"], "/")) for run in runs],
         "cost": [rounded(flat(run.record["cost"])) for run in runs],
@@ -115,7 +115,7 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
 
 def _run(run: Run) -> dict[str, Any]:
     row = {key: run.record[key] for key in ("state", "command", "error")}
-    seed, data_seed = run.replicate
+    seed, data_seed = map(typed, run.replicate)
     row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": external(run)}
     return row | {"knows": ", ".join(map(str, run.record["knows"]))}
 
@@ -123,7 +123,7 @@ def _run(run: Run) -> dict[str, Any]:
 def _other(run: Run) -> dict[str, Any]:
     """A line of the list of runs that are not finished."""
     lines = str(run.record["error"] or "").strip().splitlines()
-    names = {key: run.fields.get(key) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
+    names = {key: typed(run.field(key)) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
     return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
 
 

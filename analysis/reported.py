@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
 
-from analysis.runs import MISSING, Cells, Key, Run, matches, order, show
+from analysis.runs import Cells, Run
+from analysis.values import NO_VALUE, Key, Value, listed, matches, read, valued
 
 DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
 DATASETS = {
@@ -85,7 +85,8 @@ def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: S
         for number in numbers():
             if not belongs(number, runs, rows, dict(zip(cols, c, strict=True))):
                 continue
-            row = tuple(number.label if key == "method" else number.where.get(key, MISSING) for key in rows)
+            texts = (number.label if key == "method" else number.where.get(key) for key in rows)
+            row = tuple(NO_VALUE if text is None else read(text) for text in texts)
             for metric in metrics:
                 split, name = metric.split("/", 1)
                 if number.metric == (f"{split}/acc" if name.removeprefix("acc/") in OURS else metric):
@@ -93,16 +94,16 @@ def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: S
                     line.cells[c, metric] = number.text
                     if (sentence := _protocol(number, runs)) not in line.said:
                         line.said.append(sentence)
-    return sorted(lines.values(), key=lambda line: [order(part) for part in line.row])
+    return sorted(lines.values(), key=lambda line: line.row)
 
 
-def belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Any]) -> bool:
+def belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Value]) -> bool:
     """Whether these runs, of a column with this key, are all of the number's setting; `rows` may differ from it."""
     for key, text in number.where.items():
         if key in column:
             if not matches(column[key], text):
                 return False
-        elif key not in rows and not all(matches(run.fields.get(key), text) for run in runs):
+        elif key not in rows and not all(matches(run.field(key), text) for run in runs):
             return False
     return True
 
@@ -122,14 +123,10 @@ def differences(number: Number, runs: Sequence[Run]) -> list[str]:
     line, said = number.line, []
     if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
         said.append("other noise law (symmetric noise that includes the true class)")
-    models = {run.fields.get("model") for run in runs}
-    if models != {MODELS.get(line["backbone"])}:
-        said.append(f"backbone {line['backbone']}, ours {_shown(models)}")
-    said.append(f"epochs not given, ours {_shown({run.fields.get('epochs') for run in runs})}")
+    models = {run.field("model") for run in runs}
+    if models != {valued(MODELS.get(line["backbone"]))}:
+        said.append(f"backbone {line['backbone']}, ours {listed(models)}")
+    said.append(f"epochs not given, ours {listed(run.field('epochs') for run in runs)}")
     if which := line["metric"].partition(", ")[2]:
         said.append(which)
     return said
-
-
-def _shown(values: set[Any]) -> str:
-    return ", ".join(show(value) for value in sorted(values, key=order))

@@ -17,7 +17,8 @@ from analysis import hours
 from analysis.cells import CellWriter
 from analysis.counterparts import WEIGHTS, command, doubt, ours, planned, words
 from analysis.reported import DATASETS, Number, belongs, differences, numbers, source
-from analysis.runs import MISSING, Run, differing, load, show
+from analysis.runs import Run, differing, load
+from analysis.values import MISSING
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -138,7 +139,7 @@ def departures(run: Run, plan: Run) -> tuple[str, ...]:
         own_weights = key == "model.pretrained" and run.fields[key] and plan.fields[key]
         implied = key.startswith("recipe.effective.") or key.removesuffix(".name") in plan.record["names"]
         if not own_weights and (key in plan.record["names"] or not implied):
-            found.append(f"{key}={show(run.fields[key])}")
+            found.append(f"{key}={run.field(key)}")
     return tuple(found)
 
 

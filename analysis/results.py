@@ -23,7 +23,8 @@ import yaml
 
 from analysis import claim, plot, table
 from analysis.export import tidy
-from analysis.runs import SEEDS, Run, load, show
+from analysis.runs import SEEDS, Run, load
+from analysis.values import show
 from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.sweep_files import jobs
@@ -129,7 +130,7 @@ def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     frame = frame.drop(columns=[name for name in LEFT_OUT if name in frame])
     frame["command"] = frame["command"].map(_anywhere)
     one = [name for name in frame if name not in ("hash", "command") and frame[name].nunique(dropna=False) == 1]
-    return frame.drop(columns=one), {str(name): frame[name].iloc[0] for name in one}
+    return frame.drop(columns=one), {str(name): frame[name].tolist()[0] for name in one}
 
 
 def _anywhere(command: str) -> str:

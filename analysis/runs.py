@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from analysis.values import NO_VALUE, Key, Value, listed, meant, valued
 from sfa_bench.config.canonical import MACHINE
 from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError
@@ -24,7 +26,6 @@ NOTED = ("precision", "revision")
 # What has no effect, and with which choices of a group.
 WITHOUT = {"noise": ("noise_ratio", ("none", "human", "matrix")), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ class Run:
                 config.pop(key, None)
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 
-    def field(self, key: str) -> Any:
-        """One field, MISSING where the run has none (a method without that option)."""
-        return self.fields.get(key, MISSING)
+    def field(self, key: str) -> Value:
+        """One field as tables key and show it."""
+        return valued(self.fields[key]) if key in self.fields else NO_VALUE
+
+    def key(self, keys: Iterable[str]) -> Key:
+        """The values of several fields: what groups runs."""
+        return tuple(map(self.field, keys))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -66,9 +71,9 @@ class Run:
         return bool(self.record["environment"].get("external"))
 
     @property
-    def replicate(self) -> tuple[Any, Any]:
+    def replicate(self) -> tuple[Value, Value]:
         """(seed, data_seed): what two runs must share to be a pair."""
-        return self.fields.get("seed"), self.fields.get("data_seed")
+        return self.field("seed"), self.field("data_seed")
 
     @property
     def labels(self) -> str | None:
@@ -76,7 +81,6 @@ class Run:
         return (self.record["data"].get("fingerprints") or {}).get("observed_labels")
 
 
-Key = tuple[Any, ...]
 Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of the column keys) -> runs
 
 
@@ -175,59 +179,38 @@ def words(text: str) -> list[str]:
 
 
 def parse_pairs(text: str) -> dict[str, list[str]]:
-    """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}."""
+    """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}; a comma or
+    an equals sign between double quotes is part of a value."""
     pairs: dict[str, list[str]] = {}
     key = ""
-    for part in text.split(","):
-        head, equals, value = part.strip().rpartition("=")
-        key = head or key
-        if not key or (equals and not head) or not value:
+    for part in map(str.strip, _COMMA.split(text)):
+        head, equals, value = part.partition("=")
+        if not equals or head.startswith('"'):
+            head, value = key, part
+        key = head
+        if not key or not value:
             raise ConfigError(f"{text!r} is not of the form KEY=VALUE[,VALUE…][,KEY=VALUE…]")
         pairs.setdefault(key, []).append(value)
     return pairs
 
 
-def matches(value: Any, text: str) -> bool:
-    """Whether a recorded value is what a user typed: 0.1, 0.10 and 1e-1 are one."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(text) == value
-        except ValueError:
-            return False
-    return text == show(value)
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # with an even number of quotes after it: outside of them
 
 
 def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
     """The runs that have one of the given values under every key. Raises ConfigError for a value that no run has."""
     check_fields(runs, conditions)
+    wanted: dict[str, set[Value]] = {}
     for key, texts in conditions.items():
-        present = {run.fields[key] for run in runs if key in run.fields}
+        present = {run.field(key) for run in runs} - {NO_VALUE}
         for text in texts:
-            if not any(matches(value, text) for value in present):
-                there = ", ".join(show(value) for value in sorted(present, key=order))
-                raise ConfigError(f"no run has {key}={text}; there is {there}")
-    found = [run for run in runs if all(_has(run, key, texts) for key, texts in conditions.items())]
+            if (value := meant(present, text)) is None:
+                raise ConfigError(f"no run has {key}={text}; there is {listed(present)}")
+            wanted.setdefault(key, set()).add(value)
+    found = [run for run in runs if all(run.field(key) in values for key, values in wanted.items())]
     if not found:
         raise ConfigError("no run has all of " + " ".join(f"{key}={','.join(v)}" for key, v in conditions.items()))
     return found
-
-
-def _has(run: Run, key: str, texts: Sequence[str]) -> bool:
-    return key in run.fields and any(matches(run.fields[key], text) for text in texts)
-
-
-def show(value: Any) -> str:
-    """A value as it is typed."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def order(value: Any) -> tuple[int, Any]:
-    """Sorting key for values of any type: numbers, then texts, then what is missing."""
-    if value is None:
-        return 2, ""
-    return (0, value) if isinstance(value, (int, float)) else (1, str(value))
 
 
 def differing(runs: Sequence[Run]) -> Iterator[str]:
@@ -239,5 +222,7 @@ def differing(runs: Sequence[Run]) -> Iterator[str]:
     for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
         if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
             continue
-        if len({fields[key] for fields in everyone if key in fields}) > 1:
+        found = {fields[key] for fields in everyone if key in fields}
+        # Python takes true for 1: only there the slower comparison by kind is needed.
+        if len(found) > 1 or (found <= {0, 1} and len({run.field(key) for run in runs} - {NO_VALUE}) > 1):
             yield key

@@ -25,9 +25,7 @@ from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
 from analysis.reported import Line, published
 from analysis.runs import (
-    MISSING,
     Cells,
-    Key,
     Run,
     check_fields,
     check_metric,
@@ -35,12 +33,11 @@ from analysis.runs import (
     differing,
     load,
     metric_name,
-    order,
     parse_pairs,
     select,
-    show,
     words,
 )
+from analysis.values import MISSING, Key, listed
 from sfa_bench.errors import ConfigError
 
 
@@ -65,9 +62,10 @@ def make_table(
     if versus and gap:
         raise ConfigError("--gap and --versus are two tables: ask for one of them")
     asked = dict.fromkeys(key for side in (versus, *(gap or ())) for key in side)
-    rows = [*rows, *(key for key in asked if key not in rows and key not in cols)]
+    rows = list(dict.fromkeys([*rows, *(key for key in asked if key not in cols)]))
+    cols = list(dict.fromkeys(cols))
     check_fields(runs, [*rows, *cols])
-    metrics = [metric_name(runs, metric) for metric in metrics]
+    metrics = list(dict.fromkeys(metric_name(runs, metric) for metric in metrics))
     for metric in metrics:
         check_metric(runs, metric)
     if versus:
@@ -75,12 +73,15 @@ def make_table(
     cells = _cells(runs, rows, cols)
     closed = find_gap(runs, cells, rows, gap) if gap else None
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
-    row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, [order(value) for value in key]))
-    col_keys = sorted({c for _, c in cells}, key=lambda key: [order(value) for value in key])
+    row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, key))
+    col_keys = sorted({c for _, c in cells})
     names = {(c, metric): _heading(c, cols, metric, metrics) for c in col_keys for metric in metrics}
+    if len(headings := [*rows, *names.values()]) > len(set(headings)):
+        twice = next(text for text in headings if headings.count(text) > 1)
+        raise ConfigError(f"two columns would be headed {twice}: leave one out with --where, or take a key into --rows")
     writer = CellWriter(cells, rows, cols, versus, spread)
     lines = [
-        dict(zip(rows, map(show, r), strict=True)) | {names[c, m]: writer.text(r, c, m) for c, m in names}
+        dict(zip(rows, map(str, r), strict=True)) | {names[c, m]: writer.text(r, c, m) for c, m in names}
         for r in row_keys
     ]
     marked: dict[tuple[int, str], Mark] = {}
@@ -103,7 +104,7 @@ def make_table(
         )
     above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
     table = Table(
-        pd.DataFrame(lines, columns=[*rows, *names.values()]),
+        pd.DataFrame(lines, columns=headings),
         f"{above} {NOTE}" if marked else above,
         said,
         marked,
@@ -118,12 +119,12 @@ def make_table(
 def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
     cells: Cells = defaultdict(list)
     for run in runs:
-        cells[tuple(map(run.field, rows)), tuple(map(run.field, cols))].append(run)
+        cells[run.key(rows), run.key(cols)].append(run)
     for members in cells.values():
         if differ := list(differing(members)):
             key = differ[0]
-            values = ", ".join(show(v) for v in sorted({run.field(key) for run in members}, key=order))
-            raise ConfigError(f"runs of one cell differ in {key} ({values}): add {key} to --rows, --cols or --where")
+            found = listed(run.field(key) for run in members)
+            raise ConfigError(f"runs of one cell differ in {key} ({found}): add {key} to --rows, --cols or --where")
     return dict(cells)
 
 
@@ -142,7 +143,7 @@ def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[i
 
 
 def _levels(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> tuple[str, ...]:
-    parts = [f"{key}={show(value)}" for key, value in zip(cols, c, strict=True)]
+    parts = [f"{key}={value}" for key, value in zip(cols, c, strict=True)]
     oracle = " (oracle)" if metric.endswith("acc/best") else ""
     return (*parts, *([metric + oracle] if len(metrics) > 1 or not cols or oracle else []))
 

@@ -26,7 +26,7 @@ def relation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     for metric in (options.metric, options.x):
         check_metric(runs, metric)
     rows = [
-        {"series": name(options.by, tuple(map(run.field, options.by))), "x": x, "value": y, "labels": run.labels}
+        {"series": name(options.by, run.key(options.by)), "x": x, "value": y, "labels": run.labels}
         for run in runs
         if (x := run.metrics.get(options.x)) is not None and (y := run.metrics.get(options.metric)) is not None
     ]

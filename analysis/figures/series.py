@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.runs import Key, Run, check_fields, differing, order, show
+from analysis.runs import Run, check_fields, differing
+from analysis.values import Key, listed
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import DEFAULTS
@@ -44,12 +45,14 @@ def grouped(runs: Sequence[Run], by: Sequence[str]) -> Groups:
     check_fields(runs, by)
     groups: Groups = defaultdict(list)
     for run in runs:
-        groups[tuple(map(run.field, by))].append(run)
+        groups[run.key(by)].append(run)
     for members in groups.values():
         for key in differing(members):
-            there = ", ".join(show(v) for v in sorted({run.field(key) for run in members}, key=order))
+            there = listed(run.field(key) for run in members)
             raise ConfigError(f"runs of one series differ in {key} ({there}): add {key} to --by or --where")
-    return {key: groups[key] for key in sorted(groups, key=lambda key: [order(value) for value in key])}
+    if len({name(by, key) for key in groups}) < len(groups):
+        raise ConfigError(f"two series by {','.join(by)} would have one name: leave one out with --where")
+    return {key: groups[key] for key in sorted(groups)}
 
 
 def few(names: Iterable[str]) -> None:
@@ -62,7 +65,7 @@ def few(names: Iterable[str]) -> None:
 
 def name(by: Sequence[str], key: Key) -> str:
     """`dividemix+sfa dataset.val=none`: choices of a method as its folder is called, anything else by its key."""
-    values = dict(zip(by, map(show, key), strict=True))
+    values = dict(zip(by, map(str, key), strict=True))
     parts = []
     if "method" in values:
         added = [values.pop(group, silent) for group, silent in DEFAULTS.items()]
@@ -125,6 +128,12 @@ def axis_name(metric: str) -> str:
     if metric.startswith("test/acc"):
         return "test accuracy" + (f", {rest.replace('/', ' ')}" if rest else "") + unit
     return metric.replace("/", " ").replace("_", " ") + unit
+
+
+def apart(numbers: Sequence[float], share: float) -> bool:
+    """Whether sorted numbers lie apart by a share of the axis that `decades` gives them."""
+    places = np.log(numbers) if decades(numbers) else np.array(numbers, dtype=float)
+    return len(places) < 2 or bool(np.diff(places).min() >= share * (places[-1] - places[0]))
 
 
 def decades(values: Iterable[float]) -> bool:

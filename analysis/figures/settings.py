@@ -13,12 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from analysis.cells import check_labels, compares_data
 from analysis.context import SETTINGS
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text, whiskers
-from analysis.figures.series import Options, averaged, axis_name, decades, few, grouped, name
+from analysis.figures.series import Options, apart, averaged, axis_name, decades, few, grouped, name
 from analysis.paired import by_replicate, paired_difference, value
-from analysis.runs import MISSING, Run, check_fields, check_metric, order, select, show
+from analysis.runs import Run, check_fields, check_metric, select
+from analysis.values import NO_VALUE, NUMBER, valued
 from sfa_bench.errors import ConfigError
 
 MOST_ROWS = 50  # of a dot plot on one page
+SEEN, LABELLED = 0.02, 0.1  # shares of an axis by which points, and texts below it, are told apart
 
 
 # ---- sensitivity
@@ -34,36 +36,46 @@ def sensitivity(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     check_fields(runs, [options.over])
     check_metric(runs, options.metric)
     by = [key for key in options.by if key != options.over]
-    having = [run for run in runs if run.field(options.over) != MISSING]
+    having = [run for run in runs if run.field(options.over) != NO_VALUE]
+    settings = sorted({run.field(options.over) for run in having})
     tidy = []
     for key, members in grouped(having, (*by, options.over)).items():
-        point = {"series": name(by, key[:-1]), "setting": key[-1]}
-        tidy += [{**point, "value": run.metrics.get(options.metric)} for run in members]
-    few(row["series"] for row in tidy)
-    frame = averaged(_defined(tidy, "value", options.metric), ["series", "setting"], options.spread)
+        # By its place: pandas, too, takes true for 1.
+        series, place = name(by, key[:-1]), settings.index(key[-1])
+        tidy += [{"series": series, "place": place, "value": run.metrics.get(options.metric)} for run in members]
+    few(str(row["series"]) for row in tidy)
+    frame = averaged(_defined(tidy, "value", options.metric), ["series", "place"], options.spread)
+    frame["setting"] = pd.Series([settings[place].plain for place in frame.pop("place")], dtype=object)
     lacking = len(runs) - len(having)
     frame.attrs["notes"] = [f"{lacking} runs have no {options.over} and are left out"] if lacking else []
     return frame
 
 
 def draw_sensitivity(frame: pd.DataFrame, options: Options) -> Figure:
-    """Lines with error bars over numbers (logarithmic over more than a decade), points side by side over words."""
+    """Lines with error bars over numbers (logarithmic over more than a decade), points side by side over words, and
+    over numbers that lie too close together for an axis."""
     figure = canvas(options.width, 2.9)
     axes = figure.subplots()
     axes.grid(True)
-    values = sorted(set(frame["setting"]), key=order)
-    numeric = all(isinstance(setting, (int, float)) and not isinstance(setting, bool) for setting in values)
-    if numeric and decades(values):
+    values = sorted(set(map(valued, frame["setting"])))
+    numbers = [value.plain for value in values]
+    numeric = all(value.kind == NUMBER for value in values) and apart(numbers, SEEN)
+    if numeric and decades(numbers):
         axes.set_xscale("log")
+    elif numeric:
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     parts = series_of(frame)
     for place, (series, part, look) in enumerate(parts):
         aside = 0.5 * ((place + 0.5) / len(parts) - 0.5)
-        x = [setting if numeric else values.index(setting) + aside for setting in part["setting"]]
+        x = [setting if numeric else values.index(valued(setting)) + aside for setting in part["setting"]]
         errors(axes, x, part, look, series, line=numeric)
-    if not numeric:
-        texts = [show(setting) for setting in values]
+    if not numeric or apart(numbers, LABELLED):
+        texts = list(map(str, values))
         tilt = 30 if sum(map(len, texts)) > 12 * figure.get_figwidth() else 0
-        axes.set_xticks(range(len(values)), texts, rotation=tilt, ha="right" if tilt else "center")
+        places = numbers if numeric else range(len(values))
+        axes.set_xticks(places, texts, rotation=tilt, ha="right" if tilt else "center")
+        axes.minorticks_off()
+    if not numeric:
         axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set(xlabel=options.over, ylabel=axis_name(options.metric))
     legend(figure, axes, spread_text(frame, options.spread))
@@ -114,7 +126,7 @@ def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> lis
     found = list(by)
     for key in ("dataset", *SETTINGS):
         if key not in found and key not in compared:
-            pairs = {(*map(run.field, found), run.field(key)) for run in runs}
+            pairs = {run.key((*found, key)) for run in runs}
             if len(pairs) > len({pair[:-1] for pair in pairs}):
                 found.append(key)
     return found

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from analysis.best import marks
-from analysis.page.encode import columns
+from analysis.page.encode import columns, typed
 from analysis.paired import values
 from analysis.render import Mark
-from analysis.runs import MISSING, Run, differing, order, show
+from analysis.runs import Run, differing
 from analysis.table import make_table
+from analysis.values import Key, Value
 from sfa_bench.errors import ConfigError
 
 SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs")
@@ -39,15 +40,16 @@ METRICS = (
 class Cell:
     """Runs that differ in nothing but their seeds (and what a table only notes)."""
 
-    fields: Mapping[str, Any]  # SHOWN and CHOICE
-    extra: Mapping[str, Any]  # further keys in which cells of the same fields differ
+    fields: Mapping[str, Value]  # SHOWN and CHOICE
+    extra: Mapping[str, Value]  # further keys in which cells of the same fields differ
     external: str  # whose results they are, empty for the suite's own
     runs: Sequence[Run]
 
     @property
     def name(self) -> str:
         """A short name that stays when other cells come or go."""
-        text = json.dumps([*self.fields.items(), *self.extra.items(), self.external], default=str)
+        fields = [(key, value.kind, value.plain) for part in (self.fields, self.extra) for key, value in part.items()]
+        text = json.dumps([*fields, self.external])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def mean(self, metric: str) -> tuple[float | None, float | None, int]:
@@ -67,31 +69,31 @@ def external(run: Run) -> str:
 
 def make_cells(runs: Sequence[Run]) -> list[Cell]:
     """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
-    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, Key], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[(external(run), *map(run.field, SHOWN + CHOICE))].append(run)
+        groups[external(run), run.key(SHOWN + CHOICE)].append(run)
     cells: list[Cell] = []
-    for (whose, *found), members in groups.items():
+    for (whose, found), members in groups.items():
         keys = list(differing(members))
-        parts: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+        parts: dict[Key, list[Run]] = defaultdict(list)
         for run in members:
-            parts[tuple(map(run.field, keys))].append(run)
+            parts[run.key(keys)].append(run)
         typed = [key for key in keys if not key.startswith(DERIVED)]
-        shown = typed if len({tuple(map(run.field, typed)) for run in members}) == len(parts) else keys
+        shown = typed if len({run.key(typed) for run in members}) == len(parts) else keys
         for part in parts.values():
             extra = {key: part[0].field(key) for key in shown}
-            replicates = sorted(part, key=lambda run: ([order(seed) for seed in run.replicate], run.hash))
+            replicates = sorted(part, key=lambda run: (run.replicate, run.hash))
             cells.append(Cell(dict(zip(SHOWN + CHOICE, found, strict=True)), extra, whose, replicates))
     means = {id(cell): cell.mean(METRICS[0][1])[0] for cell in cells}
 
     def place(cell: Cell) -> tuple[Any, ...]:
-        data, rest = ([order(cell.fields[key]) for key in keys] for keys in (SETTING[:5], SETTING[5:]))
+        data, rest = ([cell.fields[key] for key in keys] for keys in (SETTING[:5], SETTING[5:]))
         return (
             data,
             bool(cell.external),
             rest,
             -(means[id(cell)] or 0),
-            [order(cell.fields[k]) for k in CHOICE],
+            [cell.fields[k] for k in CHOICE],
             cell.name,
         )
 
@@ -104,7 +106,7 @@ def board(cells: Sequence[Cell]) -> dict[str, Any]:
     rows = []
     for position, cell in enumerate(cells):
         row: dict[str, Any] = {"runs": len(cell.runs), "external": cell.external, "mark": ranked.get(position, "")}
-        row["extra"] = ", ".join(f"{key}={show(value)}" for key, value in cell.extra.items())
+        row["extra"] = ", ".join(f"{key}={value}" for key, value in cell.extra.items())
         row["knows"] = ", ".join(sorted({str(fact) for run in cell.runs for fact in run.record["knows"]}))
         for name, metric, decimals in METRICS:
             mean, deviation, n = cell.mean(metric)
@@ -113,19 +115,19 @@ def board(cells: Sequence[Cell]) -> dict[str, Any]:
             if name == METRICS[0][0]:
                 row[f"{name}_std"] = None if deviation is None else round(deviation, decimals + 2)
         rows.append(row)
-    fields = [{key: None if v == MISSING else v for key, v in cell.fields.items()} for cell in cells]
+    fields = [{key: typed(value) for key, value in cell.fields.items()} for cell in cells]
     return {"names": [cell.name for cell in cells], "fields": columns(fields), "numbers": columns(rows)}
 
 
 def tables(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:
     """For each setting a table method × plug-in of the suite's own runs, or the sentence why there is none."""
-    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    groups: dict[Key, list[Cell]] = defaultdict(list)
     for cell in cells:
         if not cell.external:
             groups[tuple(cell.fields[key] for key in SETTING)].append(cell)
     for values_, members in groups.items():
         runs = [run for cell in members for run in cell.runs]
-        named = {key: show(value) for key, value in zip(SETTING, values_, strict=True)}
+        named = {key: str(value) for key, value in zip(SETTING, values_, strict=True)}
         made: dict[str, Any] = {"setting": named}
         several = len({cell.fields["classifier"] for cell in members}) > 1
         rows = ["method", "classifier"] if several else ["method"]

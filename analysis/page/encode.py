@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from analysis.values import ABSENT, SAFE, TEXT, Value
+
 SIGNIFICANT = 5  # digits of a result in a run's details; configurations and means are given in full
+
+
+def typed(value: Value) -> Any:
+    """A configuration's value for the page: a number, true, false or null as such, everything else as it is shown."""
+    whole = isinstance(value.plain, int) and abs(value.plain) > SAFE
+    return str(value) if whole or value.kind in (TEXT, ABSENT) else value.plain
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ const finished = first;
 const cellByName = new Map(cells.map((cell) => [cell.name, cell]));
 const positionOf = new Map(index.hashes.map((hash, position) => [hash, position]));
 // What an external record does not have, or calls external, is no difference between rows.
-const varying = (key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== null && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1;
+const varying = (key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== MISSING && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1;
 // What each data set has one value of (its epochs, its batch size) tells no rows of one data set apart, and needs no column.
 const FOLLOWING = ["model", "recipe", "epochs", "batch_size", "lr"];
 const follows = (key) => FOLLOWING.includes(key) && varying(key) &&
@@ -111,7 +111,7 @@ let shownRows = STEP;
 let matching = cells;
 
 function compare(a, b) {
-  const empty = (value) => value === null || value === undefined || value === "";
+  const empty = (value) => value === null || value === undefined || value === "" || value === MISSING;
   if (empty(a) || empty(b)) return empty(a) - empty(b); // what is missing comes last, whatever the direction
   const direction = order.down ? -1 : 1;
   if (isNumber(a) && isNumber(b)) return direction * (a - b);
@@ -144,7 +144,7 @@ function boardRow(cell) {
     } else if (column.number) row.append(numberCell(cell, column));
     else {
       const value = column.get(cell);
-      const empty = value === null || value === undefined || value === "";
+      const empty = value === undefined || value === "";
       row.append(el("td", { class: column.name === "extra" ? "keys" : isNumber(value) ? "number" : null }, empty ? MISSING : breakable(show(value))));
     }
   });
@@ -195,7 +195,7 @@ function makeBoard() {
   byId("more").addEventListener("click", () => { shownRows += STEP; refresh(); });
   byId("reset").addEventListener("click", () => { order.column = null; refresh(); byId("board").querySelector("button").focus(); });
   const typical = cells.find((cell) => !cell.external) || cells[0];
-  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && typical.fields[key] !== null);
+  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && typical.fields[key] !== MISSING);
   const following = index.setting.filter(follows);
   byId("constant").textContent = (same.length ? `The same in all rows${cells.some((cell) => cell.external) ? " but external ones" : ""}: ${same.map((key) => `${key}=${show(typical.fields[key])}`).join(", ")}. ` : "") +
     (following.length ? `One value for each data set: ${following.join(", ")}.` : "");
@@ -279,7 +279,7 @@ function makeUnfinished() {
   const more = () => {
     for (const run of index.others.slice(body.rows.length, body.rows.length + STEP)) {
       body.append(el("tr", {}, el("th", { scope: "row" }, el("a", { href: "#run=" + encodeURIComponent(run.hash), class: "code" }, run.hash)),
-        el("td", {}, run.state), keys.map((key) => el("td", {}, run[key] === null ? MISSING : show(run[key]))), el("td", { class: "wrap" }, run.error || MISSING)));
+        el("td", {}, run.state), keys.map((key) => el("td", {}, show(run[key]))), el("td", { class: "wrap" }, run.error || MISSING)));
     }
     button.hidden = body.rows.length >= index.others.length;
     button.textContent = `Show more of ${index.others.length}`;
@@ -291,9 +291,9 @@ function makeUnfinished() {
 // ---- views: a cell, a run
 
 const cellTitle = (cell) => CHOICE.filter((key) => !(key === "plugin" && cell.fields[key] === "none") && !(key === "classifier" && cell.fields[key] === "joint"))
-  .map((key) => cell.fields[key]).filter((value) => value !== null).map(show).join(" + ");
+  .map((key) => cell.fields[key]).filter((value) => value !== MISSING).map(show).join(" + ");
 function cellSetting(cell) {
-  const parts = index.setting.filter((key) => cell.fields[key] !== null).map((key) => (key === "dataset" ? show(cell.fields[key]) : `${key}=${show(cell.fields[key])}`));
+  const parts = index.setting.filter((key) => cell.fields[key] !== MISSING).map((key) => (key === "dataset" ? show(cell.fields[key]) : `${key}=${show(cell.fields[key])}`));
   return [...parts, cell.extra].filter(Boolean).join(" · ");
 }
 function crumbs(...parts) {

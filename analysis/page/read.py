@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from analysis.page.encode import compact, rounded
-from analysis.runs import Run, load, matches
+from analysis.runs import Run, load
+from analysis.values import meant
 from sfa_bench.store.folder import MOST_METRICS, RunFolder
 from sfa_bench.store.ledger import records
 from sfa_bench.store.reading import parse, read_bytes
@@ -104,8 +105,11 @@ def _once(part: Any, shared: dict[str, Any]) -> Any:
 
 def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
     """The runs that match, where none need match (`analysis.runs.select` refuses that)."""
-    wanted = conditions.items()
-    return [r for r in runs if all(k in r.fields and any(matches(r.fields[k], t) for t in ts) for k, ts in wanted)]
+    found = list(runs)
+    for key, texts in conditions.items():
+        wanted = {meant([run.field(key) for run in found], text) for text in texts}
+        found = [run for run in found if run.field(key) in wanted]
+    return found
 
 
 @contextmanager

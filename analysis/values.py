@@ -1,0 +1,91 @@
+"""Values of a configuration as tables key, sort, show and read them: two that differ are never shown as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+NUMBER, TRUTH, TEXT, NULL, ABSENT = range(5)
+MISSING = "–"
+SAFE = 2**53  # beyond it whole numbers run together where all numbers are floats: in a browser, in a CSV of pandas
+
+
+class Value(NamedTuple):
+    """A recorded value by its kind: 1 and 1.0 are one number, which is neither `true` nor the text `1`.
+
+    Values sort by kind, then by themselves. `str()` is the shortest text that `read` gives back.
+    """
+
+    kind: int
+    plain: Any
+
+    def __str__(self) -> str:
+        if self.kind == NUMBER:
+            return _digits(self.plain)
+        if self.kind == TEXT:
+            plain = str(self.plain)
+            seen = plain == plain.strip(" \t") and not {"\n", "\r"} & set(plain) and plain not in ("", MISSING)
+            return plain if seen and read(plain) == self else json.dumps(plain, ensure_ascii=False)
+        return MISSING if self.kind == ABSENT else {None: "null", True: "true", False: "false"}[self.plain]
+
+
+NO_VALUE = Value(ABSENT, None)  # of a run that has not such a key: a method without that option
+Key = tuple[Value, ...]
+
+
+def valued(plain: Any) -> Value:
+    """The value of a leaf of a record."""
+    if plain is None:
+        return Value(NULL, None)
+    if isinstance(plain, bool):
+        return Value(TRUTH, plain)
+    return Value(NUMBER, plain) if isinstance(plain, (int, float)) else Value(TEXT, str(plain))
+
+
+def show(plain: Any) -> str:
+    """A leaf of a record as text that reads back to it."""
+    return str(valued(plain))
+
+
+def listed(values: Iterable[Value]) -> str:
+    """Different values in order, separated by commas."""
+    return ", ".join(map(str, sorted(set(values))))
+
+
+def read(typed: str) -> Value:
+    """What a text says as it is typed: 0.1, 0.10 and 1e-1 are one number; `"1"` is a text."""
+    if typed in ("null", "true", "false"):
+        return valued(json.loads(typed))
+    for number in (int, float):
+        try:
+            found = number(typed)
+        except ValueError:
+            continue
+        return Value(NUMBER, found) if found == found else Value(TEXT, typed)  # NaN is no number that a run has
+    if len(typed) > 1 and typed[0] == typed[-1] == '"':
+        try:
+            return Value(TEXT, str(json.loads(typed)))
+        except ValueError:
+            pass  # quotes of its own
+    return Value(TEXT, typed)
+
+
+def meant(values: Iterable[Value], typed: str) -> Value | None:
+    """The one of the values that a user's text stands for, None where there is none.
+
+    A text that reads as something else (`dataset.name=1.10`) is meant without quotes where nothing else is.
+    """
+    there = set(values)
+    return next((value for value in (read(typed), Value(TEXT, typed)) if value in there), None)
+
+
+def matches(value: Value, typed: str) -> bool:
+    """Whether a value is what a user typed, where there is no other."""
+    return meant([value], typed) is not None
+
+
+def _digits(number: float) -> str:
+    if isinstance(number, int):
+        return str(number)
+    return repr(float(number) + 0.0).removesuffix(".0")  # −0.0 is 0
