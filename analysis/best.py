@@ -7,15 +7,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.metrics import SECOND
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.render import Mark
 from analysis.runs import Run
 from analysis.values import Key
 
 DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
-SECOND = "test_imagenet"  # WebVision's other test set
-HIGHER = (*tuple(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")), "selection/")
-NEVER = ("test/acc/best", f"{SECOND}/acc/best", "test/acc/bayes", "selection/auc_bayes")  # oracles and bounds
+HIGHER = (
+    *(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")),
+    *("val/acc", "selection/"),
+)
+NEVER = (
+    "test/acc/best",
+    f"{SECOND}/acc/best",
+    "val/acc/best",
+    "test/acc/bayes",
+    "selection/auc_bayes",
+)  # oracles, bounds
 NEITHER = (
     *("selection/counts", "selection/imbalance_ratio", "selection/classes_drawn", "selection/inverted"),
     *("selection/fallbacks", "selection/memorised", "selection/tv_to_clean_prior"),

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from analysis.best import DATA_KEYS
+from analysis.metrics import is_percent
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.runs import Cells, Run
 from analysis.values import MISSING, Key, Value, meant
@@ -95,4 +96,4 @@ def _number(number: float, metric: str, sign: str = "") -> str:
     """Percent with two decimals, the rest with three; FLOPs and other large counts with four digits."""
     if abs(number) >= 1e5:
         return f"{number:{sign}.4g}"
-    return f"{number:{sign}.{2 if metric.startswith('test') else 3}f}"
+    return f"{number:{sign}.{2 if is_percent(metric) else 3}f}"

@@ -17,6 +17,7 @@ import numpy as np
 from analysis.best import HIGHER, NEITHER, NEVER
 from analysis.bootstrap import DRAWS, Estimate, Replicate, estimate, holm, needed, superiority
 from analysis.cells import check_labels, compares_data
+from analysis.metrics import is_percent
 from analysis.paired import by_replicate, value
 from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
 from analysis.runs import (
@@ -131,7 +132,7 @@ def _cells(side: Sequence[Run], over: Sequence[str]) -> dict[Key, list[Run]]:
 
 def report(claim: Claim, metric: str, p: float | None, claims: int, margin: float) -> str:
     """The claim as a paragraph of Markdown."""
-    unit, d = (" points", 2) if metric.startswith("test") else ("", 4)
+    unit, d = (" points", 2) if is_percent(metric) else ("", 4)
     found, pairs = claim.found, sum(map(len, claim.cells.values()))
     between = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=d)
     lines = [
@@ -224,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_claims(claims: Sequence[Claim], metric: str, margin: float | None) -> None:
     if margin is None:
-        margin = 1.0 if metric.startswith("test") else 0.01
+        margin = 1.0 if is_percent(metric) else 0.01
     tested = [claim.found.p for claim in claims if claim.found.p is not None]
     adjusted = iter(holm(tested))
     texts = []

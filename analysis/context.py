@@ -8,6 +8,7 @@ from functools import cache
 
 import yaml
 
+from analysis.metrics import is_percent
 from analysis.runs import Cells, Run
 from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
 from sfa_bench.config.overrides import CONF
@@ -17,7 +18,11 @@ WHICH = {
     "test/acc/last": "test accuracy of the last epoch",
     "test/acc/last10": "test accuracy, mean over the last 10 epochs",
     "test/acc/best": "oracle: test accuracy of the epoch that is best on the test set",
-    "test/acc/val": "test accuracy of the epoch that is best on the validation set, of each network's on Clothing1M",
+    "test/acc/at_best_val": (
+        "test accuracy of the epoch that is best on the validation set, of each network's on Clothing1M"
+    ),
+    "val/acc": "accuracy on the validation set, mean over the same epochs as test/acc/final",
+    "val/acc/best": "accuracy on the validation set in its best epoch, which chooses test/acc/at_best_val",
 }
 SPREADS = {
     "std": "sample standard deviation",
@@ -42,7 +47,7 @@ def caption(
         `spread` a key of SPREADS.
     """
     what = "; ".join(f"{metric} ({WHICH[metric]})" if metric in WHICH else metric for metric in metrics)
-    unit = ", percent" if all(metric.startswith("test") for metric in metrics) else ""
+    unit = ", percent" if all(map(is_percent, metrics)) else ""
     numbers = f"mean ± {SPREADS[spread]} (n runs)"
     if versus:
         base = ", ".join(f"{key}={texts[0]}" for key, texts in versus.items())

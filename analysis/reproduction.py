@@ -103,7 +103,7 @@ class Page:
         said = [*(f"differs: {sentence}" for sentence in differ), number.line["note"]]
         said += [method.why] if method.why else []
         if number.where["dataset"] == "clothing1m":
-            said.append("`test/acc/val` of the same run is at the epoch that the clean validation set picks")
+            said.append("`test/acc/at_best_val` of the same run is at the epoch that the clean validation set picks")
         cost = hours.flops(plan)
         names = [plan.fields["method"], plan.fields["plugin"]]
         names += [plan.fields["classifier"]] if plan.fields["classifier"] != "joint" else []

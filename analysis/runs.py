@@ -8,15 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from sys import intern
 from typing import Any
 
+from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Value, listed, meant, valued
 from sfa_bench.config.canonical import MACHINE
-from sfa_bench.config.values import nearest
+from sfa_bench.config.values import nearest, options
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
 
@@ -55,8 +56,8 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """`test/…` as recorded, and `selection/…`, `cost/…`; lists and other non-numbers included."""
-        found = dict(self.record["metrics"] or {})
+        """`test/…` and `val/…`, and `selection/…`, `cost/…`; lists and other non-numbers included."""
+        found = {current(name): value for name, value in (self.record["metrics"] or {}).items()}
         for section in SECTIONS:
             found |= {f"{section}/{key}": value for key, value in flat(self.record[section] or {}, "/").items()}
         return found
@@ -147,30 +148,32 @@ def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:
     """Refuse a key that no run has, with the nearest one that exists."""
     known = {key for run in runs for key in run.fields}
     for key in keys:
-        if key not in known:
-            near = nearest(key, sorted(known))
-            raise ConfigError(f"no run has a key {key}" + (f"; did you mean {near}?" if near else ""))
+        if key in known:
+            continue
+        if key in options() and not is_dataclass(options()[key][0]):
+            raise ConfigError(f"no run has a key {key}: it exists, but the choices of these runs do not have it")
+        near = nearest(key, sorted(known))
+        hint = f"; did you mean {near}?" if near else " (python run.py --help lists the keys)"
+        raise ConfigError(f"no run has a key {key}{hint}")
 
 
 def check_metric(runs: Sequence[Run], metric: str) -> None:
     """Refuse a metric that no run has or that is no single number."""
     values = [run.metrics[metric] for run in runs if metric in run.metrics]
     if not values:
-        known = sorted({key for run in runs for key, value in run.metrics.items() if not isinstance(value, list)})
-        near = nearest(metric.replace("/", "."), [key.replace("/", ".") for key in known])
-        hint = f"; did you mean {near.replace('.', '/')}?" if near else ""
-        raise ConfigError(f"no run has a metric {metric}{hint}")
+        there = {key for run in runs for key, value in run.metrics.items() if not isinstance(value, (list, str))}
+        raise ConfigError(absent(metric, there))
     if any(isinstance(value, (list, str, bool)) for value in values):
         raise ConfigError(f"{metric} is not one number a run; a table needs one")
 
 
 def metric_name(runs: Sequence[Run], name: str) -> str:
-    """A metric as the record has it; `tail` stands for `test/acc/tail`, `macro_f1` for `test/macro_f1`, `auc` for
+    """A metric as records have it now; `tail` stands for `test/acc/tail`, `macro_f1` for `test/macro_f1`, `auc` for
     `selection/auc`."""
-    if any(name in run.metrics for run in runs):
-        return name
-    full = (f"{place}/{name}" for place in ("test/acc", "test", *SECTIONS))
-    return next((metric for metric in full if any(metric in run.metrics for run in runs)), name)
+    places = ("test/acc", "test", *SECTIONS)
+    full = [current(metric) for metric in (name, *(f"{place}/{name}" for place in places))]
+    there = (metric for metric in full if any(metric in run.metrics for run in runs))
+    return next(there, next(filter(exists, full), full[0]))
 
 
 def words(text: str) -> list[str]:

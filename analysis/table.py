@@ -21,6 +21,7 @@ from analysis.best import NOTE, marks
 from analysis.cells import CellWriter
 from analysis.context import SPREADS, caption, notes, row_notes
 from analysis.gap import Row, find_gap
+from analysis.metrics import listing
 from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
 from analysis.reported import Line, published
@@ -154,7 +155,12 @@ def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 with a sentence when nothing can be shown."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.table", description="Table of finished runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.table",
+        description="Table of finished runs.",
+        epilog=listing(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
     sets = f"one or more: final, best, tail, selection/auc …; together: {', '.join(SETS)}"
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")

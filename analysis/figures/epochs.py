@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.look import Look, band, canvas, legend, series_of, shade_warm_up, spread_text
 from analysis.figures.series import Options, averaged, axis_name, few, grouped, name
+from analysis.metrics import nearest_metric
 from analysis.runs import Run, flat
-from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 
@@ -88,10 +88,11 @@ def _finished(frame: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFra
 
 
 def _unknown(rows: Sequence[dict[str, Any]], metric: str) -> None:
-    known = sorted({key for row in rows for key, value in row.items() if isinstance(value, (int, float))})
-    near = nearest(metric.replace("/", "."), [key.replace("/", ".") for key in known])
-    hint = f"; did you mean {near.replace('.', '/')}?" if near else ""
-    raise ConfigError(f"no epoch has a metric {metric}{hint}")
+    near = nearest_metric(
+        metric, {key for row in rows for key, value in row.items() if isinstance(value, (int, float))}
+    )
+    hint = f"; did you mean {near}?" if near else ""
+    raise ConfigError(f"no epoch has a metric {metric}{hint} (the numbers of metrics.jsonl are an epoch's metrics)")
 
 
 def draw_curves(frame: pd.DataFrame, options: Options) -> Figure:

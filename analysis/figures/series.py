@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.metrics import is_percent
 from analysis.runs import Run, check_fields, differing
 from analysis.values import Key, listed
 from sfa_bench.errors import ConfigError
@@ -123,8 +124,10 @@ def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str 
 
 def axis_name(metric: str) -> str:
     """What stands at an axis: `test accuracy, few (%)`, `selection auc`, `cost flops`."""
-    unit = " (%)" if metric.startswith("test") else ""
+    unit = " (%)" if is_percent(metric) else ""
     rest = metric.removeprefix("test/acc").removesuffix("/final").strip("/")
+    if metric.startswith("val/acc"):
+        return f"validation accuracy{metric.removeprefix('val/acc').replace('/', ', ')}" + unit
     if metric.startswith("test/acc"):
         return "test accuracy" + (f", {rest.replace('/', ' ')}" if rest else "") + unit
     return metric.replace("/", " ").replace("_", " ") + unit

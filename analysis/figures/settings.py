@@ -14,6 +14,7 @@ from analysis.cells import check_labels, compares_data
 from analysis.context import SETTINGS
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text, whiskers
 from analysis.figures.series import Options, apart, averaged, axis_name, decades, few, grouped, name
+from analysis.metrics import is_percent
 from analysis.paired import by_replicate, paired_difference, value
 from analysis.runs import Run, check_fields, check_metric, select
 from analysis.values import NO_VALUE, NUMBER, valued
@@ -168,7 +169,7 @@ def draw_gain(frame: pd.DataFrame, options: Options) -> Figure:
     axes.set_yticks(frame.index, frame["setting"])
     axes.set_ylim(len(frame) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    points = ", points" if options.metric.startswith("test") else ""
+    points = ", points" if is_percent(options.metric) else ""
     what = axis_name(options.metric).removesuffix(" (%)")
     axes.set_xlabel(f"{_text(options.of)} − {_text(options.versus)}\n{what}{points}")
     figure.suptitle(tally(frame), fontsize=8)

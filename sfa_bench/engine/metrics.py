@@ -111,8 +111,9 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
     """A run's `metrics` from its epochs' rows: `epoch` (1-based), the keys of `test_metrics`, `val/acc` where known,
     and the same keys of a second test set (`test_imagenet/…`).
 
-    `test/acc/final` and every key without a suffix of its own are means over the evaluated ones of the last
-    max(1, int(0.05·epochs)) epochs; the last evaluated epoch where none of those was.
+    `test/acc/final`, `val/acc` and every key without a suffix of its own are means over the evaluated ones of the last
+    max(1, int(0.05·epochs)) epochs; the last evaluated epoch where none of those was. `val/acc/best` is the accuracy
+    that chose the epoch `val/epoch`, the first of equals, and `test/acc/at_best_val` the test accuracy there.
     """
     rows = [row for row in epoch_rows if row.get("test/acc") is not None]
     window = _last(rows, epochs, max(1, epochs // 20))
@@ -127,13 +128,20 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
             f"{name}/last": accuracies[-1] if rows else None,
             f"{name}/last10": _mean([row[name] for row in _last(rows, epochs, 10)]),
             f"{name}/best": max(accuracies, default=None),
-            f"{name}/val": chosen[name] if chosen else None,
+            f"{name}/at_best_val": chosen[name] if chosen else None,
         }
         keys = [key for key in keys if key != name]
     for key in keys:
         values = [row.get(key) for row in window]
         lists = [value for value in values if isinstance(value, list)]
         metrics[key] = [_mean(column) for column in zip(*lists, strict=True)] if lists else _mean(values)
+    if chosen is not None:
+        metrics |= {
+            "val/acc": _mean([row.get("val/acc") for row in window]),
+            "val/acc/last": validated[-1]["val/acc"],
+            "val/acc/best": chosen["val/acc"],
+            "val/epoch": chosen["epoch"],
+        }
     return metrics
 
 

@@ -433,9 +433,10 @@ class Session:
         if (pictures := thumbs(self.method, self.data)) is not None:
             self.folder.write_arrays("thumbs.npz", pictures)
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
-        if self.chosen is not None:
+        if self.chosen is not None:  # each network has an epoch of its own
+            del self.record["metrics"]["val/epoch"]
             self.record["metrics"] |= {
-                "test/acc/val": self.chosen.test_accuracy(self.data.test.labels.numpy()),
+                "test/acc/at_best_val": self.chosen.test_accuracy(self.data.test.labels.numpy()),
                 "val/epochs": self.chosen.epochs,
             }
         self.record["selection"] = self.rows[-1]["selection"]

@@ -290,14 +290,26 @@ def test_final_is_the_mean_of_the_last_twentieth_of_the_epochs(epochs, window):
     assert found["test/acc/last"] == accuracies[-1]
     assert found["test/acc/last10"] == pytest.approx(np.mean(accuracies[-10:]))
     assert found["test/acc/best"] == max(accuracies)
-    assert found["test/acc/val"] is None
+    assert found["test/acc/at_best_val"] is None
     assert "test/acc" not in found
 
 
 def test_val_is_the_test_accuracy_of_the_first_epoch_that_is_best_on_validation():
     history = [{"epoch": 1, "test/acc": 10.0, "val/acc": 50.0}, {"epoch": 2, "test/acc": 20.0, "val/acc": 70.0}]
     history += [{"epoch": 3, "test/acc": 30.0, "val/acc": 70.0}, {"epoch": 4, "test/acc": 90.0, "val/acc": 60.0}]
-    assert metrics.summarise(history, 4)["test/acc/val"] == 20
+    found = metrics.summarise(history, 4)
+    assert found["test/acc/at_best_val"] == 20
+    assert (found["val/acc/best"], found["val/epoch"], found["val/acc/last"], found["val/acc"]) == (70.0, 2, 60.0, 60.0)
+    assert "test/acc/val" not in found
+
+
+def test_validation_accuracy_is_the_mean_over_the_same_last_epochs_as_the_test_accuracy():
+    history = [{"epoch": e, "test/acc": 1.0, "test_imagenet/acc": 2.0 * e, "val/acc": 90.0 - e} for e in range(1, 41)]
+    found = metrics.summarise(history, 40)
+    assert found["val/acc"] == pytest.approx(90 - 39.5)  # epochs 39 and 40
+    assert (found["val/acc/best"], found["val/epoch"]) == (89.0, 1)
+    assert found["test_imagenet/acc/at_best_val"] == 2.0
+    assert "val/acc" not in metrics.summarise([{"epoch": 1, "test/acc": 1.0}], 1)
 
 
 def test_other_figures_are_averaged_over_the_final_window_and_missing_ones_left_out():

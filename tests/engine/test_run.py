@@ -71,7 +71,7 @@ def test_the_record_of_a_done_run_keeps_the_contract(finished):
     metrics = ("final", "last", "last10", "best", "many", "medium", "few", "head", "mid", "tail", "worst", "gmean")
     for name in (*metrics, "main", "abc"):
         assert 0 <= record["metrics"][f"test/acc/{name}"] <= 100
-    assert record["metrics"]["test/acc/val"] is None
+    assert record["metrics"]["test/acc/at_best_val"] is None
     assert len(record["metrics"]["test/per_class"]) == 10
     selection = record["selection"]
     for name in ("precision", "recall", "f1", "auc", "ap", "auc_score", "tv_to_clean_prior", "agreement", "memorised"):
@@ -245,7 +245,7 @@ def test_validation_is_reported_beside_the_test_accuracy(tmp_path):
     record, _ = train(tmp_path, *CE, "dataset.val=clean_balanced", "dataset.val_fraction=0.2")
     rows = [json.loads(x) for x in next(tmp_path.glob("*/*/*/metrics.jsonl")).read_text().splitlines()]
     best = max(rows, key=lambda row: row["val/acc"])
-    assert record["metrics"]["test/acc/val"] == best["test/acc"]
+    assert record["metrics"]["test/acc/at_best_val"] == best["test/acc"]
     assert record["knows"] == ["clean_val"]
     assert record["data"]["samples"]["val"] > 0
 

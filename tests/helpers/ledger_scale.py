@@ -41,7 +41,7 @@ def write(root, n, classes=10):
         record["data"] = _data(dataset, replicate, classes)
         rows = [_row(generator, epoch, classes) for epoch in range(1, 21 + number % 41)]
         last = rows[-1]
-        record["metrics"] = {"test/acc/final": last["test/acc"], "test/acc/val": None}
+        record["metrics"] = {"test/acc/final": last["test/acc"], "test/acc/at_best_val": None}
         record["metrics"] |= {f"test/acc/{name}": 100 * generator.random() for name in ("last", "last10", "best")}
         record["metrics"] |= {key: value for key, value in last.items() if key.startswith("test/")}
         record |= {"selection": last["selection"], "knows": ["rate"] if method == "coteaching" else []}
