@@ -10,7 +10,7 @@ import numpy as np
 from analysis.metrics import SECOND
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.render import Mark
-from analysis.runs import Run
+from analysis.runs import CHECKSUM, Run
 from analysis.values import Key
 
 DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
@@ -47,7 +47,7 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     groups: dict[Key, list[int]] = defaultdict(list)
     for position, members in enumerate(column):
         if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members):
-            groups[members[0].key(("recipe", *DATA_KEYS[:-1]))].append(position)
+            groups[members[0].key(("recipe", CHECKSUM, *DATA_KEYS[:-1]))].append(position)
     found: dict[int, Mark] = {}
     for positions in groups.values():
         if len(positions) < 2:

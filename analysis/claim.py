@@ -17,6 +17,7 @@ import numpy as np
 from analysis.best import HIGHER, NEITHER, NEVER
 from analysis.bootstrap import DRAWS, Estimate, Replicate, estimate, holm, needed, superiority
 from analysis.cells import check_labels, compares_data
+from analysis.context import own_files
 from analysis.metrics import is_percent
 from analysis.paired import by_replicate, value
 from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
@@ -178,6 +179,7 @@ def _sides(claim: Claim) -> list[str]:
                 f"compute: {means[0]:.3g} against {means[1]:.3g} {unit} a run ({means[0] / means[1]:.2f} times)"
             )
     told = [sorted({fact for run in side for fact in run.record["knows"]}) for side in claim.sides]
+    lines += own_files(run for side in claim.sides for run in side)
     if any(told):
         lines.append("told: " + " against ".join(", ".join(facts) or "nothing" for facts in told))
     return lines
@@ -210,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.ranks:
             found = ranks(runs, words(options.ranks), metric)
             print_ranks(found)
+            for sentence in own_files(runs):
+                print(f"- {sentence}")
             if options.output:
                 draw(found, options.output)
     except ConfigError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 import yaml
@@ -96,9 +96,17 @@ def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
                 said[f"told {fact}"].add(row)
             if run.fields.get("method.loss.transferred"):
                 said["constants transferred from balanced data, or from another data set"].add(row)
+            for sentence in own_files([run]):
+                said[sentence].add(row)
             if run.external:
                 said["external: predictions of other people's code, trained on the same labels"].add(row)
     return sorted(said.items())
+
+
+def own_files(runs: Iterable[Run]) -> list[str]:
+    """A sentence where runs of an official name are on other files, which no reader would expect."""
+    names = listed(run.field("dataset") for run in runs if run.own_files)
+    return [f"on files of the user's own: {names}"] if names else []
 
 
 def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.context import SETTINGS, WHICH, caption, notes
+from analysis.context import SETTINGS, WHICH, caption, notes, own_files
 from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
@@ -129,7 +129,7 @@ def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
 def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
     metrics = [options.metric] if k.scalar else []
     keys = (*options.by, options.over, *(SETTINGS if k.every_setting else ()))
-    found = notes(runs, _cells(runs, options), keys, metrics)
+    found = [*notes(runs, _cells(runs, options), keys, metrics), *own_files(runs)]
     return [sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in found]
 
 

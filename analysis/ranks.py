@@ -13,14 +13,14 @@ import pandas as pd
 from scipy import stats
 
 from analysis.paired import by_replicate, value, values
-from analysis.runs import Run, check_fields, differing
+from analysis.runs import CHECKSUM, Run, check_fields, differing
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
 FEWEST_DATA_SETS = 5  # of which a critical difference says anything
-SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe")
+SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", CHECKSUM)
 
 
 @dataclass(frozen=True)

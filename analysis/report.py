@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.context import WHICH, notes
+from analysis.context import WHICH, notes, own_files
+from analysis.metrics import current
 from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cells, tables
 from analysis.page.encode import columns, compact, packed, page, rounded, typed
 from analysis.page.pictures import sheets
@@ -99,7 +100,7 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
     """What the page shows of each run but its curves, a section for each part of the record."""
     rows: dict[str, list[Mapping[str, Any]]] = {
         "config": [{key: typed(run.field(key)) for key in run.fields} for run in runs],
-        "metrics": [rounded(run.record["metrics"]) for run in runs],
+        "metrics": [rounded({current(key): value for key, value in run.record["metrics"].items()}) for run in runs],
         "selection": [rounded(flat(run.record["selection"], "/")) for run in runs],
         "cost": [rounded(flat(run.record["cost"])) for run in runs],
         "environment": [flat(run.record["environment"]) for run in runs],
@@ -153,7 +154,7 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     grouped: Cells = own
     runs = [run for members in own.values() for run in members]
     shown = (*SHOWN, "method", "plugin")
-    return list(notes(runs, grouped, shown, [METRICS[0][1]])) if runs else []
+    return [*notes(runs, grouped, shown, [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
 def _left_out(runs: int, no_curves: int, no_pictures: int, curves: int, pictures: int) -> Iterator[str]:

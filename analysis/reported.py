@@ -99,6 +99,8 @@ def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: S
 
 def belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Mapping[str, Value]) -> bool:
     """Whether these runs, of a column with this key, are all of the number's setting; `rows` may differ from it."""
+    if any(run.own_files for run in runs):
+        return False
     for key, text in number.where.items():
         if key in column:
             if not matches(column[key], text):

@@ -17,6 +17,7 @@ from typing import Any
 from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Value, listed, meant, valued
 from sfa_bench.config.canonical import MACHINE
+from sfa_bench.config.recipes import CHECKED
 from sfa_bench.config.values import nearest, options
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
@@ -27,6 +28,7 @@ NOTED = ("precision", "revision")
 # What has no effect, and with which choices of a group.
 WITHOUT = {"noise": ("noise_ratio", ("none", "human", "matrix")), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
+CHECKSUM = "dataset.checksum"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Run:
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)
+        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in CHECKED:
+            config[CHECKSUM] = True  # false says something only where there are official checksums
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 
     def field(self, key: str) -> Value:
@@ -70,6 +74,11 @@ class Run:
     def external(self) -> bool:
         """Whether these are results of other people's code (`analysis.ingest`)."""
         return bool(self.record["environment"].get("external"))
+
+    @property
+    def own_files(self) -> bool:
+        """Whether its data go by an official name and are files of the user's own."""
+        return self.fields.get(CHECKSUM) is False
 
     @property
     def replicate(self) -> tuple[Value, Value]:

@@ -15,12 +15,12 @@ from analysis.best import marks
 from analysis.page.encode import columns, typed
 from analysis.paired import values
 from analysis.render import Mark
-from analysis.runs import Run, differing
+from analysis.runs import CHECKSUM, Run, differing
 from analysis.table import make_table
 from analysis.values import Key, Value
 from sfa_bench.errors import ConfigError
 
-SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs")
+SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs", CHECKSUM)
 SHOWN = (*SETTING, "batch_size", "lr")  # these may belong to a method, and split no table
 CHOICE = ("method", "plugin", "classifier")
 DERIVED = "recipe.effective."  # computed from other keys: shown only where nothing else tells two cells apart
