@@ -3,8 +3,8 @@
 FILE.npz holds `observed_label` [N], the labels that the code was trained on, and `test_logits` [M, K] or
 `test_prediction` [M], in the test set's order. It may hold `index` [N], the samples' positions in the original training
 set, where its order is another than ours; `test_label` [M], which is compared with ours; `clean_probability` [N], what
-the code thought of each sample, and `selected` [N], which it took (default: probability above one half). RUN is a
-finished run on the same labels, whose data, recorded groups and test set are used.
+the code thought of each sample, and `selected` [N], which it took (default: probability above one half). What else is
+in the file stays packed. RUN is a finished run on the same labels, whose data, recorded groups and test set are used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import shlex
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.runs import Run, load
+from analysis.members import Wanted, read_members
+from analysis.runs import Run, load, words
 from sfa_bench.config.overrides import CONF
 from sfa_bench.engine.metrics import selection_metrics, summarise, test_metrics
 from sfa_bench.errors import ConfigError, RunError
@@ -31,32 +33,79 @@ from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_path
 from sfa_bench.store.record import new_record
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 KNOWS = ("rate", "type", "clean_labels", "clean_val", "pretraining")
 # What describes the data and the replicate is taken from the run; how it was trained is not ours to say.
 DATA = ("replicate", "seed", "data_seed", "noise_ratio", "imb_factor", "dataset", "noise", "imbalance")
 
+WHOLE, NUMBERS, FLAGS = "iuf", "iuf", "biuf"  # kinds of NumPy types; what they hold is looked at, too
+LARGEST = 1e100  # of a logit: differences and sums of such are finite
+
 Arrays = Mapping[str, np.ndarray]
 
 
-def ingest(arrays: Arrays, like: Run, method: str, *, seed: int | None, knows: Sequence[str], note: str) -> RunFolder:
-    """Write the record beside `like`, state `done`, marked external. Returns its folder.
+@dataclass(frozen=True)
+class Ours:
+    """What the run of ours says of its data: its arrays, its groups of classes, their number."""
+
+    run: Run
+    arrays: Arrays
+    groups: Mapping[str, Sequence[int]]
+    num_classes: int
+
+    @property
+    def wanted(self) -> dict[str, Wanted]:
+        """What a file for this run may hold."""
+        n, m, k = len(self.arrays["observed_label"]), len(self.arrays["test_label"]), self.num_classes
+        labels = f"integers from 0 to {k - 1}"
+        return {
+            "observed_label": Wanted((n,), WHOLE, f"{n} {labels}"),
+            "index": Wanted((n,), WHOLE, f"{n} integers"),
+            "test_label": Wanted((m,), WHOLE, f"{m} {labels}"),
+            "test_logits": Wanted((m, k), NUMBERS, f"finite numbers [{m}, {k}] of at most {LARGEST:g}"),
+            "test_prediction": Wanted((m,), WHOLE, f"{m} {labels}"),
+            "clean_probability": Wanted((n,), NUMBERS, f"{n} numbers from 0 to 1"),
+            "selected": Wanted((n,), FLAGS, f"{n} truth values"),
+        }
+
+
+def of_run(like: Run) -> Ours:
+    """The data of a finished run. Raises ConfigError where its files do not say what its data were."""
+    try:
+        arrays = RunFolder(like.path).read_arrays("predictions.npz")
+        groups, num_classes = like.record["data"]["groups"], len(like.metrics["test/per_class"])
+        labels = [arrays[name] for name in ("test_label", "observed_label", "clean_label")]
+        fits = len(labels[1]) == len(labels[2]) == len(arrays["index"]) and len(labels[0])
+        ids = np.concatenate([*labels, *(np.asarray(group, dtype=np.int64) for group in groups.values())])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"--like {like.path}: its record or predictions.npz cannot be used ({error!r})") from error
+    if not fits or ids.min() < -1 or ids.max() >= num_classes:
+        raise ConfigError(f"--like {like.path}: its record and its predictions.npz do not fit together")
+    return Ours(like, arrays, groups, num_classes)
+
+
+def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: Sequence[str], note: str) -> RunFolder:
+    """Write the record beside our run, state `done`, marked external. Returns its folder.
 
     Raises: ConfigError with a sentence when the predictions are not of this data and these labels.
     """
+    like = ours.run
     if not re.fullmatch(NAME, method):
-        raise ConfigError(f"--method {method!r}: a name has letters, digits, '_', '-' and '.'")
+        raise ConfigError(f"--method {method!r}: a name has letters, digits, '_', '-' and '.', 100 at most")
     if (CONF / "method" / f"{method}.yaml").exists():
         raise ConfigError(
             f"--method {method} is a method of the suite; give other code another name: {method}_original"
         )
     if unknown := [fact for fact in knows if fact not in KNOWS]:
         raise ConfigError(f"--knows {unknown[0]}: there is {', '.join(KNOWS)}")
-    ours = RunFolder(like.path).read_arrays("predictions.npz")
-    order = _aligned(arrays, ours, like)
-    logits = _logits(arrays, ours, len(like.metrics["test/per_class"]))
-    groups = like.record["data"]["groups"]
-    row: dict[str, Any] = {"epoch": 1, **test_metrics([{"main": logits}], ours["test_label"], "main", groups)}
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed {seed}: a seed is a whole number from 0 to 2^63 - 1")
+    order = _aligned(arrays, ours)
+    logits = _logits(arrays, ours)
+    row: dict[str, Any] = {
+        "epoch": 1,
+        **test_metrics([{"main": logits}], ours.arrays["test_label"], "main", ours.groups),
+    }
     metrics = summarise([row], 1) | {"test/acc/last10": None, "test/acc/best": None}
     if "test_logits" not in arrays:
         metrics |= dict.fromkeys(("test/ece", "test/top5"))
@@ -70,11 +119,12 @@ def ingest(arrays: Arrays, like: Run, method: str, *, seed: int | None, knows: S
     command = ["python", "-m", "analysis.ingest", "FILE.npz", "--like", str(like.path), "--method", method]
     record = new_record(hash=hash, config=config, names=names, command=shlex.join(command))
     record |= {"state": "done", "data": like.record["data"], "metrics": metrics, "knows": sorted(knows)}
-    record["selection"] = _selection(arrays, order, ours, groups, logits.shape[1])
+    record["selection"] = _selection(arrays, order, ours)
+    note = note.encode(errors="replace").decode()  # bytes that are no text have no place in a record
     record["environment"] = {"external": {"like": like.hash, "note": note, "content": content}}
     folder = RunFolder(run_path(like.path.parents[2], names, hash))
     with folder.claim():
-        kept = {key: ours[key] for key in ("test_label", "index", "observed_label", "clean_label")}
+        kept = {key: ours.arrays[key] for key in ("test_label", "index", "observed_label", "clean_label")}
         if "clean_probability" in arrays:
             kept["clean_probability"] = arrays["clean_probability"][order][None].astype(np.float32)
         folder.write_arrays("predictions.npz", {**kept, "test_logits_1_main": logits})
@@ -82,83 +132,76 @@ def ingest(arrays: Arrays, like: Run, method: str, *, seed: int | None, knows: S
     return folder
 
 
-def _aligned(arrays: Arrays, ours: Arrays, like: Run) -> np.ndarray:
+def _whole(arrays: Arrays, ours: Ours, name: str, below: int | None = None) -> np.ndarray:
+    """An array of whole numbers as int64, from 0 to `below` where that is given. Raises ConfigError."""
+    values = arrays[name]
+    with np.errstate(invalid="ignore"):  # NaN and what int64 does not hold are no equals of what they become
+        whole = values.astype(np.int64)
+    if not np.array_equal(whole, values) or (below is not None and not 0 <= whole.min() <= whole.max() < below):
+        raise ConfigError(f"{name} must be {ours.wanted[name].words}")
+    return whole
+
+
+def _aligned(arrays: Arrays, ours: Ours) -> np.ndarray:
     """Positions that bring the file's training samples into our order, checked against the fingerprint."""
     if "observed_label" not in arrays:
         raise ConfigError("the file has no observed_label: the labels that the code was trained on prove what it saw")
-    labels = np.asarray(arrays["observed_label"], dtype=np.int64)
+    labels = _whole(arrays, ours, "observed_label", ours.num_classes)
     order = np.arange(len(labels))
     if "index" in arrays:
-        place = np.argsort(arrays["index"], kind="stable")
-        mine = np.argsort(ours["index"], kind="stable")
-        if len(place) != len(mine) or not np.array_equal(arrays["index"][place], ours["index"][mine]):
+        theirs = _whole(arrays, ours, "index")
+        place, mine = np.argsort(theirs, kind="stable"), np.argsort(ours.arrays["index"], kind="stable")
+        if not np.array_equal(theirs[place], ours.arrays["index"][mine]):
             raise ConfigError("index holds other training samples than the run: another long tail or data_seed?")
         order = np.empty_like(place)
         order[mine] = place
-    if len(labels) != len(order) or fingerprint(labels[order]) != like.labels:
-        count = f"{len(labels)} labels, ours {len(ours['observed_label'])}"
-        if len(labels) == len(ours["observed_label"]):
-            count = f"{int((labels[order] != ours['observed_label']).sum())} of {len(labels)} differ"
+    if fingerprint(labels[order]) != ours.run.labels:
+        differ = int((labels[order] != ours.arrays["observed_label"]).sum())
         raise ConfigError(
-            f"observed_label does not have the fingerprint {like.labels} of {like.path} ({count}): the code was "
-            "trained on other labels, or they are in another order (then give index)"
+            f"observed_label does not have the fingerprint {ours.run.labels} of {ours.run.path} ({differ} of "
+            f"{len(labels)} differ): the code was trained on other labels, or they are in another order (then give "
+            "index)"
         )
     return order
 
 
-def _logits(arrays: Arrays, ours: Arrays, num_classes: int) -> np.ndarray:
+def _logits(arrays: Arrays, ours: Ours) -> np.ndarray:
     """Test logits [M, K]; predictions alone become one-hot rows."""
-    truth = ours["test_label"]
-    if "test_label" in arrays and not np.array_equal(arrays["test_label"], truth):
+    if "test_label" in arrays and not np.array_equal(arrays["test_label"], ours.arrays["test_label"]):
         raise ConfigError("test_label differs from the run's test set: other samples, or another order")
     if "test_logits" in arrays:
-        logits = np.asarray(arrays["test_logits"], dtype=np.float64)
-        if logits.shape != (len(truth), num_classes) or not np.isfinite(logits).all():
-            raise ConfigError(f"test_logits must be finite numbers [{len(truth)}, {num_classes}], not {logits.shape}")
+        logits = arrays["test_logits"].astype(np.float64)
+        if not (np.abs(logits) <= LARGEST).all():
+            raise ConfigError(f"test_logits must be {ours.wanted['test_logits'].words}")
         return logits
     if "test_prediction" not in arrays:
         raise ConfigError("the file has neither test_logits nor test_prediction")
-    predicted = np.asarray(arrays["test_prediction"])
-    whole = predicted.shape == truth.shape and np.issubdtype(predicted.dtype, np.integer)
-    if not whole or predicted.min() < 0 or predicted.max() >= num_classes:
-        raise ConfigError(f"test_prediction must be {len(truth)} integers from 0 to {num_classes - 1}")
-    return np.eye(num_classes)[predicted]
+    return np.eye(ours.num_classes)[_whole(arrays, ours, "test_prediction", ours.num_classes)]
 
 
-def _selection(
-    arrays: Arrays, order: np.ndarray, ours: Arrays, groups: Mapping[str, Sequence[int]], num_classes: int
-) -> dict[str, Any]:
-    """The figures of the file's clean probabilities; empty without."""
-    if "clean_probability" not in arrays:
+def _selection(arrays: Arrays, order: np.ndarray, ours: Ours) -> dict[str, Any]:
+    """The figures of what the code thought of each sample, or of what it took; empty without either."""
+    selected = arrays.get("selected")
+    probability = arrays.get("clean_probability", selected)
+    if probability is None:
         return {}
-    probability = np.asarray(arrays["clean_probability"], dtype=np.float64)
-    if probability.shape != order.shape or not ((probability >= 0) & (probability <= 1)).all():
-        raise ConfigError(f"clean_probability must be {len(order)} numbers from 0 to 1")
-    selected = np.asarray(arrays.get("selected", probability > 0.5), dtype=bool)
-    if selected.shape != order.shape:
-        raise ConfigError(f"selected must be {len(order)} truth values")
-    return selection_metrics(
-        selected=selected[order],
+    if selected is not None and not np.isin(selected, (0, 1)).all():
+        raise ConfigError(f"selected must be {ours.wanted['selected'].words}")
+    probability = probability.astype(np.float64)
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ConfigError(f"clean_probability must be {ours.wanted['clean_probability'].words}")
+    found = selection_metrics(
+        selected=(probability > 0.5 if selected is None else selected.astype(bool))[order],
         clean_probability=probability[order],
         score=probability[order],
-        observed=ours["observed_label"],
-        clean=ours["clean_label"],
-        groups=groups,
-        num_classes=num_classes,
+        observed=ours.arrays["observed_label"],
+        clean=ours.arrays["clean_label"],
+        groups=ours.groups,
+        num_classes=ours.num_classes,
     )
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The file's arrays, nothing of which can execute. Raises ConfigError when it is no .npz of plain arrays."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ConfigError(f"{path} is one array; ingest takes an .npz with names (np.savez)")
-            return dict(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {path}") from error
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise ConfigError(f"{path} is no .npz of plain arrays ({error})") from error
+    if "clean_probability" not in arrays:  # yes and no are no order
+        found |= {key: None for key in found if key.split("/")[0] in ("auc", "ap", "auc_score")}
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,12 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="where the code is from, for readers of the record")
     options = parser.parse_args(arguments)
     try:
-        arrays = read_arrays(options.file)
         runs, _ = load([options.like])
         if len(runs) != 1 or runs[0].external:
             raise ConfigError(f"--like {options.like} must be the folder of one finished run of ours")
-        knows = [word for word in options.knows.split(",") if word]
-        folder = ingest(arrays, runs[0], options.method, seed=options.seed, knows=knows, note=options.note)
+        ours = of_run(runs[0])
+        arrays = read_members(options.file, ours.wanted)
+        folder = ingest(arrays, ours, options.method, seed=options.seed, knows=words(options.knows), note=options.note)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
