@@ -29,6 +29,8 @@ NEITHER = (
     *("selection/counts", "selection/imbalance_ratio", "selection/classes_drawn", "selection/inverted"),
     *("selection/fallbacks", "selection/memorised", "selection/tv_to_clean_prior"),
 )
+ALONE = "bold is the highest mean alone where cells share fewer than 3 runs: no interval tells the others from it"
+FEWEST = 3  # pairs, below which an interval is too wide to tell anything from the best: with two, 12.7 standard errors
 NOTE = (
     "Bold: the best of a column, and those whose paired 95 % interval to it contains 0; underlined: the best of the "
     "others; only within one recipe and on the same data, without methods that see clean labels."
@@ -39,8 +41,8 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """Marks by position in the column of cells. A cell alone among its like has none, nor a metric without a better.
 
     Comparable are cells of one recipe on the same data (data set, tail, noise); a method that was shown clean labels is
-    out of competition. Cells that share fewer than two replicates with the best cannot be told from it by an interval:
-    then only an equal mean is a tie.
+    out of competition. Cells that share fewer than three replicates with the best cannot be told from it by an
+    interval: then only an equal mean is a tie.
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
         return {}
@@ -61,6 +63,11 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     return found
 
 
+def untested(column: Sequence[Sequence[Run]], metric: str) -> bool:
+    """Whether a cell of a marked column has so few runs that no interval tells it from the best."""
+    return any(0 < len(values(members, metric)) < FEWEST for members in column)
+
+
 def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
     """Whether the paired interval contains 0; runs are a pair where they saw the same labels.
 
@@ -70,7 +77,7 @@ def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
         return False
     mine, theirs = by_replicate(ours, metric), by_replicate(best, metric)
     common = [key for key in mine.keys() & theirs.keys() if mine[key].labels == theirs[key].labels]
-    if len(common) < 2:
+    if len(common) < FEWEST:
         return False
     change = paired_difference([value(mine[k], metric) for k in common], [value(theirs[k], metric) for k in common])
     assert change.interval is not None  # two pairs at least

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.best import NOTE, marks
+from analysis.best import ALONE, NOTE, marks, untested
 from analysis.cells import CellWriter
 from analysis.context import SPREADS, caption, notes, row_notes
 from analysis.gap import Row, find_gap
@@ -86,10 +86,12 @@ def make_table(
         for r in row_keys
     ]
     marked: dict[tuple[int, str], Mark] = {}
-    for c, metric in [] if versus else itertools.product(col_keys, metrics):
-        for line, mark in marks([cells.get((r, c), []) for r in row_keys], metric).items():
-            marked[line, names[c, metric]] = mark
     said = list(notes(runs, cells, (*rows, *cols), metrics))
+    for c, metric in [] if versus else itertools.product(col_keys, metrics):
+        column = [cells.get((r, c), []) for r in row_keys]
+        found = marks(column, metric)
+        marked |= {(line, names[c, metric]): mark for line, mark in found.items()}
+        said += [ALONE] if found and untested(column, metric) and ALONE not in said else []
     if unpaired := len(writer.unpaired):
         said.append(f"{unpaired} runs without a partner of the same seed and data_seed are not in the differences")
     blocks = {row_keys.index(r) for r in row_keys if r in foreign and row_keys.index(r) == len(row_keys) - len(foreign)}
@@ -200,10 +202,13 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
         versus, reported = {} if options.gap else preset.versus, reported or preset.reported
         # Of several metrics a preset shows those that the runs have.
         metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
+    # A key that is typed as a row is no column too, where none was asked for, and the other way round.
     if options.rows is not None:
         rows = words(options.rows)
+        cols = [key for key in cols if key not in rows]
     if options.cols is not None:
         cols = words(options.cols)
+        rows = rows if options.rows is not None else [key for key in rows if key not in cols]
     if options.metric is not None:
         metrics = [name for word in words(options.metric) for name in SETS.get(word, (word,))]
     if options.versus:

@@ -202,7 +202,7 @@ function makeBoard() {
   byId("meaning").textContent = "One row is one configuration, its runs differ in nothing but seeds. Final accuracy is the mean ± sample standard deviation (n runs).";
   byId("marks").textContent = `Final accuracy: ${index.which}. The other numbers are means over the same runs, or over (n) of them. ` +
     "Many, medium, few: mean accuracy of the classes with many, medium and few training images. Selection AUC: how well the last selection told clean labels from wrong ones (0 to 1). Time: mean total time of a run. Told: what a method was told beyond the noisy labels. " +
-    "Bold: the best among rows on the same data and recipe, and those whose paired 95 % interval to it contains 0; underlined: the next. " +
+    "Bold: the best among rows on the same data and recipe, and those with three or more runs in common with it whose paired 95 % interval to it contains 0; underlined: the next. " +
     "Rows that were told clean labels or are external are out of competition.";
 }
 

@@ -1,6 +1,7 @@
 import pytest
 from scipy import stats
 
+from analysis.best import ALONE
 from analysis.runs import load
 from analysis.table import main, make_table
 
@@ -32,6 +33,27 @@ def test_one_replicate_has_no_interval_and_ties_only_when_equal(ledger):
     for method, accuracy in {"a": 90, "b": 89.9, "c": 90, "d": 89.9}.items():
         fill(ledger, method, [accuracy])
     assert marks(ledger) == {"a": "best", "c": "best", "b": "second", "d": "second"}
+
+
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_with_fewer_than_three_runs_the_highest_mean_alone_is_bold_and_a_note_says_why(ledger, replicates):
+    """Two pairs 1 apart with a spread of 0.2 have the interval 1 ± 12.7 · 0.2/√2: it contains 0 and shows nothing."""
+    for method, start in {"a": 90.0, "b": 89.0, "c": 50.0}.items():
+        fill(ledger, method, [start, start + 0.2 * (method == "b")][:replicates])
+    assert marks(ledger) == {"a": "best", "b": "second"}
+    assert ALONE in make_table(load([ledger.root])[0], ["method"]).notes
+
+
+def test_three_runs_have_an_interval_and_no_note(ledger):
+    for method, accuracies in {"a": [90, 91, 95], "b": [89.9, 91.2, 94.8]}.items():
+        fill(ledger, method, accuracies)
+    assert marks(ledger) == {"a": "best", "b": "best"}
+    assert ALONE not in make_table(load([ledger.root])[0], ["method"]).notes
+
+
+def test_nothing_is_said_of_bold_where_nothing_is_bold(ledger):
+    fill(ledger, "a", [90])
+    assert ALONE not in make_table(load([ledger.root])[0], ["method"]).notes
 
 
 def test_recipes_do_not_compete(ledger):

@@ -14,6 +14,7 @@ from scipy import stats
 import sfa_bench
 from analysis.paired import paired_difference
 from analysis.table import main
+from analysis.values import MISSING
 
 ROOT = Path(sfa_bench.__file__).parents[1]
 
@@ -342,3 +343,33 @@ def test_labels_of_people_and_of_a_matrix_have_no_rate_that_was_typed(ledger, ca
     ledger.add(50.0, noise__name=noise, imbalance__name="exp")
     assert main([str(ledger.root), "--rows", "method"]) == 0
     assert "noise_ratio" not in capsys.readouterr().out
+
+
+# ---- a key is a row or a column
+
+
+def headings(rows):
+    return list(rows[0])
+
+
+def test_a_row_of_ones_own_is_no_column_of_the_preset(ledger, capsys):
+    fill(ledger, plugins=("none", "sfa"))
+    asked = (ledger.root, "--preset", "plugin_gain", "--rows", "method,plugin,noise_ratio")
+    _, rows, _ = table(capsys, *asked)
+    assert headings(rows) == ["method", "plugin", "noise_ratio", "test/acc/final"]
+    assert MISSING not in {cell for row in rows for cell in row.values()}
+    assert len(rows) == 4
+
+
+def test_a_column_of_ones_own_is_no_row_of_the_preset_or_the_default(ledger, capsys):
+    fill(ledger, plugins=("none", "sfa"), ratios=(0.2,))
+    for preset in ([], ["--preset", "groups", "--metric", "final"]):
+        _, rows, _ = table(capsys, ledger.root, *preset, "--cols", "plugin")
+        assert headings(rows) == ["method", "plugin=none", "plugin=sfa"]
+        assert MISSING not in rows[0].values()
+
+
+def test_what_is_typed_as_both_is_shown_as_both(ledger, capsys):
+    fill(ledger, plugins=("none", "sfa"), ratios=(0.2,))
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin", "--cols", "plugin")
+    assert [row["plugin=none"] == MISSING for row in rows] == [False, True]
