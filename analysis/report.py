@@ -19,7 +19,7 @@ from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cell
 from analysis.page.encode import columns, compact, packed, page, rounded, typed
 from analysis.page.pictures import sheets
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
-from analysis.runs import Cells, Run, counted, flat, no_garbage, parse_pairs, select
+from analysis.runs import CHECKSUM, Cells, Run, counted, flat, no_garbage, parse_pairs, reason, select
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -52,6 +52,7 @@ def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) ->
         "facts": _facts(ledger, cells),
         "notes": [*said, *_left_out(len(runs), no_curves, no_pictures, curves, pictures)],
         "setting": SHOWN,
+        "usual": {CHECKSUM: True},
         "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
         "which": WHICH[METRICS[0][1]],
         "board": leaderboard,
@@ -115,7 +116,7 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
 
 
 def _run(run: Run) -> dict[str, Any]:
-    row = {key: run.record[key] for key in ("state", "command", "error")}
+    row = {key: run.record[key] for key in ("state", "command")} | {"error": reason(run.record)}
     seed, data_seed = map(typed, run.replicate)
     row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": external(run)}
     return row | {"knows": ", ".join(map(str, run.record["knows"]))}
@@ -123,7 +124,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 def _other(run: Run) -> dict[str, Any]:
     """A line of the list of runs that are not finished."""
-    lines = str(run.record["error"] or "").strip().splitlines()
+    lines = reason(run.record).splitlines()
     names = {key: typed(run.field(key)) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
     return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
 

@@ -149,6 +149,15 @@ def no_garbage() -> Iterator[None]:
             gc.freeze()
 
 
+def reason(record: Mapping[str, Any]) -> str:
+    """Why a run is not done, as far as its record says: `SIGINT`, `RunError: the loss is not finite`."""
+    error = record["error"]
+    if not isinstance(error, Mapping):
+        return str(error or "").strip()
+    kind, message = (str(error.get(key) or "") for key in ("type", "message"))
+    return message if record["state"] == "interrupted" else ": ".join(part for part in (kind, message) if part)
+
+
 def counted(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 

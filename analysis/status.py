@@ -24,7 +24,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.runs import no_garbage
+from analysis.runs import no_garbage, reason
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
@@ -121,8 +121,7 @@ def _unfinished(folder: Path, record: dict[str, Any]) -> Unfinished:
     left = float(np.mean(seconds)) * (epochs - epoch) if seconds else None
     holder = Claim(folder).holder() if record["state"] == "running" else None
     state = "stale" if record["state"] == "running" and holder is None else record["state"]
-    error = record["error"] or {}
-    said = f"{error.get('type')}: {error.get('message')}" if error and state == "failed" else None
+    said = (reason(record) or None) if state == "failed" else None
     return Unfinished(
         str(folder), state, epoch, epochs, left, None if holder is None else str(holder), said, record["command"]
     )

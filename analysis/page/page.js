@@ -89,6 +89,8 @@ const FOLLOWING = ["model", "recipe", "epochs", "batch_size", "lr"];
 const follows = (key) => FOLLOWING.includes(key) && varying(key) &&
   new Set(cells.filter((cell) => !cell.external).map(({ fields }) => JSON.stringify([fields.dataset, fields[key]]))).size === new Set(cells.filter((cell) => !cell.external).map(({ fields }) => fields.dataset)).size;
 const settingColumns = index.setting.filter((key) => varying(key) && !follows(key));
+// What a reader is told of a run: what it has, unless it is what everybody takes for granted.
+const told = (fields, key) => fields[key] !== undefined && fields[key] !== MISSING && fields[key] !== index.usual[key];
 const choiceColumns = CHOICE.filter((key) => key !== "classifier" || varying(key));
 const LABELS = { final: "Final accuracy (%)", many: "Many (%)", medium: "Medium (%)", few: "Few (%)", worst: "Worst class (%)",
   auc: "Selection AUC", seconds: "Time (s)", noise_ratio: "noise ratio", imb_factor: "imbalance factor", plugin: "plug-in", dataset: "data set", batch_size: "batch size", lr: "learning rate" };
@@ -195,7 +197,7 @@ function makeBoard() {
   byId("more").addEventListener("click", () => { shownRows += STEP; refresh(); });
   byId("reset").addEventListener("click", () => { order.column = null; refresh(); byId("board").querySelector("button").focus(); });
   const typical = cells.find((cell) => !cell.external) || cells[0];
-  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && typical.fields[key] !== MISSING);
+  const same = [...index.setting, ...CHOICE].filter((key) => !varying(key) && told(typical.fields, key));
   const following = index.setting.filter(follows);
   byId("constant").textContent = (same.length ? `The same in all rows${cells.some((cell) => cell.external) ? " but external ones" : ""}: ${same.map((key) => `${key}=${show(typical.fields[key])}`).join(", ")}. ` : "") +
     (following.length ? `One value for each data set: ${following.join(", ")}.` : "");
@@ -275,7 +277,7 @@ function makeUnfinished() {
   part.hidden = false;
   const keys = ["dataset", "method", "plugin", "noise_ratio", "imb_factor"];
   const body = el("tbody");
-  table.append(el("thead", {}, el("tr", {}, ["run", "state", ...keys.map(label), "error, last line"].map((name) => el("th", { scope: "col" }, name)))), body);
+  table.append(el("thead", {}, el("tr", {}, ["run", "state", ...keys.map(label), "why, last line"].map((name) => el("th", { scope: "col" }, name)))), body);
   const more = () => {
     for (const run of index.others.slice(body.rows.length, body.rows.length + STEP)) {
       body.append(el("tr", {}, el("th", { scope: "row" }, el("a", { href: "#run=" + encodeURIComponent(run.hash), class: "code" }, run.hash)),
@@ -290,12 +292,11 @@ function makeUnfinished() {
 
 // ---- views: a cell, a run
 
-const cellTitle = (cell) => CHOICE.filter((key) => !(key === "plugin" && cell.fields[key] === "none") && !(key === "classifier" && cell.fields[key] === "joint"))
-  .map((key) => cell.fields[key]).filter((value) => value !== MISSING).map(show).join(" + ");
-function cellSetting(cell) {
-  const parts = index.setting.filter((key) => cell.fields[key] !== MISSING).map((key) => (key === "dataset" ? show(cell.fields[key]) : `${key}=${show(cell.fields[key])}`));
-  return [...parts, cell.extra].filter(Boolean).join(" · ");
-}
+const SILENT = { plugin: "none", classifier: "joint" };
+const titleOf = (fields) => CHOICE.filter((key) => told(fields, key) && fields[key] !== SILENT[key]).map((key) => show(fields[key])).join(" + ");
+const cellTitle = (cell) => titleOf(cell.fields);
+const settingOf = (fields) => index.setting.filter((key) => told(fields, key)).map((key) => (key === "dataset" ? show(fields[key]) : `${key}=${show(fields[key])}`));
+const cellSetting = (cell) => [...settingOf(cell.fields), cell.extra].filter(Boolean).join(" · ");
 function crumbs(...parts) {
   const nodes = [el("a", { href: "#" }, "All runs")];
   for (const part of parts) nodes.push(" › ", part);
@@ -337,32 +338,37 @@ async function cellView(cell) {
     scroll("Runs of this configuration", el("table", {}, el("thead", {}, el("tr", {}, head.map((name, i) => el("th", { scope: "col", class: i ? "number" : null }, name)))), el("tbody", {}, body, mean)))];
 }
 
+const AGAIN = { done: "Command that makes this run again", interrupted: "Command that goes on with this run",
+  running: "Command that this run was started by", failed: "Command that tries this run again" };
 async function runView(position) {
   const hash = index.hashes[position];
   const run = await parts(position);
   const cell = position < finished ? cells.findLast((candidate) => candidate.first <= position) : null;
-  const title = cell ? cellTitle(cell) : ["method", "plugin"].map((key) => show(run.config[key])).join(" + ");
+  const curves = await curvesOf(position);
+  const title = cell ? cellTitle(cell) : titleOf(run.config);
   const trail = cell ? crumbs(el("a", { href: "#cell=" + cell.name }, title), el("span", { class: "code" }, hash)) : crumbs("Not finished", el("span", { class: "code" }, hash));
-  const tiles = [["state", run.run.state], ["seed / data seed", `${show(run.run.seed)} / ${show(run.run.data_seed)}`],
+  // Results are recorded at the end: until then the last epoch says how far it is.
+  const soFar = cell ? [] : [["epoch", `${curves ? curves.last : curves === 0 ? MISSING : 0} of ${show(run.config.epochs)}`], ["accuracy of its last epoch (%)", fixed(latest(curves, "accuracy"), 1)]];
+  const tiles = [["state", run.run.state], ...soFar, ["seed / data seed", `${show(run.run.seed)} / ${show(run.run.data_seed)}`],
     ...index.columns.map(({ name, metric, decimals }) => [label(name), fixed(metricOf(run, metric), decimals)]).filter(([, value]) => value !== MISSING),
-    ["told", run.run.knows || "nothing"]];
+    ["told", run.run.knows || (cell ? "nothing" : MISSING)]];
   return [trail, heading(title, " ", el("span", { class: "code" }, hash), badge(run.run.external)),
-    el("p", {}, cell ? cellSetting(cell) : index.setting.filter((key) => run.config[key] !== undefined).map((key) => `${key}=${show(run.config[key])}`).join(" · ")),
+    el("p", {}, cell ? cellSetting(cell) : settingOf(run.config).join(" · ")),
     el("dl", { class: "tiles" }, tiles.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    run.run.error ? [el("h3", {}, "Error"), el("pre", { class: "error", tabindex: "0" }, show(run.run.error))] : null,
-    command(run.run.command),
-    await curvesPart(position, run.run.folder),
+    run.run.error ? [el("h3", {}, run.run.state === "interrupted" ? "Interrupted by" : "Error"), el("pre", { class: "error", tabindex: "0" }, run.run.error)] : null,
+    command(run.run.command, AGAIN[run.run.state]),
+    curvesPart(curves, run.run.folder),
     classesPart(run),
-    el("div", { class: "pair" }, selectionPart(run), costPart(run)),
+    el("div", { class: "pair" }, selectionPart(run, curves), costPart(run)),
     await picturesPart(run),
     configPart(run.config),
     el("details", {}, el("summary", {}, "Environment"), pairs(run.environment)),
     el("details", {}, el("summary", {}, "Data"), pairs(run.data)),
-    el("details", {}, el("summary", {}, "All metrics"), pairs({ ...run.metrics, ...Object.fromEntries(Object.entries(run.selection).map(([key, value]) => ["selection/" + key, value])) })),
+    Object.keys(run.metrics).length ? el("details", {}, el("summary", {}, "All metrics"), pairs({ ...run.metrics, ...Object.fromEntries(Object.entries(run.selection).map(([key, value]) => ["selection/" + key, value])) })) : null,
     el("p", { class: "small" }, "Folder: ", el("span", { class: "code" }, run.run.folder), ". Results here are rounded to 5 significant digits; run.json has them in full.")].flat();
 }
 
-function command(line) {
+function command(line, title) {
   const button = el("button", { type: "button", onclick: async () => {
     let copied = true;
     try { await navigator.clipboard.writeText(line); } catch {
@@ -377,7 +383,7 @@ function command(line) {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   } }, "Copy");
   const block = el("pre", { id: "command" }, line);
-  return [el("h3", {}, "Command that makes this run again"), block, el("p", { class: "buttons" }, button)];
+  return [el("h3", {}, title), block, el("p", { class: "buttons" }, button)];
 }
 function pairs(values) {
   return scroll("Values", el("table", {}, el("tbody", {}, Object.entries(values).map(([key, value]) => el("tr", {}, el("th", { scope: "row", class: "code" }, key), el("td", { class: "wrap" }, show(value)))))));
@@ -450,9 +456,16 @@ function lineChart({ name, series, epochs, warmup, top, unit, decimals }) {
     svg("svg", { viewBox: "0 0 28 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 27, y1: 6, y2: 6, class: `curve c${style + 1}`, "stroke-dasharray": DASHES[style] })), text)));
   return el("figure", {}, el("figcaption", {}, name), key, node, out);
 }
-async function curvesPart(position, folder) {
+async function curvesOf(position) {
   const { number, row } = chunkOf(position);
-  const curves = (await unpack("curves-" + number))[row];
+  return (await unpack("curves-" + number))[row];
+}
+// The last value of a series that there is, in its own unit; undefined without.
+function latest(curves, name) {
+  const last = ((curves && curves[name]) || []).findLast((value) => value !== null);
+  return last === undefined ? undefined : last / index.series[name];
+}
+function curvesPart(curves, folder) {
   const title = el("h3", {}, "Learning curves");
   if (curves === 0) return [title, el("p", {}, "The curves of this run are left out to keep the file small; they are in metrics.jsonl of ", el("span", { class: "code" }, folder), ".")];
   if (!curves) return [title, el("p", {}, "This run has no metrics.jsonl with a whole line.")];
@@ -521,11 +534,15 @@ function classesPart(run) {
       hasCounts ? [el("td", { class: "number" }, show(counts[k])), el("td", { class: "number" }, observed ? show(observed[k]) : MISSING)] : []))))));
   return [el("h3", {}, "Classes"), el("figure", {}, el("figcaption", {}, name), chart(name, 20 + tall + (hasCounts ? gap + low : 0) + 36, draw)), numbers];
 }
-function selectionPart(run) {
+function selectionPart(run, curves) {
   const scores = [["precision", "precision"], ["recall", "recall"], ["f1", "F1"], ["auc", "AUC"], ["ap", "average precision"]];
   const has = (group) => scores.some(([score]) => isNumber(run.selection[group ? `${score}/${group}` : score]));
   const groups = ["", "many", "medium", "few", "head", "mid", "tail"].filter(has);
   const title = el("h3", {}, "Selection of clean labels, last one");
+  const last = ["precision", "recall", "auc"].filter((name) => isNumber(latest(curves, name)));
+  if (!groups.length && run.run.state !== "done") return el("div", {}, title, el("p", {}, last.length
+    ? `So far: ${last.map((name) => `${name === "auc" ? "AUC" : name} ${fixed(latest(curves, name), 3)}`).join(", ")}. The figures by group are recorded at the end of the run.`
+    : "Nothing is selected so far, or it was not measured; the figures are recorded at the end of the run."));
   if (!groups.length) return el("div", {}, title, el("p", {}, "This run selects no samples, or its selection was not measured."));
   const rows = groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group || "all"), scores.map(([score]) => el("td", { class: "number" }, fixed(run.selection[group ? `${score}/${group}` : score], 3)))));
   const others = ["pseudo_label_acc", "memorised", "imbalance_ratio", "tv_to_clean_prior"].filter((key) => isNumber(run.selection[key]));
@@ -541,7 +558,7 @@ function costPart(run) {
     const number = isNumber(value) ? (value / scale).toLocaleString("en", { maximumFractionDigits: 3, maximumSignificantDigits: scale > 1 ? 4 : 21, roundingPriority: "lessPrecision" }) : show(value);
     return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, number));
   });
-  return el("div", {}, el("h3", {}, "Cost"), rows.length ? scroll("Cost", el("table", {}, el("tbody", {}, rows))) : el("p", {}, "No cost was recorded."));
+  return el("div", {}, el("h3", {}, run.run.state === "done" ? "Cost" : "Cost so far"), rows.length ? scroll("Cost", el("table", {}, el("tbody", {}, rows))) : el("p", {}, "No cost was recorded."));
 }
 async function picturesPart(run) {
   const { sheet, observed, clean, probability, index: places } = run.pictures;
@@ -628,13 +645,16 @@ function makeTheme() {
   const root = document.documentElement, button = byId("theme"), system = matchMedia("(prefers-color-scheme: dark)");
   let chosen = null;
   try { chosen = localStorage.getItem("sfa_bench-theme"); } catch { /* a browser may keep nothing for files */ }
+  const dark = () => (chosen ? chosen === "dark" : system.matches);
   const apply = () => {
-    if (chosen) root.dataset.theme = chosen;
-    button.setAttribute("aria-pressed", String(chosen ? chosen === "dark" : system.matches));
+    if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
+    button.textContent = dark() ? "Light" : "Dark"; // what a click gives
+    button.setAttribute("aria-label", `Switch to ${dark() ? "light" : "dark"}`);
   };
   button.addEventListener("click", () => {
-    chosen = button.getAttribute("aria-pressed") === "true" ? "light" : "dark";
-    try { localStorage.setItem("sfa_bench-theme", chosen); } catch { /* as above */ }
+    const wanted = dark() ? "light" : "dark";
+    chosen = (wanted === "dark") === system.matches ? null : wanted; // the system's own is followed again
+    try { chosen ? localStorage.setItem("sfa_bench-theme", chosen) : localStorage.removeItem("sfa_bench-theme"); } catch { /* as above */ }
     apply();
   });
   system.addEventListener("change", apply);

@@ -205,3 +205,16 @@ def test_light_and_dark_follow_the_system_and_the_button(opened):
         page.click("#theme")
         backgrounds[f"{scheme} clicked"] = page.evaluate(colour)
     assert backgrounds["light"] == backgrounds["dark clicked"] != backgrounds["dark"] == backgrounds["light clicked"]
+
+
+@pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
+def test_the_button_names_what_a_click_gives_and_a_second_click_follows_the_system_again(opened, scheme, other):
+    page = opened(color_scheme=scheme)
+    button = page.locator("#theme")
+    assert (button.inner_text().lower(), button.get_attribute("aria-label")) == (other, f"Switch to {other}")
+    button.click()
+    assert button.inner_text().lower() == scheme
+    button.click()
+    assert button.inner_text().lower() == other
+    page.emulate_media(color_scheme=other)
+    page.locator("#theme", has_text=scheme.capitalize()).wait_for()
