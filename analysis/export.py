@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.runs import Run, counted, load
-from analysis.values import SAFE
+from analysis.values import SAFE, show
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -54,7 +54,7 @@ def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
         raise ConfigError(f"-o takes a name that ends in .csv or .parquet, not {suffix or 'one without an ending'}")
     # A column of Parquet has one type; an option that is a number in one run and a word in another becomes text.
     mixed = [name for name in frame if frame[name].dropna().map(type).nunique() > 1 and frame[name].dtype == object]
-    text = frame.astype(dict.fromkeys(mixed, "string"))
+    text = frame.assign(**{name: frame[name].map(show, na_action="ignore").astype("string") for name in mixed})
     buffer = io.BytesIO()
     try:
         text.to_parquet(buffer, index=False)

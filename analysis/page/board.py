@@ -50,7 +50,7 @@ class Cell:
         """A short name that stays when other cells come or go."""
         fields = [(key, value.kind, value.plain) for part in (self.fields, self.extra) for key, value in part.items()]
         text = json.dumps([*fields, self.external])
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def mean(self, metric: str) -> tuple[float | None, float | None, int]:
         """Mean, sample standard deviation (None below two runs), number of runs that have the metric."""

@@ -39,6 +39,13 @@ def test_parquet_holds_the_same_as_csv(ledger, tmp_path):
     assert list(parquet.columns) == list(pd.read_csv(tmp_path / "all.csv").columns)
 
 
+def test_a_number_and_its_text_stay_two_values_in_parquet():
+    frame = pd.DataFrame({"odd": pd.Series([1, "1", True, "true", 0.9999999, None], dtype=object)})
+    again = pd.read_parquet(io.BytesIO(to_bytes(frame, ".parquet")))
+    assert list(again["odd"])[:5] == ["1", '"1"', "true", '"true"', "0.9999999"]
+    assert pd.isna(again["odd"][5])
+
+
 def test_an_option_of_two_types_becomes_text_in_parquet():
     frame = pd.DataFrame({"plugin.sample_min": ["auto", 300], "lr": [0.1, 0.2]})
     again = pd.read_parquet(io.BytesIO(to_bytes(frame, ".parquet")))
