@@ -54,7 +54,9 @@ def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
         raise ConfigError(f"-o takes a name that ends in .csv or .parquet, not {suffix or 'one without an ending'}")
     # A column of Parquet has one type; an option that is a number in one run and a word in another becomes text.
     mixed = [name for name in frame if frame[name].dropna().map(type).nunique() > 1 and frame[name].dtype == object]
-    text = frame.assign(**{name: frame[name].map(show, na_action="ignore").astype("string") for name in mixed})
+    text = frame.copy()
+    for name in mixed:
+        text[name] = frame[name].map(show, na_action="ignore").astype("string")
     buffer = io.BytesIO()
     try:
         text.to_parquet(buffer, index=False)

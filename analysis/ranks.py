@@ -73,14 +73,17 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
             for (who, where), members in cells.items()
             if (found := values(members, metric))
         }
-    ).unstack()
-    whole = means.dropna()
+    )
+    if means.empty:
+        raise ConfigError(f"{metric} is undefined in all of these runs")
+    by_setting = means.unstack()
+    whole = by_setting.dropna()
     if len(whole) < 2:
         raise ConfigError("fewer than two competitors have run in every setting: choose settings with --where")
     ranked = whole.rank(ascending=False)
     ranked.columns = [str(column[0]) for column in ranked.columns]
     table = ranked.T.groupby(level=0).mean().T
-    left_out = sorted(set(means.index) - set(whole.index))
+    left_out = sorted(set(by_setting.index) - set(whole.index))
     return Ranks(table, metric, left_out, whole, [_replicates(cells, where, metric, whole.index) for where in whole])
 
 

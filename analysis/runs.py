@@ -15,7 +15,7 @@ from sys import intern
 from typing import Any
 
 from analysis.metrics import absent, current, exists
-from analysis.values import NO_VALUE, Key, Value, listed, meant, valued
+from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
 from sfa_bench.config.canonical import MACHINE
 from sfa_bench.config.recipes import CHECKED
 from sfa_bench.config.values import nearest, options
@@ -107,7 +107,7 @@ def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, found: dict[
         if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
             _flatten(value, separator, path + separator, found)
         elif separator == "." and isinstance(value, list):
-            found[path] = json.dumps(value)
+            found[path] = Listed(json.dumps(value))
         else:
             found[path] = value
 
@@ -200,13 +200,13 @@ def words(text: str) -> list[str]:
 
 
 def parse_pairs(text: str) -> dict[str, list[str]]:
-    """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}; a comma or
-    an equals sign between double quotes is part of a value."""
+    """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}; a comma
+    between double quotes or brackets is part of a value."""
     pairs: dict[str, list[str]] = {}
     key = ""
-    for part in map(str.strip, _COMMA.split(text)):
+    for part in map(str.strip, _PART.findall(f"{text},")):
         head, equals, value = part.partition("=")
-        if not equals or head.startswith('"'):
+        if not equals or head.startswith(('"', "[")):
             head, value = key, part
         key = head
         if not key or not value:
@@ -215,7 +215,8 @@ def parse_pairs(text: str) -> dict[str, list[str]]:
     return pairs
 
 
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # with an even number of quotes after it: outside of them
+_QUOTED = r'"(?:\\.|[^"\\])*"'
+_PART = re.compile(rf'((?:{_QUOTED}|\[(?:{_QUOTED}|[^\]\["])*\]|[^,])*),')
 
 
 def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:

@@ -6,9 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-NUMBER, TRUTH, TEXT, NULL, ABSENT = range(5)
+NUMBER, TRUTH, TEXT, LIST, NULL, ABSENT = range(6)
 MISSING = "–"
 SAFE = 2**53  # beyond it whole numbers run together where all numbers are floats: in a browser, in a CSV of pandas
+
+
+class Listed(str):
+    """A list as its JSON, so that it can be a key; no text is equal to it as a `Value`."""
+
+    __slots__ = ()
 
 
 class Value(NamedTuple):
@@ -25,8 +31,10 @@ class Value(NamedTuple):
             return _digits(self.plain)
         if self.kind == TEXT:
             plain = str(self.plain)
-            seen = plain == plain.strip(" \t") and not {"\n", "\r"} & set(plain) and plain not in ("", MISSING)
+            seen = plain == plain.strip(" \t") and not set("\n\r,") & set(plain) and plain not in ("", MISSING)
             return plain if seen and read(plain) == self else json.dumps(plain, ensure_ascii=False)
+        if self.kind == LIST:
+            return str(self.plain)
         return MISSING if self.kind == ABSENT else {None: "null", True: "true", False: "false"}[self.plain]
 
 
@@ -40,7 +48,9 @@ def valued(plain: Any) -> Value:
         return Value(NULL, None)
     if isinstance(plain, bool):
         return Value(TRUTH, plain)
-    return Value(NUMBER, plain) if isinstance(plain, (int, float)) else Value(TEXT, str(plain))
+    if isinstance(plain, (int, float)):
+        return Value(NUMBER, plain)
+    return Value(LIST if isinstance(plain, Listed) else TEXT, str(plain))
 
 
 def show(plain: Any) -> str:
@@ -63,11 +73,12 @@ def read(typed: str) -> Value:
         except ValueError:
             continue
         return Value(NUMBER, found) if found == found else Value(TEXT, typed)  # NaN is no number that a run has
-    if len(typed) > 1 and typed[0] == typed[-1] == '"':
+    if typed.startswith(('"', "[")):
         try:
-            return Value(TEXT, str(json.loads(typed)))
-        except ValueError:
-            pass  # quotes of its own
+            found = json.loads(typed)
+        except (ValueError, RecursionError):  # quotes or a bracket of its own
+            return Value(TEXT, typed)
+        return Value(TEXT, found) if isinstance(found, str) else valued(Listed(json.dumps(found)))
     return Value(TEXT, typed)
 
 

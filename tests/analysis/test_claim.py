@@ -324,6 +324,13 @@ def test_competitors_that_all_tie_have_no_order_to_agree_on(ledger, capsys):
     assert "settings, by their means" not in out
 
 
+def test_ranks_of_a_metric_that_is_undefined_everywhere_are_refused(ledger, capsys):
+    for method in "ab":
+        ledger.add(None, method=method)
+    status, _, err = said(capsys, ledger.root, "--ranks", "method")
+    assert (status, err.strip()) == (2, "refused: test/acc/final is undefined in all of these runs")
+
+
 def test_a_replicate_that_is_there_twice_is_refused_in_ranks_too(ledger, capsys):
     for method, revision in (("a", 1), ("b", 1), ("b", 2)):
         ledger.add(50.0 + revision, method=method, method__revision=revision)

@@ -20,7 +20,7 @@ from analysis.page.read import read as read_ledger
 from analysis.report import make_page
 from analysis.runs import load, parse_pairs, select
 from analysis.table import make_table
-from analysis.values import NO_VALUE, meant, read, show, valued
+from analysis.values import NO_VALUE, Listed, meant, read, show, valued
 from sfa_bench.errors import ConfigError
 
 LEAVES = st.one_of(
@@ -74,6 +74,22 @@ def test_what_a_user_types_is_one_value():
     assert meant(there, str(2**62 + 1)) == valued(2**62 + 1)  # a float would be 2**62
     assert meant(there, "0.3000001") is None
     assert meant([NO_VALUE], "–") is None
+
+
+@pytest.mark.parametrize("leaf", ["a,b", "[1, 2]", '["a"]', "a=b", '"', "[", "x,[", "  ", "[[[", "1,2", 'say "a,b"'])
+def test_every_text_can_be_typed_as_it_is_shown(leaf):
+    for value in (valued(leaf), valued(Listed(json.dumps([leaf, 1])))):
+        assert [read(text) for text in parse_pairs(f"k={value},2")["k"]] == [value, valued(2)]
+
+
+def test_a_list_is_no_text_and_is_typed_as_it_is_shown(ledger, capsys):
+    for accuracy, leaf in ((10.0, [1, "a"]), (20.0, '[1, "a"]'), (30.0, "1")):
+        ledger.add(accuracy, plugin__odd=leaf)
+    found = {row["plugin.odd"]: row["test/acc/final"] for row in cells(capsys, ledger.root, "--rows", "plugin.odd")}
+    assert found == {'"1"': "30.00 (1)", '"[1, \\"a\\"]"': "20.00 (1)", '[1, "a"]': "10.00 (1)"}
+    for text, accuracy in found.items():
+        [row] = cells(capsys, ledger.root, "--where", f"plugin.odd={text}")
+        assert row["test/acc/final"] == accuracy
 
 
 def test_pairs_keep_commas_and_signs_between_quotes():
