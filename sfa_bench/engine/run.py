@@ -434,7 +434,7 @@ class Session:
             self.folder.write_arrays("thumbs.npz", pictures)
         self.record["metrics"] = summarise(self.rows, self.config.epochs)
         if self.chosen is not None:  # each network has an epoch of its own
-            del self.record["metrics"]["val/epoch"]
+            self.record["metrics"].pop("val/epoch", None)
             self.record["metrics"] |= {
                 "test/acc/at_best_val": self.chosen.test_accuracy(self.data.test.labels.numpy()),
                 "val/epochs": self.chosen.epochs,

@@ -130,6 +130,8 @@ def test_clothing1m_draws_balanced_samples_and_its_validation_set_chooses(fakes,
     assert all(1 <= e <= 3 for e in epochs)
     assert rows[0]["phase"] == "warm-up"
     assert 0 <= record["metrics"]["test/acc/at_best_val"] <= 100
+    assert 0 <= record["metrics"]["val/acc"] <= record["metrics"]["val/acc/best"] <= 100
+    assert "val/epoch" not in record["metrics"]  # each network has its own
 
 
 @pytest.mark.parametrize("name", ["webvision", "clothing1m"])

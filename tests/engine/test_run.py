@@ -246,6 +246,9 @@ def test_validation_is_reported_beside_the_test_accuracy(tmp_path):
     rows = [json.loads(x) for x in next(tmp_path.glob("*/*/*/metrics.jsonl")).read_text().splitlines()]
     best = max(rows, key=lambda row: row["val/acc"])
     assert record["metrics"]["test/acc/at_best_val"] == best["test/acc"]
+    assert record["metrics"]["val/acc/best"] == best["val/acc"]
+    assert record["metrics"]["val/epoch"] == best["epoch"]
+    assert record["metrics"]["val/acc"] == record["metrics"]["val/acc/last"] == rows[-1]["val/acc"]  # a window of one
     assert record["knows"] == ["clean_val"]
     assert record["data"]["samples"]["val"] > 0
 
