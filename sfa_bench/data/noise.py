@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sfa_bench import archives
 from sfa_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ ASYMMETRIC: dict[tuple[str, str], dict[int, int]] = {
     ("cifar100", "block5"): _cycle(np.arange(100).reshape(20, 5)),
     ("fashion_mnist", "default"): {9: 7, 7: 5, 2: 6, 4: 3, 3: 4},
 }
+
+# Characters of a matrix as text: for comments, and for each number
+LONGEST_TEXT, LONGEST_NUMBER = 100_000, 100
 
 AUTO_COUNT = {"symmetric": "exact", "joint": "exact", "asymmetric": "exact_per_class"}
 
@@ -149,17 +153,21 @@ def read_matrix(file: str | None, num_classes: int) -> np.ndarray:
     path = Path(file).expanduser()
     try:
         if path.suffix == ".npy":
+            with open(path, "rb") as content:
+                _refuse_shape(archives.header(content)[0], num_classes, file)
             matrix = np.load(path, allow_pickle=False)
         else:
-            matrix = np.loadtxt(path.read_text().replace(",", " ").splitlines(), ndmin=2)
+            with open(path, encoding="utf-8") as content:
+                text = content.read(most := LONGEST_TEXT + LONGEST_NUMBER * num_classes**2)
+            if len(text) == most:
+                raise DataError(f"noise.file={file} is no matrix: it has {most:,} characters or more")
+            matrix = np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2)
         matrix = np.array(matrix, dtype=np.float64)
     except FileNotFoundError:
         raise DataError(f"noise.file={file} does not exist") from None
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:
         raise DataError(f"noise.file={file} cannot be read as a matrix of numbers: {error}") from None
-    if matrix.shape != (num_classes, num_classes):
-        shape = " × ".join(map(str, matrix.shape))
-        raise DataError(f"noise.file={file} holds a {shape} matrix; the data set needs {num_classes} × {num_classes}")
+    _refuse_shape(matrix.shape, num_classes, file)
     if not np.isfinite(matrix).all() or (matrix < 0).any():
         raise DataError(f"noise.file={file} holds a negative or non-finite number; every entry is a probability")
     off = np.abs(matrix.sum(axis=1) - 1)
@@ -167,6 +175,14 @@ def read_matrix(file: str | None, num_classes: int) -> np.ndarray:
         row = int(off.argmax())
         raise DataError(f"row {row} of noise.file={file} sums to {matrix[row].sum():.6g}; every row must sum to 1")
     return matrix
+
+
+def _refuse_shape(shape: tuple[int, ...], num_classes: int, file: str) -> None:
+    if shape != (num_classes, num_classes):
+        raise DataError(
+            f"noise.file={file} holds a {' × '.join(map(str, shape))} matrix; the data set needs {num_classes} × "
+            f"{num_classes}"
+        )
 
 
 def _asymmetric_map(dataset: str, name: str) -> dict[int, int]:

@@ -65,7 +65,8 @@ class Data:
     bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part of
     their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch of
     each network. `skipped` are the image files that were left out because nothing can be read from them, as
-    `part: name`.
+    `part: name`; `left_out` counts the files that are no images by their ending. `class_names` [K] where the data have
+    them; `notes` are sentences that a user should hear.
     """
 
     view: LearnerView
@@ -83,6 +84,22 @@ class Data:
     more_tests: Mapping[str, EvaluationSet] = field(default_factory=dict)
     own_val: bool = False
     skipped: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def known_fingerprints(self) -> dict[str, str | None]:
+        """`fingerprints` for people: None for those of clean labels that are unknown, of which no data can have others.
+
+        A run's identity keeps them: they are those of the test labels, too.
+        """
+        unknown = bool((self.clean_labels < 0).any())
+        return {name: None if unknown and name == "clean_labels" else v for name, v in self.fingerprints.items()}
+
+    def class_label(self, k: int) -> str:
+        """How people call class k: by its name, else by its number."""
+        return str(k) if self.class_names is None else self.class_names[k]
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,8 @@ class Source:
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
     imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped` are the files
     that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`; `original` int64
-    [n] are then the positions of the training images in the list as it stands, None for all of it.
+    [n] are then the positions of the training images in the list as it stands, None for all of it. `left_out`,
+    `class_names`, `notes`: see `Data`.
     """
 
     train_images: np.ndarray | ImageFiles
@@ -122,3 +140,6 @@ class Source:
     by_rank: bool = False
     skipped: tuple[str, ...] = ()
     original: np.ndarray | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()

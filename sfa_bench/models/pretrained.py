@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sfa_bench import archives
 from sfa_bench.errors import ConfigError
 
 
@@ -63,7 +64,11 @@ def _content(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            archives.refuse_compressed(file, path)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"{key}: cannot be read ({error.strerror or type(error).__name__})") from error
     except pickle.UnpicklingError as error:

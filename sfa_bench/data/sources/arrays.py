@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
+from sfa_bench import archives
 from sfa_bench.data.sources import files
 from sfa_bench.data.types import Source
-from sfa_bench.errors import DataError
+from sfa_bench.errors import ConfigError, DataError
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 MIN_STD = 1e-3
@@ -49,16 +51,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"dataset=arrays reads one .npz file: data_dir={path} is none; give data_dir=FILE.npz")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
-        with archive:
-            missing = [name for name in REQUIRED if name not in archive.files]
-            if missing:
-                raise DataError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(archive.files)}")
-            names = [*REQUIRED, *({"y_train_clean"} & set(archive.files))]
-            return {name: archive[name] for name in names}
-    except DataError:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+                raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
+        held = archives.members(path)
+        if missing := [name for name in REQUIRED if name not in held]:
+            raise DataError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(held)}")
+        return archives.read_arrays(path, [*REQUIRED, *({"y_train_clean"} & set(held))])
+    except ConfigError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own ways to fail on a broken file
         raise DataError(f"{path} is truncated or no .npz of plain arrays ({error})") from error

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from sfa_bench import memory
 from sfa_bench.data.sources import files
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 MEAN, STD = (0.2860,), (0.3530,)
+HEADER, PIECE = 16, 1 << 24  # bytes of an IDX file's longest header, and of what is unpacked at a time
+CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 # official MD5 of the unpacked content: packages compress it anew
 MD5 = {
@@ -22,6 +29,12 @@ MD5 = {
     "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+BYTES = {  # of that content: more is not unpacked where it has to be the official one
+    "train-images-idx3-ubyte": 16 + 60_000 * 784,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
 }
 
 
@@ -45,6 +58,7 @@ def load(data_dir: Path, checksum: bool) -> Source:
         std=STD,
         padding=2,
         flip=True,
+        class_names=CLASSES if checksum else None,  # whose own files these are, nobody knows
     )
 
 
@@ -63,17 +77,41 @@ def _read(folder: Path, part: str, checksum: bool) -> tuple[np.ndarray, np.ndarr
     return images[..., None], files.check_labels(labels, len(images), 10, str(folder / f"{part}-labels-idx1-ubyte"))
 
 
+def unpacked(path: Path, most: int | None) -> bytes:
+    """The content of an IDX file, gzipped or plain. Of a gzipped one no more is unpacked than the byte behind the
+    `most` that it should have, by which it is known as another; None: than its own header announces. Raises DataError.
+    """
+    packed = files.read(path)
+    if path.suffix != ".gz":
+        return packed
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            content = file.read(HEADER)
+            end = 1 + (_announced(content, path) if most is None else most)
+            while piece := file.read(min(PIECE, end - len(content))):
+                content += piece
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or no gzip file ({error})") from None
+    return content
+
+
+def _announced(header: bytes, path: Path) -> int:
+    """Bytes of an IDX file by its header; of what is none, those of the header, which the reader refuses."""
+    dimensions = header[3] if len(header) == HEADER and header[:3] == bytes([0, 0, 8]) else 0
+    if dimensions not in (1, 3):
+        return len(header)
+    start = 4 + 4 * dimensions
+    size = start + math.prod(np.frombuffer(header[4:start], ">u4").tolist())
+    memory.require(size, f"what the header of {path} announces", "give a file whose header is right")
+    return size
+
+
 def _read_idx(folder: Path, name: str, dimensions: int, checksum: bool) -> np.ndarray:
     """An IDX file of bytes: two zeros, type 8, the number of dimensions, their big-endian sizes, then the values."""
     path = folder / name
     if not path.is_file():
         path = folder / f"{name}.gz"
-    content = files.read(path)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path} is truncated or no gzip file ({error})") from None
+    content = unpacked(path, BYTES[name] if checksum else None)
     if checksum:
         files.verify(content, MD5[name], path)
     header = 4 + 4 * dimensions

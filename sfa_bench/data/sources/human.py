@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfa_bench import archives
 from sfa_bench.data.sources import files
 from sfa_bench.errors import DataError
 
@@ -66,6 +67,7 @@ def load(path: Path, labels: str, clean: np.ndarray, num_classes: int) -> np.nda
 
 def _read(path: Path) -> dict[str, Any]:
     raw = io.BytesIO(files.read(path))
+    archives.refuse_compressed(raw, path)
     try:
         with torch.serialization.safe_globals(ADMITTED):
             content = torch.load(raw, map_location="cpu", weights_only=True)
