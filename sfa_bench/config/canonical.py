@@ -23,8 +23,8 @@ MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "record.probes"),
-    # on_bad_image: where it leaves images out, the fingerprints of the data say so
-    *(f"dataset.{key}" for key in ("on_bad_image", "cache", "cache_dir", "workers")),
+    # on_bad_image, max_pixels: where they leave images out, the fingerprints of the data say so
+    *(f"dataset.{key}" for key in ("on_bad_image", "max_pixels", "cache", "cache_dir", "workers")),
 }
 # Names of choices, what a data set offers, and nominal values that act through recipe.effective.
 INDIRECT = {

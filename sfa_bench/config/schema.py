@@ -29,6 +29,7 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
+MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no picture with more than twice as many
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class DatasetConfig:
         None, "image files: balanced draw for each selection (null = own, 0 = all)", low=0, auto=True
     )
     on_bad_image: Literal["error", "skip"] = option("error", "image files that cannot be read: refuse, or leave out")
+    max_pixels: int = option(
+        MAX_PIXELS, "image files: one that claims more is one that cannot be read", low=1, high=2 * MAX_PIXELS
+    )
     cache: Literal["auto", "on", "off"] = option(
         "auto", "image files: keep them decoded on disk (auto = where half of the free space is enough)"
     )
@@ -369,6 +373,11 @@ class RunConfig:
     model: ModelConfig = section(ModelConfig)
     recipe: RecipeConfig = section(RecipeConfig)
     names: dict[str, str] = field(default_factory=dict, metadata={"derived": True})
+
+    @property
+    def recorded_names(self) -> dict[str, str]:
+        """`names` as folders, records and tables have them: the data set by its identity, not by the choice typed."""
+        return {**self.names, "dataset": self.dataset.name} if self.dataset.name else dict(self.names)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""

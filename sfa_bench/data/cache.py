@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sfa_bench import memory
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
+from sfa_bench.data.pictures import read_otherwise, size
 from sfa_bench.data.workers import in_workers
 from sfa_bench.errors import ConfigError, DataError, RunError
 from sfa_bench.store.archives import dump_arrays, load_arrays
@@ -37,7 +39,7 @@ CHUNK = 512  # images a file
 MAPPED = 256  # files that a process maps at a time: each takes a descriptor
 SAMPLE = 200  # images whose headers tell how much all will take, and whose contents go into a data set's fingerprint
 SAY_SECONDS = 10.0
-REVISION = 1  # raised when decoding or resizing changes
+REVISION = 2  # raised when decoding or resizing changes
 OFFSET, HEIGHT, WIDTH, CHECK, SIZE, TIME = range(6)  # columns of a table
 
 
@@ -85,17 +87,24 @@ def folder_in(cache_dir: Path, data: Path) -> Path:
 
 def key(images: ImageFiles) -> str:
     """Whose pixels these are: 16 hex digits over the files' names, the scaling, and what decodes and scales."""
-    made_by = [images.framing.resize, REVISION, *(version(name) for name in ("pillow", "torchvision"))]
+    options = (images.framing.resize, images.upright, images.max_pixels)
+    made_by = [*options, REVISION, *(version(name) for name in ("pillow", "torchvision"))]
     return fingerprint(_names(images), np.frombuffer(repr(made_by).encode(), dtype=np.uint8))
 
 
 def identity(images: ImageFiles) -> Iterator[np.ndarray]:
-    """What tells these files from others without reading them all: names, sizes, and the contents of some."""
+    """What tells these files from others without reading them all: names, sizes, and the contents of some; and which
+    of them, if any, were read otherwise before orientations were applied, so that a run begun then is not gone on with.
+    """
     yield _names(images)
     yield images.sizes
     for position in _sample(images):
         with suppress(OSError):  # it is met again, by who needs it
             yield np.frombuffer(images.path(position).read_bytes(), dtype=np.uint8)
+    if images.upright:
+        changed = [position for position in range(len(images)) if read_otherwise(images.path(position))]
+        if changed:
+            yield np.array(changed, dtype=np.int64)
 
 
 def _names(images: ImageFiles) -> np.ndarray:
@@ -139,7 +148,7 @@ def prepare(
         size = _estimate(images) * len(todo) // _chunks(len(images))
         obstacle = _obstacle(size, making)
         if obstacle is None:
-            making.say(f"keeping the {len(images):,} {part} images decoded, {_amount(size)} in {folder}")
+            making.say(f"keeping the {len(images):,} {part} images decoded, {memory.amount(size)} in {folder}")
         elif making.keep == "on":
             raise DataError(f"dataset.cache=on: {obstacle}; give dataset.cache_dir=FOLDER with more, or leave it out")
         else:
@@ -261,12 +270,10 @@ def _read_tables(folder: Path, count: int) -> tuple[np.ndarray, dict[int, str]]:
 
 def _estimate(images: ImageFiles) -> int:
     """Bytes of all images decoded and resized, from the headers of some."""
-    from PIL import Image
-
     side, areas = images.framing.resize, []
     for position in _sample(images):
-        with suppress(Exception), Image.open(images.path(position)) as picture:  # a bad one is met again
-            areas.append(side * side * max(picture.size) / min(picture.size))
+        if found := size(images.path(position)):  # a bad one is met again
+            areas.append(side * side * max(found) / min(found))
     return int(3 * np.mean(areas or [side * side]) * len(images))
 
 
@@ -276,7 +283,8 @@ def _obstacle(size: int, making: Making) -> str | None:
     free = shutil.disk_usage(there).free
     if size > (free / 2 if making.keep == "auto" else free * 0.95):
         half = ", more than half of" if making.keep == "auto" else ", and"
-        return f"decoded they would take {_amount(size)}{half} the {_amount(free)} that are free in {making.folder}"
+        needs, has = memory.amount(size), memory.amount(free)
+        return f"decoded they would take {needs}{half} the {has} that are free in {making.folder}"
     return None if _writable(making.folder) else f"{making.folder} cannot be written"
 
 
@@ -286,10 +294,6 @@ def _writable(folder: Path) -> bool:
     except (ConfigError, RunError):
         return False
     return True
-
-
-def _amount(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _chunks(count: int) -> int:

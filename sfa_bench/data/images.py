@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfa_bench.config.schema import MAX_PIXELS
+from sfa_bench.data.pictures import BadImage, decode, import_pillow
+
 if TYPE_CHECKING:
     from sfa_bench.data.cache import Cache
+
+__all__ = ["BadImage", "Framing", "ImageFiles", "box", "decode", "import_libraries", "resized", "train_view"]
 
 # RandomResizedCrop's usual share of the area and ratio of the sides (torchvision's defaults), and its tries
 SCALE, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 # A longer side than that many shorter ones is no picture, and would fill the memory once the shorter one is scaled.
 LONGEST = 50
-
-
-class BadImage(Exception):
-    """A file that is not there, or that holds no picture; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ImageFiles:
 
     names: bytes [N] (NumPy `S`), paths below `root` with `/` between folders; sizes: of the files in bytes, int64 [N];
     times: of their last change in nanoseconds, int64 [N].
+    upright: they are turned as their EXIF orientation says; max_pixels: of an image; see `decode`.
     cache: where they are kept decoded and resized, and `places` int64 [N] of each in it. workers: processes that
     read them, None for as many as there are threads.
     """
@@ -59,6 +61,8 @@ class ImageFiles:
     sizes: np.ndarray
     times: np.ndarray
     framing: Framing
+    upright: bool = False
+    max_pixels: int = MAX_PIXELS
     cache: Cache | None = None
     places: np.ndarray | None = None
     workers: int | None = None
@@ -88,11 +92,14 @@ class ImageFiles:
         """The image uint8 [3, h, w], its shorter side `framing.resize`. Raises BadImage."""
         if self.cache is not None and self.places is not None:
             return self.cache.read(int(self.places[position]))
-        path = self.path(position)
         try:
-            return resized(decode(path), self.framing.resize)
+            return resized(self.decoded(position), self.framing.resize)
         except BadImage as error:
-            raise BadImage(f"{path}: {error}") from None
+            raise BadImage(f"{self.path(position)}: {error}") from None
+
+    def decoded(self, position: int) -> Tensor:
+        """The picture uint8 [3, H, W] as it lies in its file. Raises BadImage."""
+        return decode(self.path(position), upright=self.upright, max_pixels=self.max_pixels)
 
     def test_views(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
         """Central squares uint8 [n, 3, crop, crop], written into `out` where it is given. Raises BadImage."""
@@ -118,35 +125,9 @@ def import_libraries() -> None:
     """Import now what decoding and cropping need: before worker processes are forked, each of which would take two
     seconds for it, and not for runs on data in memory.
     """
-    import PIL.Image  # noqa: F401
     import torchvision.transforms.v2.functional  # noqa: F401
 
-
-def decode(path: Path) -> Tensor:
-    """The picture in a file as RGB, uint8 [3, H, W]; the first frame of several, without transparency.
-
-    Raises: BadImage; OSError where the disk does not let it be read.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        # Pillow, and not torchvision's decoders, a little quicker but deprecated since 0.29: the pixels are the same.
-        with Image.open(path) as picture:
-            if picture.mode.startswith("I;16"):  # which Pillow would clip to eight bits instead of scaling
-                grey = (np.array(picture) >> 8).astype(np.uint8)
-                return torch.from_numpy(grey).expand(3, -1, -1)
-            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
-    except UnidentifiedImageError:
-        raise BadImage("no picture that can be read") from None
-    except FileNotFoundError:
-        raise BadImage("there is no such file") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # every format has its own ways to fail on a broken file
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's or the network's word, and not the picture's
-        raise BadImage(str(error) or type(error).__name__) from None
+    import_pillow()
 
 
 def resized(image: Tensor, side: int) -> Tensor:

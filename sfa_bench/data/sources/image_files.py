@@ -7,22 +7,25 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sfa_bench.data.images import Framing, ImageFiles
+from sfa_bench.data.pictures import endings
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import DatasetConfig
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ENDINGS = (b".jpg", b".jpeg", b".png", b".bmp", b".webp", b".gif")
+UPRIGHT = ("folder", "csv")  # whose EXIF orientation is applied: the releases of WebVision and Clothing1M pass it over
 # An array of names is as wide as its longest: one absurd line must not cost gigabytes.
 MAX_NAME = 1000
+MAX_ENDING, SHOWN = 20, 10  # bytes of an ending, and endings, that sentences name
 _ODD = re.compile(rb"[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\Z)")
 
 
@@ -95,7 +98,7 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
             f"{', '.join(missing[:3])}{more}; fetch them, or leave them out with dataset.on_bad_image=skip"
         )
     framing = Framing(dataset.resize, dataset.crop, dataset.random_crop)
-    images = ImageFiles(root, names, sizes, times, framing)
+    images = ImageFiles(root, names, sizes, times, framing, dataset.source in UPRIGHT, dataset.max_pixels)
     return Found(images[kept] if missing else images, kept, tuple(f"{part}: {name}" for name in missing))
 
 
@@ -128,18 +131,18 @@ def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
     return found.reshape(-1, 2).T
 
 
-def images_below(root: Path, folder: str) -> list[bytes]:
+def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) -> list[bytes]:
     """The images in a folder below `root` and in its folders, as names below `root`, sorted by their bytes.
 
-    Images are told by their ending, upper or lower case; names that begin with a dot are left out.
+    Images are told by their ending, upper or lower case; names that begin with a dot are left out. left_out counts
+    the other files by their ending, where it is given.
     Raises: DataError where there is none, where a link leaves `root` or leads in a circle, and for a name not in UTF-8.
     """
     base, links = os.fsencode(root), Links(root)
     found: list[bytes] = []
-    others = 0
+    others: Counter[str] = Counter()
 
     def walk(below: bytes, on_the_way: frozenset[bytes]) -> None:
-        nonlocal others
         real = links.check_folder(base + b"/" + below)
         if real in on_the_way:
             raise DataError(f"{root / os.fsdecode(below)} is a link to a folder that it lies in; remove it")
@@ -147,22 +150,48 @@ def images_below(root: Path, folder: str) -> list[bytes]:
             name = below + b"/" + entry.name
             if entry.is_dir():
                 walk(name, on_the_way | {real})
-            elif name.lower().endswith(ENDINGS):
+            elif is_image(name):
                 found.append(name)
             else:
-                others += 1
+                others[ending(name)] += 1
 
     walk(os.fsencode(folder), frozenset())
     if not found:
-        beside = f" (other files: {others:,})" if others else ""
-        raise DataError(f"{root / folder} holds no image{beside}; images end in {b' '.join(ENDINGS).decode()}")
+        beside = f" (other files: {others.total():,})" if others else ""
+        raise DataError(
+            f"{root / folder} holds no image{beside}; images end in .jpg .jpeg .png .tif or what else Pillow reads"
+        )
     for name in found:
         try:
             name.decode()
         except UnicodeDecodeError:
             shown = name.decode(errors="backslashreplace")
             raise DataError(f"{root}/{shown} has a name that is not UTF-8; rename it") from None
+    if left_out is not None:
+        left_out.update(others)
     return sorted(found)
+
+
+def is_image(name: bytes) -> bool:
+    """Whether the name ends as those of images do."""
+    return name.lower().endswith(endings())
+
+
+def ending(name: bytes) -> str:
+    """`.txt` of `a.TXT`, for people; empty where a name has none."""
+    return os.path.splitext(name)[1].lower()[:MAX_ENDING].decode(errors="backslashreplace")
+
+
+def commonest(files: Mapping[str, int]) -> dict[str, int]:
+    """The counts of the commonest endings; all further ones together under `others`."""
+    common = sorted(files.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in common[SHOWN:])
+    return dict(common[:SHOWN]) | ({"others": rest} if rest else {})
+
+
+def by_ending(files: Mapping[str, int]) -> str:
+    """`2 .txt, 1 .json`, the commonest first."""
+    return ", ".join(f"{count:,} {name or 'without an ending'}" for name, count in commonest(files).items())
 
 
 def visible(folder: bytes) -> list[os.DirEntry[bytes]]:
