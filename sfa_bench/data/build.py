@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfa_bench import memory
 from sfa_bench.data import cache, imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
@@ -115,8 +116,14 @@ def build(
     test = _evaluation_set(source.test_images, source.test_labels)
     more = {name: _evaluation_set(*part) for name, part in source.more_tests.items()}
     data = _describe(config, view, places, None if clean is None else clean[index], test, val, more)
-    if source.skipped or (val is not None and dataset.val == "none"):
-        data = replace(data, skipped=source.skipped, own_val=val is not None and dataset.val == "none")
+    data = replace(
+        data,
+        skipped=source.skipped,
+        own_val=val is not None and dataset.val == "none",
+        left_out=source.left_out,
+        class_names=source.class_names,
+        notes=source.notes,
+    )
     if source.log_density is None:
         return data
     assert isinstance(view.images, Tensor)
@@ -242,6 +249,11 @@ def _look_at_files(
     """
     dataset, folder = config.dataset, Path(config.data_dir).expanduser()
     beside = folder if folder.is_dir() else folder.parent
+    memory.require(
+        12 * dataset.resize**2,  # float32 of a square one
+        f"an image scaled to dataset.resize={dataset.resize} pixels",
+        "type a smaller dataset.resize and dataset.crop",
+    )
     making = cache.Making(
         cache.folder_in(Path(dataset.cache_dir), beside) if dataset.cache_dir else beside / cache.FOLDER,
         dataset.cache,

@@ -44,6 +44,8 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
             **{name: len(part.labels) for name, part in data.more_tests.items()},
         },
         "skipped": list(data.skipped),
+        "left_out": dict(data.left_out),
+        "classes": None if data.class_names is None else list(data.class_names),
         "clean_counts": data.clean_counts,
         "observed_counts": data.observed_counts,
         "noise_rate": data.noise_rate,

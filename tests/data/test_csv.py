@@ -233,3 +233,34 @@ def test_any_names_of_classes_come_back_as_pandas_wrote_them(tmp_path_factory, c
     source = load("csv", root / "t.csv")
     assert [sorted(classes)[label] for label in source.train_labels] == classes
     assert source.test_labels.tolist() == source.train_labels.tolist()
+
+
+def test_labels_that_are_one_name_to_unicode_are_one_class(root):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    source = read(
+        root, f"c.png,{composed},train", f"c.png,{apart},train", f"t1.jpg,\ufeff {apart} ,test", "c.png,x,train"
+    )
+    assert (source.train_labels.tolist(), source.test_labels.tolist()) == ([0, 0, 1], [0])
+    assert source.class_names == (composed, "x")
+    assert source.notes == ("1 label(s) are written in another form of Unicode, too: each is one class (NFC)",)
+
+
+def test_a_table_in_one_form_of_unicode_keeps_the_order_of_its_classes(root):
+    """Taken apart, an accent stands between e and f; composed it would stand behind all letters."""
+    apart = ["cafe\u0301", "caff", "cafz"]
+    source = read(root, *(f"c.png,{label},train" for label in apart), f"t1.jpg,{apart[0]},test")
+    assert source.train_labels.tolist() == [0, 1, 2]
+    assert (source.class_names, source.notes) == (("caf\u00e9", "caff", "cafz"), ())
+
+
+def test_clean_labels_may_be_written_in_the_other_form(root):
+    header = "path,label,split,clean_label"
+    rows = ["c.png,caf\u00e9,train,cafe\u0301", "c.png,x,train,x", "t1.jpg,cafe\u0301,test,caf\u00e9"]
+    source = read(root, *rows, header=header)
+    assert source.train_labels.tolist() == source.clean_labels.tolist() == [0, 1]
+    with pytest.raises(DataError, match="has label 'x' and clean_label 'café'"):
+        read(root, *rows, "t2.jpg,x,test,caf\u00e9", header=header)
+
+
+def test_classes_that_are_numbers_have_no_names(root):
+    assert read(root, *ROWS).class_names is None

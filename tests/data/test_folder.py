@@ -126,3 +126,36 @@ def test_dangling_links_are_missing_images(root):
     source = load("folder", root, on_bad_image="skip")
     assert source.train_labels.tolist() == [0, 0, 1, 1, 2]
     assert source.skipped == ("train: train/cat/c.jpg",)
+
+
+def test_files_that_pillow_reads_are_images_whatever_they_are_called(tmp_path):
+    endings = "jpg jpeg jfif png tif tiff ppm pgm pbm bmp gif webp jp2 tga TIF Pgm"
+    for part in ("train", "test"):
+        touch(tmp_path, *(f"{part}/{c}/{i}.{ending}" for c in "ab" for i, ending in enumerate(endings.split())))
+    assert load("folder", tmp_path).train_labels.tolist() == [0] * 16 + [1] * 16
+
+
+def test_other_files_are_counted_and_named_by_their_ending(root):
+    touch(root, "train/labels.txt", "train/cat/a.TXT", "train/cat/thumbs.db", "test/zebra/README", "train/.hidden")
+    source = load("folder", root)
+    assert source.left_out == {".txt": 2, "": 1, ".db": 1}
+    assert source.notes == ("left out 4 files that are no images: 2 .txt, 1 without an ending, 1 .db",)
+    touch(root, *(f"train/cat/x.e{i:02d}" for i in range(30)))
+    assert load("folder", root).left_out == {".txt": 2, "": 1, ".db": 1} | {f".e{i:02d}": 1 for i in range(7)} | {
+        "others": 23
+    }
+
+
+def test_classes_are_called_as_their_folders(root):
+    assert load("folder", root).class_names == ("ant", "cat", "zebra")
+
+
+def test_folders_whose_names_are_one_to_unicode_are_one_class(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    touch(tmp_path, f"train/{composed}/1.jpg", f"train/{apart}/2.jpg", "train/x/3.jpg", f"test/{apart}/4.jpg")
+    source = load("folder", tmp_path)
+    assert source.class_names == (composed, "x")
+    assert (source.train_labels.tolist(), source.test_labels.tolist()) == ([0, 0, 1], [0])
+    assert source.notes[0].startswith("1 folder(s) of train have the name of another one in another form of Unicode")
+    shutil.rmtree(tmp_path / "train" / composed)
+    assert load("folder", tmp_path).notes == ()

@@ -152,7 +152,7 @@ def test_what_is_no_array_is_told_from_one_by_its_header():
     shape, dtype = archives.header(io.BytesIO(npy((2, 3), "<i8")))
     assert (shape, dtype) == ((2, 3), np.int64)
     for broken in (b"", b"\x93NUMPY\x09\x00", npy((2,), "|O"), b"PK\x03\x04"):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             archives.header(io.BytesIO(broken))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sfa_bench.data.sources import image_files
+from sfa_bench.data.sources.names import one_name
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -30,7 +31,8 @@ class Row(NamedTuple):
 
 
 def load(dataset: DatasetConfig, path: Path) -> Source:
-    """Paths are relative to the table's folder. Labels are integers 0…K-1 without a gap, or names, which are sorted.
+    """Paths are relative to the table's folder. Labels are integers 0…K-1 without a gap, or names, which are sorted;
+    names that are one to Unicode (NFC) are one class.
 
     `label` counts as noisy as it comes; `clean_label` are the true ones of the training images. Rows keep their order.
     Raises: DataError, with the number of the line, for everything that is missing or broken.
@@ -45,6 +47,9 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
             raise DataError(f"{path} has no row with split={split}; a training and a test set are needed")
     with_truth = _check_clean_labels(rows, path)
     numbers = _classes(rows["train"], with_truth, path)
+    spellings = {label for those in rows.values() for row in those for label in (row.label, row.clean_label)}
+    twice = len(spellings) - len({one_name(label) for label in spellings})
+    notes = (f"{twice} label(s) are written in another form of Unicode, too: each is one class (NFC)",) if twice else ()
 
     parts = {split: _find(dataset, path, split, those) for split, those in rows.items() if those}
     labels = {split: _numbers([row.label for row in those], those, numbers, path) for split, those in rows.items()}
@@ -66,6 +71,8 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
         val_labels=None if val is None else labels["val"][val.kept],
         skipped=sum((part.skipped for part in parts.values()), ()),
         original=np.flatnonzero(train.kept),
+        class_names=None if any(map(NUMBER.fullmatch, numbers)) else tuple(numbers),
+        notes=notes,
     )
 
 
@@ -110,20 +117,22 @@ def _row(cells: list[str], header: list[str], at: dict[str, int], where: str, li
     cell = {name: cells[column].strip() for name, column in at.items()}
     if cell["split"] not in SPLITS:
         raise DataError(f"{where} has split={cell['split']!r}; it must be train, val or test")
+    for column in ("label", "clean_label"):
+        cell[column] = cell.get(column, "").strip("\ufeff").strip()  # a byte order mark of tables put together
     if not cell["label"]:
         raise DataError(f"{where} has no label")
     try:
         name = image_files.safe_name(cell["path"].encode())
     except image_files.RefusedName as reason:
         raise DataError(f"{where} is refused: {reason} ({cell['path'][:80]!r})") from None
-    return cell["split"], Row(line, name, cell["label"], cell.get("clean_label", ""))
+    return cell["split"], Row(line, name, cell["label"], cell["clean_label"])
 
 
 def _check_clean_labels(rows: dict[str, list[Row]], path: Path) -> bool:
     """Whether the training rows have them: all or none."""
     for split in ("val", "test"):
         for row in rows[split]:
-            if row.clean_label not in ("", row.label):
+            if row.clean_label and one_name(row.clean_label) != one_name(row.label):
                 raise DataError(
                     f"line {row.line:,} of {path} has label {row.label!r} and clean_label {row.clean_label!r}: in a "
                     f"{split} row label is the truth; leave clean_label empty there"
@@ -138,13 +147,15 @@ def _check_clean_labels(rows: dict[str, list[Row]], path: Path) -> bool:
 
 
 def _classes(train: list[Row], with_truth: bool, path: Path) -> dict[str, int]:
-    """The number of every label of the training rows, as it is written."""
+    """The number of every class of the training rows, by its one name; in the order of the names as they are written,
+    so that taking two forms for one renumbers no class of a table that has one form.
+    """
     lines: dict[str, int] = {}
     for row in train:
         lines.setdefault(row.label, row.line)
         if with_truth:
             lines.setdefault(row.clean_label, row.line)
-    numbers = {label: c for c, label in enumerate(sorted(lines))}
+    numbers = {name: c for c, name in enumerate(dict.fromkeys(map(one_name, sorted(lines))))}
     if any(NUMBER.fullmatch(label) for label in lines):
         integers = {label for label in lines if label.isascii() and label.isdigit() and len(label) <= MAX_DIGITS}
         if odd := [label for label in lines if label not in integers]:
@@ -164,9 +175,9 @@ def _classes(train: list[Row], with_truth: bool, path: Path) -> dict[str, int]:
 def _numbers(labels: Sequence[str], rows: Sequence[Row], numbers: dict[str, int], path: Path) -> np.ndarray:
     """Classes int64 [n] of labels as they are written."""
     for label, row in zip(labels, rows, strict=True):
-        if label not in numbers:
+        if one_name(label) not in numbers:
             raise DataError(f"line {row.line:,} of {path} has the class {label!r}, which no training row has")
-    return np.array([numbers[label] for label in labels], dtype=np.int64)
+    return np.array([numbers[one_name(label)] for label in labels], dtype=np.int64)
 
 
 def _find(dataset: DatasetConfig, path: Path, split: str, rows: Sequence[Row]) -> image_files.Found:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfa_bench.data.sources import image_files
+from sfa_bench.data.sources.names import one_name
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -21,17 +24,23 @@ NEEDS = "dataset=folder reads data_dir/train/<class>/… and data_dir/test/<clas
 def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     """The folders of train/, sorted by name (by number where all are numbers), are the classes 0…K-1.
 
-    Labels count as noisy as they come. Raises: DataError with a sentence for everything that is missing or broken.
+    Two folders whose names are one name to Unicode (NFC) are one class. Labels count as noisy as they come.
+    Raises: DataError with a sentence for everything that is missing or broken.
     """
     image_files.require(data_dir, ("train", "test"), NEEDS)
-    classes = class_folders(data_dir, "train")
+    left_out: Counter[str] = Counter()
+    folders = class_folders(data_dir, "train")
+    classes = {name: c for c, name in enumerate(dict.fromkeys(map(one_name, folders)))}
     if len(classes) < 2:
         raise DataError(f"{data_dir / 'train'} has {len(classes)} class folder(s); at least two are needed")
-    train, train_labels = _part(dataset, data_dir, "train", classes)
-    test, test_labels = _part(dataset, data_dir, "test", classes)
+    train, train_labels = _part(dataset, data_dir, "train", classes, left_out)
+    test, test_labels = _part(dataset, data_dir, "test", classes, left_out)
     val, val_labels = None, None
     if (data_dir / "val").exists():
-        val, val_labels = _part(dataset, data_dir, "val", classes)
+        val, val_labels = _part(dataset, data_dir, "val", classes, left_out)
+    notes = [f"left out {_files(left_out)}: {image_files.by_ending(left_out)}"] if left_out else []
+    if merged := len(folders) - len(classes):
+        notes.append(f"{merged} folder(s) of train have the name of another one in another form of Unicode: one class")
     return Source(
         train.images,
         train_labels,
@@ -47,37 +56,49 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         val_labels=val_labels,
         skipped=train.skipped + test.skipped + (() if val is None else val.skipped),
         original=np.flatnonzero(train.kept),
+        left_out=image_files.commonest(left_out),
+        class_names=tuple(classes),
+        notes=tuple(notes),
     )
 
 
-def class_folders(data_dir: Path, part: str) -> list[str]:
-    """The folders of a part in the order of their classes. Raises: DataError for an image beside them."""
+def _files(left_out: Mapping[str, int]) -> str:
+    count = sum(left_out.values())
+    return "1 file that is no image" if count == 1 else f"{count:,} files that are no images"
+
+
+def class_folders(data_dir: Path, part: str, left_out: Counter[str] | None = None) -> list[str]:
+    """The folders of a part in the order of their classes; left_out: see `image_files.images_below`.
+
+    Raises: DataError for an image beside them.
+    """
     names = []
     for entry in image_files.visible(os.fsencode(data_dir / part)):
         name = os.fsdecode(entry.name)
         if entry.is_dir():
             names.append(name)
-        elif entry.name.lower().endswith(image_files.ENDINGS):
+        elif image_files.is_image(entry.name):
             raise DataError(f"{data_dir / part / name} lies in no class folder; {NEEDS}")
+        elif left_out is not None:
+            left_out[image_files.ending(entry.name)] += 1
     numbers = all(name.isascii() and name.isdigit() for name in names)
     return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def _part(
-    dataset: DatasetConfig, data_dir: Path, part: str, classes: list[str]
+    dataset: DatasetConfig, data_dir: Path, part: str, classes: Mapping[str, int], left_out: Counter[str]
 ) -> tuple[image_files.Found, np.ndarray]:
     """The images of a part, by class and name, and their labels; a part need not have every class."""
-    present = class_folders(data_dir, part)
-    if strange := [name for name in present if name not in set(classes)]:
+    present = class_folders(data_dir, part, left_out)
+    if strange := [name for name in present if one_name(name) not in classes]:
         raise DataError(
             f"{data_dir / part / strange[0]} is a class without training images: {data_dir / 'train'} has no folder "
             "of this name; remove it, or give the class images to train on"
         )
     if not present:
         raise DataError(f"{data_dir / part} has no class folder; {NEEDS}")
-    by_class = [image_files.images_below(data_dir, f"{part}/{name}") for name in present]
+    by_class = [image_files.images_below(data_dir, f"{part}/{name}", left_out) for name in present]
     names = np.array([name for names in by_class for name in names])
-    numbers = {name: c for c, name in enumerate(classes)}
-    labels = np.repeat([numbers[name] for name in present], [len(names) for names in by_class])
+    labels = np.repeat([classes[one_name(name)] for name in present], [len(names) for names in by_class])
     found = image_files.find(dataset, data_dir, names, part, part)
     return found, labels[found.kept]

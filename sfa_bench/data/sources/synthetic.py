@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp
 
+from sfa_bench import memory
 from sfa_bench.data.types import Source
 from sfa_bench.streams import numpy_generator
 
@@ -43,6 +44,12 @@ class Densities:
 def load(dataset: DatasetConfig, seed: int) -> Source:
     """Draw everything from `data_seed`. Class k belongs to group k mod groups, so that tails have heads beside them."""
     classes, dim = dataset.classes, dataset.dim
+    points = classes * (dataset.size + dataset.test_size + dataset.submodes)
+    memory.require(
+        2 * 8 * dim * points,  # as float64, once more while the classes are joined
+        f"synthetic data with dataset.classes={classes}, dataset.size={dataset.size}, dataset.dim={dim}",
+        "type smaller ones",
+    )
     generator = numpy_generator(seed, "synthetic")
     groups = min(dataset.groups, classes)
     group_centres = GROUP_SPREAD * generator.standard_normal((groups, dim))

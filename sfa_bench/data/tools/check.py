@@ -34,7 +34,8 @@ class Check:
     """sentence: why it cannot be trained on, None where it can; counts: part → images of each class.
 
     `refused` are the readers' sentences on lists and folders, whose images are then not looked for. `decoded` counts
-    the images read with --images (None: not asked for), `bad` maps those that cannot be read to why.
+    the images read with --images (None: not asked for), `bad` maps those that cannot be read to why. `classes` are
+    the classes' names, None where they have none; `left_out` counts files that are no images by their ending.
     """
 
     dataset: str
@@ -47,6 +48,8 @@ class Check:
     decoded: int | None = None
     bad: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    classes: list[str] | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -66,7 +69,7 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
     found = Check(name, config.data_dir, None, here.items, here.missing, here.refused)
     try:
         _read(config, found)
-    except DataError as error:
+    except ConfigError as error:
         found.sentence = str(error)
     if images:
         _decode(config, here, found)
@@ -83,7 +86,9 @@ def _read(config: RunConfig, found: Check) -> None:
         others = f"{absent} of {len(of_images)} files are" if absent > 1 else f"1 of {len(of_images)} files is"
         raise DataError(f"{others} missing in {config.data_dir}: put them there (see below), or give another data_dir")
     source = sources.load(dataset, config.data_dir, config.data_seed)
-    found.counts = _counts(source)
+    found.counts, found.left_out = _counts(source), dict(source.left_out)
+    found.classes = None if source.class_names is None else list(source.class_names)
+    found.notes += source.notes
     if dataset.source in layouts.NO_FILES:
         found.notes.append(f"{dataset.source} needs no files")
     if dataset.human:
@@ -112,7 +117,7 @@ def _decode(config: RunConfig, here: layouts.Contents, found: Check) -> None:
 
     def why_bad(path: Path) -> str | None:
         try:
-            resized(decode(path), dataset.resize)
+            resized(decode(path, max_pixels=dataset.max_pixels), dataset.resize)
         except BadImage as error:
             return str(error)
         except OSError as error:
@@ -152,7 +157,7 @@ def show(found: Check, config: RunConfig) -> None:
         table([headers[place] for place in used], [[row[place] for place in used] for row in rows], texts=2)
         print()
     if found.counts:
-        class_table({name: np.array(counts) for name, counts in found.counts.items()})
+        class_table({name: np.array(counts) for name, counts in found.counts.items()}, names=found.classes)
         print()
     for note in found.notes:
         print(plain(note))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data import sources
+from sfa_bench.data import sources, words
 from sfa_bench.data.build import build
-from sfa_bench.data.tools.terminal import class_table
+from sfa_bench.data.tools.terminal import class_table, plain
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
@@ -42,6 +42,7 @@ class Description:
         return {
             "title": self.title,
             "num_classes": data.view.num_classes,
+            "classes": None if data.class_names is None else list(data.class_names),
             "samples": len(data.index),
             "test_samples": len(data.test.labels),
             "val_samples": None if data.val is None else len(data.val.labels),
@@ -51,8 +52,10 @@ class Description:
             "noise_rate": data.noise_rate,
             "confusion": None if data.confusion is None else data.confusion.tolist(),
             "groups": data.groups,
-            "fingerprints": data.fingerprints,
+            "fingerprints": data.known_fingerprints,
             "skipped": list(data.skipped),
+            "left_out": dict(data.left_out),
+            "notes": list(data.notes),
         }
 
 
@@ -76,11 +79,8 @@ def _before(config: RunConfig) -> np.ndarray:
 
 def title(config: RunConfig) -> str:
     """`digits exp 0.1 · joint 0.4 · data_seed 0`."""
-    imbalance, noise = config.imbalance.name, config.noise.name
-    tail = "" if imbalance == "none" else f" {imbalance} {config.imb_factor:g}"
-    rate = "" if noise in ("none", "human", "matrix") else f" {config.noise_ratio:g}"
-    law = "no noise added" if noise == "none" else f"{noise}{rate}"
-    return f"{config.dataset.name}{tail} · {law} · data_seed {config.data_seed}"
+    tail, law = words.imbalance(config), words.noise(config)
+    return f"{config.dataset.name} {tail} · {law} · data_seed {config.data_seed}"
 
 
 def _validation(data: Data) -> str:
@@ -108,9 +108,11 @@ def sentences(found: Description) -> list[str]:
         lines.append(f"realised noise rate {100 * data.noise_rate:.2f} % ({wrong:,} wrong labels)")
     if data.skipped:
         lines.append(f"{len(data.skipped):,} image files cannot be read and are left out; check --images lists them")
+    lines += data.notes
     if data.bayes is not None:
         lines.append("vectors, not images: there are no pictures to show")
-    lines += [f"fingerprint of {name.replace('_', ' ')}: {digits}" for name, digits in data.fingerprints.items()]
+    known = {name: digits for name, digits in data.known_fingerprints.items() if digits is not None}
+    lines += [f"fingerprint of {name.replace('_', ' ')}: {digits}" for name, digits in known.items()]
     return lines
 
 
@@ -131,9 +133,9 @@ def columns(found: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequen
 def show(found: Description) -> None:
     """For a terminal."""
     print(f"{found.title}\n")
-    class_table(*columns(found))
+    class_table(*columns(found), found.data.class_names)
     print()
-    print(*sentences(found), sep="\n")
+    print(*map(plain, sentences(found)), sep="\n")
 
 
 def new_folder(folder: Path) -> None:

@@ -124,7 +124,7 @@ def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[st
         "noise_rate": data.noise_rate,
         "clean_counts": None if data.clean_counts is None else data.clean_counts.tolist(),
         "observed_counts": data.observed_counts.tolist(),
-        "fingerprints": data.fingerprints,
+        "fingerprints": data.known_fingerprints,
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in ("sfa_bench", "numpy", "torch")},

@@ -53,7 +53,8 @@ class Setting:
             wrong = round(data.noise_rate * len(data.index))
             known |= {"wrong": str(wrong), "noise_rate": f"{data.noise_rate:.4f}"}
         counted = {"samples": str(len(data.index)), "observed_counts": _numbers(data.observed_counts)}
-        return dict.fromkeys(COLUMNS, "") | dict(self.named) | known | counted | data.fingerprints
+        prints = {name: digits or "" for name, digits in data.known_fingerprints.items()}
+        return dict.fromkeys(COLUMNS, "") | dict(self.named) | known | counted | prints
 
 
 def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterator[Setting]:

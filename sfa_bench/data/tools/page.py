@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sfa_bench.data.images import ImageFiles
+from sfa_bench.data.images import BadImage, ImageFiles
 from sfa_bench.data.tools.describe import Description, columns, sentences
 from sfa_bench.data.types import Images
 from sfa_bench.streams import numpy_generator
@@ -81,8 +81,15 @@ def _table(found: Description) -> str:
     rows = []
     for label in range(len(found.before)):
         cells = [f"{values[label]:,}" for values in counts.values()] + [values[label] for values in texts.values()]
-        rows.append(f'<tr><th scope="row">{label}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        shown = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{_numbered(found, label)}</th>{shown}</tr>')
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _numbered(found: Description, label: int) -> str:
+    """The number, which the figures have on their axes, and the name where there is one."""
+    names = found.data.class_names
+    return str(label) if names is None else f"{label} {escape(names[label])}"
 
 
 def _pictures(found: Description, data_seed: int) -> str:
@@ -93,7 +100,7 @@ def _pictures(found: Description, data_seed: int) -> str:
     lines = sample(observed, data.observed_counts, data_seed)
     known = bool((data.clean_labels >= 0).any())
     told = (
-        "A frame and ≠ mark the wrong labels: the number after ≠ is the clean one."
+        "A frame and ≠ mark the wrong labels: what stands after ≠ is the clean one."
         if known
         else "Which of the labels are wrong is unknown."
     )
@@ -121,17 +128,18 @@ def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int
 
 
 def _line(found: Description, label: int, rows: np.ndarray) -> str:
-    clean = found.data.clean_labels[rows].tolist()
+    clean, name = found.data.clean_labels[rows].tolist(), escape(found.data.class_label(label))
     cells = []
     for picture, truth in zip(thumbnails(found.data.view.images, rows), clean, strict=True):
         wrong = truth not in (-1, label)
-        words = f"{label} ≠ {truth}" if wrong else str(label)
-        said = f"observed as {label}" + ("" if truth == -1 else f", in truth {truth}")
+        true_name = "" if truth == -1 else escape(found.data.class_label(truth))
+        words = f"{name} ≠ {true_name}" if wrong else name
+        said = f"observed as {name}" + (f", in truth {true_name}" if true_name else "")
         small = ' class="small"' if max(picture.size) < THUMB // 2 else ""
         image = f'<img{small} src="{_address(picture)}" alt="{said}" title="{said}">'
         cells.append(f'<figure class="picture{" wrong" if wrong else ""}">{image}<span>{words}</span></figure>')
     count = int(found.data.observed_counts[label])
-    return f'<div class="line"><b>class {label}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
+    return f'<div class="line"><b>class {name}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
 
 
 def _address(picture: Image.Image) -> str:
@@ -158,9 +166,8 @@ def thumbnails(images: Images, rows: np.ndarray) -> Sequence[Image.Image]:
 
 def _opened(images: ImageFiles, row: int) -> Image.Image:
     try:
-        with Image.open(images.path(row)) as image:
-            picture = image.convert("RGB")
-    except Exception:  # a bad file is the business of `check --images`; here it is a grey square
+        picture = Image.fromarray(images.decoded(row).permute(1, 2, 0).numpy())
+    except (BadImage, OSError):  # the business of `check --images`; here it is a grey square
         return Image.new("RGB", (THUMB, THUMB), "grey")
     picture.thumbnail((THUMB, THUMB))
     return picture

@@ -30,10 +30,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1)
     Console().print(drawn)
 
 
-def class_table(columns: Mapping[str, np.ndarray], more: Mapping[str, Sequence[str]] | None = None) -> None:
+def class_table(
+    columns: Mapping[str, np.ndarray],
+    more: Mapping[str, Sequence[str]] | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
     """Print counts [K] by class and their sums; beyond 20 classes those at both ends of the first column's order.
 
-    more: further columns that have no sum, already texts.
+    more: further columns that have no sum, already texts; names [K] of the classes, where they have any.
     """
     more = more or {}
     first = next(iter(columns.values()))
@@ -42,9 +46,10 @@ def class_table(columns: Mapping[str, np.ndarray], more: Mapping[str, Sequence[s
     if gap:
         order = np.argsort(-first, kind="stable").tolist()
         chosen = [*order[:ENDS], *order[-ENDS:]]
+    shown = [str(label) for label in range(len(first))] if names is None else [plain(name) for name in names]
     cells = {
-        label: [str(label), *(f"{counts[label]:,}" for counts in columns.values()), *(m[label] for m in more.values())]
-        for label in chosen
+        label: [name, *(f"{counts[label]:,}" for counts in columns.values()), *(m[label] for m in more.values())]
+        for label, name in enumerate(shown)
     }
     rows = [cells[label] for label in chosen]
     if gap:

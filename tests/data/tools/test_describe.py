@@ -1,6 +1,7 @@
 """What `describe` says and draws, against counts made here from the data set's own labels."""
 
 import base64
+import csv
 import io
 import json
 import re
@@ -127,6 +128,40 @@ def test_unknown_clean_labels_stay_unknown(tmp_path, capsys):
     assert 'class="picture wrong"' not in html
     found = said(capsys, *typed)
     assert (found["noise_rate"], found["confusion"], found["clean_counts"]) == (None, None, None)
+    assert found["fingerprints"]["clean_labels"] is None
+    assert len(found["fingerprints"]["observed_labels"]) == 16
+    assert main(["describe", *typed]) == 0
+    shown = capsys.readouterr().out
+    assert "fingerprint of observed labels" in shown
+    assert "fingerprint of clean labels" not in shown + html
+    assert main(["fingerprints", *typed]) == 0
+    line = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert (line["clean_labels"], line["observed_labels"]) == ("", found["fingerprints"]["observed_labels"])
+    assert main(["export", *typed, "-o", str(tmp_path / "l.csv")]) == 0
+    assert json.loads((tmp_path / "l.json").read_text())["fingerprints"] == found["fingerprints"]
+
+
+def test_classes_are_shown_by_their_names_where_the_data_have_them(tmp_path, capsys):
+    make_fake("folder", tmp_path / "d", side=24)
+    for part in ("train", "test"):
+        first = sorted((tmp_path / "d" / part).iterdir())[0]
+        first.rename(first.with_name("<i>café"))
+    (tmp_path / "d/train/notes.txt").write_text("x")
+    typed = ["dataset=folder", "dataset.name=mine", f"data_dir={tmp_path}/d", "dataset.resize=16", "dataset.crop=16"]
+    assert main(["describe", *typed, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    rest = sorted(path.name for path in (tmp_path / "d/train").iterdir() if path.is_dir())
+    assert all(re.search(rf"^{re.escape(name)} +\d", shown, re.MULTILINE) for name in rest)
+    assert "left out 1 file that is no image: 1 .txt" in shown
+    html = (tmp_path / "out/index.html").read_text()
+    assert "class &lt;i&gt;café<br>" in html
+    assert "<i>" not in html
+    found = said(capsys, *typed)
+    assert (sorted(found["classes"]), found["left_out"]) == (rest, {".txt": 1})
+    assert main(["check", "folder", *typed[2:]]) == 0
+    checked = capsys.readouterr().out
+    assert "<i>café" in checked
+    assert "left out 1 file that is no image: 1 .txt" in checked
 
 
 def test_vectors_have_no_pictures(tmp_path):
