@@ -122,7 +122,7 @@ def planned(typed: tuple[str, ...]) -> Run:
     plain = config.to_plain()
     if WEIGHTS in typed:
         plain["model"]["pretrained"] = "FILE"
-    return Run(Path(), {"config": plain, "names": config.names})
+    return Run(Path(), {"config": plain, "names": config.recorded_names})
 
 
 def command(typed: tuple[str, ...]) -> str:

@@ -42,7 +42,9 @@ class Run:
     def fields(self) -> dict[str, Any]:
         """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
         config = flat(self.record["config"])
-        names = self.record["names"]
+        names = dict(self.record["names"])
+        if "dataset" in names:  # older records have the choice there (`folder`), not whose data it reads
+            names["dataset"] = config.get("dataset.name") or names["dataset"]
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)

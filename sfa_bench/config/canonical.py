@@ -14,7 +14,16 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from sfa_bench.config.recipes import CHECKED, IMAGE_FILES, VARIED, first_after, known_rate, lambda_u, warmup_epochs
+from sfa_bench.config.recipes import (
+    CHECKED,
+    FIXED_SOURCES,
+    IMAGE_FILES,
+    VARIED,
+    first_after,
+    known_rate,
+    lambda_u,
+    warmup_epochs,
+)
 from sfa_bench.config.schema import LossConfig, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -38,6 +47,8 @@ SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 PLUS_REVISION = 2
 # Since 2 β₁ falls in the release's epoch, and no epoch is trained at a rate of 0.
 SCHEDULE_REVISION = {"coteaching_cifar10": 2, "coteaching_cifar100": 2}
+# Since 2 observed counts decide about the groups of data whose classes are else grouped by their number.
+SHOTS_REVISION = 2
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
 SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
 SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
@@ -126,6 +137,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["recipe.effective.schedule.revision"] = revision
     if config.method.plus:
         values["method.plus.revision"] = PLUS_REVISION
+    if config.dataset.source in FIXED_SOURCES and config.dataset.shots.basis == "observed":
+        values["dataset.shots.revision"] = SHOTS_REVISION
     if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
         values["noise.count"] = "auto"
     if config.noise.name == "matrix":

@@ -48,6 +48,7 @@ MATCHED = {
 WEB = ("webvision", "clothing1m")
 # Whose files have official checksums, which dataset.checksum=false does not ask for.
 CHECKED = ("fashion_mnist", "cifar10", "cifar100")
+FIXED_SOURCES = ("digits", "fashion_mnist", "cifar10")  # ten classes that are many, medium, few by their number
 ONE_WIDTH = ("resnet34", "cnn9", "resnet50", "inception_resnet_v2")
 
 # Selectors that WebVision's scripts gave other constants: a larger floor of the variances, and RoLT+ no refinement.

@@ -212,7 +212,8 @@ def _describe(
         clean_counts = confusion.sum(axis=1)
         noise_rate = float((clean != observed).mean())
     rank_counts = observed_counts if clean_counts is None else clean_counts
-    basis_counts = observed_counts if config.dataset.shots.basis == "observed" else rank_counts
+    by_observed = config.dataset.shots.basis == "observed"
+    basis_counts = observed_counts if by_observed else rank_counts
     clean_labels = np.full(len(index), -1, dtype=np.int64) if clean is None else clean
     held_out = [test, *([] if val is None else [val]), *more_tests.values()]
     all_images = [view.images, *(part.images for part in held_out)]
@@ -231,7 +232,7 @@ def _describe(
             "clean_labels": fingerprint(clean_labels, *(part.labels.numpy() for part in held_out)),
             "observed_labels": fingerprint(observed),
         },
-        groups=shot_groups(config.dataset.source, basis_counts, rank_counts),
+        groups=shot_groups(config.dataset.source, basis_counts, rank_counts, observed=by_observed),
         more_tests=more_tests,
     )
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfa_bench.config.recipes import FIXED_SOURCES
+
 FIXED_TEN = {"many": [0, 1], "medium": [2, 3, 4, 5, 6], "few": [7, 8, 9]}
-FIXED_SOURCES = ("digits", "fashion_mnist", "cifar10")
 
 
-def shot_groups(source: str, basis_counts: np.ndarray, rank_counts: np.ndarray) -> dict[str, list[int]]:
+def shot_groups(
+    source: str, basis_counts: np.ndarray, rank_counts: np.ndarray, *, observed: bool = False
+) -> dict[str, list[int]]:
     """Class ids of each group; a group may be empty.
 
     Args: basis_counts [K] decide many, medium and few (`dataset.shots.basis`); rank_counts [K] (clean where known)
-    decide head, mid and tail: max(1, int(0.3K)) classes at each end. Ties: the lower class first.
+    decide head, mid and tail: max(1, int(0.3K)) classes at each end. Ties: the lower class first. observed: the basis
+    is `observed`; then the rule of 100 and 20 samples, which CIFAR-100 always has, takes the place of FIXED_TEN, as in
+    RoLT's release (spec/quirks.md Q36).
     """
     num_classes = len(basis_counts)
-    if source in FIXED_SOURCES:
+    if source in FIXED_SOURCES and not observed:
         groups = {name: list(ids) for name, ids in FIXED_TEN.items()}
-    elif source == "cifar100":
+    elif source in ("cifar100", *FIXED_SOURCES):
         groups = {
             "many": np.flatnonzero(basis_counts > 100).tolist(),
             "medium": np.flatnonzero((basis_counts >= 20) & (basis_counts <= 100)).tolist(),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sfa_bench import models, streams
+from sfa_bench import memory, models, streams
 from sfa_bench.config import external
 from sfa_bench.config.constants import ELR_PLUS, knows_noise
-from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
+from sfa_bench.config.recipes import ONE_WIDTH, WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
@@ -60,6 +60,8 @@ def build_method(
             default_heads=config.method.learner == "rolt",
         )
 
+    if config.model.width is not None and config.model.name not in ONE_WIDTH:
+        _check_size(config, channels, build_network)
     effective = config.recipe.effective
     training = Training(
         view=data.view,
@@ -95,6 +97,20 @@ def build_method(
     if on_phase is not None:
         training.on_phase = on_phase
     return _learner(config, training)
+
+
+def _check_size(config: RunConfig, channels: int, build_network: Callable[[int], models.Network]) -> None:
+    """Refuse networks that do not fit into memory before it is asked for. Raises: ConfigError."""
+    size = f"model.width={config.model.width}"
+    if config.dataset.source == "synthetic":
+        size += f" and dataset.dim={channels}"
+    try:
+        with torch.device("meta"):  # shapes without memory
+            numbers = sum(parameter.numel() for parameter in build_network(0).parameters())
+    except (RuntimeError, OverflowError, TypeError) as error:  # more numbers than Torch can count
+        raise ConfigError(f"{size}: no network can be that large; type a smaller one") from error
+    # of each network its weights, gradients and momentum
+    memory.require(3 * 4 * numbers * config.method.networks, f"networks with {size}", "type a smaller model.width")
 
 
 def _learner(config: RunConfig, training: Training) -> Method:

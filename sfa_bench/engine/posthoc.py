@@ -18,7 +18,7 @@ from sfa_bench.classifiers.fit import Fitted, fit
 from sfa_bench.config import canonical
 from sfa_bench.config.schema import ClassifierConfig, RunConfig
 from sfa_bench.data import build as build_data
-from sfa_bench.engine import machine
+from sfa_bench.engine import building, machine
 from sfa_bench.engine.build import build_method
 from sfa_bench.engine.contract import check_answers
 from sfa_bench.engine.metrics import summarise
@@ -29,7 +29,7 @@ from sfa_bench.engine.run import Waiting, banner, log_file, refuse_other_data, r
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
-from sfa_bench.store.ledger import find_done, run_path
+from sfa_bench.store.ledger import run_place
 from sfa_bench.store.record import new_record
 
 
@@ -40,7 +40,7 @@ def start(config: RunConfig, command: str, console: Console, threads: int | None
     base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
     base_path = run(base, _without_classifier(shlex.split(command)), console, threads)
     run_hash = canonical.run_hash(config)
-    path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
+    path = run_place(config.runs_dir, config.recorded_names, run_hash)
     folder = RunFolder(path)
     with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
@@ -68,7 +68,7 @@ def _fit(
 ) -> None:
     old = base.read_record()
     assert old is not None
-    record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
+    record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
     record |= {"data": old["data"], "selection": old["selection"], "knows": old["knows"]}
     folder.write_config(record["config"])
     console.print(banner(config), highlight=False)
@@ -128,9 +128,11 @@ def _fit_and_test(
     record["environment"] = machine.environment(devices, threads, False)
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
     say = partial(console.print, highlight=False, soft_wrap=True)
-    data = build_data(config, say=say, on_step=stop.check, wait=wait)
+    with building.data(config):
+        data = build_data(config, say=say, on_step=stop.check, wait=wait)
     refuse_other_data(old, data)
-    method = build_method(config, data, devices)
+    with building.networks(config):
+        method = build_method(config, data, devices)
     stack.callback(method.close)
     state, note = base.load_checkpoint(lambda state: load(method, state.get("method", {}), method.load_trained))
     if state is None:

@@ -19,8 +19,9 @@ from rich.console import Console
 from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
+from sfa_bench.data import words
 from sfa_bench.data.types import Data, EvaluationSet
-from sfa_bench.engine import machine, probes, resume, warmup
+from sfa_bench.engine import building, machine, probes, resume, warmup
 from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.chosen import Chosen
@@ -33,7 +34,7 @@ from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.folder import AGAIN, RunFolder, ensure_writable
-from sfa_bench.store.ledger import find_done, run_path
+from sfa_bench.store.ledger import run_place
 from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import new_record, plain
 
@@ -50,8 +51,7 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
     """
     run_hash = canonical.run_hash(config)
     ensure_writable(Path(config.runs_dir))
-    # A finished run of this hash counts whatever names it was started under.
-    path = find_done(config.runs_dir, run_hash) or run_path(config.runs_dir, config.names, run_hash)
+    path = run_place(config.runs_dir, config.recorded_names, run_hash)
     folder = RunFolder(path)
     with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
@@ -61,7 +61,9 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
                 kept = config.dataset.cache if config.dataset.on_bad_image == "skip" else "off"
                 looked_at = replace(config, dataset=replace(config.dataset, cache=kept))
                 wait = Waiting(console, stop, "decodes the images that this run was made on")
-                refuse_other_data(record, build_data(looked_at, on_step=stop.check, wait=wait))
+                with building.data(config):
+                    data = build_data(looked_at, on_step=stop.check, wait=wait)
+                refuse_other_data(record, data)
             if changed := changed_code(config, record):
                 console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
@@ -163,7 +165,7 @@ class Session:
         self.board = Board() if config.logger == "tensorboard" else None
         self.config, self.folder, self.stop = config, folder, stop
         self.display = Display(console, config.epochs, config.warmup_epochs)
-        self.record = new_record(hash=run_hash, config=config.to_plain(), names=dict(config.names), command=command)
+        self.record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
         machine.keep_freed_memory()
         devices = machine.devices(config.device)
         self.devices = devices
@@ -174,18 +176,18 @@ class Session:
         self.record["environment"] = machine.environment(devices, used, bfloat16)
         self.record["environment"]["own_code"] = external.sources(config)
         self.cost = Cost()
-        with self.cost.phase("data"):
-            wait = Waiting(console, stop, "decodes the images that this run needs, too")
-            self.data = build_data(config, say=self.display.say, on_step=stop.check, wait=wait)
-        self.record["knows"] = knows(config, self.data.own_val)
         now = warmup.conditions(self.record["environment"])
         self.alike = old is not None and warmup.conditions(old["environment"]) == now
         self.uniform = True  # all epochs so far have the bits that they would have had here
         self.changed_code = "" if old is None else changed_code(config, old)
-        if old is not None:
-            refuse_other_data(old, self.data)
         self.bfloat16 = bfloat16
-        self._build()
+        try:
+            self.data = self._build_data(console, old)
+            self._build_method()
+        except RunError as error:
+            self._not_built(error, old)
+            raise
+        self.record["knows"] = knows(config, self.data.own_val)
         self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
         self.rows: list[dict[str, Any]] = []
@@ -195,20 +197,39 @@ class Session:
         self.saved_at = time.monotonic()
         self.said: set[str] = set()
 
-    def _build(self) -> None:
-        """The method as it starts, and what the run holds it to."""
-        on_phase = self.cost.enter
-        self.method: Method = build_method(
-            self.config, self.data, self.devices, bfloat16=self.bfloat16, on_step=self._on_step, on_phase=on_phase
-        )
-        self.contract = Contract(self.config, self.method)
-
     def _as_recorded(self, config: RunConfig, old: dict[str, Any] | None, threads: int | None) -> RunConfig:
         """A resume keeps the number of threads, on which the last bits depend, where the user names none."""
         if config.threads is not None:
             return config
         recorded = None if old is None else old["environment"].get("threads")
         return replace(config, threads=recorded or threads)
+
+    def _build_data(self, console: Console, old: dict[str, Any] | None) -> Data:
+        """Raises: ConfigError, with nothing recorded, where the data are refused or not those of `old`; RunError."""
+        wait = Waiting(console, self.stop, "decodes the images that this run needs, too")
+        with building.data(self.config), self.cost.phase("data"):
+            data = build_data(self.config, say=self.display.say, on_step=self.stop.check, wait=wait)
+        if old is not None:
+            refuse_other_data(old, data)
+        return data
+
+    def _build_method(self) -> None:
+        """The method as it starts, and what the run holds it to. Raises: ConfigError; RunError."""
+        on_phase = self.cost.enter
+        with building.networks(self.config):
+            self.method: Method = build_method(
+                self.config, self.data, self.devices, bfloat16=self.bfloat16, on_step=self._on_step, on_phase=on_phase
+            )
+        self.contract = Contract(self.config, self.method)
+
+    def _not_built(self, error: RunError, old: dict[str, Any] | None) -> None:
+        """Record the failure, and what a run that goes on later is compared with."""
+        self.folder.log(traceback.format_exc())
+        cause = error.__cause__ or error
+        self.record |= {"state": "failed", "error": {"type": type(cause).__name__, "message": str(error)}}
+        if old is not None:
+            self.record["data"] = old["data"]
+        self.folder.write_record(self.record)
 
     # ---- the course of a run
 
@@ -261,8 +282,11 @@ class Session:
             say(f"going on after epoch {self.epoch} of {self.config.epochs}")
         if self.board is not None:
             self.board.open(self.folder.path, self.epoch)
+        for note in self.data.notes:
+            say(note)
         for k in np.flatnonzero(self.data.observed_counts == 0):
-            say(f"class {k} has no training sample under its label: it can be learned by guesses only")
+            name = self.data.class_label(int(k))
+            say(f"class {name} has no training sample under its label: it can be learned by guesses only")
         self.record["data"] = describe_data(self.config, self.data)
         if self.data.confusion is not None:
             self.folder.write_arrays("data.npz", {"confusion": self.data.confusion, "index": self.data.index})
@@ -312,7 +336,7 @@ class Session:
                 resume.load_chosen(self.chosen, chosen, len(self.method.networks), len(self.data.test.labels))
         except Damaged:
             self.method.close()
-            self._build()
+            self._build_method()
             if self.chosen is not None:
                 self.chosen = Chosen(self.config.eval.ensemble)
             raise
@@ -475,12 +499,9 @@ def banner(config: RunConfig) -> str:
     """What runs: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`."""
     names = config.names
     method = " + ".join(name for name in (names["method"], names["plugin"]) if name != "none")
-    tail = "balanced" if config.imbalance.name == "none" else f"{config.imbalance.name} {config.imb_factor:g}"
-    amount = config.noise.labels or f"{config.noise_ratio:g}"
-    noise = "no noise" if config.noise.name == "none" else f"{config.noise.name} {amount}"
     seeds = f"replicate {config.replicate}"
     if (config.seed, config.data_seed) != (config.replicate, config.replicate):
         seeds = f"seed {config.seed} · data_seed {config.data_seed}"
     if names.get("classifier", "joint") != "joint":
         method += f" + {names['classifier']}"
-    return f"{method} · {config.dataset.name} {tail} · {noise} · {seeds}"
+    return f"{method} · {config.dataset.name} {words.imbalance(config)} · {words.noise(config)} · {seeds}"

@@ -63,6 +63,16 @@ def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
     return None
 
 
+def run_place(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str) -> Path:
+    """Where a run of this hash is, whatever names it was started under: done, else begun; where it will be, if new."""
+    usual = run_path(runs_dir, names, hash)
+    if (done := find_done(runs_dir, hash)) is not None:
+        return done
+    begun = sorted(path for path in Path(runs_dir).glob(f"[!.]*/*/{hash}") if path.is_dir())
+    places = [usual, *begun]
+    return next((path for path in places if (path / "run.json").is_file()), usual if usual.is_dir() else places[-1])
+
+
 def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> dict[str, tuple[str, Path]]:
     """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders.
 

@@ -18,7 +18,7 @@ from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.schema import ClassifierConfig, RunConfig
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import run_path
+from sfa_bench.store.ledger import run_place
 from sfa_bench.store.record import new_record
 
 POLL_SECONDS = 0.5
@@ -132,13 +132,13 @@ def record_death(config: RunConfig, command: str, status: int) -> str:
     reason = _reason(status)
     base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
     candidates = [config, base] if config.classifier.name != "joint" else [config]
-    folders = [(c, RunFolder(run_path(c.runs_dir, c.names, run_hash(c)))) for c in candidates]
+    folders = [(c, RunFolder(run_place(c.runs_dir, c.recorded_names, run_hash(c)))) for c in candidates]
     begun = [(c, folder) for c, folder in folders if folder.path.exists()]
     for c, folder in begun or folders[:1]:
         with suppress(RunError, ConfigError), folder.claim():
             plain = c.to_plain()
             record = folder.read_record() or new_record(
-                hash=run_hash(c), config=plain, names=dict(c.names), command=command
+                hash=run_hash(c), config=plain, names=c.recorded_names, command=command
             )
             if record["state"] == "running":
                 record |= {"state": "failed", "error": {"type": "Killed", "message": reason}}

@@ -69,7 +69,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.duplicates += 1
             continue
         result.runs[identity] = job
-        folders[identity] = run_path(config.runs_dir, config.names, identity)
+        folders[identity] = run_path(config.runs_dir, config.recorded_names, identity)
         wanted.setdefault(config.runs_dir, set()).add(identity)
         if config.retry_failed:
             retried.add(identity)

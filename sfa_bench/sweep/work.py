@@ -12,7 +12,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import run_path
+from sfa_bench.store.ledger import run_place
 
 
 def work(
@@ -40,7 +40,7 @@ def work(
     except KeyboardInterrupt:
         return {"state": "interrupted", "signal": 2}
     except Exception as error:  # before or after what the run itself records
-        folder = RunFolder(run_path(config.runs_dir, config.names, run_hash(config)))
+        folder = RunFolder(run_place(config.runs_dir, config.recorded_names, run_hash(config)))
         folder.log(traceback.format_exc())
         return {"state": "failed", "message": f"{type(error).__name__}: {error} (traceback in {folder.path}/log.txt)"}
 

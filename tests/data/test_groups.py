@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 
+from sfa_bench.config.canonical import canonical, run_hash
+from sfa_bench.config.compose import compose
+from sfa_bench.data import build
 from sfa_bench.data.groups import shot_groups
 from sfa_bench.data.imbalance import class_counts
 
@@ -30,6 +33,21 @@ def test_ten_classes_have_fixed_groups(source):
     assert (groups["head"], groups["mid"], groups["tail"]) == ([7, 8, 9], [3, 4, 5, 6], [0, 1, 2])
 
 
+@pytest.mark.parametrize("source", ["cifar10", "fashion_mnist", "digits"])
+@pytest.mark.parametrize(
+    ("counts", "groups"),
+    [  # spec/data.md §7: clean CIFAR-10 at 0.01 has 8 and 2; and §4.1: after symmetric noise nothing is few (Q36)
+        ([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50], ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9], [])),
+        ([2911, 2021, 1487, 1168, 976, 861, 792, 751, 726, 711], ([*range(10)], [], [])),
+        ([101, 100, 20, 19, 0, 500, 5, 20, 21, 99], ([0, 5], [1, 2, 7, 8, 9], [3, 4, 6])),
+    ],
+)
+def test_by_observed_counts_ten_classes_have_rolts_groups(source, counts, groups):
+    found = shot_groups(source, np.array(counts), np.arange(10), observed=True)
+    assert (found["many"], found["medium"], found["few"]) == groups
+    assert (found["head"], found["tail"]) == ([7, 8, 9], [0, 1, 2])  # by clean counts as ever
+
+
 @pytest.mark.parametrize(
     ("num_classes", "sizes"), [(50, (15, 20, 15)), (14, (4, 6, 4)), (3, (1, 2, 0)), (2, (1, 1, 0))]
 )
@@ -49,3 +67,24 @@ def test_ties_go_to_the_lower_class_and_the_basis_is_its_own():
     groups = shot_groups("arrays", np.array([5, 5, 5, 9]), np.array([9, 5, 5, 5]))
     assert (groups["many"], groups["few"]) == ([3], [2])
     assert (groups["head"], groups["tail"]) == ([0], [3])
+
+
+def test_a_run_by_observed_counts_reports_them_and_is_another_run_only_where_groups_were_fixed():
+    typed = ["dataset=digits", "method=ce", "plugin=none", "noise=symmetric", "noise_ratio=0.5", "imb_factor=0.1"]
+    clean, observed = (compose([*typed, f"dataset.shots.basis={basis}"]) for basis in ("clean", "observed"))
+    data = build(observed)
+    assert data.groups["many"] == np.flatnonzero(data.observed_counts > 100).tolist()
+    assert data.groups["few"] == np.flatnonzero(data.observed_counts < 20).tolist()
+    assert build(clean).groups["many"] == [0, 1]
+    assert canonical(observed)["dataset.shots.revision"] == 2
+    assert "dataset.shots.revision" not in canonical(clean)
+    other = compose(["dataset=synthetic", "method=ce", "plugin=none", "dataset.shots.basis=observed"])
+    assert "dataset.shots.revision" not in canonical(other)
+    assert run_hash(other) != run_hash(clean)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_rolts_preset_groups_as_rolt_does(dataset):
+    config = compose(["+preset=release_rolt", f"dataset={dataset}"])
+    assert config.dataset.shots.basis == "observed"
+    assert ("dataset.shots.revision" in canonical(config)) == (dataset == "cifar10")

@@ -17,6 +17,10 @@ from sfa_bench.data.pictures import BadImage, decode, endings, import_pillow, or
 RAMP = np.linspace(0, 65535, 64 * 4).round().astype(np.uint16).reshape(4, 64)
 EXPECTED = np.rint(RAMP / 257)  # 8 bits of it, mean 127.5
 ORIENTATION = 0x0112
+MODES = (
+    "1 png, 1 tif, L tif, LA png, P tif, RGBA tif, CMYK tif, CMYK jpg, YCbCr tif, LAB tif, L jpg, RGB ppm, RGB tga, "
+    "RGB jp2"
+)
 
 
 def grey(path, **options):
@@ -89,8 +93,7 @@ def test_a_float_map_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "ending"),
-    [("1", "png"), ("1", "tif"), ("L", "tif"), ("LA", "png"), ("P", "tif"), ("RGBA", "tif"), ("CMYK", "tif")]
-    + [("CMYK", "jpg"), ("YCbCr", "tif"), ("LAB", "tif"), ("L", "jpg"), ("RGB", "ppm"), ("RGB", "tga"), ("RGB", "jp2")],
+    [tuple(one.split()) for one in MODES.split(", ")],
 )
 def test_other_modes_become_what_pillow_makes_of_them(tmp_path, mode, ending):
     if mode == "LAB":

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
+from sfa_bench.data.tools.fake import make_fake
 from sfa_bench.engine.run import Session, banner, run
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
@@ -136,6 +137,76 @@ def test_the_banner_says_what_runs(finished):
     assert banner(plain) == "ce · digits balanced · no noise · seed 3 · data_seed 0"
     people = compose(["method=ce", "plugin=none", "dataset=cifar10n", "imbalance=exp", "noise.labels=aggre"])
     assert banner(people) == "ce · cifar10n exp 0.1 · human aggre · replicate 0"
+
+
+NATURAL = {
+    "webvision": ["model=convnet"],
+    "clothing1m": ["model.pretrained=false"],
+    **{name: ["dataset.name=mine", "model=convnet"] for name in ("folder", "csv", "arrays")},
+}
+
+
+@pytest.mark.parametrize("name", NATURAL)
+def test_natural_data_are_announced_as_they_are_and_not_as_clean(name):
+    typed = ["method=ce", "plugin=none", f"dataset={name}", *NATURAL[name]]
+    config = compose(typed)
+    assert banner(config) == f"ce · {config.dataset.name} as it is · labels as they are · replicate 0"
+    added = compose([*typed, "noise=symmetric", "noise_ratio=0.2", "imbalance=exp", "imb_factor=0.1"])
+    assert banner(added) == f"ce · {config.dataset.name} exp 0.1 · symmetric 0.2 · replicate 0"
+
+
+def test_the_banner_shows_no_rate_that_does_not_act(tmp_path):
+    people = compose(["method=ce", "plugin=none", "dataset=cifar10n"])
+    assert banner(people) == "ce · cifar10n as it is · human worst · replicate 0"
+    told = compose(["method=ce", "plugin=none", "dataset=cifar10n", "noise=none"])
+    assert banner(told) == "ce · cifar10n as it is · no noise · replicate 0"
+    (tmp_path / "t.txt").write_text("1 0\n0 1\n")
+    matrix = compose(["method=ce", "plugin=none", "noise=matrix", f"noise.file={tmp_path}/t.txt"])
+    assert banner(matrix) == "ce · digits exp 0.1 · matrix · replicate 0"
+
+
+def own_arrays(folder):
+    labels = np.arange(60) % 3
+    images = np.random.default_rng(0).integers(0, 256, (60, 9, 9), dtype=np.uint8)
+    np.savez(folder / "a.npz", x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+    return [*CE, "dataset=arrays", "dataset.name=flowers-v2", f"data_dir={folder}/a.npz"]
+
+
+def test_a_users_data_are_called_by_their_name_in_folders_and_records(tmp_path):
+    record, _ = train(tmp_path / "runs", *own_arrays(tmp_path))
+    (path,) = (tmp_path / "runs").glob("*/*/*")
+    assert path.parts[-3:-1] == ("flowers-v2", "ce")
+    assert record["names"]["dataset"] == "flowers-v2"
+    assert "dataset=arrays" in record["command"]
+    assert record["data"]["classes"] is None
+
+
+@pytest.mark.parametrize("state", ["interrupted", "failed", "done"])
+def test_a_run_under_the_folder_of_its_choice_is_gone_on_with_there(tmp_path, monkeypatch, state):
+    """Before data had their names in folders, `dataset=arrays` kept its runs in RUNS_DIR/arrays."""
+    typed, runs = [*own_arrays(tmp_path), "checkpoint_seconds=0"], tmp_path / "runs"
+    if state == "done":
+        train(runs, *typed)
+    else:
+        kill_in_epoch(monkeypatch, 3, killed if state == "interrupted" else lambda: 1 / 0)
+        with pytest.raises((Killed, RunError)):
+            train(runs, *typed)
+    (runs / "flowers-v2").rename(runs / "arrays")
+    record, printed = train(runs, *typed)
+    assert record["state"] == "done"
+    assert ("already done" if state == "done" else "going on after epoch 2 of 4") in printed
+    assert [path.parts[-4] for path in runs.glob("*/*/*/run.json")] == ["arrays"]
+
+
+def test_the_record_names_the_classes_where_the_data_have_names(tmp_path):
+    words = make_fake("folder", tmp_path / "d", 6, side=24)
+    (tmp_path / "d/train/notes.txt").write_text("x")
+    record, printed = train(tmp_path / "runs", *words, *CE, "epochs=1", "dataset.workers=0")
+    names = sorted(path.name for path in (tmp_path / "d/train").iterdir() if path.is_dir())
+    assert (record["data"]["classes"], record["data"]["left_out"]) == (names, {".txt": 1})
+    assert "left out 1 file that is no image: 1 .txt" in printed
+    (log,) = (tmp_path / "runs").glob("*/*/*/log.txt")
+    assert "left out 1 file that is no image: 1 .txt" in log.read_text()
 
 
 def test_a_done_run_is_found_under_other_names_and_not_trained_again(tmp_path, monkeypatch):

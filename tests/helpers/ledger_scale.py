@@ -59,11 +59,13 @@ def write_planned(words):
         generator = np.random.default_rng(number)
         row = _row(generator, config.epochs, 10)
         command = "python run.py " + " ".join(one.text for one in typed)
-        record = new_record(hash=run_hash(config), config=config.to_plain(), names=dict(config.names), command=command)
+        record = new_record(
+            hash=run_hash(config), config=config.to_plain(), names=config.recorded_names, command=command
+        )
         metrics = {"test/acc/final": row["test/acc"], **{k: v for k, v in row.items() if k.startswith("test/")}}
         record |= {"state": "done", "data": _data(config.dataset.name, config.replicate, 10), "metrics": metrics}
         record |= {"selection": row["selection"], "cost": _cost(generator), "environment": _environment()}
-        folder = run_path(config.runs_dir, config.names, record["hash"])
+        folder = run_path(config.runs_dir, config.recorded_names, record["hash"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(dumps(record))
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")

@@ -44,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"failed: there is not enough memory: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

@@ -1,0 +1,49 @@
+"""Whatever fails while data or networks are built, as one sentence that says which keys set their size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sfa_bench.config.recipes import ONE_WIDTH
+from sfa_bench.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+LONGEST = 300  # characters of an error's own words
+
+
+@contextmanager
+def data(config: RunConfig) -> Iterator[None]:
+    """Around the building of data. Raises: RunError; what is refused (ConfigError) passes."""
+    if config.dataset.source == "synthetic":
+        keys = "dataset.classes, dataset.size, dataset.test_size and dataset.dim set their size"
+    else:
+        keys = f"what data_dir={config.data_dir} holds sets their size"
+    with _sentence("the data", keys):
+        yield
+
+
+@contextmanager
+def networks(config: RunConfig) -> Iterator[None]:
+    """Around the building of the learner. Raises: RunError; what is refused (ConfigError) passes."""
+    keys = [f"model={config.model.name}"]
+    if config.model.width is not None and config.model.name not in ONE_WIDTH:
+        keys.append(f"model.width={config.model.width}")
+    if config.dataset.source == "synthetic":
+        keys.append(f"dataset.dim={config.dataset.dim}")
+    with _sentence("the networks", f"{' and '.join(keys)} {'set' if len(keys) > 1 else 'sets'} their size"):
+        yield
+
+
+@contextmanager
+def _sentence(what: str, keys: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:  # a user's own code and files may fail in any way
+        words = (str(error).splitlines() or [""])[0][:LONGEST]
+        raise RunError(f"{what} could not be built: {type(error).__name__}: {words} ({keys})") from error
