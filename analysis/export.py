@@ -7,6 +7,7 @@ every metric, selection and cost figure by the name that tables use, lists as `N
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from analysis.values import SAFE, show
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # how a cell begins that is not read as it is written
 
 
 def tidy(runs: Sequence[Run]) -> pd.DataFrame:
@@ -46,10 +49,23 @@ def _row(run: Run) -> dict[str, Any]:
     return row
 
 
+def _no_formula(value: Any) -> Any:
+    """A text that a spreadsheet would compute, with a ' before it, as one that has a ' there already: who takes the
+    first ' away has all texts as they were.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
     """The file's content. Raises ConfigError for a format that does not exist or whose package is missing."""
     if suffix == ".csv":
-        return frame.to_csv(index=False).encode()
+        texts = frame.select_dtypes(["object", "string"]).columns
+        safe = frame.assign(**{name: frame[name].map(_no_formula) for name in texts})
+        safe = safe.rename(columns=_no_formula)
+        content = safe.to_csv(index=False, lineterminator="\n")
+        if "\r" in content:  # which is quoted for no other reason, and ends a line for readers
+            content = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        return content.encode()
     if suffix != ".parquet":
         raise ConfigError(f"-o takes a name that ends in .csv or .parquet, not {suffix or 'one without an ending'}")
     # A column of Parquet has one type; an option that is a number in one run and a word in another becomes text.

@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 
 from analysis import claim, plot, table
-from analysis.export import tidy
+from analysis.export import tidy, to_bytes
 from analysis.runs import SEEDS, Run, load
 from analysis.values import show
 from sfa_bench.config.canonical import MACHINE, hashes
@@ -63,7 +63,7 @@ def make(name: str, paths: Sequence[Path], output: Path) -> int:
     for file, line in entry["files"].items():
         files[file], said[file] = _made(file, line, paths)
     frame, constant = _varying(tidy(runs))
-    files["runs.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
+    files["runs.csv"] = to_bytes(frame, ".csv")
     page = _page(name, entry, runs, len(asked), said, constant)
     files["README.md"] = page.encode()
     folder = output / name

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 
@@ -81,3 +82,20 @@ def test_other_peoples_results_are_marked(ledger, tmp_path):
     assert main([str(ledger.root), "-o", str(tmp_path / "all.csv")]) == 0
     runs = pd.read_csv(tmp_path / "all.csv")
     assert dict(zip(runs["method"], runs["external"], strict=True)) == {"dividemix": False, "their_code": True}
+
+
+TEXTS = ["=HYPERLINK(1)", "+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "'quoted", "plain", "a=b", "", "-0.5"]
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_every_text_can_be_read_back():
+    frame = pd.DataFrame({"data_dir": TEXTS, "=evil": 1.0, "test/acc/final": -2.5})
+    lines = list(csv.reader(io.StringIO(to_bytes(frame, ".csv").decode(), newline="")))
+    assert lines[0] == ["data_dir", "'=evil", "test/acc/final"]
+    assert not [row[0] for row in lines[1:] if row[0].startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert [row[0].removeprefix("'") for row in lines[1:]] == TEXTS
+    assert {row[2] for row in lines[1:]} == {"-2.5"}  # numbers stay numbers
+
+
+def test_parquet_keeps_texts_as_they_are():
+    again = pd.read_parquet(io.BytesIO(to_bytes(pd.DataFrame({"data_dir": TEXTS}), ".parquet")))
+    assert list(again["data_dir"]) == TEXTS

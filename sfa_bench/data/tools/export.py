@@ -22,6 +22,7 @@ from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
 SCHEMA = 1
+FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet computes
 COLUMNS = {
     "index": "position in the original training set, -1 for other splits",
     "path": "file of the image, relative to the folder of the data set (data sets of image files)",
@@ -99,7 +100,9 @@ def _others(split: str, part: EvaluationSet, clean: bool) -> dict[str, np.ndarra
 def _paths(images: ImageFiles, base: Path) -> np.ndarray:
     above = os.path.relpath(images.root, base)
     start = "" if above == "." else f"{above}/"
-    return np.array([start + name.decode() for name in images.names.tolist()])
+    found = [start + name.decode() for name in images.names.tolist()]
+    # The same path for every reader, and no formula for a spreadsheet.
+    return np.array([f"./{name}" if name.startswith(FORMULA) else name for name in found])
 
 
 def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Exported label sets: what pandas and NumPy read from them is what a run of the same configuration trains on."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import DatasetConfig, ImbalanceConfig, NoiseConfig
@@ -143,3 +145,20 @@ def test_a_full_or_closed_disk_is_a_failure_not_a_refusal(tmp_path, monkeypatch,
     monkeypatch.setattr(exporting, "write_bytes", full)
     assert main(["export", *TYPED, "-o", str(tmp_path / "a.csv")]) == 1
     assert capsys.readouterr().err.startswith("failed: could not write")
+
+
+def test_no_path_is_a_formula_and_a_run_reads_the_same_files(tmp_path):
+    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "d.png", "e.png"]
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((24, 24, 3), 40 * i, np.uint8)).save(tmp_path / name)
+    rows = [f"{name},{i % 2},{'test' if i > 3 else 'train'}" for i, name in enumerate(names)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,label,split", *rows, ""]))
+    typed = ["dataset=csv", "dataset.name=mine", "dataset.resize=16", "dataset.crop=16"]
+    assert main(["export", *typed, f"data_dir={tmp_path}/a.csv", "-o", str(tmp_path / "b.csv")]) == 0
+    with open(tmp_path / "b.csv", newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert sorted(paths) == sorted(["./=1+1.png", "./+a.png", "./-b.png", "./@c.png", "d.png", "e.png"])
+    first, again = (build(compose([*typed, "model=convnet", f"data_dir={tmp_path}/{name}.csv"])) for name in ("a", "b"))
+    order = np.argsort(first.view.images.names), np.argsort(again.view.images.names)
+    assert first.view.images.names[order[0]].tolist() == again.view.images.names[order[1]].tolist()
+    assert first.view.observed_labels[order[0]].tolist() == again.view.observed_labels[order[1]].tolist()
