@@ -258,3 +258,33 @@ def test_something_else_under_the_name_is_refused(tmp_path):
     write_cifar10(tmp_path, data_batch_1=archive.getvalue())
     with pytest.raises(DataError, match="data_batch_1 is truncated or no CIFAR file"):
         cifar.load("cifar10", tmp_path, checksum=False)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_names_of_classes_are_those_of_the_file_beside_the_images(tmp_path, protocol):
+    write_cifar10(tmp_path)
+    assert cifar.load("cifar10", tmp_path, checksum=False).class_names is None
+    names = [f"thing {k}" for k in range(10)]
+    meta = tmp_path / "batches.meta"
+    meta.write_bytes(pickle.dumps({"label_names": names, "num_vis": 3072}, protocol=protocol))
+    source = cifar.load("cifar10", tmp_path, checksum=False)
+    assert (source.class_names, source.notes) == (tuple(names), ())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x02nonsense",
+        pickle.dumps({"label_names": ["a"] * 9}),
+        pickle.dumps({"label_names": [1] * 10}),
+        pickle.dumps({"other": []}),
+        pickle.dumps({"label_names": os.system}),
+    ],
+)
+def test_a_file_without_names_is_said_and_stops_nobody(tmp_path, content):
+    write_cifar10(tmp_path)
+    (tmp_path / "batches.meta").write_bytes(content)
+    source = cifar.load("cifar10", tmp_path, checksum=False)
+    assert source.class_names is None
+    assert source.notes[0].endswith("batches.meta holds no names of 10 classes: they are shown by their numbers")

@@ -166,3 +166,12 @@ def test_a_list_of_other_classes_only_is_refused(root):
     write(root / "info/val_filelist.txt", "val000001.jpg 598", "val000002.jpg 50")
     with pytest.raises(DataError, match=r"val_filelist\.txt names no image of the classes 0…49"):
         load("webvision", root)
+
+
+def test_names_of_classes_are_those_of_its_list(root):
+    assert load("webvision", root).class_names is None
+    lines = [f"n{k:08d} thing {k}" for k in range(1000)]
+    write(root / "info/synsets.txt", *lines)
+    assert load("webvision", root).class_names == tuple(lines[:50])
+    write(root / "info/synsets.txt", *lines[:49])
+    assert load("webvision", root).class_names is None

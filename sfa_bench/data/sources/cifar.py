@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from sfa_bench.data.safe_pickle import RefusedPickle, load_arrays
 from sfa_bench.data.sources import files
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
+
+LARGEST_META = 1_000_000  # bytes of a file of names
 
 
 class Layout(NamedTuple):
@@ -20,6 +23,8 @@ class Layout(NamedTuple):
     folder: str
     train: dict[str, str]
     test: dict[str, str]
+    meta: str
+    names_key: str
     label_key: str
     num_classes: int
     mean: tuple[float, ...]
@@ -38,6 +43,8 @@ LAYOUTS = {
             "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         },
         {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        "batches.meta",
+        "label_names",
         "labels",
         10,
         # the stds are means of per-image stds, not the pixels' (0.2470 …): the field's convention
@@ -49,6 +56,8 @@ LAYOUTS = {
         "cifar-100-python",
         {"train": "16019d7e3df5f24257cddd939b257f8d"},
         {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        "meta",
+        "fine_label_names",
         "fine_labels",
         100,
         (0.507, 0.487, 0.441),
@@ -65,6 +74,7 @@ def load(name: str, data_dir: Path, checksum: bool) -> Source:
     if folder is None:
         files.fetch(lambda: _download(name, data_dir), layout.title, data_dir)
         folder = data_dir / layout.folder
+    names, notes = _class_names(folder / layout.meta, layout)
     train_images, train_labels = _read(folder, layout.train, layout, checksum)
     test_images, test_labels = _read(folder, layout.test, layout, checksum)
     return Source(
@@ -77,7 +87,24 @@ def load(name: str, data_dir: Path, checksum: bool) -> Source:
         layout.std,
         padding=4,
         flip=True,
+        class_names=names,
+        notes=notes,
     )
+
+
+def _class_names(path: Path, layout: Layout) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Names of the classes, from the file that lies beside the images, and what is to be said of them: None where there
+    is no such file, or it cannot be read: nobody trains on names.
+    """
+    if not path.is_file():
+        return None, ()
+    names: Any = None
+    if path.stat().st_size <= LARGEST_META:
+        with suppress(Exception):  # a broken pickle may raise anything
+            names = load_arrays(path.read_bytes())[layout.names_key]
+    if isinstance(names, list) and len(names) == layout.num_classes and all(isinstance(name, str) for name in names):
+        return tuple(names), ()
+    return None, (f"{path} holds no names of {layout.num_classes} classes: they are shown by their numbers",)
 
 
 def _download(name: str, data_dir: Path) -> None:

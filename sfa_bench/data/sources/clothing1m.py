@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.sources.names import listed_names
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -18,6 +19,7 @@ NUM_CLASSES = 14
 MEAN, STD = (0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)
 LABELS = {"noisy": "noisy_label_kv.txt", "clean": "clean_label_kv.txt"}
 KEYS = {"train": "noisy_train_key_list.txt", "val": "clean_val_key_list.txt", "test": "clean_test_key_list.txt"}
+NAMES = "category_names_eng.txt"  # a line a class
 PREFIX = "images/"
 NEEDS = (
     "dataset=clothing1m needs in data_dir its five lists and the images, under images/ or without that folder as "
@@ -51,6 +53,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         val_labels=val_labels,
         skipped=train.skipped + val.skipped + test.skipped,
         original=np.flatnonzero(train.kept),
+        class_names=listed_names(data_dir / NAMES, NUM_CLASSES),
     )
 
 

@@ -38,7 +38,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     val, val_labels = None, None
     if (data_dir / "val").exists():
         val, val_labels = _part(dataset, data_dir, "val", classes, left_out)
-    notes = [f"left out {_files(left_out)}: {image_files.by_ending(left_out)}"] if left_out else []
+    notes = [*image_files.say_left_out(left_out)]
     if merged := len(folders) - len(classes):
         notes.append(f"{merged} folder(s) of train have the name of another one in another form of Unicode: one class")
     return Source(
@@ -60,11 +60,6 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         class_names=tuple(classes),
         notes=tuple(notes),
     )
-
-
-def _files(left_out: Mapping[str, int]) -> str:
-    count = sum(left_out.values())
-    return "1 file that is no image" if count == 1 else f"{count:,} files that are no images"
 
 
 def class_folders(data_dir: Path, part: str, left_out: Counter[str] | None = None) -> list[str]:

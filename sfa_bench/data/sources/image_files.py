@@ -189,6 +189,14 @@ def commonest(files: Mapping[str, int]) -> dict[str, int]:
     return dict(common[:SHOWN]) | ({"others": rest} if rest else {})
 
 
+def say_left_out(files: Mapping[str, int]) -> tuple[str, ...]:
+    """The sentence about files that are no images, where there are any."""
+    if not (count := sum(files.values())):
+        return ()
+    kind = "1 file that is no image" if count == 1 else f"{count:,} files that are no images"
+    return (f"left out {kind}: {by_ending(files)}",)
+
+
 def by_ending(files: Mapping[str, int]) -> str:
     """`2 .txt, 1 .json`, the commonest first."""
     return ", ".join(f"{count:,} {name or 'without an ending'}" for name, count in commonest(files).items())

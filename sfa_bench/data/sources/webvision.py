@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.sources.names import listed_names
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 NUM_CLASSES = 50
 TRAIN_LIST, VAL_LIST = "info/train_filelist_google.txt", "info/val_filelist.txt"
+NAMES = "info/synsets.txt"  # a line a class
 VAL_FOLDER, IMAGENET_FOLDER = "val_images_256", "imagenet/val"
 NEEDS = (
     "dataset=webvision needs in data_dir what the site of WebVision 1.0 offers (info/ with its lists, the Google "
@@ -31,7 +34,8 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
     Raises: DataError with a sentence for everything that is missing or broken.
     """
     image_files.require(data_dir, (TRAIN_LIST, VAL_LIST, VAL_FOLDER, IMAGENET_FOLDER), NEEDS)
-    imagenet_names, imagenet_labels = _imagenet(data_dir)
+    left_out: Counter[str] = Counter()
+    imagenet_names, imagenet_labels = _imagenet(data_dir, left_out)
     train_names, train_labels = first_classes(data_dir / TRAIN_LIST)
     test_names, test_labels = first_classes(data_dir / VAL_LIST)
     test_names = np.char.add(f"{VAL_FOLDER}/".encode(), test_names)
@@ -54,6 +58,9 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         by_rank=True,
         skipped=train.skipped + test.skipped + imagenet.skipped,
         original=np.flatnonzero(train.kept),
+        left_out=image_files.commonest(left_out),
+        class_names=listed_names(data_dir / NAMES, NUM_CLASSES),
+        notes=image_files.say_left_out(left_out),
     )
 
 
@@ -66,11 +73,11 @@ def first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return names[ours], labels[ours]
 
 
-def _imagenet(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
+def _imagenet(data_dir: Path, left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
     """Names and labels, sorted by class and name: in whatever order the file system lists them."""
     folders = [f"{IMAGENET_FOLDER}/{c}" for c in range(NUM_CLASSES)]
     image_files.require(data_dir, folders[:1], NEEDS)  # folders by WordNet id: one missing folder says enough
     image_files.require(data_dir, folders, NEEDS)
-    by_class = [image_files.images_below(data_dir, folder) for folder in folders]
+    by_class = [image_files.images_below(data_dir, folder, left_out) for folder in folders]
     labels = np.repeat(np.arange(NUM_CLASSES), [len(names) for names in by_class])
     return np.array([name for names in by_class for name in names]), labels
