@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Not read, though Pillow has an opener for them: EPS starts Ghostscript, FITS unpacks without a limit, IPTC wraps a
 # file of any other format, and the rest are stubs that tell the format and decode nothing.
 LEFT_OUT = {"EPS", "FITS", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
+MOST_PIXELS = 2 * MAX_PIXELS  # of what Pillow opens
 ORIENTATION = 0x0112  # EXIF's tag
 BITS, PHOTOMETRIC = 258, 262  # TIFF's tags
 # What can hold an orientation in a PNG, before or behind its pixels
@@ -79,7 +80,7 @@ def read_otherwise(path: Path) -> bool:
     orientations were applied and 16 bits rounded. False for what is no picture.
     """
     try:
-        with _opened(path, MAX_PIXELS) as picture:
+        with _opened(path, MOST_PIXELS) as picture:
             return picture.mode.startswith(("I", "F")) or _turn(orientation(picture, path)) is not None
     except (BadImage, OSError):  # met again by who needs its pixels
         return False
@@ -88,7 +89,7 @@ def read_otherwise(path: Path) -> bool:
 def size(path: Path) -> tuple[int, int] | None:
     """Width and height by the header; None for what is no picture."""
     try:
-        with _opened(path, MAX_PIXELS) as picture:
+        with _opened(path, MOST_PIXELS) as picture:
             return picture.size
     except (BadImage, OSError):
         return None

@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from sfa_bench import memory
@@ -151,3 +153,27 @@ def test_the_data_tools_say_a_lack_of_memory_in_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr("sfa_bench.data.tools.describe.build", fail)
     assert data_main(["describe", "dataset=digits"]) == 1
     assert capsys.readouterr().err == "failed: there is not enough memory: Unable to allocate 5 TiB\n"
+
+
+def test_a_picture_that_claims_too_many_pixels_is_refused_or_left_out(tmp_path, capsys):
+    data_main(["make-fake", "folder", str(tmp_path / "d"), "--side", "24"])
+    first = sorted((tmp_path / "d/train").iterdir())[0]
+    Image.new("L", (300, 300)).save(first / "large.png")
+    typed = [
+        "dataset=folder",
+        "dataset.name=mine",
+        f"data_dir={tmp_path}/d",
+        "model=convnet",
+        "dataset.max_pixels=89999",
+    ]
+    typed += ["dataset.resize=16", "dataset.crop=16", "dataset.workers=0", f"runs_dir={tmp_path}/runs", *CE]
+    assert main(typed) == 2
+    said = capsys.readouterr().err
+    claim = r"large\.png: its header claims 300×300 pixels, and dataset\.max_pixels=89999 is the limit"
+    assert re.fullmatch(rf"refused: 1 of \d+ train images cannot be read, first .*{claim}.*on_bad_image=skip\n", said)
+    assert main([*typed, "dataset.on_bad_image=skip"]) == 0
+    (record,) = records(tmp_path / "runs")
+    assert record["data"]["skipped"] == [f"train: train/{first.name}/large.png"]
+    capsys.readouterr()
+    assert data_main(["check", "folder", *typed[2:7], "--images"]) == 2
+    assert "300×300 pixels" in capsys.readouterr().out
