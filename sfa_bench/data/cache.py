@@ -40,13 +40,14 @@ MAPPED = 256  # files that a process maps at a time: each takes a descriptor
 SAMPLE = 200  # images whose headers tell how much all will take, and whose contents go into a data set's fingerprint
 SAY_SECONDS = 10.0
 REVISION = 2  # raised when decoding or resizing changes
-OFFSET, HEIGHT, WIDTH, CHECK, SIZE, TIME = range(6)  # columns of a table
+OFFSET, HEIGHT, WIDTH, CHECK, SIZE, TIME, OTHERWISE = range(7)  # columns of a table
 
 
 @dataclass
 class Cache:
-    """N images at their place in `folder`. table int64 [N, 6]: offset in their chunk, height, width, CRC-32, and size
-    and time of the file that they were made of; height 0 where that is no picture.
+    """N images at their place in `folder`. table int64 [N, 7]: offset in their chunk, height, width, CRC-32, size and
+    time of the file that they were made of, and whether that is one to be `read_otherwise`; height 0 where it is no
+    picture.
     """
 
     folder: Path
@@ -102,9 +103,12 @@ def identity(images: ImageFiles) -> Iterator[np.ndarray]:
         with suppress(OSError):  # it is met again, by who needs it
             yield np.frombuffer(images.path(position).read_bytes(), dtype=np.uint8)
     if images.upright:
-        changed = [position for position in range(len(images)) if read_otherwise(images.path(position))]
-        if changed:
-            yield np.array(changed, dtype=np.int64)
+        if images.cache is not None:
+            changed = images.cache.table[images.places, OTHERWISE]
+        else:
+            changed = np.array([read_otherwise(images.path(position)) for position in range(len(images))])
+        if changed.any():
+            yield np.flatnonzero(changed)
 
 
 def _names(images: ImageFiles) -> np.ndarray:
@@ -208,8 +212,9 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
     """Write one chunk and its table; without `keep` the table alone."""
     table, reasons = [], {}
 
-    def of_file(position: int) -> tuple[int, int]:
-        return int(images.sizes[position]), int(images.times[position])
+    def of_file(position: int) -> tuple[int, int, int]:
+        otherwise = images.upright and read_otherwise(images.path(position))
+        return int(images.sizes[position]), int(images.times[position]), int(otherwise)
 
     with replacing(_pixels(folder, chunk)) if keep else nullcontext() as file:
         offset = 0
@@ -239,9 +244,9 @@ def _to_make(images: ImageFiles, folder: Path) -> list[int]:
     todo = []
     for chunk in range(_chunks(len(images))):
         path, members = _table(folder, chunk), slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        table = _load(path)[0] if path.is_file() else np.zeros((0, TIME + 1), dtype=np.int64)
+        table = _load(path)[0] if path.is_file() else np.zeros((0, OTHERWISE + 1), dtype=np.int64)
         made_of = np.stack([images.sizes[members], images.times[members]], axis=1)
-        if not np.array_equal(table[:, SIZE:], made_of):
+        if not np.array_equal(table[:, SIZE:OTHERWISE], made_of):
             todo.append(chunk)
     return todo
 

@@ -67,8 +67,6 @@ def decode(path: Path, *, upright: bool = False, max_pixels: int = MAX_PIXELS) -
         # Pillow, and not torchvision's decoders, a little quicker but deprecated since 0.29: the pixels are the same.
         grey_range = _grey_range(picture)
         turn = _turn(orientation(picture, path)) if upright else None
-        picture.load()
-        _check_size(picture, max_pixels)  # an icon's header may tell another size than what it packs
         if grey_range is not None:
             picture = _eight_bits(picture, grey_range)
         rgb = picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -184,6 +184,11 @@ def test_the_identity_of_pictures_changes_only_where_they_are_read_otherwise(tmp
     owned = replace(pictures.files(tmp_path, [f"{i:03d}.jpg" for i in range(5)]), upright=True)
     assert list(cache.identity(owned))[-1].tolist() == [3]
     assert len(list(cache.identity(owned))) == len(plain) + 1
+    kept, _ = cache.prepare(owned, "train", cache.Making(tmp_path / "kept", "on", 0))
+    assert list(cache.identity(kept))[-1].tolist() == [3]
+    some = np.array([4, 3, 1])
+    assert list(cache.identity(kept[some]))[-1].tolist() == list(cache.identity(owned[some]))[-1].tolist() == [1]
+    assert kept.read(3).shape != images.read(3).shape  # turned
 
 
 def chunk(name, content):
@@ -219,11 +224,20 @@ def test_pillows_own_limit_is_no_traceback_and_no_warning(tmp_path, recwarn, sid
 
 def test_an_icon_that_packs_more_than_its_header_says_is_refused(tmp_path):
     large = io.BytesIO()
-    Image.fromarray(pictures.picture(0, 300, 300)).save(large, "PNG")
-    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(large.getvalue()), 22)
-    (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + large.getvalue())
-    with pytest.raises(BadImage, match=r"max_pixels=10000 is the limit"):
-        decode(tmp_path / "a.ico", max_pixels=10_000)
+    Image.fromarray(pictures.picture(0, 300, 300)).convert("RGBA").save(large, "PNG")
+    packed = large.getvalue()
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(packed), 22)
+    (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + packed)
+    entry = b"icp4" + struct.pack(">I", 8 + len(packed)) + packed
+    (tmp_path / "a.icns").write_bytes(b"icns" + struct.pack(">I", 8 + len(entry)) + entry)
+    with Image.open(tmp_path / "a.icns") as opened:
+        assert opened.size == (16, 16)
+    for ending, words in (
+        ("ico", r"claims 300×300 pixels, and dataset\.max_pixels=10000 is"),
+        ("icns", "allowed sizes"),
+    ):
+        with pytest.raises(BadImage, match=words):
+            decode(tmp_path / f"a.{ending}", max_pixels=10_000)
 
 
 def test_no_outside_program_opens_a_picture_whatever_its_name_says(tmp_path, monkeypatch):
