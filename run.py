@@ -2,7 +2,8 @@
 
 import sys
 
+from sfa_bench.config.terminal import door
 from sfa_bench.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(door(main))

@@ -34,6 +34,7 @@ from analysis.runs import (
     words,
 )
 from analysis.values import Key, listed
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 
 FEWEST = 5  # replicates below which nothing is called supported
@@ -240,4 +241,4 @@ def _print_claims(claims: Sequence[Claim], metric: str, margin: float | None) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

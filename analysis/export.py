@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.runs import Run, counted, load
 from analysis.values import SAFE, show
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -104,4 +105,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

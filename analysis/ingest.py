@@ -26,6 +26,7 @@ import numpy as np
 from analysis.members import Wanted, read_members
 from analysis.runs import Run, load, words
 from sfa_bench.config.overrides import CONF
+from sfa_bench.config.terminal import door
 from sfa_bench.engine.metrics import selection_metrics, summarise, test_metrics
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.fingerprint import fingerprint
@@ -234,4 +235,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

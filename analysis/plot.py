@@ -21,6 +21,7 @@ from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
 from analysis.runs import Cells, Run, counted, load, metric_name, parse_pairs, select, words
+from sfa_bench.config.terminal import door
 from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
@@ -207,4 +208,4 @@ def _paths(name: Path) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -20,6 +20,7 @@ from analysis.page.encode import columns, compact, packed, page, rounded, typed
 from analysis.page.pictures import sheets
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
 from analysis.runs import CHECKSUM, Cells, Run, counted, flat, no_garbage, parse_pairs, reason, select
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -200,4 +201,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

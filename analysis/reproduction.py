@@ -19,6 +19,7 @@ from analysis.counterparts import WEIGHTS, command, doubt, ours, planned, words
 from analysis.reported import DATASETS, Number, belongs, differences, numbers, source
 from analysis.runs import Run, differing, load
 from analysis.values import MISSING
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
@@ -251,4 +252,4 @@ def _content(options: argparse.Namespace) -> tuple[bytes, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -28,6 +28,7 @@ from analysis.values import show
 from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.sweep_files import jobs
+from sfa_bench.config.terminal import door
 from sfa_bench.config.values import nearest
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
@@ -229,4 +230,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -25,6 +25,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.runs import no_garbage, reason
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
@@ -263,4 +264,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -39,6 +39,7 @@ from analysis.runs import (
     words,
 )
 from analysis.values import MISSING, Key, listed
+from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError
 
 
@@ -218,4 +219,4 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.help import help_text
+from sfa_bench.config.terminal import Display
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.record import command
@@ -22,8 +23,6 @@ _HYDRAS = ("hydra_help", "version", "shell_completion", "info", "experimental_re
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
     options = _parse(arguments)
-    if options.help or options.cfg:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
     try:
         if options.help:
             print(help_text(_config_dir(options)))
@@ -72,6 +71,7 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
     from sfa_bench.engine.posthoc import start
 
+    Display.answers = False
     start(config, command(overrides, config_dir), Console())
     return 0
 
@@ -84,6 +84,7 @@ def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
 
     check_overrides(overrides, config_dir, sweep=True)  # what exists nowhere refuses the whole sweep, first of all
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    Display.answers = False
     try:
         return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *as_axes(overrides)])
     except (HydraException, YAMLError) as error:

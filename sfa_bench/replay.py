@@ -25,6 +25,7 @@ from sfa_bench.config.external import load
 from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.terminal import door
 from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
@@ -265,4 +266,4 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(door(main))

@@ -129,7 +129,7 @@ class LogFile(logging.FileHandler):
 def log_file(path: Path) -> Iterator[None]:
     """Everything said while a run goes on is also in its `log.txt`."""
     try:
-        handler: logging.Handler = LogFile(path / "log.txt", encoding="utf-8")
+        handler: logging.Handler = LogFile(path / "log.txt", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         logger.warning("%s cannot be written: %s; the run goes on without it", path / "log.txt", error.strerror)
         handler = logging.NullHandler()

@@ -251,7 +251,7 @@ class RunFolder:
     def log(self, message: str) -> None:
         """Add a line (or a traceback) with the time to `log.txt`. A log that cannot be written stops no run."""
         try:
-            with open(self.path / "log.txt", "a", encoding="utf-8") as file:
+            with open(self.path / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
         except OSError as error:
             log.warning("%s (log.txt: %s)", message, error.strerror)

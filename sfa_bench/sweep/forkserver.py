@@ -16,7 +16,9 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any
+
+from sfa_bench.config.terminal import Display, prepare
 
 PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -25,27 +27,10 @@ ECHO_SECONDS = 3.0
 LEFT_TO_THE_WORKER = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class Quiet:
-    """A stream whose reader may be gone: a display that nobody sees stops no run."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            return self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def serve(answers: int) -> None:
     """Fork a child for each request until the input ends."""
+    prepare()
+    Display.answers = False
     for number in LEFT_TO_THE_WORKER:
         signal.signal(number, signal.SIG_IGN)
     # A child inherits that they wait: one that is told to stop before it can listen still hears of it.
@@ -96,7 +81,6 @@ def _child(request: dict[str, Any], writing: int) -> None:
     try:
         _end_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdout, sys.stderr = Quiet(sys.stdout), Quiet(sys.stderr)  # type: ignore[assignment]
         faulthandler.enable(2)
         outcome = _work(request)
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # it is over

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfa_bench.config.compose import compose
+from sfa_bench.config.terminal import Display, prepare
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import process_start
@@ -43,6 +44,8 @@ def job(cfg: DictConfig) -> Outcome:
 
     from sfa_bench.engine.signals import Interrupted
 
+    prepare()
+    Display.answers = False
     hydra = HydraConfig.get()
     stop = StopFile(Path(hydra.job.env_set[KEY]))
     owner = int(hydra.job.env_set[f"{KEY}_PID"])

@@ -35,7 +35,7 @@ class StopFile:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             return
-        with suppress(OSError), os.fdopen(descriptor, "w") as file:
+        with suppress(OSError), os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(reason)
 
     def asked(self) -> bool:
@@ -44,7 +44,7 @@ class StopFile:
     def reason(self) -> str:
         """Why, or "" while nobody asked."""
         try:
-            return self.path.read_text()
+            return self.path.read_text(encoding="utf-8")
         except OSError:
             return ""
 

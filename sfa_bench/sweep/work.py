@@ -52,7 +52,7 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
 
     if not quiet:
         return start(config, command, Console(), threads)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = start(config, command, Console(file=nowhere), threads)
     print(f"done: {folder}", flush=True)
     return folder

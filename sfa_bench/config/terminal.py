@@ -1,0 +1,90 @@
+"""Where every command begins and ends: standard streams that no character and no reader who leaves can make fail."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TextIO
+
+_INSTEAD = {"·": "-", "–": "-", "−": "-", "±": "+-", "…": "...", "→": "->", "×": "x", "β": "beta", "τ": "tau"}
+
+
+def door(main: Callable[[Sequence[str]], int]) -> int:
+    """The exit status of a command on what was typed; 1 where its answer could not be written."""
+    prepare()
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    lost = getattr(sys.stdout, "lost", None)
+    if status == 0 and Display.answers and lost is not None:
+        print(f"failed: could not write to standard output: {lost}", file=sys.stderr)
+        return 1
+    return status
+
+
+def prepare() -> None:
+    """Replace the standard streams of this process; once, however often it is called."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file to be opened, of a run perhaps, would take its number and what is said
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    codecs.register_error("sfa_bench.instead", _instead)
+    sys.stdout = _display(sys.stdout, 1)
+    sys.stderr = _display(sys.stderr, 2)
+
+
+def _display(stream: Any, number: int) -> Any:
+    if isinstance(stream, Display):
+        return stream
+    if stream is None:
+        stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  of this process to its end
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="sfa_bench.instead")
+    return Display(stream)
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal shows for characters that its encoding lacks, and for bytes of names that are no text."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_INSTEAD.get(char) or ascii(char)[1:-1] for char in lacking), error.end
+
+
+class Display:
+    """A stream that keeps no run from its end: what it does not take is lost.
+
+    Where the output is the answer, a reader who leaves (`| head`) ends the command.
+    """
+
+    answers: ClassVar = True  # False as soon as something trains
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self.lost: str | None = None  # why something is
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[..., object], *arguments: str) -> None:
+        try:
+            act(*arguments)
+        except BrokenPipeError as error:
+            self.lost = error.strerror
+            if Display.answers and self is sys.stdout:
+                raise SystemExit(128 + signal.SIGPIPE) from None
+        except OSError as error:
+            self.lost = error.strerror
+        except ValueError as error:  # it has been closed
+            self.lost = str(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
