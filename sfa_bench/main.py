@@ -8,29 +8,29 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.help import help_text
+from sfa_bench.config.hydras import CONF, check_options, check_values
 from sfa_bench.config.terminal import Display
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.record import command
 
-# Hydra's own questions; it answers them itself.
-_HYDRAS = ("hydra_help", "version", "shell_completion", "info", "experimental_rerun", "config_path", "config_name")
-
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
-    options = _parse(arguments)
     try:
+        options = _parse(arguments)
+        check_options(options)
         if options.help:
             print(help_text(_config_dir(options)))
             return 0
-        if any(getattr(options, name, None) for name in _HYDRAS) or options.cfg in ("hydra", "all"):
-            return _hydra(list(arguments))
+        if options.hydra_help or options.shell_completion or options.info or options.cfg in ("hydra", "all"):
+            return _ask_hydra(options, list(arguments))
         if options.cfg:
-            return _show(options.overrides, _config_dir(options))
+            return _show(options.overrides, _config_dir(options), options.package)
         if options.multirun:
             return _sweep(options.overrides, _config_dir(options))
         return _run(options.overrides, _config_dir(options))
@@ -49,18 +49,33 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> Namespace:
     from hydra._internal.utils import get_args_parser
 
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign, assignment]
     # Intermixed: options may stand between overrides, as in `run.py method=ce -m seed=0,1`.
-    return get_args_parser().parse_intermixed_args(list(arguments))
+    options, rest = parser.parse_known_intermixed_args(list(arguments))
+    if strange := [word for word in rest if word.startswith("-")]:
+        raise ConfigError(f"{strange[0]}: there is no such option; a key is typed without dashes, KEY=VALUE")
+    options.overrides += rest
+    return options
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; python run.py --help says what there is")
 
 
 def _config_dir(options: Namespace) -> Path | None:
     return Path(options.config_dir).resolve() if options.config_dir else None
 
 
-def _show(overrides: Sequence[str], config_dir: Path | None) -> int:
+def _show(overrides: Sequence[str], config_dir: Path | None, package: str | None) -> int:
     import yaml
 
-    print(yaml.safe_dump(compose(overrides, config_dir).to_plain(), sort_keys=False, allow_unicode=True), end="")
+    shown: Any = compose(overrides, config_dir).to_plain()
+    for part in package.split(".") if package else ():
+        if not isinstance(shown, dict) or part not in shown:
+            raise ConfigError(f"--package {package}: the configuration has no such part")
+        shown = shown[part]
+    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).removesuffix("...\n"), end="")
     return 0
 
 
@@ -77,28 +92,42 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
 
 def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
-    from hydra.errors import HydraException
-    from yaml import YAMLError
-
     from sfa_bench.config.overrides import as_axes, check_overrides
 
     check_overrides(overrides, config_dir, sweep=True)  # what exists nowhere refuses the whole sweep, first of all
+    check_values(overrides, config_dir)
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
     Display.answers = False
+    typed = [word for word in as_axes(overrides) if word not in ("hydra/sweeper=sfa", "hydra.mode=MULTIRUN")]
+    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *typed], "the sweep cannot be composed")
+
+
+def _ask_hydra(options: Namespace, arguments: list[str]) -> int:
+    """Questions that Hydra answers itself."""
+    from sfa_bench.config.overrides import check_overrides
+
+    if not options.shell_completion:  # which has words of its own
+        check_overrides(options.overrides, _config_dir(options), sweep=bool(options.info))
+        check_values(options.overrides, _config_dir(options))
     try:
-        return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *as_axes(overrides)])
-    except (HydraException, YAMLError) as error:
-        raise ConfigError(f"the sweep cannot be composed: {' '.join(str(error).split())}") from error
+        return _hydra(arguments, "Hydra cannot answer")
+    except SystemExit as ended:  # it has said why
+        return 2 if ended.code else 0
 
 
-def _hydra(arguments: list[str]) -> int:
+def _hydra(arguments: list[str], failure: str) -> int:
     """Hand over to Hydra; a sweep ends by raising SystemExit with its status."""
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    from sfa_bench.config.overrides import CONF
     from sfa_bench.sweep.job import job
 
     sys.argv[1:] = arguments
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{failure}: {' '.join(str(error).split())}") from error
     return 0

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.config.external import BROUGHT, check, make_importable
+from sfa_bench.config.hydras import check_values, composed
 from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import GROUPS, RunConfig
@@ -37,12 +34,13 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
     conf = None if config_dir is None else config_dir.resolve()
     make_importable(conf)
     typed = check_overrides(overrides, conf)
-    return compose_typed(typed, conf, [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/"))])
+    check_values(overrides, conf)
+    return compose_typed(typed, conf)
 
 
-def compose_typed(typed: Sequence[Typed], conf: Path | None = None, hydras_own: Sequence[str] = ()) -> RunConfig:
+def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:
     """`compose` of overrides that are read and checked already, as a sweep has them; `conf` is resolved, importable."""
-    plain, names = plain_config(typed, conf, hydras_own)
+    plain, names = plain_config(typed, conf)
     values = [t for t in typed if not t.group]
     if plain["dataset"]["name"] in (None, "???"):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
@@ -54,15 +52,13 @@ def compose_typed(typed: Sequence[Typed], conf: Path | None = None, hydras_own: 
     return run
 
 
-def plain_config(
-    typed: Sequence[Typed], conf: Path | None = None, hydras_own: Sequence[str] = ()
-) -> tuple[dict[str, Any], dict[str, str]]:
+def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """What Hydra composes of these overrides, as plain data with interpolations resolved, and the choices made.
 
     Hydra composes each combination of choices once; values are applied to plain data, in a hundredth of its time.
     """
-    composed, names = _composed(conf, (*(t.text for t in typed if t.group), *hydras_own))
-    plain = _copied(composed)
+    found, names = _composed(conf, tuple(t.text for t in typed if t.group))
+    plain = _copied(found)
     for t in (t for t in typed if not t.group):
         *parents, leaf = t.key.split(".")
         node = plain
@@ -78,15 +74,8 @@ def plain_config(
 def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     """Hydra's composition of the chosen groups as plain data, interpolations as they stand, and the choices made."""
     try:
-        with _outside_of_any_job(), initialize_config_dir(str(CONF), version_base="1.3"):
-            searched = [] if conf is None else [f"hydra.searchpath=[file://{conf}]"]
-            config = hydra_compose("config", [*overrides, *searched], return_hydra_config=True)
-    except MissingConfigException as error:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
+        config = composed(conf, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if any("hydra" in o for o in overrides):  # without Hydra's advice to add keys with +
-            raise ConfigError(f"{str(error).splitlines()[0]} (among {' '.join(overrides)})") from error
         raise ConfigError(
             f"the configuration in {conf or CONF} cannot be composed: {' '.join(str(error).split())}"
         ) from error
@@ -142,17 +131,6 @@ def _at(plain: Any, path: str) -> Any:
     for part in path.split("."):
         plain = plain.get(part) if isinstance(plain, dict) else None
     return plain
-
-
-@contextmanager
-def _outside_of_any_job() -> Iterator[None]:
-    """Hydra composes for one application at a time; in a job of a sweep that is the sweep's."""
-    instance = GlobalHydra.instance()
-    sweeping, instance.hydra = instance.hydra, None
-    try:
-        yield
-    finally:
-        instance.hydra = sweeping
 
 
 def _take_out(values: dict[str, Any], group: str) -> tuple[str, dict[str, Any]] | None:

@@ -13,11 +13,11 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
 from sfa_bench.config.external import own_options
+from sfa_bench.config.hydras import CONF, check_key, is_hydras
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import check_value, nearest, options, unknown_key
 from sfa_bench.errors import ConfigError
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 APPENDED = ("preset", "sweep")  # groups that are not in the defaults list: +preset=NAME
 
 # What the releases and spec/ call a thing -> what is typed here.
@@ -120,7 +120,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     key = override.key_or_group
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+    if is_hydras(key):
+        check_key(override, sweep)
         return []
     known = options()
     own = own_options(conf)

@@ -53,8 +53,9 @@ def job(cfg: DictConfig) -> Outcome:
     overrides = [str(override) for override in hydra.overrides.task]
     config_dir = own_conf(hydra)
     again = command(overrides, config_dir)
-    if "RayLauncher" in hydra.launcher._target_:
-        os.chdir(hydra.runtime.cwd)  # a running cluster's workers are where it was started
+    # Relative paths are those of the folder where the sweep was typed: with `hydra.job.chdir=true` Hydra has left it,
+    # and a running cluster's workers are where that was started.
+    os.chdir(hydra.runtime.cwd)
     if stop.asked():
         return Outcome("interrupted", again)
     try:

@@ -53,18 +53,18 @@ class SfaSweeper(Sweeper):
     own_conf: Path | None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from sfa_bench.config.hydras import quoted
         from sfa_bench.sweep.job import own_conf
         from sfa_bench.sweep.stop import KEY, StopFile
 
         self.launcher_config = config.hydra.launcher
         allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
         self.own_conf = own_conf(config.hydra)
-        self.runs_dir = Path(config.runs_dir)
+        self.runs_dir, self.output = Path(config.runs_dir), Path(config.hydra.sweep.dir)
         self.stop = StopFile.new(self.runs_dir)
-        path = str(self.stop.path).replace("\\", "\\\\").replace("'", "\\'")
         # Every launcher, wherever its workers are, composes a job from these.
-        for key, value in ((KEY, f"'{path}'"), (f"{KEY}_PID", f"'{os.getpid()}'")):
-            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={value}")
+        for key, value in ((KEY, str(self.stop.path)), (f"{KEY}_PID", str(os.getpid()))):
+            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={quoted(value)}")
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -83,6 +83,8 @@ class SfaSweeper(Sweeper):
             why = "no combination makes sense" if planned.not_valid else "the sweep's exclusions leave nothing"
             print(f"refused: {why}, so nothing was run", file=sys.stderr)
             raise SystemExit(2)
+        if planned.missing:
+            self._make_output()
         outcomes = self._launch(planned) if planned.missing else {}
         left = failures(self.runs_dir, planned, outcomes, self.own_conf)
         for sentence in left:
@@ -113,6 +115,17 @@ class SfaSweeper(Sweeper):
         for folder in set(planned.warmups.values()):
             with suppress(OSError):  # then they do not share
                 folder.mkdir(parents=True, exist_ok=True)
+
+    def _make_output(self) -> None:
+        """The folder of Hydra's own output, which else the launcher would fail for, job by job."""
+        from sfa_bench.errors import ConfigError
+
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweep.dir={self.output} cannot be made ({error.strerror}); leave it out"
+            ) from error
 
     def _launch(self, planned: Plan) -> dict[str, Outcome]:
         """Run what is missing; what became of the jobs, by command. Raises SystemExit once a signal has stopped it.

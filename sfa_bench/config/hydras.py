@@ -1,0 +1,165 @@
+"""Hydra as the suite uses it: where it composes, and what of its own options and keys acts here."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sfa_bench.config.values import unknown_key
+from sfa_bench.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+_OPTIONS = {
+    "config_path": "the suite's configuration stays; choices of your own come with --config-dir DIR",
+    "config_name": "the suite's configuration stays; choices of your own come with --config-dir DIR",
+    "experimental_rerun": "it reads a pickle, which can run anything; the command of a run is in its run.json",
+}
+_FORMS = ("run", "multirun", "cfg", "info", "shell_completion")
+_COMPLETION = ("install", "uninstall", "query")
+_SHELLS = ("bash", "fish", "zsh")
+_KEYS = {
+    "hydra.sweeper": "sweeps of the suite have a sweeper of their own; axes are typed as KEY=V1,V2 or +sweep=NAME",
+    "hydra.run": "a run's folder lies in runs_dir; type runs_dir=DIR",
+    "hydra.searchpath": "choices of your own come with --config-dir DIR",
+    "hydra.runtime": "Hydra fills it in itself; leave it out",
+    "hydra.overrides": "Hydra fills it in itself; leave it out",
+    "hydra.launcher._target_": "a launcher is chosen by its name, hydra/launcher=NAME",
+}
+
+
+def check_options(options: Namespace) -> None:
+    """Refuse options of Hydra that cannot act here, or not together. Raises ConfigError with the way out."""
+    for name, reason in _OPTIONS.items():
+        if getattr(options, name):
+            raise ConfigError(f"--{name.replace('_', '-')}: {reason}")
+    if len(forms := [f"--{name.replace('_', '-')}" for name in _FORMS if getattr(options, name)]) > 1:
+        raise ConfigError(f"{' and '.join(forms)} do not go together; type one of them")
+    for name in ("package", "resolve"):
+        if getattr(options, name) and not (options.cfg or options.help):
+            raise ConfigError(f"--{name} shows a configuration in another form; type --cfg job with it")
+    if options.shell_completion:
+        words = dict(word.split("=", 1) for word in options.overrides if "=" in word)
+        asked = [words[name] for name in _COMPLETION if name in words]
+        if len(asked) != 1 or asked[0] not in _SHELLS or ("query" in words and "COMP_LINE" not in os.environ):
+            raise ConfigError(f"--shell-completion takes install=SHELL or uninstall=SHELL, of {', '.join(_SHELLS)}")
+
+
+def is_hydras(key: str) -> bool:
+    """Whether a key is one of Hydra's own."""
+    return key == "hydra" or key.startswith(("hydra.", "hydra/", "hydra@"))
+
+
+def check_key(override: Override, sweep: bool) -> None:
+    """Refuse a key of Hydra's own that cannot act here, whatever its value."""
+    key, text = override.key_or_group.replace("/", "."), override.input_line
+    if override.is_sweep_override():
+        raise ConfigError(f"{text}: Hydra's own keys take one value")
+    if override.is_delete() or override.package is not None or "." not in key:
+        raise ConfigError(f"{text}: Hydra's own keys are typed as hydra.KEY=VALUE or hydra/GROUP=CHOICE")
+    for begin, reason in _KEYS.items():
+        if (key == begin or key.startswith(f"{begin}.")) and str(text) != "hydra/sweeper=sfa":
+            raise ConfigError(f"{text}: {reason}")
+    if key == "hydra.mode" and override.value() != ("MULTIRUN" if sweep else "RUN"):
+        raise ConfigError(f"{text}: type -m for a sweep and leave it out for a run")
+
+
+def check_values(overrides: Sequence[str], conf: Path | None) -> None:
+    """Refuse keys of Hydra's own that do not exist, and values that they do not take.
+
+    overrides: as typed; those of other keys are passed over.
+    """
+    own = [text for text in overrides if is_hydras(text.lstrip("+~"))]
+    groups = [text for text in own if "/" in text.partition("=")[0]]
+    if not own:
+        return
+    base = composed(conf, groups)
+    known = [*_paths(base.hydra, "hydra")]
+    for text in (text for text in own if text not in groups):
+        key = text.lstrip("+").partition("=")[0]
+        if key not in known:
+            _check_added(text, key, known, base.hydra.runtime.choices["hydra/launcher"])
+        if isinstance(OmegaConf.select(base, key, throw_on_missing=False), DictConfig):
+            group = key.replace(".", "/")
+            raise ConfigError(
+                f"{text}: {key} is a section; type {key}.KEY=VALUE, or {group}=CHOICE where it is a group"
+            )
+        try:
+            value = OmegaConf.select(composed(conf, [*groups, text]), key)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{text}: {str(error).splitlines()[0]}") from error
+        if key == "hydra.verbose" and not isinstance(value, bool | str | Sequence):
+            raise ConfigError(f"{text}: must be true, false, or names of loggers")
+        if key == "hydra.launcher.n_jobs" and value == 0:
+            raise ConfigError(f"{text}: must be at least 1, or -1 for as many as there are cores")
+
+
+def _check_added(text: str, key: str, known: Sequence[str], launcher: str) -> None:
+    """Refuse a key that is not there, unless it is added with + below one that is."""
+    parents = [key[:place] for place, char in enumerate(key) if char == "."][1:]
+    if text.startswith("+") and any(parent in known for parent in parents):
+        return
+    if key.startswith("hydra.launcher."):
+        there = [one.rpartition(".")[2] for one in known if one.count(".") == 2 and one.startswith("hydra.launcher.")]
+        keys = ", ".join(name for name in there if name != "_target_") or "none"
+        raise ConfigError(f"{text}: the keys of hydra/launcher={launcher} are: {keys}")
+    if key.startswith("hydra.job.env_set."):
+        raise ConfigError(f"{text}: what is added there is typed with +: +{text}")
+    raise unknown_key(key, known)
+
+
+def _paths(node: Any, path: str) -> Iterator[str]:
+    if path != "hydra":
+        yield path
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+        for key in node:
+            yield from _paths(node._get_node(key), f"{path}.{key!s}")
+
+
+def composed(conf: Path | None, overrides: Sequence[str]) -> DictConfig:
+    """What Hydra composes of these overrides, its own configuration included; conf: the user's folder.
+
+    Raises ConfigError for a choice that does not exist and for a value that a key of Hydra's own does not take;
+    Hydra's, OmegaConf's and YAML's own errors for the rest.
+    """
+    searched = [] if conf is None else [f"hydra.searchpath=[{quoted(f'file://{conf}')}]"]
+    try:
+        with _outside_of_any_job(), initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", [*overrides, *searched], return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
+    except HydraException as error:
+        text = overrides[-1] if overrides else ""
+        if is_hydras(text.lstrip("+")):
+            reason = str(error.__cause__ or error).splitlines()[0] if "." in text else "Hydra has no such group"
+            raise ConfigError(f"{text}: {reason}") from error
+        raise
+
+
+def quoted(text: str) -> str:
+    """A text of any characters as Hydra's grammar reads it: a backslash is one, unless a quote follows."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text) + "'"
+
+
+@contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Hydra composes for one application at a time; in a job of a sweep that is the sweep's."""
+    instance = GlobalHydra.instance()
+    sweeping, instance.hydra = instance.hydra, None
+    try:
+        yield
+    finally:
+        instance.hydra = sweeping
