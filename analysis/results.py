@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis import claim, plot, table
 from analysis.export import tidy, to_bytes
 from analysis.runs import SEEDS, Run, load
 from analysis.values import show
+from sfa_bench.config import user_yaml
 from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.sweep_files import jobs
@@ -80,8 +80,8 @@ def make(name: str, paths: Sequence[Path], output: Path) -> int:
 
 def _contents(path: Path) -> dict[str, Any]:
     try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        return dict(user_yaml.read(path))
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{path} is no list of tables: {error}") from error
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sfa_bench.config.compose import compose
+from sfa_bench.config.compose import compose, plain_config
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values
 from sfa_bench.config.terminal import Display
@@ -64,6 +64,8 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _config_dir(options: Namespace) -> Path | None:
+    if options.config_dir == "":
+        raise ConfigError("--config-dir: name the folder that holds your choices, or leave it out")
     return Path(options.config_dir).resolve() if options.config_dir else None
 
 
@@ -94,12 +96,15 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
     from sfa_bench.config.overrides import as_axes, check_overrides
 
-    check_overrides(overrides, config_dir, sweep=True)  # what exists nowhere refuses the whole sweep, first of all
+    # What exists nowhere, or what Hydra could not compose, refuses the whole sweep, first of all.
+    typed = check_overrides(overrides, config_dir, sweep=True)
     check_values(overrides, config_dir)
+    keys = [one.key for one in typed]
+    plain_config([one for one in typed if one.group and one.key != "sweep" and keys.count(one.key) == 1], config_dir)
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
     Display.answers = False
-    typed = [word for word in as_axes(overrides) if word not in ("hydra/sweeper=sfa", "hydra.mode=MULTIRUN")]
-    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *typed], "the sweep cannot be composed")
+    words = [word for word in as_axes(overrides) if word not in ("hydra/sweeper=sfa", "hydra.mode=MULTIRUN")]
+    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *words], "the sweep cannot be composed")
 
 
 def _ask_hydra(options: Namespace, arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sfa_bench.config import user_yaml
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
 from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
@@ -42,7 +43,10 @@ def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig
     """`compose` of overrides that are read and checked already, as a sweep has them; `conf` is resolved, importable."""
     plain, names = plain_config(typed, conf)
     values = [t for t in typed if not t.group]
-    if plain["dataset"]["name"] in (None, "???"):
+    for group in GROUPS:
+        if not isinstance(plain.get(group), dict):
+            raise ConfigError(f"{group}={names[group]}: its YAML leaves no values of {group}; has it a line @package?")
+    if plain["dataset"].get("name") in (None, "???"):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     given = frozenset(t.key for t in values)
     own = {group: _take_out(plain[group], group) for group in BROUGHT}
@@ -75,10 +79,11 @@ def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, 
     """Hydra's composition of the chosen groups as plain data, interpolations as they stand, and the choices made."""
     try:
         config = composed(conf, overrides)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"the configuration in {conf or CONF} cannot be composed: {' '.join(str(error).split())}"
-        ) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, RecursionError):
+            reason = "a list of defaults leads back to itself"
+        raise ConfigError(f"the configuration in {conf or CONF} cannot be composed: {reason}") from error
     chosen = config.hydra.runtime.choices
     names = {g: str(chosen[g]) for g in (*GROUPS, "preset") if g in chosen}
     plain: Any = OmegaConf.to_container(config, resolve=False)
@@ -171,7 +176,7 @@ def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> Config
     group, inner = t.key.split(".", 1)
     having = []
     for choice in choices(group, conf):
-        node = yaml.safe_load(choice_file(group, choice, conf).read_text(encoding="utf-8"))
+        node = user_yaml.read(choice_file(group, choice, conf))
         node = node.get(group, node)  # a choice with `@package _global_` holds its values under its group
         if _has(node, inner):
             having.append(choice)

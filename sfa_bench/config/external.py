@@ -16,8 +16,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-import yaml
-
+from sfa_bench.config import user_yaml
 from sfa_bench.config.values import NO, alternatives_of, describe, fit, show
 from sfa_bench.errors import ConfigError, RunError
 
@@ -57,10 +56,7 @@ def own_options(config_dir: Path | None) -> dict[str, list[str]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        node: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    node: Any = user_yaml.read(path) or {}
     if not isinstance(node, dict):
         raise ConfigError(f"{path}: must hold lines of KEY: VALUE")
     return node

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import APPENDED, CONF, choice_file, choices
+from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
 from sfa_bench.errors import ConfigError
@@ -34,6 +34,7 @@ OUTRO = "A key that does not exist, a wrong value or a pair that makes no sense 
 def help_text(config_dir: Path | None = None) -> str:
     """What a run is made of: groups and choices, one run's keys, options of the groups."""
     conf = config_dir
+    check_conf(conf)
     parts = [INTRO, "Groups (GROUP=CHOICE; * = default)", *_groups(conf), "", "Keys (KEY=VALUE)", *_keys(RunConfig)]
     for group in GROUPS:
         lines = list(_keys(options()[group][0], f"{group}.", _chosen(group)))

@@ -140,6 +140,9 @@ def composed(conf: Path | None, overrides: Sequence[str]) -> DictConfig:
             return compose("config", [*overrides, *searched], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if not error.options:
+            named = f"a list of defaults in {conf} names {error.missing_cfg_file}"
+            raise ConfigError(f"{named}, and there is no such file") from error
         raise ConfigError(f"{group}={choice}: must be one of {', '.join(error.options or ())}") from error
     except HydraException as error:
         text = overrides[-1] if overrides else ""

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
+from sfa_bench.config import user_yaml
 from sfa_bench.config.external import own_options
 from sfa_bench.config.hydras import CONF, check_key, is_hydras
 from sfa_bench.config.schema import GROUPS
@@ -57,9 +58,15 @@ def folders(config_dir: Path | None) -> tuple[Path, ...]:
     """Where choices come from. Raises ConfigError when the user's folder does not exist."""
     if config_dir is None:
         return (CONF,)
-    if not config_dir.is_dir():
-        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    user_yaml.check_exists(config_dir)
     return (CONF, config_dir)
+
+
+def check_conf(config_dir: Path | None) -> None:
+    """Refuse a folder of the user's own that is none, holds no choice, or one that could not be composed."""
+    if config_dir is not None:
+        user_yaml.check_exists(config_dir)
+        user_yaml.check_folder(config_dir, (*GROUPS, *APPENDED))
 
 
 def choice_file(group: str, choice: str, config_dir: Path | None = None) -> Path:
@@ -73,6 +80,7 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *,
     Returns: the overrides of one run (in a sweep: one entry per value), without those of Hydra itself.
     Raises: ConfigError with key, value, what is allowed and what to type.
     """
+    check_conf(config_dir)
     return list(itertools.chain.from_iterable(_check(o, config_dir, sweep) for o in _parse(overrides)))
 
 
@@ -83,6 +91,7 @@ def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> lis
 
 def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[Typed]]:
     """The checked values of each override of a sweep; its jobs are their product, the last one varying fastest."""
+    check_conf(config_dir)
     return [
         _check(override, config_dir, sweep=True)
         or [Typed(key, text, f"{key}={text}", group=True) for _, text in _values(override, config_dir)]
@@ -181,6 +190,9 @@ def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
 def _check_choice(group: str, value: Any, conf: Path | None) -> None:
     names = choices(group, conf)
     if isinstance(value, str) and value in names:
+        path = choice_file(group, value, conf)
+        if conf in path.parents and not isinstance(user_yaml.read(path) or {}, dict):
+            raise ConfigError(f"{path}: must hold lines of KEY: VALUE")
         return
     shown = "null" if value is None else value
     meant = OTHER_NAMES.get((group, str(value)))

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sfa_bench.config import user_yaml
 from sfa_bench.config.overrides import Typed, axes, choice_file
 from sfa_bench.errors import ConfigError
 
@@ -45,10 +44,7 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, .
 
 def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(grid, exclusions) of each block. Raises ConfigError where the file is none, or names a launcher."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    content = user_yaml.read(path)
     if not isinstance(content, dict) or not isinstance(content.get("blocks"), list) or not content["blocks"]:
         raise ConfigError(f"{path}: a sweep file has a list of blocks: each maps keys to values")
     if strange := set(content) - set(KEYS):

@@ -44,8 +44,7 @@ def check_archive(content: bytes) -> None:
 
 def seal_json(text: str) -> bytes:
     """The bytes of a mapping that was written with `indent=1`, its digest added as the last key."""
-    # What no encoding takes, such as a half of a character in a path, is written as JSON's own escapes.
-    body = text.removesuffix("\n").removesuffix("\n}").encode(errors="backslashreplace")
+    body = text.removesuffix("\n").removesuffix("\n}").encode()
     return body + _KEY + _hex(body) + b'"\n}\n'
 
 
