@@ -16,6 +16,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import process_start
 from sfa_bench.store.record import command
 from sfa_bench.sweep.isolation import ForkServer, record_death
+from sfa_bench.sweep.orphans import end_with
 from sfa_bench.sweep.stop import KEY, StopFile
 from sfa_bench.sweep.work import work
 
@@ -70,22 +71,19 @@ def job(cfg: DictConfig) -> Outcome:
         "quiet": parallel_jobs(hydra.launcher) > 1 or not here,
         "slot": config.isolate and not gives_device(hydra.launcher),
     }
+    local = "joblib" in hydra.launcher._target_
+    if local:  # a worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays
+        end_with(owner)
     if not config.isolate:
         answer = work(**request)
     else:
-        # A worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays.
-        local = "joblib" in hydra.launcher._target_
-
-        def orphaned() -> bool:
-            return local and process_start(owner) is None
-
-        answer = ForkServer.get().run(request, lambda: stop.asked() or orphaned())
+        answer = ForkServer.get().run(request, stop.asked)
         while answer["state"] == "interrupted" and "submitit" in hydra.launcher._target_ and not stop.asked():
             # The cluster takes the node away: the state is saved, it kills and queues the job again. Or it does not.
             time.sleep(PREEMPTION_SECONDS)
             answer = ForkServer.get().run(request, stop.asked)
-        if orphaned():
-            os._exit(1)  # else it would wait minutes for another job, or take up the next one
+    if local and process_start(owner) is None:
+        os._exit(1)  # else it would wait minutes for another job, or take up the next one
     if not here:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker would die of the terminal's Ctrl-C, noisily
     if answer["state"] == "lost" and -answer["status"] in (signal.SIGINT, signal.SIGTERM):

@@ -73,6 +73,11 @@ def parent_of(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def children_of(pid):
+    found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    return [child for child in found if alive(child) and parent_of(child) == pid]
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

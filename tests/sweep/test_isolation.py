@@ -7,7 +7,20 @@ import subprocess
 import sys
 
 import pytest
-from processes import ROOT, SMALL, alive, finished, lines_of, parent_of, records, rows_of, start, wait_until, worker_of
+from processes import (
+    ROOT,
+    SMALL,
+    alive,
+    children_of,
+    finished,
+    lines_of,
+    parent_of,
+    records,
+    rows_of,
+    start,
+    wait_until,
+    worker_of,
+)
 
 from sfa_bench.sweep.isolation import ForkServer
 from sfa_bench.sweep.slots import wait_for_slot
@@ -41,6 +54,25 @@ def test_a_run_that_the_kernel_kills_fails_alone_and_goes_on_next_time(tmp_path,
     went_on = int(re.search(r"going on after epoch (\d+)", (folder / "log.txt").read_text())[1])
     assert reached - 1 <= went_on <= reached  # it may have died between an epoch's line and its checkpoint
     assert lines_of(folder) == list(range(1, 61))
+
+
+@pytest.mark.parametrize("isolate", ["true", "false"])
+def test_no_worker_of_joblib_outlives_a_sweep_that_is_killed(tmp_path, isolate):
+    """Neither one that trains nor one that has ended its run and waits for another."""
+    runs = tmp_path / "runs"
+    sweep = ("epochs=400", "replicate=0,1", f"isolate={isolate}", *JOBLIB, "checkpoint_seconds=600")
+    process = start(*sweep, runs=runs)
+    try:
+        training = [worker_of(runs, replicate) for replicate in (0, 1)]
+        workers = children_of(process.pid)
+    finally:
+        process.kill()
+        process.wait()  # not for the end of what it said, which a worker that stays would hold open
+    assert len(workers) >= 2
+    wait_until(lambda: not any(map(alive, (*training, *workers))), 30)
+    for folder, record in records(runs).values():
+        assert record["state"] == "interrupted"
+        assert 0 < len(lines_of(folder)) < 400
 
 
 @pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["serial", "joblib"])
