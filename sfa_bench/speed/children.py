@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -19,8 +20,14 @@ from sfa_bench.speed.jobs import Job
 from sfa_bench.speed.settings import Setting
 
 
+class OutOfTime(RunError):
+    """An answer that did not come while there was time to wait for it."""
+
+
 class Child:
     """A process that answers requests in order; a context manager that ends it."""
+
+    deadline: float | None = None  # by `time.monotonic`, of every answer
 
     def __init__(self, target: Callable[..., None], *arguments: Any):
         context = multiprocessing.get_context("spawn")
@@ -40,7 +47,9 @@ class Child:
             self._here.send(request)
 
     def receive(self) -> Any:
-        """The next answer. Raises RunError as `ask` does."""
+        """The next answer. Raises RunError as `ask` does, OutOfTime past the deadline."""
+        if self.deadline is not None and not self._here.poll(max(0.0, self.deadline - time.monotonic())):
+            raise OutOfTime("no time remained for an answer")
         try:
             failed, answer = self._here.recv()
         except (EOFError, OSError):

@@ -1,7 +1,9 @@
 """`python -m sfa_bench.speed`: how fast this machine runs the suite, beside a plain baseline in the same rounds.
 
 Prints the machine's limits and a table (Markdown), or one JSON object. Without --full, epochs are timed over as many
-steps as fit into the budget and multiplied; the JSON says how many (`steps_measured`).
+steps as fit into the budget and multiplied; the JSON says how many (`steps_measured`). All ends within 15 minutes on
+two cores: on a slow machine with fewer rounds (`rounds`), or with nothing but the first, cold steps of a line (`warm`);
+what had no time at all is listed in `left_out`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0; 1 where a phase failed; 2 where something is refused."""
+    """The exit status: 0, also where a phase had no time; 1 where one failed; 2 where something is refused."""
     try:
         return _measure(_parser().parse_args(arguments))
     except ConfigError as error:
@@ -90,7 +92,8 @@ def _measure(options: argparse.Namespace) -> int:
         "total_seconds": round(time.monotonic() - began, 1),
     }
     print(json.dumps(found, indent=1) if options.json else report.markdown(found))
-    return 1 if found["limits"]["error"] or any(entry["error"] for entry in found["phases"]) else 0
+    failed = [entry for entry in found["phases"] if entry["error"]]
+    return 1 if found["limits"]["error"] or len(failed) > len(found.get("left_out", ())) else 0
 
 
 def _say(sentence: str) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 
 from sfa_bench.errors import RunError
 from sfa_bench.speed import report
-from sfa_bench.speed.children import Child, serve_limits, serve_side
+from sfa_bench.speed.children import Child, OutOfTime, serve_limits, serve_side
 from sfa_bench.speed.jobs import Job
 from sfa_bench.speed.limits import operations
 from sfa_bench.speed.settings import Setting, amount
 from sfa_bench.speed.timing import Parts
 
 ROUNDS = 5
-LIMIT = 750.0  # seconds that `hurry` shares among the lines: a line takes no further round once its part is used up
+LIMIT = 750.0  # seconds that `hurry` shares among the lines: a line takes no round that would go beyond its part
+END = 860.0  # seconds after which `hurry` waits for nothing any more
 STEPS = 1.0  # seconds of forwards or steps where there is no budget: one alone would begin with cold caches
 SIDES = ("ours", "plain")
 
@@ -33,21 +34,27 @@ def measure(
 ) -> dict[str, Any]:
     """The machine's `limits` and the figures of each job, in `phases`. What fails has an `error`, and the rest goes on.
 
-    Args: hurry: end within 15 minutes, if need be with fewer rounds, or without the last lines; sizes: of the limits'
-    matrices and copies.
+    Args: hurry: end within 15 minutes, if need be with fewer rounds, or none but the first, cold one; what had no time
+    at all is listed in `left_out`; sizes: of the limits' matrices and copies.
     """
     began = time.monotonic()
     say("the machine's limits")
     limits, flops = _limits(setting, sorted({job.width for job in jobs if job.width}), sizes or {})
-    lines = []
+    lines: list[dict[str, Any]] = []
+    left_out = []
     for i, job in enumerate(jobs):
         say(f"{i + 1} of {len(jobs)}: {' '.join(str(part) for part in job if part is not None)}")
         left = LIMIT - (time.monotonic() - began)
         until = time.monotonic() + left / (len(jobs) - i) if hurry else None
         try:
             if hurry and left <= 0:
-                raise RunError(f"left out, no time remained; --phase {job.phase} measures it alone")
-            lines.append(_line(setting, job, rounds, until, limits, flops))
+                raise OutOfTime("no time remained")
+            lines.append(_line(setting, job, rounds, until, began + END if hurry else None, limits, flops))
+        except OutOfTime as error:
+            reason = f"left out, {error}; --phase {job.phase} measures it alone"
+            say(reason)
+            left_out.append({**job._asdict(), "reason": reason})
+            lines.append(report.failed(job, reason))
         except RunError as error:
             say(f"failed: {error}")
             lines.append(report.failed(job, str(error)))
@@ -55,6 +62,7 @@ def measure(
         "setting": {"images": amount(setting, Job("mixtures-10"))[0], **vars(setting), "rounds": rounds},
         "limits": limits,
         "phases": lines,
+        **({"left_out": left_out} if left_out else {}),
     }
 
 
@@ -74,6 +82,7 @@ def _line(
     job: Job,
     rounds: int,
     until: float | None,
+    deadline: float | None,
     limits: Mapping[str, Any],
     flops: Mapping[int, tuple[int, int]],
 ) -> dict[str, Any]:
@@ -82,19 +91,26 @@ def _line(
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         children = {name: stack.enter_context(Child(serve_side, name, setting, job, folder)) for name in SIDES}
+        for child in children.values():
+            child.deadline = deadline
         for child in children.values():  # they start at the same time
             child.receive()
-        for child in children.values():
-            child.ask(0.0)  # to warm up
+        began = time.monotonic()
+        cold = {name: child.ask(0.0) for name, child in children.items()}
         while len(found["plain"]) < rounds:
+            now = time.monotonic()
+            if until is not None and now + (now - began) > until:  # another one like the last would go beyond its part
+                break
+            began = now
             for name, child in children.items():
                 found[name].append(child.ask(budget))
-            if until is not None and time.monotonic() > until:
-                break
+        warm = bool(found["plain"])
+        if not warm:
+            found = {name: [parts] for name, parts in cold.items()}
         peaks = {name: child.ask("peak") for name, child in children.items()}
     images, passed = amount(setting, job)
     needed: dict[str, dict[str, int]] = {name: {} for name in SIDES}
     if passed is not None and job.width is not None and job.width in flops:
         for name in SIDES:
             needed[name] = operations(passed, flops[job.width], name == "ours" and setting.bfloat16)
-    return report.line(job, found, images, needed, limits, peaks)
+    return report.line(job, found, images, needed, limits, peaks) | {"warm": warm}

@@ -103,7 +103,8 @@ def machine(found: Mapping[str, Any]) -> str:
 def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     size = (entry["phase"], *(MISSING if entry[key] is None else str(entry[key]) for key in ("width", "batch")))
     if entry["error"] is not None:
-        return (*size, *[MISSING] * 6, f"failed: {entry['error']}".replace("|", "/"))
+        why = entry["error"] if entry["error"].startswith("left out") else f"failed: {entry['error']}"
+        return (*size, *[MISSING] * 6, why.replace("|", "/"))
     cells: list[str] = []
     for name in ("ours", "plain"):
         one = entry[name]

@@ -1,13 +1,14 @@
 """`python -m sfa_bench.speed`: what it prints, and its exit status."""
 
 import json
+from typing import ClassVar
 
 import pytest
 import torch
 
 from sfa_bench.errors import RunError
 from sfa_bench.speed import measure
-from sfa_bench.speed.children import Child, serve_limits, serve_side
+from sfa_bench.speed.children import Child, OutOfTime, serve_limits, serve_side
 from sfa_bench.speed.command import main
 from sfa_bench.speed.jobs import PHASES, Job
 from sfa_bench.speed.settings import Setting
@@ -118,6 +119,70 @@ def test_in_a_hurry_a_line_ends_with_its_part_of_the_time(scripted, monkeypatch)
     monkeypatch.setattr(measure, "LIMIT", 30.0)
     assert "--phase forward" in measure.measure(Setting(), wanted, hurry=True)["phases"][2]["error"]
     assert all(line["rounds"] == 5 for line in measure.measure(Setting(), wanted)["phases"])
+
+
+class Clock:
+    """The time, which only the processes' answers take: `slow` times as long as those of a processor with AVX-512."""
+
+    SECONDS: ClassVar = {("dividemix", 64): 22.0, ("dividemix-sfa", 64): 22.0, ("dividemix-sfa", 16): 4.0}
+    STEPS: ClassVar = {("warm-up", 64): 6.0, ("selection-pass", 64): 10.0, ("step", 64): 4.0, ("forward", 64): 2.0}
+
+    def __init__(self, monkeypatch, slow):
+        self.now = 0.0
+        seconds = {**self.SECONDS, **self.STEPS}
+        real, begins = Scripted.ask, Scripted.receive
+
+        def ask(child, request):
+            plain = 3.0 if child.side == "plain" else 1.0
+            self.now += 0.0 if request == "peak" else slow * plain * seconds.get(child.job[:2], 0.5)
+            return real(child, request)
+
+        def receive(child):
+            self.now += 4.0  # to start
+            return begins(child)
+
+        monkeypatch.setattr(Scripted, "ask", ask)
+        monkeypatch.setattr(Scripted, "receive", receive)
+        monkeypatch.setattr(measure.time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("slow", [0.3, 1.0, 2.0])
+def test_on_a_slow_processor_all_lines_fit_into_a_quarter_of_an_hour(scripted, monkeypatch, capsys, slow):
+    """By fewer rounds; where one would be too many, by the steps that warm a line up."""
+    clock = Clock(monkeypatch, slow)
+    assert main(["--json", "--threads", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "left_out" not in found
+    assert [line["error"] for line in found["phases"]] == [None] * 14
+    assert clock.now < 900
+    rounds = {(line["phase"], line["width"]): (line["rounds"], line["warm"]) for line in found["phases"]}
+    assert rounds["mixtures-10", None] == (5, True)
+    assert rounds["dividemix-sfa", 64] == {0.3: (5, True), 1.0: (1, False), 2.0: (1, False)}[slow]
+
+
+def test_with_far_too_little_time_the_rest_is_listed_and_the_status_is_0(scripted, monkeypatch, capsys):
+    Clock(monkeypatch, 1.0)
+    monkeypatch.setattr(measure, "LIMIT", 60.0)
+    assert main(["--json", "--threads", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    measured = [line for line in found["phases"] if line["error"] is None]
+    left_out = found["left_out"]
+    assert len(measured) + len(left_out) == len(found["phases"]) == 14
+    assert len(measured) >= 3
+    assert left_out[-1]["phase"] == "dividemix-sfa"
+    assert left_out[-1]["width"] == 64
+    assert left_out[-1]["reason"] == "left out, no time remained; --phase dividemix-sfa measures it alone"
+    assert main(["--threads", "1"]) == 0
+    assert "left out, no time remained; --phase warm-up" in capsys.readouterr().out
+    monkeypatch.setattr(Scripted, "broken", ("loader",))  # what fails is still a failure
+    assert main(["--json", "--threads", "1"]) == 1
+
+
+def test_nobody_waits_for_an_answer_past_the_deadline(tmp_path):
+    with Child(serve_side, "ours", Setting(), Job("mixtures-10"), str(tmp_path)) as child:
+        child.deadline = 0.0  # long ago
+        with pytest.raises(OutOfTime, match="no time remained for an answer"):
+            child.receive()
 
 
 def test_full_has_no_budget_and_is_in_no_hurry(monkeypatch, capsys):
