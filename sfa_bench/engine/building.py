@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 LONGEST = 300  # characters of an error's own words
+TOO_LARGE = re.compile("alloc|memory|overflow|too (big|large)", re.IGNORECASE)  # in the words of Torch and NumPy
 
 
 @contextmanager
@@ -46,4 +48,8 @@ def _sentence(what: str, keys: str) -> Iterator[None]:
         raise
     except Exception as error:  # a user's own code and files may fail in any way
         words = (str(error).splitlines() or [""])[0][:LONGEST]
-        raise RunError(f"{what} could not be built: {type(error).__name__}: {words} ({keys})") from error
+        too_large = isinstance(error, (MemoryError, OverflowError)) or TOO_LARGE.search(str(error))
+        reason = f": {words}" if words else ""
+        raise RunError(
+            f"{what} could not be built: {type(error).__name__}{reason}{f' ({keys})' if too_large else ''}"
+        ) from error

@@ -185,8 +185,7 @@ class Session:
             self.data = self._build_data(console, old)
             self._build_method()
         except RunError as error:
-            self._not_built(error, old)
-            raise
+            raise self._not_built(error, old) from error.__cause__
         self.record["knows"] = knows(config, self.data.own_val)
         self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
@@ -222,14 +221,15 @@ class Session:
             )
         self.contract = Contract(self.config, self.method)
 
-    def _not_built(self, error: RunError, old: dict[str, Any] | None) -> None:
-        """Record the failure, and what a run that goes on later is compared with."""
+    def _not_built(self, error: RunError, old: dict[str, Any] | None) -> RunError:
+        """Record the failure, and what a run that goes on later is compared with. Returns what the user is told."""
         self.folder.log(traceback.format_exc())
         cause = error.__cause__ or error
         self.record |= {"state": "failed", "error": {"type": type(cause).__name__, "message": str(error)}}
         if old is not None:
             self.record["data"] = old["data"]
         self.folder.write_record(self.record)
+        return RunError(f"{error}; the traceback is in {self.folder.path}/log.txt")
 
     # ---- the course of a run
 

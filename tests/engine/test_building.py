@@ -111,6 +111,7 @@ def test_any_other_failure_is_a_failed_run(tmp_path, monkeypatch, capsys, error,
     said = capsys.readouterr().err
     sentence = sentence.format(type(error).__name__, str(error).splitlines()[0])
     assert said.startswith(f"failed: {sentence}")
+    assert said.endswith("; the traceback is in " + str(next(tmp_path.glob("*/*/*/log.txt"))) + "\n")
     assert "Traceback" not in said
     (record,) = records(tmp_path)
     assert record["state"] == "failed"
@@ -121,6 +122,16 @@ def test_any_other_failure_is_a_failed_run(tmp_path, monkeypatch, capsys, error,
     monkeypatch.undo()
     assert main([*CE, *typed, f"runs_dir={tmp_path}"]) == 0
     assert [record["state"] for record in records(tmp_path)] == ["done"]
+
+
+def test_a_failure_that_has_nothing_to_do_with_size_names_no_keys(tmp_path, monkeypatch, capsys):
+    def fail(*args, **options):
+        raise KeyError("colour")
+
+    monkeypatch.setattr("sfa_bench.engine.run.build_method", fail)
+    assert main([*CE, f"runs_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("failed: the networks could not be built: KeyError: 'colour'; the traceback is in ")
 
 
 def test_a_run_that_cannot_be_built_again_still_knows_its_data(tmp_path, monkeypatch):
