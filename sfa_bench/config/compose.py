@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +21,9 @@ from sfa_bench.config.hydras import check_values, composed
 from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.source_text import bare, parse
 from sfa_bench.config.validate import select, validate
-from sfa_bench.config.values import convert
+from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
 
 __all__ = ["check_overrides", "compose", "compose_typed", "split_sweep"]
@@ -70,7 +72,10 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
             node = node.get(parent, {})
         if leaf not in node:
             raise _not_an_option(t, names, conf)
-        node[leaf] = list(t.value) if isinstance(t.value, tuple) else t.value
+        value = list(t.value) if isinstance(t.value, tuple) else t.value
+        # The class that a user's own option is for says whether it is a number or a text.
+        own = "_target_" in node and leaf not in BROUGHT.get(t.key.split(".")[0], ())
+        node[leaf] = value if own else bare(value)
     return _interpolated(plain), names
 
 
@@ -103,38 +108,68 @@ _WHOLE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 def _interpolated(plain: dict[str, Any]) -> dict[str, Any]:
     """With every interpolation resolved, in place: `${key}` by looking it up, any other by OmegaConf."""
-    for node, key, value in list(_open(plain)):
-        seen: Any = value
+    resolved: dict[str, Any] = {}
+    for node, key, path, source in list(_open(plain)):
+        seen: Any = source
         for _ in range(8):  # a chain that is longer, or a circle, is OmegaConf's
-            if not (isinstance(seen, str) and "${" in seen):
+            match = _WHOLE.fullmatch(seen) if isinstance(seen, str) else None
+            if match is None:
                 break
-            match = _WHOLE.fullmatch(seen)
-            seen = _at(plain, match[1]) if match else None
-            if seen is None:
-                break
+            seen = at(plain, match[1])
         if seen is None or isinstance(seen, (dict, list)) or seen == "???" or (isinstance(seen, str) and "${" in seen):
-            try:
-                resolved: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
-            except OmegaConfBaseException as error:
-                raise ConfigError(str(error).splitlines()[0]) from error
-            return dict(resolved)
-        node[key] = seen
+            resolved = resolved or _by_omegaconf(plain)
+            seen = at(resolved, path)
+        node[key] = _in_type(path, source, seen)
     return plain
 
 
-def _open(node: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any, str]]:
-    """(container, key, text) of every interpolation."""
+def _by_omegaconf(plain: dict[str, Any]) -> dict[str, Any]:
+    config = OmegaConf.create(bare(plain))
+    for _, _, path, source in _open(plain):
+        try:
+            OmegaConf.select(config, path, throw_on_missing=True)
+        except RecursionError as error:
+            raise ConfigError(f"{path}={source}: this interpolation runs in a circle; type a value") from error
+        except OmegaConfBaseException as error:
+            why = str(error).splitlines()[0].removeprefix("KeyError raised while resolving interpolation: ")
+            raise ConfigError(f"{path}={source}: cannot be resolved: {why}") from error
+    found: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(found)
+
+
+def _in_type(path: str, source: str, value: Any) -> Any:
+    """What an interpolation has given, in the type of its key: an environment variable is a text, also if it is 3."""
+    if path not in options():
+        return value  # of a list, which is checked as one, or of a class of the user's own
+    if takes_text(path) and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and not takes_text(path):
+        with suppress(HydraException, RecursionError):
+            read = parse(f"k={value}")
+            value = value if read.is_sweep_override() else bare(read.value())
+    try:
+        check_value(path, value)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (it comes from {path}={source})") from error
+    return value
+
+
+def _open(node: dict[str, Any] | list[Any], prefix: str = "") -> Iterator[tuple[Any, Any, str, str]]:
+    """(container, key, path, text) of every interpolation."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if isinstance(value, (dict, list)):
-            yield from _open(value)
+            yield from _open(value, f"{prefix}{key}.")
         elif isinstance(value, str) and "${" in value:
-            yield node, key, value
+            yield node, key, f"{prefix}{key}", value
 
 
-def _at(plain: Any, path: str) -> Any:
+def at(plain: Any, path: str) -> Any:
     """The value at a dotted path; None where there is none."""
     for part in path.split("."):
-        plain = plain.get(part) if isinstance(plain, dict) else None
+        if isinstance(plain, list) and part.isdecimal():
+            plain = plain[int(part)]
+        else:
+            plain = plain.get(part) if isinstance(plain, dict) else None
     return plain
 
 

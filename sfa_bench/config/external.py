@@ -17,6 +17,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from sfa_bench.config import user_yaml
+from sfa_bench.config.source_text import bare
 from sfa_bench.config.values import NO, alternatives_of, describe, fit, show
 from sfa_bench.errors import ConfigError, RunError
 
@@ -117,7 +118,8 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[type, 
         if name not in wanted and not takes_all:
             known = ", ".join(wanted) or "nothing"
             raise ConfigError(f"{group}.{name}: {target} takes {known}")
-        complete[name] = _fitted(f"{group}.{name}", value, wanted[name].annotation) if name in wanted else value
+        fitted = _fitted(f"{group}.{name}", value, wanted[name].annotation) if name in wanted else value
+        complete[name] = bare(fitted)
     for name, parameter in wanted.items():
         if name in arguments:
             continue

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
-from hydra.errors import OverrideParseException
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
+from hydra.errors import HydraException
 
 from sfa_bench.config import user_yaml
 from sfa_bench.config.external import own_options
 from sfa_bench.config.hydras import CONF, check_key, is_hydras
 from sfa_bench.config.schema import GROUPS
-from sfa_bench.config.values import check_value, nearest, options, unknown_key
+from sfa_bench.config.source_text import TypedFloat, TypedInt, length, parse, values
+from sfa_bench.config.values import check_value, nearest, options, takes_text, unknown_key
 from sfa_bench.errors import ConfigError
 
+MOST_RUNS = 2_000_000  # of a sweep
+NULL = "'${oc.decode:null}'"  # stands for null in Hydra's choice(…), which takes none
 APPENDED = ("preset", "sweep")  # groups that are not in the defaults list: +preset=NAME
 
 # What the releases and spec/ call a thing -> what is typed here.
@@ -81,11 +94,15 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *,
     Raises: ConfigError with key, value, what is allowed and what to type.
     """
     check_conf(config_dir)
-    return list(itertools.chain.from_iterable(_check(o, config_dir, sweep) for o in _parse(overrides)))
+    parsed = _parse(overrides)
+    if sweep:
+        refuse_too_many(math.prod(_count(override, config_dir) for override in parsed))
+    return list(itertools.chain.from_iterable(_check(o, config_dir, sweep) for o in parsed))
 
 
 def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of a sweep, each as its list of overrides; the last key varies fastest."""
+    refuse_too_many(combinations(overrides, config_dir))
     return [[typed.text for typed in job] for job in itertools.product(*axes(overrides, config_dir))]
 
 
@@ -100,31 +117,89 @@ def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[
     ]
 
 
+def combinations(overrides: Sequence[str], config_dir: Path | None = None) -> int:
+    """How many jobs a sweep has; nothing is listed."""
+    return math.prod(_count(override, config_dir) for override in _parse(overrides))
+
+
+def refuse_too_many(count: int) -> None:
+    """Raises: ConfigError for a sweep that is larger than a sweep can be, before anything of it is listed."""
+    if count > MOST_RUNS:
+        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
+        raise ConfigError(
+            f"a sweep of {shown} combinations: at most {MOST_RUNS:,} are allowed; split it, or type fewer values"
+        )
+
+
 def as_axes(overrides: Sequence[str]) -> list[str]:
-    """A sweep's overrides with single values of a group's options as axes of one value.
+    """A sweep's overrides as Hydra takes them: single values of a group's options as axes of one value, and texts that
+    look like numbers in quotes.
 
     Hydra holds any other value against the choices that are the default where the sweep varies them, and these may not
     have the key: `-m method=ce,gce method.loss.q=0.5`.
     """
     found = []
     for override in _parse(overrides):
-        text = str(override.input_line)
+        key, text = override.get_key_element(), str(override.input_line)
         group, dot, _ = override.key_or_group.partition(".")
-        if group in GROUPS and dot and not override.is_sweep_override():
-            text = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
+        if not override.is_sweep_override() and not is_hydras(override.key_or_group):
+            ((value, shown),) = _values(override, None)
+            shown = NULL if value is None and dot else _kept(override.key_or_group, value, shown)
+            text = f"{key}=choice({shown})" if group in GROUPS and dot else f"{key}={shown}"
         found.append(text)
     return found
+
+
+def refuse_twice(overrides: Sequence[str]) -> None:
+    """Raises: ConfigError for a key that is typed twice, of which only the last would act."""
+    typed: dict[str, str] = {}
+    for override in _parse(overrides):
+        key, text = override.key_or_group, str(override.input_line)
+        if key in typed and not is_hydras(key):
+            raise ConfigError(f"{key} is typed twice, as {_short(typed[key])} and as {_short(text)}: keep one")
+        typed[key] = text
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create().parse_overrides([text])
-        except OverrideParseException as error:
-            hint = "put it in quotes" if "=" in text else "type KEY=VALUE"
-            raise ConfigError(f"cannot read {text!r}: {hint} (python run.py --help lists the keys)") from error
+            parsed.append(parse(text))
+        except RecursionError as error:
+            raise ConfigError(f"cannot read {_short(text)}: too many levels of brackets") from error
+        except HydraException as error:
+            raise ConfigError(f"cannot read {_short(text)}: {_advice(text, error)}") from error
     return parsed
+
+
+def _short(text: str) -> str:
+    """As it was typed, no longer than a line."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+
+
+def _advice(text: str, error: HydraException) -> str:
+    """What to type instead of what Hydra's grammar cannot read."""
+    key, equal, value = text.partition("=")
+    if not equal:
+        return "type KEY=VALUE (python run.py --help lists the keys)"
+    if "while evaluating" in str(error):  # range(a,b), choice() …: a function of the grammar and what is wrong with it
+        return " ".join(str(error.__cause__ or error).split())
+    if key != key.strip() or "\n" in text:
+        return "type KEY=VALUE without a space or a line break around ="
+    if missing := _glued(value):
+        return f"is a space missing before {missing}? Else put it in quotes: \"{key}='{value}'\""
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"put it in quotes, inside those of the shell: type \"{key}='{quoted}'\""
+
+
+def _glued(value: str) -> str | None:
+    """The next setting where it stands at the end of a value without a space before it: `0.2method=ce`."""
+    known = {*GROUPS, *options()}
+    for word in re.finditer(r"([A-Za-z_][\w.]*)=", value):
+        keys = [word[1][start:] for start in range(len(word[1])) if word[1][start:] in known]
+        if keys:
+            return f"{keys[0]}={value[word.end() :]}"
+    return None
 
 
 def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
@@ -155,6 +230,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     checked = []
     for value, text in _values(override, conf):
         if key in groups:
+            text, value = (_quoted(text), text) if isinstance(value, TypedInt | TypedFloat) else (text, value)
             _check_choice(key, value, conf)
         elif key not in known:
             pass  # the class whose argument it is checks it, once it is known which one was chosen
@@ -163,28 +239,68 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
         elif known[key][1].get("fixed"):
             raise ConfigError(_fixed(key, text))
         elif key not in own and not (isinstance(value, str) and "${" in value):  # those are checked once resolved
-            value = check_value(key, value)
+            text, value = _kept(key, value, text), check_value(key, value)
         checked.append(Typed(key, value, f"{override.get_key_element()}={text}", key in groups))
     return checked
 
 
 def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
     """The values of an override with their texts: one, or those of a sweep."""
-    if not override.is_sweep_override():
-        return [(override.value(), override.get_value_element_as_str())]
     raw = override.value()
+    if not override.is_sweep_override():
+        return [(raw, override.get_value_element_as_str())]
+    refuse_too_many(_count(override, conf))
     if isinstance(raw, Glob):
-        names = raw.filter(list(choices(override.key_or_group, conf)))
-        if not names:
-            raise ConfigError(f"{override.input_line}: no choice of {override.key_or_group} matches")
-        return [(name, name) for name in names]
+        return [(name, name) for name in raw.filter(list(choices(override.key_or_group, conf)))]
+    if isinstance(raw, RangeSweep):
+        return [(_element(value)[0], str(value)) for value in values(raw)]
+    return [_element(one) for one in override.sweep_iterator()]
+
+
+def _element(raw: Any) -> tuple[Any, str]:
+    """A value of a list of them with its text. Hydra takes the quotes off texts in choice(…)."""
+    text = Transformer.str(raw)
+    if raw == NULL.strip("'"):
+        return None, "null"
+    if not isinstance(raw, str):
+        return parse(f"k={text}").value(), text
+    try:
+        same = parse(f"k={text}").value() == raw
+    except HydraException:
+        same = False
+    return raw, text if same else _quoted(raw)
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _kept(key: str, value: Any, text: str) -> str:
+    """The text of a value, in quotes where the key takes a text and Hydra would read a number."""
+    numeric = isinstance(value, TypedInt | TypedFloat) and key in options() and takes_text(key)
+    return _quoted(str(value)) if numeric else text
+
+
+def _count(override: Override, conf: Path | None) -> int:
+    """How many values an override has. Raises: ConfigError where there is none, or no end of them."""
+    raw, line = override.value(), override.input_line
     if isinstance(raw, IntervalSweep):
-        raise ConfigError(
-            f"{override.input_line}: an interval has no end of values; list them, or type range(a,b,step)"
-        )
-    texts = list(override.sweep_string_iterator())
-    key = override.get_key_element()
-    return [(_parse([f"{key}={text}"])[0].value(), text) for text in texts]
+        raise ConfigError(f"{line}: an interval has no end of values; list them, or type range(a,b,step)")
+    if isinstance(raw, RangeSweep):
+        try:
+            count = length(raw)
+        except HydraException as error:
+            raise ConfigError(f"{line}: {error}") from error
+        if count == 0:
+            raise ConfigError(
+                f"{line}: there is no value in this range, which leaves its end out; type range(0,1) for 0"
+            )
+        return count
+    if isinstance(raw, Glob):
+        if not (names := raw.filter(list(choices(override.key_or_group, conf)))):
+            raise ConfigError(f"{line}: no choice of {override.key_or_group} matches")
+        return len(names)
+    return len(raw.list) if isinstance(raw, ChoiceSweep) else 1
 
 
 def _check_choice(group: str, value: Any, conf: Path | None) -> None:

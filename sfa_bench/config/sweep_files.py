@@ -14,37 +14,63 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.config import user_yaml
-from sfa_bench.config.overrides import Typed, axes, choice_file
+from sfa_bench.config.compose import at, compose_typed, plain_config
+from sfa_bench.config.overrides import (
+    APPENDED,
+    Typed,
+    axes,
+    choice_file,
+    combinations,
+    refuse_too_many,
+    refuse_twice,
+)
+from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.source_text import Loader, TypedFloat, TypedInt, bare
+from sfa_bench.config.values import options, show, takes_text
 from sfa_bench.errors import ConfigError
 
 KEYS = ("common", "blocks", "exclude")
 
 
 def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, ...]]:
-    """Every job of a sweep with its checked overrides; the last key varies fastest, block after block."""
-    typed = axes(overrides, conf)
-    for axis in typed:
-        if axis[0].key == "runs_dir" and len(axis) > 1:
-            several = ",".join(str(one.value) for one in axis)
-            raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; type one")
-    names = [one.value for axis in typed if axis[0].key == "sweep" for one in axis]
-    rest = [axis for axis in typed if axis[0].key != "sweep"]
-    if not names:
-        yield from itertools.product(*rest)
+    """Every job of a sweep with its checked overrides; the last key varies fastest, block after block.
+
+    Raises: ConfigError for what is wrong with it, before the first job: a sweep that is too large is not listed.
+    """
+    refuse_twice(overrides)
+    grids = list(_grids(overrides, conf))
+    refuse_too_many(sum(combinations(words, conf) for words, _ in grids))
+    for words, excluded in grids:
+        found = axes(words, conf)
+        for axis in found:
+            if axis[0].key == "runs_dir" and len(axis) > 1:
+                several = ",".join(str(one.value) for one in axis)
+                raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; type one")
+        left_out = [[_values(key, value, conf) for key, value in one.items()] for one in excluded]
+        for job in itertools.product(*found):
+            if not any(_meets(job, one, conf) for one in left_out):
+                yield job
+
+
+def _grids(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """The overrides of each grid of a sweep with its exclusions: of every block of its files, or what is typed."""
+    of_files = [word for word in overrides if word.partition("=")[0] in ("sweep", "+sweep")]
+    rest = [word for word in overrides if word not in of_files]
+    if not of_files:
+        yield rest, []
         return
-    given = {axis[0].key for axis in rest}
-    for name in names:
+    given = {word.partition("=")[0].lstrip("+") for word in rest}
+    for name in (one.value for axis in axes(of_files, conf) for one in axis):
         for grid, excluded in blocks(choice_file("sweep", name, conf)):
-            kept = axes([_override(key, value) for key, value in grid.items() if key not in given], conf)
-            left_out = [[_values(key, value, conf) for key, value in one.items()] for one in excluded]
-            for job in itertools.product(*kept, *rest):
-                if not any(_meets(job, one) for one in left_out):
-                    yield job
+            yield (
+                [*(_override(key, value) for key, value in grid.items() if str(key).lstrip("+") not in given), *rest],
+                excluded,
+            )
 
 
 def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(grid, exclusions) of each block. Raises ConfigError where the file is none, or names a launcher."""
-    content = user_yaml.read(path)
+    content = user_yaml.read(path, Loader)
     if not isinstance(content, dict) or not isinstance(content.get("blocks"), list) or not content["blocks"]:
         raise ConfigError(f"{path}: a sweep file has a list of blocks: each maps keys to values")
     if strange := set(content) - set(KEYS):
@@ -73,13 +99,19 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 def _override(key: str, value: Any) -> str:
     """As it would be typed."""
-    texts = [_text(one) for one in value] if isinstance(value, list) else [_text(value)]
-    return f"{'+' if key == 'preset' else ''}{key}={','.join(texts)}"
+    several = value if isinstance(value, list) else [value]
+    return f"{'+' if key == 'preset' else ''}{key}={','.join(_text(str(key), one) for one in several)}"
 
 
-def _text(value: Any) -> str:
-    words = {"None": "null", "True": "true", "False": "false"}
-    return words[str(value)] if value is None or isinstance(value, bool) else str(value)
+def _text(key: str, value: Any) -> str:
+    text = key in options() and takes_text(key)
+    if isinstance(value, TypedInt | TypedFloat):
+        return value.text if text or key not in options() else str(bare(value))
+    if isinstance(value, bool) and text:
+        raise ConfigError(f"{key}: {value}: YAML reads a truth value where a text is meant: put it in quotes")
+    if isinstance(value, str) and text and value.lower() in ("true", "false", "null"):
+        return f"'{value}'"
+    return show(value)
 
 
 def _values(key: str, value: Any, conf: Path | None) -> tuple[str, list[Any]]:
@@ -87,6 +119,28 @@ def _values(key: str, value: Any, conf: Path | None) -> tuple[str, list[Any]]:
     return axis[0].key, [one.value for one in axis]
 
 
-def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]]) -> bool:
-    chosen = {one.key: one.value for one in job}
-    return all(key in chosen and chosen[key] in values for key, values in combination)
+def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]], conf: Path | None) -> bool:
+    """Whether a job has these values: typed ones first, since only they can be had without composing the job."""
+    typed = {one.key: one.value for one in job}
+    composed = []
+    for key, values in combination:
+        if key not in typed or (typed[key] not in values and (typed[key] is None or "${" in str(typed[key]))):
+            composed.append((key, values))
+        elif typed[key] not in values:
+            return False
+    return all(_acts(job, key, values, conf) for key, values in composed)
+
+
+def _acts(job: Sequence[Typed], key: str, values: Sequence[Any], conf: Path | None) -> bool:
+    """Whether a key that is not typed has one of these values: by a choice, by another key, or by the recipe."""
+    plain, names = plain_config(job, conf)
+    if key in (*GROUPS, *APPENDED):
+        return names.get(key) in values
+    value = at(plain, key)
+    if value is None and value not in values:
+        try:
+            value = at(compose_typed(job, conf).to_plain(), key)
+        except ConfigError as error:
+            if not error.invalid_combination:
+                raise
+    return value in values

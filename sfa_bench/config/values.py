@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.source_text import TypedFloat, TypedInt
 from sfa_bench.errors import ConfigError
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -104,13 +105,25 @@ def check_value(path: str, value: Any) -> Any:
     words = " or ".join(describe(a) for a in allowed)
     literals = [str(c) for a in alternatives if get_origin(a) is Literal for c in get_args(a)]
     near = nearest(value, literals) if isinstance(value, str) else None
-    raise ConfigError(f"{path}={show(value)}: must be {words}" + (f"; did you mean {path}={near}?" if near else ""))
+    hint = f"; did you mean {path}={near}?" if near else ""
+    if takes_text(path) and (value is None or isinstance(value, bool)):
+        hint = f"; for a text of these letters put it in quotes, inside those of a shell: \"{path}='{show(value)}'\""
+    elif takes_text(path) and isinstance(value, int | float):  # of YAML, which no longer knows how it was written
+        hint = "; put it in quotes in its file"
+    elif value is None:
+        hint = f"; leave {path} out for its default"
+    raise ConfigError(f"{path}={show(value)}: must be {words}{hint}")
 
 
 # The jobs of a sweep have most of their values in common. By type, since 1 == True.
 _checked = lru_cache(maxsize=8192, typed=True)(check_value)
 
 NO = object()
+
+
+def takes_text(path: str) -> bool:
+    """Whether any text may be the value of this option, also one that looks like a number."""
+    return str in alternatives_of(options()[path][0])
 
 
 def alternatives_of(kind: Any) -> tuple[Any, ...]:
@@ -136,7 +149,7 @@ def _as(kind: Any, value: Any) -> Any:
         return float(value)
     if kind is int and number and value == int(value):
         return int(value)
-    if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+    if kind is str and isinstance(value, str | TypedInt | TypedFloat):
         return str(value)
     if kind in (bool, type(None)) and isinstance(value, kind):
         return value
@@ -159,6 +172,8 @@ def show(value: Any) -> str:
 
 def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     for text in value if isinstance(value, tuple) else [value]:
+        if isinstance(text, str):
+            _check_text(path, text)
         pattern = limits.get("pattern")
         if pattern and text is not None and not re.fullmatch(pattern, text):
             example = (
@@ -173,6 +188,14 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     if low <= value <= high and above < value < below:
         return
     raise ConfigError(f"{path}={value:g}: allowed is {range_text(path, limits)}{_meant(path, value)}")
+
+
+def _check_text(path: str, text: str) -> None:
+    """Refuse what no file, folder or name can be."""
+    if not text.strip():
+        raise ConfigError(f"{path}={text}: is empty; type a value, or leave {path} out")
+    if "\0" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
+        raise ConfigError(f"{path}={text!r}: is no text in UTF-8 (or holds a NUL character); type one")
 
 
 def range_text(path: str, limits: Mapping[str, Any]) -> str:

@@ -86,6 +86,69 @@ def test_a_sweep_has_one_runs_folder():
         texts(["method=ce", "runs_dir=a,b"], None)
 
 
+@pytest.mark.parametrize(
+    ("grid", "excluded", "left"),
+    [
+        # a key at its default, by the schema or a choice, by another key, by the recipe, and a choice that is not typed
+        ("{method: [ce, gce]}", "{method: gce, noise_ratio: 0.4}", ["method=ce"]),
+        ("{method: [ce, gce]}", "{method: gce, plugin.phi: 1.005}", ["method=ce"]),
+        ("{method: ce, replicate: [1, 2]}", "{seed: 2}", ["method=ce replicate=1"]),
+        (
+            "{method: ce, replicate: [1, 2], data_seed: 7}",
+            "{seed: 2, data_seed: 7}",
+            ["method=ce replicate=1 data_seed=7"],
+        ),
+        ("{seed: [1, 2], data_seed: '${seed}'}", "{data_seed: 1}", [r"seed=2 data_seed=$\{seed\}"]),
+        ("{epochs: [null, 60, 61]}", "{epochs: 60}", ["epochs=61"]),
+        ("{epochs: [null, 60, 61]}", "{epochs: null}", ["epochs=60", "epochs=61"]),
+        ("{dataset: [digits, synthetic]}", "{batch_size: 64}", ["dataset=digits"]),
+        ("{method: [ce, gce]}", "{method: ce, plugin: sfa}", ["method=gce"]),
+        ("{method: [ce, rolt_plus]}", "{method: rolt_plus, plugin: sfa}", ["method=ce"]),  # which makes no sense
+        ("{dataset: [digits, cifar10n]}", "{noise: human}", ["dataset=digits"]),
+        # and what does not meet them
+        ("{method: [ce, gce]}", "{method: gce, noise_ratio: 0.5}", ["method=ce", "method=gce"]),
+        ("{method: ce, replicate: [1, 2]}", "{seed: 3}", ["method=ce replicate=1", "method=ce replicate=2"]),
+        ("{method: [ce, gce]}", "{plugin: none}", ["method=ce", "method=gce"]),
+        ("{method: [ce, gce]}", "{preset: release_rolt}", ["method=ce", "method=gce"]),
+    ],
+)
+def test_an_exclusion_goes_by_what_acts_not_by_what_is_typed(written, grid, excluded, left):
+    assert texts(["+sweep=mine"], written(f"blocks: [{grid}]\nexclude: [{excluded}]")) == left
+
+
+def test_an_exclusion_goes_by_what_is_typed_on_the_command_line_too(written):
+    conf = written("blocks: [{method: [ce, gce]}]\nexclude: [{method: gce, seed: 3}]")
+    assert texts(["+sweep=mine", "replicate=3"], conf) == ["method=ce replicate=3"]
+    assert len(texts(["+sweep=mine", "replicate=4"], conf)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("blocks:\n  - method: ce\n    seed: 1\n    method: gce\n", "method stands in line 2 and again in line 4"),
+        ("blocks: [{method: ce}]\nblocks: [{method: gce}]\n", "blocks stands in line 1 and again in line 2"),
+        ("common: {seed: 1, seed: 2}\nblocks: [{method: ce}]", "seed stands in line 1 and again in line 1"),
+        ("blocks: [{method: ce}]\nexclude: [{seed: 1, 'seed': 2}]", "seed stands in line 2"),
+    ],
+)
+def test_a_key_given_twice_in_a_file_is_refused_with_both_lines(written, text, lines):
+    with pytest.raises(ConfigError, match=f"mine.yaml: {lines}"):
+        texts(["+sweep=mine"], written(text))
+
+
+def test_a_block_may_change_what_is_common_and_a_merged_mapping_too(written):
+    assert texts(["+sweep=mine"], written("common: {seed: 1}\nblocks: [{seed: 2}]")) == ["seed=2"]
+    merged = "common: &all {seed: 1, lr: 0.1}\nblocks: [{<<: *all, seed: 2}]"
+    assert texts(["+sweep=mine"], written(merged)) == ["seed=2 lr=0.1"]
+
+
+def test_a_key_typed_twice_is_refused_naming_both(written):
+    with pytest.raises(ConfigError, match="seed is typed twice, as 'seed=1,2' and as 'seed=3'"):
+        texts(["seed=1,2", "method=ce", "seed=3"], None)
+    with pytest.raises(ConfigError, match="preset is typed twice"):
+        texts(["+preset=release_rolt", "+preset=release_dividemix"], None)
+
+
 def test_an_empty_exclusion_excludes_nothing(written):
     assert texts(["+sweep=mine"], written("blocks: [{method: ce, exclude: null}]\nexclude:")) == ["method=ce"]
 

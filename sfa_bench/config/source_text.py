@@ -1,0 +1,166 @@
+"""What is typed, read without losing how it was typed: numbers that keep their text, ranges of the decimals meant.
+
+Hydra's grammar and YAML read `1.10` as 1.1 and `2026_11_28` as 20261128, which is right for a number and wrong for a
+name. Whether a key takes a number or a text is known only later, so numbers remember their text until then.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import create_functions
+from hydra.core.override_parser.overrides_visitor import HydraErrorListener, HydraOverrideVisitor
+from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.errors import HydraException
+from hydra.grammar.gen.OverrideLexer import CommonTokenStream, InputStream, OverrideLexer  # type: ignore[attr-defined]
+from hydra.grammar.gen.OverrideParser import OverrideParser
+
+MOST = 10**18  # values of a range that are told apart when they are counted
+
+
+class TypedInt(int):
+    """A whole number whose `str` is the text that it was typed as."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> TypedInt:
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TypedFloat(float):
+    """A number whose `str` is the text that it was typed as; Hydra's sorting of ranges adds them as decimals."""
+
+    text: str
+
+    def __new__(cls, value: float, text: str) -> TypedFloat:
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __abs__(self) -> TypedFloat:
+        return _typed(abs(decimal(self)))
+
+    def __neg__(self) -> TypedFloat:
+        return _typed(-decimal(self))
+
+    def __add__(self, other: Any) -> TypedFloat:
+        return _typed(decimal(self) + decimal(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> TypedFloat:
+        return _typed(decimal(self) - decimal(other))
+
+
+def _typed(value: Decimal) -> TypedFloat:
+    return TypedFloat(float(value), str(value))
+
+
+def bare(value: Any) -> Any:
+    """The value without its text, in Python's own types."""
+    if isinstance(value, TypedInt):
+        return int(value)
+    if isinstance(value, TypedFloat):
+        return float(value)
+    if isinstance(value, dict):
+        return {bare(key): bare(one) for key, one in value.items()}
+    return [bare(one) for one in value] if isinstance(value, list) else value
+
+
+def decimal(number: float) -> Decimal:
+    """The decimal that was meant: the typed one, else the shortest that is this number."""
+    try:
+        return Decimal(str(number).replace("_", ""))
+    except InvalidOperation:
+        return Decimal(repr(float(number)))
+
+
+def parse(text: str) -> Override:
+    """An override in Hydra's grammar, its numbers with their texts. Raises HydraException where it is none."""
+    listener = HydraErrorListener()
+    lexer = OverrideLexer(InputStream(text))
+    lexer.removeErrorListeners()
+    lexer.addErrorListener(listener)
+    parser = OverrideParser(CommonTokenStream(lexer))
+    parser.removeErrorListeners()
+    parser.addErrorListener(listener)
+    found = _Visitor(_FUNCTIONS).visit(parser.override())
+    found.input_line = text
+    found.validate()
+    return found
+
+
+_FUNCTIONS = create_functions()
+
+
+class _Visitor(HydraOverrideVisitor):
+    def _createPrimitive(self, ctx: Any) -> Any:  # Hydra's name
+        try:
+            value = super()._createPrimitive(ctx)
+        except ValueError:  # more digits than Python reads as a number
+            return ctx.getText().strip()
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        text = ctx.getText().strip()
+        return TypedInt(value, text) if isinstance(value, int) else TypedFloat(value, text)
+
+
+def length(sweep: RangeSweep) -> int:
+    """How many values a range has, without listing them. Raises HydraException where that is no number."""
+    start, stop, step = _ends(sweep)
+    if not step:
+        raise HydraException("a range with a step of 0 has no end")
+    if (steps := (stop - start) / step) > MOST:
+        return MOST
+    return max(0, math.ceil(steps))
+
+
+def values(sweep: RangeSweep) -> Iterator[int | float]:
+    """The values of a range, its end left out: start + i * step in the decimals that were typed, whole if all are."""
+    start, _, step = _ends(sweep)
+    whole = all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step))
+    order: Any = range(length(sweep))
+    if sweep.shuffle:
+        order = random.Random().sample(order, len(order))
+    for i in order:
+        value = start + i * step
+        yield int(value) if whole else float(value)
+
+
+def _ends(sweep: RangeSweep) -> tuple[Fraction, Fraction, Fraction]:
+    ends: Any = (sweep.start, sweep.stop, sweep.step)
+    if not all(math.isfinite(end) for end in ends):
+        raise HydraException("a range has a finite start, end and step")
+    start, stop, step = (Fraction(decimal(end) if end and isinstance(end, float) else int(end)) for end in ends)
+    return start, stop, step
+
+
+class Loader(yaml.SafeLoader):
+    """YAML's plain data; numbers keep their texts, and dates are texts."""
+
+
+def _int(loader: Any, node: Any) -> TypedInt:
+    return TypedInt(loader.construct_yaml_int(node), node.value)
+
+
+def _float(loader: Any, node: Any) -> TypedFloat:
+    return TypedFloat(loader.construct_yaml_float(node), node.value)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _int)
+Loader.add_constructor("tag:yaml.org,2002:float", _float)
+Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
