@@ -11,7 +11,7 @@ import yaml
 
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
-from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.schema import CORES, GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
 from sfa_bench.errors import ConfigError
 
@@ -84,6 +84,9 @@ def _keys(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> I
 
 def _allowed(name: str, kind: Any, limits: Any) -> str:
     words = describe(kind)
+    limits = {
+        key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES
+    }  # beyond any
     if range_text(name, limits) != name:
         return f" ({range_text('value', limits)})"
     few = words.startswith("one of ") and words.count(",") < 8

@@ -27,6 +27,10 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
     return field(default_factory=cls, metadata={"help": help, **limits})
 
 
+SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
+LONGEST = 10**6  # epochs: beyond any training
+MANY = 10**9  # samples, pixels, channels: beyond any data set and any machine
+CORES = 4096  # beyond any machine
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
 MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no picture with more than twice as many
@@ -34,9 +38,9 @@ MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no picture with 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    every: int = option(1, "test after every n-th epoch, and always after the last", low=1)
+    every: int = option(1, "test after every n-th epoch, and always after the last", low=1, high=LONGEST)
     ensemble: Literal["logit_sum", "prob_mean", "main", "abc"] = option("logit_sum", "which outputs predict")
-    batch_size: int = option(256, "images a batch in evaluation and selection passes", low=1)
+    batch_size: int = option(256, "images a batch in evaluation and selection passes", low=1, high=MANY)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class ShotsConfig:
 
 @dataclass(frozen=True)
 class RecordConfig:
-    probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1)
+    probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1, high=LONGEST)
 
 
 Source = Literal[
@@ -81,9 +85,11 @@ class DatasetConfig:
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
     shots: ShotsConfig = section(ShotsConfig)
     resize: int = option(
-        None, "image files: pixels that the shorter side is scaled to (null = its own)", low=8, auto=True
+        None, "image files: pixels that the shorter side is scaled to (null = its own)", low=8, high=2**15, auto=True
     )
-    crop: int = option(None, "image files: side of the square that a network sees (null = its own)", low=8, auto=True)
+    crop: int = option(
+        None, "image files: side of the square that a network sees (null = its own)", low=8, high=2**15, auto=True
+    )
     random_crop: Literal["resized", "plain"] = option(
         None, "image files: training views by RandomResizedCrop, or RandomCrop (null = its own)", auto=True
     )
@@ -92,10 +98,11 @@ class DatasetConfig:
         None,
         "image files: balanced draw for an epoch without selection (null = own, 0 = all)",
         low=0,
+        high=MANY,
         auto=True,
     )
     selection_draw: int = option(
-        None, "image files: balanced draw for each selection (null = own, 0 = all)", low=0, auto=True
+        None, "image files: balanced draw for each selection (null = own, 0 = all)", low=0, high=MANY, auto=True
     )
     on_bad_image: Literal["error", "skip"] = option("error", "image files that cannot be read: refuse, or leave out")
     max_pixels: int = option(
@@ -105,14 +112,14 @@ class DatasetConfig:
         "auto", "image files: keep them decoded on disk (auto = where half of the free space is enough)"
     )
     cache_dir: str | None = option(None, "where that is kept (null = .sfa_bench beside the images)")
-    workers: int | None = option(None, "processes that read image files (null = threads; 0 = none)", low=0)
-    classes: int = option(10, "synthetic: classes", low=2)
-    size: int = option(500, "synthetic: samples a class before the imbalance", low=2)
-    test_size: int = option(100, "synthetic: test samples a class", low=1)
-    dim: int = option(32, "synthetic: dimensions", low=1)
-    groups: int = option(3, "synthetic: groups of classes that lie together", low=1)
-    overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0)
-    submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1)
+    workers: int | None = option(None, "processes that read image files (null = threads; 0 = none)", low=0, high=CORES)
+    classes: int = option(10, "synthetic: classes", low=2, high=MANY)
+    size: int = option(500, "synthetic: samples a class before the imbalance", low=2, high=MANY)
+    test_size: int = option(100, "synthetic: test samples a class", low=1, high=MANY)
+    dim: int = option(32, "synthetic: dimensions", low=1, high=MANY)
+    groups: int = option(3, "synthetic: groups of classes that lie together", low=1, high=MANY)
+    overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0, high=MANY)
+    submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1, high=MANY)
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 
@@ -219,7 +226,7 @@ class MethodConfig:
     lambda_u: float | Literal["paper"] = option(
         None, "weight of the unlabelled loss (null = 25, 0 on web data); paper = its 0 or 25", low=0, auto=True
     )
-    alpha: float = option(None, "Beta parameter of mixup (null = 4, 0.5 on web data)", above=0, auto=True)
+    alpha: float = option(None, "Beta parameter of mixup (null = 4, 0.5 on web data)", above=0, high=MANY, auto=True)
     forward: Literal["all", "labelled"] = option(
         None, "mixed rows that the network sees (null = all, labelled on web data without lambda_u)", auto=True
     )
@@ -232,7 +239,7 @@ class MethodConfig:
     ramp_origin: Literal["one_based", "zero_based"] = option(
         None, "first epoch of the ramp (null = recipe's)", auto=True
     )
-    ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0)
+    ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0, high=LONGEST)
     revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
     target: str | None = option(None, derived=True)  # module.Class of the user's own
     arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class
@@ -247,7 +254,7 @@ class AbcConfig:
 
 @dataclass(frozen=True)
 class GmmConfig:
-    min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2)
+    min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2, high=MANY)
     monotone: bool = option(False, "the clean probability never falls as the score rises")
     fit: Literal["sklearn", "batched"] = option(
         "sklearn", "batched = all classes at once in Torch; the same to rounding"
@@ -263,14 +270,16 @@ class PluginConfig:
     beta: float = option(
         None, "smoothing of the moments, nominal (null = 0.99, 0.9 on web data)", low=0, below=1, auto=True
     )
-    phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0)
+    phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0, high=10)
     selection_at: Literal["start", "end"] = option(
         "start", "end = as at the end of the epoch before, and moments begun twice (WebVision's release)"
     )
     tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
-    samples: int = option(1, "draws of each centroid", low=1)
+    samples: int = option(1, "draws of each centroid", low=1, high=10_000)
     draw: bool = option(True, "draw centroids; false uses their means")
-    sample_min: int | Literal["auto", "release"] = option("auto", "draw only classes with more gated samples", low=0)
+    sample_min: int | Literal["auto", "release"] = option(
+        "auto", "draw only classes with more gated samples", low=0, high=MANY
+    )
     head: Literal["abc", "none"] = option("none", "auxiliary balanced classifier")
     main_subset: Literal["selected", "all"] = option("selected", "samples in the main loss of single-network methods")
     empty_class: Literal["carry", "error"] = option("carry", "a class with no gated sample keeps its moments, or fails")
@@ -289,8 +298,8 @@ class ClassifierConfig:
         "joint", "classifier fitted after training", fixed=True
     )
     bn_mode: Literal["eval", "train"] = option("eval", "BatchNorm of the frozen backbone (release: train)")
-    epochs: int | None = option(None, "crt, lws: epochs", low=1)
-    batch_size: int | None = option(None, "crt, lws: batch", low=2)
+    epochs: int | None = option(None, "crt, lws: epochs", low=1, high=LONGEST)
+    batch_size: int | None = option(None, "crt, lws: batch", low=2, high=MANY)
     lr: float | None = option(None, "crt, lws: learning rate, falling as a cosine", above=0)
     tau: float | None = option(None, "tau_norm: exponent (null = chosen); logit_adjust: strength", low=0)
     revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
@@ -302,7 +311,7 @@ ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9"
 @dataclass(frozen=True)
 class ModelConfig:
     name: ModelName = option(None, "the backbone", auto=True, fixed=True)
-    width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, auto=True)
+    width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, high=MANY, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
     pretrained: str | Literal[False] = option(
         None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
@@ -337,18 +346,20 @@ class RecipeConfig:
 class RunConfig:
     """One run, resolved. Learning rate per step, batch_size = labelled batch B; warm-up and single-network steps 2B."""
 
-    replicate: int = option(0, "sets seed and data_seed", low=0)
-    seed: int = option(0, "training: weights, order, augmentation (default: replicate)", low=0)
-    data_seed: int = option(0, "subset and label noise (default: replicate)", low=0)
+    replicate: int = option(0, "sets seed and data_seed", low=0, below=SEEDS)
+    seed: int = option(0, "training: weights, order, augmentation (default: replicate)", low=0, below=SEEDS)
+    data_seed: int = option(0, "subset and label noise (default: replicate)", low=0, below=SEEDS)
     noise_ratio: float = option(0.4, "share of wrong labels", low=0, below=1)
     imb_factor: float = option(0.1, "smallest class / largest class", above=0, high=1)
-    epochs: int = option(None, "epochs (null = recipe's)", low=1, auto=True)
+    epochs: int = option(None, "epochs (null = recipe's)", low=1, high=LONGEST, auto=True)
     warmup_epochs: int = option(
-        None, "epochs before the first selection (null = recipe's, scaled with epochs)", low=0, auto=True
+        None, "epochs before the first selection (null = recipe's, scaled with epochs)", low=0, high=LONGEST, auto=True
     )
-    batch_size: int = option(None, "labelled batch; warm-up uses twice as many (null = recipe's)", low=2, auto=True)
+    batch_size: int = option(
+        None, "labelled batch; warm-up uses twice as many (null = recipe's)", low=2, high=MANY, auto=True
+    )
     lr: float = option(None, "learning rate (null = recipe's)", above=0, auto=True)
-    threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1)
+    threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1, high=CORES)
     device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
     precision: Literal["fp32", "bf16", "auto"] = option("fp32", "of the backbone; everything else is fp32")
     compile: bool = option(False, "full batches train through torch.compile; the same to rounding")
@@ -360,7 +371,7 @@ class RunConfig:
     fail_fast: bool = option(False, "a failed run stops its sweep; runs at work keep their state")
     retry_failed: bool = option(True, "try runs again that failed before")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
-    jobs_per_gpu: int = option(1, "isolated runs of sweeps that share a GPU of this machine", low=1)
+    jobs_per_gpu: int = option(1, "isolated runs of sweeps that share a GPU of this machine", low=1, high=CORES)
     logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)

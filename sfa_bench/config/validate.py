@@ -6,7 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.recipes import HUMAN_LABELS, IMAGE_FILES, ONE_WIDTH, VARIED, WEB, lambda_u, told_rate
+from sfa_bench.config.recipes import (
+    HUMAN_LABELS,
+    IMAGE_FILES,
+    ONE_WIDTH,
+    VARIED,
+    WEB,
+    lambda_u,
+    told_rate,
+    warmup_epochs,
+)
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -80,6 +89,13 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
             f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or type "
             f"warmup_epochs below {config.epochs}"
         )
+    if (every := config.record.probes) is not None:
+        own = config.method.learner == "external"  # it may select when it likes
+        if config.epochs // every * every <= (0 if own else warmup_epochs(config)):
+            raise _refuse(
+                f"record.probes={every} keeps nothing of epochs={config.epochs}, which select after epoch "
+                f"{warmup_epochs(config)}: type record.probes=1 for each of them, or {config.epochs} for the last"
+            )
     if isinstance(config.device, tuple) and config.method.networks != 2:
         raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: type one device")
 
@@ -89,6 +105,11 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
     allowed = {"elr": ("elr",), "rolt": ("ce", "ldam")}.get(method.learner)
     if allowed and loss not in allowed:
         raise _refuse(f"method.loss.name={loss} with method={name}: it takes {' or '.join(allowed)}")
+    if loss == "elr" and (beta := method.loss.beta) is not None and beta >= 1:
+        raise _refuse(
+            f"method.loss.beta={beta:g}: allowed is 0 <= method.loss.beta < 1 with method={name}, which averages "
+            "targets"
+        )
     if method.learner == "single" and loss == "elr":
         raise _refuse("method.loss.name=elr keeps targets of its own: type method=elr")
     if method.schedule == "drs" and method.learner != "single":
@@ -157,6 +178,11 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             )
         if noise.count not in ("auto", "exact"):
             raise _refuse(f"dataset.generator=legacy flips an exact number: leave noise.count={noise.count} out")
+        if config.data_seed >= 2**32:  # what np.random.RandomState takes
+            raise _refuse(
+                f"data_seed={config.data_seed} with dataset.generator=legacy: allowed is 0 <= data_seed < 2^32; type a "
+                "smaller one, or dataset.generator=project"
+            )
     if data.val == "none" and data.val_fraction is not None:
         raise _refuse(
             f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "

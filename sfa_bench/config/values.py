@@ -6,14 +6,16 @@ import difflib
 import marshal
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import SEEDS, RunConfig
 from sfa_bench.config.source_text import TypedFloat, TypedInt
 from sfa_bench.errors import ConfigError
 
@@ -144,10 +146,10 @@ def _as(kind: Any, value: Any) -> Any:
     if get_origin(kind) is tuple:
         fits = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)
         return tuple(value) if fits else NO
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if kind is float and number:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number and -sys.float_info.max <= value <= sys.float_info.max:
         return float(value)
-    if kind is int and number and value == int(value):
+    if kind is int and number and (isinstance(value, int) or value.is_integer()):
         return int(value)
     if kind is str and isinstance(value, str | TypedInt | TypedFloat):
         return str(value)
@@ -187,7 +189,7 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)
     if low <= value <= high and above < value < below:
         return
-    raise ConfigError(f"{path}={value:g}: allowed is {range_text(path, limits)}{_meant(path, value)}")
+    raise ConfigError(f"{path}={_number(value)}: allowed is {range_text(path, limits)}{_meant(path, value)}")
 
 
 def _check_text(path: str, text: str) -> None:
@@ -200,9 +202,19 @@ def _check_text(path: str, text: str) -> None:
 
 def range_text(path: str, limits: Mapping[str, Any]) -> str:
     """`0 < path <= 1`; the path alone where nothing bounds it."""
-    left = f"{limits['above']:g} < " if "above" in limits else f"{limits['low']:g} <= " if "low" in limits else ""
-    right = f" < {limits['below']:g}" if "below" in limits else f" <= {limits['high']:g}" if "high" in limits else ""
+    ends = {
+        name: "2^63" if limits[name] == SEEDS else _number(limits[name])
+        for name in ("above", "low", "below", "high")
+        if name in limits
+    }
+    left = f"{ends['above']} < " if "above" in ends else f"{ends['low']} <= " if "low" in ends else ""
+    right = f" < {ends['below']}" if "below" in ends else f" <= {ends['high']}" if "high" in ends else ""
     return f"{left}{path}{right}"
+
+
+def _number(value: float) -> str:
+    """A whole number in full, as far as one reads it at a glance."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**20 else f"{Decimal(value):.6g}"
 
 
 _BOUNDS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf), ("below", math.inf))

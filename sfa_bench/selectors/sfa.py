@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,11 @@ class StochasticFeatureAveraging(Selector):
     def gate_threshold(self, epoch: int, num_classes: int) -> float:
         """τ_e = τ0·φ^e, with e−1 where the selection is the epoch before's; kept below one."""
         tau0 = 1 / num_classes if self.tau0 is None else self.tau0
-        return min(tau0 * self.phi ** (epoch - self.gate_delay), HIGHEST_GATE)
+        try:
+            growth = self.phi ** (epoch - self.gate_delay)
+        except OverflowError:  # it passed the highest gate long ago
+            growth = sys.float_info.max
+        return min(tau0 * growth, HIGHEST_GATE)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes

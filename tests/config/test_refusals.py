@@ -1,9 +1,15 @@
 """Every configuration error is a sentence that names the key, the value, what is allowed and what to type."""
 
+import math
+
 import pytest
 
+from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
+from sfa_bench.config.values import alternatives_of, options
 from sfa_bench.errors import ConfigError
+from sfa_bench.selectors.base import Thresholds
+from sfa_bench.selectors.sfa import HIGHEST_GATE, StochasticFeatureAveraging
 
 EXISTS_NOWHERE = [
     ("noize=sym", "unknown key noize; did you mean noise?"),
@@ -40,7 +46,8 @@ EXISTS_NOWHERE = [
     ("noise_ratio=1", "noise_ratio=1: allowed is 0 <= noise_ratio < 1"),
     ("noise_ratio=40", "did you mean 0.4?"),
     ("noise_ratio=-0.1", "allowed is 0 <= noise_ratio < 1"),
-    ("seed=-1", "allowed is 0 <= seed"),
+    ("seed=-1", "allowed is 0 <= seed < 2^63"),
+    ("seed=null", "seed=null: must be a whole number; leave seed out for its default"),
     ("device=gpu", "device=gpu: must be auto cpu cuda"),
     ("device=[cuda:0,cuda:1,cuda:2]", "a list of two names"),
     ("+noise_ratio=0.2", "without +"),
@@ -130,6 +137,11 @@ MAKES_NO_SENSE = [
     ("method=elr plugin=none method.plus=true classifier=crt", "predicts by averages"),
     ("method=elr plugin=none method.predict=trained", "type method.plus=true, or leave method.predict out"),
     ("method=ce plugin=none method.predict=trained", "has no effect with method=ce: it belongs to method=elr"),
+    ("method=elr plugin=none method.loss.beta=5", "allowed is 0 <= method.loss.beta < 1 with method=elr"),
+    ("method=elr plugin=none method.loss.beta=1", "allowed is 0 <= method.loss.beta < 1 with method=elr"),
+    ("method=ce plugin=none epochs=2 record.probes=1000", "record.probes=1000 keeps nothing of epochs=2"),
+    ("epochs=10 warmup_epochs=9 record.probes=9", "which select after epoch 9: type record.probes=1"),
+    (f"dataset.generator=legacy data_seed={2**32}", "allowed is 0 <= data_seed < 2^32"),
     *(
         (f"{typed} plugin=none {unknown}", "share of wrong labels, which is unknown here: type noise.assumed_rate=")
         for typed in (
@@ -195,3 +207,53 @@ def test_an_unknown_key_in_a_users_yaml_is_refused(tmp_path):
     (conf / "plugin" / "broken.yaml").write_text("# mine\nselector: [sfa\n")
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         compose(["plugin=broken"], conf)
+
+
+BEYOND = [
+    ("replicate", 2**63 - 1, 2**63),
+    ("seed", 2**63 - 1, 2**63),
+    ("data_seed", 2**63 - 1, 2**63),
+    ("threads", 4096, 4097),
+    ("dataset.workers", 4096, 4097),
+    ("epochs", 10**6, 10**30),
+    ("epochs", 10**6, 10**400),
+    ("warmup_epochs", 59, 10**6 + 1),
+    ("batch_size", 10**9, 10**19),
+    ("eval.batch_size", 10**9, 10**19),
+    ("plugin.phi", 10, 1e300),
+    ("plugin.samples", 10_000, 1_000_000),
+    ("method.alpha", 1e6, 1e300),
+    ("method.ramp_epochs", 1000, 1e308),
+]
+
+
+@pytest.mark.parametrize(("key", "largest", "beyond"), BEYOND)
+def test_a_number_beyond_any_machine_is_refused_with_its_range_and_the_largest_one_is_not(key, largest, beyond):
+    files = ["dataset=folder", "dataset.name=mine"] if key == "dataset.workers" else []
+    run_hash(compose([*files, f"{key}={largest}"]))
+    with pytest.raises(ConfigError, match=rf"{key}=\S+: allowed is .* <=? {key} <=? "):
+        compose([*files, f"{key}={beyond}"])
+
+
+def test_the_range_of_seeds_is_shown_in_full():
+    with pytest.raises(ConfigError, match=r"^seed=9223372036854775808: allowed is 0 <= seed < 2\^63$"):
+        compose([f"seed={2**63}"])
+
+
+def test_every_whole_number_has_an_end():
+    whole = {k: limits for k, (kind, limits) in options().items() if int in alternatives_of(kind)}
+    assert {k for k, limits in whole.items() if not {"high", "below"} & set(limits)} == {
+        key for key in whole if key.endswith(".revision")
+    }
+
+
+def test_the_largest_numbers_make_finite_schedules():
+    for words in (
+        "plugin.phi=10 epochs=2 warmup_epochs=1",
+        "plugin.phi=1e-300",
+        "method.ramp_epochs=1e6 epochs=1000000",
+    ):
+        effective = compose(words.split()).recipe.effective
+        assert all(math.isfinite(v) for v in (effective.phi, effective.beta, effective.ramp_epochs))
+    gate = StochasticFeatureAveraging(Thresholds(), phi=10.0).gate_threshold
+    assert gate(1000, 10) == gate(3, 10) == HIGHEST_GATE
