@@ -214,7 +214,9 @@ def range_text(path: str, limits: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     """A whole number in full, as far as one reads it at a glance."""
-    return str(value) if isinstance(value, int) and abs(value) < 10**20 else f"{Decimal(value):.6g}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if abs(value) < 10**20 else f"{Decimal(value):.5e}"
 
 
 _BOUNDS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf), ("below", math.inf))

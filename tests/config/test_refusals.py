@@ -255,5 +255,5 @@ def test_the_largest_numbers_make_finite_schedules():
     ):
         effective = compose(words.split()).recipe.effective
         assert all(math.isfinite(v) for v in (effective.phi, effective.beta, effective.ramp_epochs))
-    gate = StochasticFeatureAveraging(Thresholds(), phi=10.0).gate_threshold
+    gate = StochasticFeatureAveraging(Thresholds(), phi=10.0, generator=None).gate_threshold
     assert gate(1000, 10) == gate(3, 10) == HIGHEST_GATE
