@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sfa_bench.config.compose import compose, plain_config
+from sfa_bench.config.compose import plain_config, requested
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values
 from sfa_bench.config.terminal import Display
@@ -72,7 +72,7 @@ def _config_dir(options: Namespace) -> Path | None:
 def _show(overrides: Sequence[str], config_dir: Path | None, package: str | None) -> int:
     import yaml
 
-    shown: Any = compose(overrides, config_dir).to_plain()
+    shown: Any = requested(overrides, config_dir).to_plain()
     for part in package.split(".") if package else ():
         if not isinstance(shown, dict) or part not in shown:
             raise ConfigError(f"--package {package}: the configuration has no such part")
@@ -82,7 +82,7 @@ def _show(overrides: Sequence[str], config_dir: Path | None, package: str | None
 
 
 def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
-    config = compose(overrides, config_dir)
+    config = requested(overrides, config_dir)
 
     from rich.console import Console
 

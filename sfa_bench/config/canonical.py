@@ -145,20 +145,20 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["noise.file"] = _content("noise.file", str(config.noise.file))
     if config.model.pretrained:
         values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
-    silent = {*MACHINE, *INDIRECT, *_without_effect(config)}
-    defaults = _defaults()
-    acting = {k: v for k, v in values.items() if k not in silent and (k not in defaults or defaults[k] != v)}
-    return dict(sorted((acting | _own(config)).items()))
+    silent = {*MACHINE, *INDIRECT, *without_effect(config)}
+    usual = defaults()
+    acting = {k: v for k, v in values.items() if k not in silent and (k not in usual or usual[k] != v)}
+    return dict(sorted((acting | own_arguments(config)).items()))
 
 
-def _own(config: RunConfig) -> dict[str, Any]:
+def own_arguments(config: RunConfig) -> dict[str, Any]:
     """Options of a class of the user's own: they act, also where one is called like a key without effect."""
     found: dict[str, Any] = {}
     _flatten({group: getattr(config, group).arguments for group in ("method", "plugin")}, "", found)
     return found
 
 
-def _without_effect(config: RunConfig) -> Iterator[str]:
+def without_effect(config: RunConfig) -> Iterator[str]:
     """Keys that cannot change this run's result, whatever their value."""
     noise, selector = config.noise.name, config.method.selector.name
     learner = config.method.learner
@@ -225,8 +225,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
         yield from ("method.class_beta", "method.count_floor")
     if learner != "coteaching":
         yield from ("method.native", "method.double_mean", "method.forget_rate")
-    needs_rate = learner == "coteaching" or method.lambda_u == "paper" or method.selector.name == "loss_gmm"
-    if not needs_rate or config.noise.assumed_rate == known_rate(config):
+    if not asks_for_rate(config) or config.noise.assumed_rate == known_rate(config):
         yield "noise.assumed_rate"
     if effective.plain_batch == 2 * config.batch_size:
         yield "recipe.effective.plain_batch"
@@ -237,6 +236,12 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
     if effective.adam:
         yield "recipe.momentum"
+
+
+def asks_for_rate(config: RunConfig) -> bool:
+    """Whether anybody in this run asks to be told the share of wrong labels."""
+    method = config.method
+    return method.learner == "coteaching" or method.lambda_u == "paper" or method.selector.name == "loss_gmm"
 
 
 def _selection_without_effect(config: RunConfig, single: bool, selector: str) -> Iterator[str]:
@@ -272,7 +277,7 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
 
 
 @cache
-def _defaults() -> Mapping[str, Any]:
+def defaults() -> Mapping[str, Any]:
     """The schema's default of every option."""
     found = {}
     for path in options():

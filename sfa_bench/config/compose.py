@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.config import user_yaml
+from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, refuse_twice, split_sweep
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.source_text import bare, parse
@@ -26,7 +27,7 @@ from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
 
-__all__ = ["check_overrides", "compose", "compose_typed", "split_sweep"]
+__all__ = ["check_overrides", "compose", "compose_typed", "requested", "split_sweep"]
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
@@ -39,6 +40,15 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
     typed = check_overrides(overrides, conf)
     check_values(overrides, conf)
     return compose_typed(typed, conf)
+
+
+def requested(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
+    """`compose` of the one run that a user asks for: a key typed twice, or one that cannot act, is refused as well."""
+    refuse_twice(overrides)
+    config = compose(overrides, config_dir)
+    for option in idle(config, check_overrides(overrides, config_dir)):
+        raise no_effect(option, config)
+    return config
 
 
 def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:

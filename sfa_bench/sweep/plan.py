@@ -9,7 +9,9 @@ from pathlib import Path
 
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import make_importable
+from sfa_bench.config.overrides import Typed
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
@@ -46,7 +48,9 @@ class Plan:
 
 
 def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
-    """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep."""
+    """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep, as does an
+    option that acts in none of its runs.
+    """
     conf = None if config_dir is None else config_dir.resolve()
     make_importable(conf)
     result = Plan()
@@ -54,6 +58,8 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     wanted: dict[str, set[str]] = {}  # hashes by runs_dir
     retried: set[str] = set()
     trained: dict[str, str] = {}  # hash -> that of the run below a decoupled classifier
+    lazy: dict[str, Typed] = {}  # options that have acted in no run so far, by key
+    acting: set[str] = set()
     for typed in jobs(overrides, conf):
         job = [one.text for one in typed]
         result.asked += 1
@@ -64,6 +70,11 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
                 raise
             result.not_valid.append((job, str(error)))
             continue
+        idlers = idle(config, typed)
+        if idlers:  # the run's own command does not name them
+            job = [one.text for one in typed if one not in idlers]
+            lazy |= {one.key: one for one in idlers}
+        acting |= {one.key for one in typed} - {one.key for one in idlers}
         identity, base, warmup = hashes(config)
         if identity in result.runs:
             result.duplicates += 1
@@ -76,6 +87,8 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
         if warmup is not None:
             result.warmups[identity] = shared_folder(config.runs_dir, warmup)
             trained[identity] = base
+    for key in lazy.keys() - acting:
+        raise no_effect(lazy[key])
     found = {h: there for runs_dir, those in wanted.items() for h, there in find_states(runs_dir, those).items()}
     missing = []
     for identity in result.runs:

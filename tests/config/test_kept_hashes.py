@@ -1,4 +1,4 @@
-"""No run that the repository keeps becomes another run: each row of results/*/runs.csv, composed from its command."""
+"""No run that the repository keeps becomes another run: each row of results/*/runs.csv, asked for by its command."""
 
 import csv
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose
+from sfa_bench.config.compose import requested
 
 ROOT = Path(__file__).resolve().parents[2] / "results"
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/runs.csv"))
@@ -36,7 +36,7 @@ def test_every_kept_command_still_means_its_run(folder):
     for row in rows(folder):
         python, script, *words = shlex.split(row["command"])
         assert (python, script) == ("python", "run.py")
-        if (run_hash(compose(words)) == row["hash"]) is bool(moved(words)):
+        if (run_hash(requested(words)) == row["hash"]) is bool(moved(words)):
             others.append(row["command"])
     assert not others
 
