@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if options.hydra_help or options.shell_completion or options.info or options.cfg in ("hydra", "all"):
             return _ask_hydra(options, list(arguments))
+        if options.cfg and options.multirun:
+            raise ConfigError("--cfg shows the configuration of one run: leave -m out and type one value for each key")
         if options.cfg:
             return _show(options.overrides, _config_dir(options), options.package)
         if options.multirun:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from sfa_bench.config import user_yaml
 from sfa_bench.config.source_text import bare
-from sfa_bench.config.values import NO, alternatives_of, describe, fit, show
+from sfa_bench.config.values import NO, alternatives_of, brief, describe, fit, show
 from sfa_bench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _fitted(path: str, value: Any, annotation: Any) -> Any:
         if kind not in (int, float, bool, str, NoneType) and not words:
             return value
     if (fitted := fit(annotation, value)) is NO:
-        raise ConfigError(f"{path}={show(value)}: must be {describe(annotation)}")
+        raise ConfigError(f"{path}={brief(show(value))}: must be {describe(annotation)}")
     return fitted
 
 

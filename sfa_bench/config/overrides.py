@@ -27,7 +27,7 @@ from sfa_bench.config.external import own_options
 from sfa_bench.config.hydras import CONF, check_key, is_hydras
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.source_text import TypedFloat, TypedInt, length, parse, values
-from sfa_bench.config.values import check_value, nearest, options, takes_text, unknown_key
+from sfa_bench.config.values import brief, check_value, nearest, options, show, takes_text, unknown_key
 from sfa_bench.errors import ConfigError
 
 MOST_RUNS = 2_000_000  # of a sweep
@@ -174,22 +174,23 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 def _short(text: str) -> str:
     """As it was typed, no longer than a line."""
-    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+    return repr(brief(text))
 
 
 def _advice(text: str, error: HydraException) -> str:
     """What to type instead of what Hydra's grammar cannot read."""
     key, equal, value = text.partition("=")
     if not equal:
-        return "type KEY=VALUE (python run.py --help lists the keys)"
+        return "type KEY=VALUE, without spaces around = (python run.py --help lists the keys)"
     if "while evaluating" in str(error):  # range(a,b), choice() …: a function of the grammar and what is wrong with it
-        return " ".join(str(error.__cause__ or error).split())
+        return brief(" ".join(str(error.__cause__ or error).split()))
     if key != key.strip() or "\n" in text:
-        return "type KEY=VALUE without a space or a line break around ="
+        return "type KEY=VALUE, without spaces around = and without line breaks"
     if missing := _glued(value):
-        return f"is a space missing before {missing}? Else put it in quotes: \"{key}='{value}'\""
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"put it in quotes, inside those of the shell: type \"{key}='{quoted}'\""
+        return f'is a space missing before {missing}? Else put it in quotes: "{key}={_quoted(value)}"'
+    if not value or len(value) > 80:
+        return "put it in quotes, inside those of the shell: type \"KEY='VALUE'\""
+    return f'put it in quotes, inside those of the shell: type "{key}={_quoted(value)}"'
 
 
 def _glued(value: str) -> str | None:
@@ -198,7 +199,7 @@ def _glued(value: str) -> str | None:
     for word in re.finditer(r"([A-Za-z_][\w.]*)=", value):
         keys = [word[1][start:] for start in range(len(word[1])) if word[1][start:] in known]
         if keys:
-            return f"{keys[0]}={value[word.end() :]}"
+            return brief(f"{keys[0]}={value[word.end() :]}")
     return None
 
 
@@ -221,11 +222,13 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     if key in APPENDED and not override.is_add():
         raise ConfigError(f"{override.input_line}: a {key} is added; type +{key}=NAME")
     several = override.is_sweep_override()
-    if key == "sweep" and not sweep:
-        raise ConfigError(f"{override.input_line}: a sweep file makes a sweep; put -m first: python run.py -m …")
-    if several and not sweep:
+    if several:
+        refuse_too_many(_count(override, conf))
+    if not sweep and (several or key == "sweep"):  # maybe asked by a tool whose -m is Python's
+        what = "several values make" if several else "a sweep file makes"
         raise ConfigError(
-            f"{override.input_line}: several values make a sweep; put -m first: python run.py -m {override.input_line}"
+            f"{override.input_line}: {what} a sweep, and this is one run; run.py takes sweeps after -m: python run.py "
+            f"-m {override.input_line}"
         )
     checked = []
     for value, text in _values(override, conf):
@@ -249,7 +252,6 @@ def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
     raw = override.value()
     if not override.is_sweep_override():
         return [(raw, override.get_value_element_as_str())]
-    refuse_too_many(_count(override, conf))
     if isinstance(raw, Glob):
         return [(name, name) for name in raw.filter(list(choices(override.key_or_group, conf)))]
     if isinstance(raw, RangeSweep):
@@ -283,7 +285,7 @@ def _kept(key: str, value: Any, text: str) -> str:
 
 def _count(override: Override, conf: Path | None) -> int:
     """How many values an override has. Raises: ConfigError where there is none, or no end of them."""
-    raw, line = override.value(), override.input_line
+    raw, line = override.value(), brief(str(override.input_line))
     if isinstance(raw, IntervalSweep):
         raise ConfigError(f"{line}: an interval has no end of values; list them, or type range(a,b,step)")
     if isinstance(raw, RangeSweep):
@@ -310,7 +312,7 @@ def _check_choice(group: str, value: Any, conf: Path | None) -> None:
         if conf in path.parents and not isinstance(user_yaml.read(path) or {}, dict):
             raise ConfigError(f"{path}: must hold lines of KEY: VALUE")
         return
-    shown = "null" if value is None else value
+    shown = brief(show(value))
     meant = OTHER_NAMES.get((group, str(value)))
     if meant is None and isinstance(value, str) and (near := nearest(value, names)):
         meant = f"{'+' if group in APPENDED else ''}{group}={near}"

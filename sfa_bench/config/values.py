@@ -41,20 +41,30 @@ def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Map
     return found
 
 
+CLOSE = 0.75  # of difflib: a slip of the fingers, not another word
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate a typist most likely meant: same last part, similar whole, similar last part; else None."""
+    """The candidate a typist most likely meant; None is better than a wrong one.
+
+    Of keys with dots, one of the group that was typed, or of another where that group does not exist: `sfa.beta` is
+    plugin.beta, but `recipe.schedule` is not method.schedule, which schedules something else.
+    """
     pool = list(candidates)
-    leaves: dict[str, str] = {}
-    for c in sorted(pool, key=lambda c: c.count(".")):
-        leaves.setdefault(c.rsplit(".", 1)[-1], c)
-    leaf = word.rsplit(".", 1)[-1]
-    if leaf in leaves:
-        return leaves[leaf]
-    close = difflib.get_close_matches(word, pool, 1)
-    if close:
-        return close[0]
-    begins = [c for c in pool if len(word) > 1 and c.startswith(word)]
-    close = begins or [leaves[c] for c in difflib.get_close_matches(leaf, leaves, 1)]
+    group, dot, leaf = word.rpartition(".")
+    here = [c for c in pool if c.startswith(f"{group.partition('.')[0]}.")] if dot else []
+    leaves: dict[str, list[str]] = {}
+    for c in here or pool:
+        leaves.setdefault(c.rsplit(".", 1)[-1], []).append(c)
+    for name in (leaf, *difflib.get_close_matches(leaf, leaves, 1, CLOSE)):
+        depth = min((c.count(".") for c in leaves.get(name, ())), default=0)
+        found = [c for c in leaves.get(name, ()) if c.count(".") == depth]
+        if len(found) == 1:
+            return found[0]
+    if here:  # a key of the root, typed with the group that it seems to belong to
+        return leaf if leaf in pool else None
+    close = difflib.get_close_matches(word, pool, 1, CLOSE)
+    close = close or [c for c in pool if len(word) > 1 and c.startswith(word)]
     return close[0] if close else None
 
 
@@ -62,7 +72,7 @@ def unknown_key(key: str, candidates: Iterable[str]) -> ConfigError:
     """The refusal of a key that does not exist, with the nearest one that does."""
     near = nearest(key, candidates)
     hint = f"; did you mean {near}?" if near else "; python run.py --help lists them"
-    return ConfigError(f"unknown key {key}{hint}")
+    return ConfigError(f"unknown key {brief(key)}{hint}")
 
 
 def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: Any) -> Any:
@@ -76,7 +86,9 @@ def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: An
     for name, value in plain.items():
         if is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{name}={show(value)}: this is a section, type {prefix}{name}.KEY=VALUE")
+                raise ConfigError(
+                    f"{prefix}{name}={brief(show(value))}: this is a section, type {prefix}{name}.KEY=VALUE"
+                )
             made[name] = _section(hints[name], marshal.dumps(dict(value), 2), f"{prefix}{name}.")
         elif isinstance(value, Hashable):
             made[name] = _checked(f"{prefix}{name}", value)
@@ -114,7 +126,7 @@ def check_value(path: str, value: Any) -> Any:
         hint = "; put it in quotes in its file"
     elif value is None:
         hint = f"; leave {path} out for its default"
-    raise ConfigError(f"{path}={show(value)}: must be {words}{hint}")
+    raise ConfigError(f"{path}={brief(show(value))}: must be {words}{hint}")
 
 
 # The jobs of a sweep have most of their values in common. By type, since 1 == True.
@@ -172,6 +184,11 @@ def show(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
+def brief(text: str) -> str:
+    """No longer than a line."""
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
 def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     for text in value if isinstance(value, tuple) else [value]:
         if isinstance(text, str):
@@ -183,7 +200,7 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
                 if path == "device"
                 else "letters, digits, '_', '-', '.', beginning with a letter or digit"
             )
-            raise ConfigError(f"{path}={text}: must be {example}")
+            raise ConfigError(f"{path}={brief(text)}: must be {example}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)
@@ -197,7 +214,7 @@ def _check_text(path: str, text: str) -> None:
     if not text.strip():
         raise ConfigError(f"{path}={text}: is empty; type a value, or leave {path} out")
     if "\0" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
-        raise ConfigError(f"{path}={text!r}: is no text in UTF-8 (or holds a NUL character); type one")
+        raise ConfigError(f"{path}={brief(text)!r}: is no text in UTF-8 (or holds a NUL character); type one")
 
 
 def range_text(path: str, limits: Mapping[str, Any]) -> str:

@@ -57,8 +57,8 @@ EXISTS_NOWHERE = [
     ("eval=3", "type eval.KEY=VALUE"),
     ("noise.name=pair", "type noise=pair"),
     ("plugin.revision=2", "comes with the choice of plugin"),
-    ("noise_ratio=0.2,0.5", "python run.py -m noise_ratio=0.2,0.5"),
-    ("method=ce,dividemix", "put -m first"),
+    ("noise_ratio=0.2,0.5", "takes sweeps after -m: python run.py -m noise_ratio=0.2,0.5"),
+    ("method=ce,dividemix", "several values make a sweep, and this is one run"),
     ("noise_ratio", "type KEY=VALUE"),
     ("data_dir=a=b", "put it in quotes"),
     ("lr=${nothing}", "nothing"),
@@ -257,3 +257,94 @@ def test_the_largest_numbers_make_finite_schedules():
         assert all(math.isfinite(v) for v in (effective.phi, effective.beta, effective.ramp_epochs))
     gate = StochasticFeatureAveraging(Thresholds(), phi=10.0, generator=None).gate_threshold
     assert gate(1000, 10) == gate(3, 10) == HIGHEST_GATE
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "recipe.schedule",
+        "optimizer",
+        "x.name",
+        "plugin.optimizer",
+        "dataset.root",
+        "model.dropout",
+        "name",
+    ],
+)
+def test_no_suggestion_is_better_than_a_wrong_one(key):
+    with pytest.raises(ConfigError, match=rf"^unknown key {key}; python run.py --help lists them$"):
+        compose([f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("method.beta", "method.loss.beta"),
+        ("dataset.noise_ratio", "noise_ratio"),
+        ("method.lr", "lr"),
+        ("method.imbalance", "imbalance"),
+        ("gmm.monotone", "plugin.gmm.monotone"),
+        ("replicates", "replicate"),
+        ("batchsize", "batch_size"),
+        ("plugin.abc.count_flor", "plugin.abc.count_floor"),
+        ("weight_dekay", "recipe.weight_decay"),
+    ],
+)
+def test_a_slip_is_recognised(key, meant):
+    with pytest.raises(ConfigError, match=rf"^unknown key {key}; did you mean {meant}\?$"):
+        compose([f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("noise_ratio=0.2method=ce", "is a space missing before method=ce? Else put it in quotes"),
+        ("seed=1,plugin.beta=0.9", "is a space missing before plugin.beta=0.9?"),
+        ("data_dir=/x/a=b", "put it in quotes, inside those of the shell: type \"data_dir='/x/a=b'\""),
+        ("data_dir=/data/résumé", "put it in quotes"),
+        ("epochs", "type KEY=VALUE, without spaces around ="),
+        ("epochs =5", "type KEY=VALUE, without spaces around ="),
+        ("lr=range(a,b)", "start: str is incompatible with Union[int, float]"),
+        ("lr=nope(1)", "Unknown function 'nope' Available: bool,choice,"),
+        (f"lr={'[' * 3000}", "cannot read 'lr=[[["),
+        (f"lr={'[' * 3000}{']' * 3000}", "too many levels of brackets"),
+        (f"epochs={'9' * 5000}", "must be a whole number"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_type(typed, sentence):
+    with pytest.raises(ConfigError) as refused:
+        compose([typed])
+    assert sentence in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["seed=${oc.env:SFA_TEST_UNSET}"],
+            "seed=${oc.env:SFA_TEST_UNSET}: .*Environment variable 'SFA_TEST_UNSET' not found",
+        ),
+        (["seed=${oc.env:SFA_TEST_WORD}"], "seed=three: must be a whole number .*seed=${oc.env:SFA_TEST_WORD}"),
+        (["lr=${nope}"], "lr=${nope}: .*'nope' not found"),
+        (["seed=${epochs}"], "seed=null: must be a whole number.*seed=${epochs}"),
+        (["seed=${data_seed}", "data_seed=${seed}"], "seed=${data_seed}: .*Recursive"),
+        (["noise_ratio=${oc.env:SFA_TEST_SEVEN}"], "noise_ratio=7: allowed is .*noise_ratio=${oc.env:SFA_TEST_SEVEN}"),
+        (["dataset.normalise=${oc.env:SFA_TEST_WORD}"], "dataset.normalise=three: must be one of"),
+    ],
+)
+def test_an_interpolation_that_gives_nothing_names_its_key(words, sentence, monkeypatch):
+    monkeypatch.setenv("SFA_TEST_WORD", "three")
+    monkeypatch.setenv("SFA_TEST_SEVEN", "7")
+    with pytest.raises(ConfigError, match=sentence.replace("$", r"\$").replace("{", r"\{")):
+        compose(words)
+
+
+def test_an_environment_variable_is_a_number_where_one_is_wanted(monkeypatch):
+    monkeypatch.setenv("SFA_TEST", "3")
+    run = compose(
+        ["seed=${oc.env:SFA_TEST}", "lr=0.${oc.env:SFA_TEST}", "runs_dir=r/${oc.env:SFA_TEST}", "data_dir=${seed}"]
+    )
+    assert (run.seed, run.lr, run.runs_dir, run.data_dir) == (3, 0.3, "r/3", "3")
+    monkeypatch.setenv("SFA_TEST", "false")
+    assert compose(["share_warmup=${oc.env:SFA_TEST}"]).share_warmup is False

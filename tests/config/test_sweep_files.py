@@ -154,7 +154,7 @@ def test_an_empty_exclusion_excludes_nothing(written):
 
 
 def test_a_sweep_file_is_no_single_run():
-    with pytest.raises(ConfigError, match="put -m first"):
+    with pytest.raises(ConfigError, match="a sweep file makes a sweep, and this is one run"):
         compose(["+sweep=digits_gain"])
 
 
