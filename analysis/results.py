@@ -135,8 +135,11 @@ def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _anywhere(command: str) -> str:
-    """The command without the folders of the machine that it was typed on."""
-    words = shlex.split(command)
+    """The command without the folders of the machine that it was typed on; one that no shell would take as it is."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
     return shlex.join(word for word in words if word.partition("=")[0] not in PATHS)
 
 

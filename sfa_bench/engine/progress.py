@@ -126,17 +126,17 @@ _ACCURACIES = {
 }
 
 
-def summary(metrics: Mapping[str, Any], selection: Mapping[str, Any] | None) -> Table:
+def summary(metrics: Mapping[str, Any] | None, selection: Mapping[str, Any] | None) -> Table:
     """The table at the end of a run: test accuracies in percent, and how good the last selection was."""
     table = Table("test accuracy", "%")
     table.columns[1].justify = "right"
     for key, title in _ACCURACIES.items():
-        value = metrics.get(f"test/acc/{key}")
-        if value is not None:
+        value = (metrics or {}).get(f"test/acc/{key}")
+        if isinstance(value, (int, float)):
             table.add_row(title, f"{value:.2f}")
     table.add_section()
     for key in ("precision", "recall", "auc"):
         value = (selection or {}).get(key)
-        if value is not None:
+        if isinstance(value, (int, float)):
             table.add_row(f"selection {key}", f"{100 * value:.1f}")
     return table

@@ -247,6 +247,8 @@ def test_a_record_as_it_is_fits(odd, tmp_path):
     ("key", "value", "sentence"),
     [
         ("hash", 5, "its hash is not text"),
+        ("config", json.loads('{"a":' * 40 + "1" + "}" * 40), "it is nested too deep"),
+        ("config", json.loads('{"a":' * 900 + "1" + "}" * 900), "it is nested too deep"),
         ("config", {"epochs": -5}, "its config is not a mapping"),
         ("config", [1], "its config is not a mapping"),
         ("names", {"method": ["ce"]}, "its names is not a mapping of names"),

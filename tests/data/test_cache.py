@@ -192,9 +192,13 @@ def test_damage_is_found_at_the_first_reading(tmp_path, making):
     pixels.write_bytes(content[:-1])
     with pytest.raises(DataError, match=r"0001.bin has not the size that was written: delete"):
         cache.prepare(images, "train", making)
-    (folder / "0000.npz").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"0000.npz is damaged"):
-        cache.prepare(images, "train", making)
+    pixels.write_bytes(content)
+    table = folder / "0000.npz"
+    whole = table.read_bytes()
+    for damaged in (b"PK", whole[:-1], whole.replace(b"table", b"tablf", 1), whole[:60] + b"x" + whole[61:]):
+        table.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"0000.npz is damaged"):
+            cache.prepare(images, "train", making)
 
 
 @pytest.mark.parametrize("keep", ["on", "off", "auto"])

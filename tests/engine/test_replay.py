@@ -341,6 +341,30 @@ def test_runs_that_are_not_whole_are_refused_in_a_sentence(trained, tmp_path, ca
     assert "bare has no probes and is left out" in capsys.readouterr().err
 
 
+def test_damaged_files_of_a_run_are_refused_by_name(trained, tmp_path, capsys):
+    source = trained("proto")
+    for number, name in enumerate(("predictions.npz", "probes")):
+        path = changed(source, tmp_path / str(number))
+        file = path / name if name.endswith("npz") else sorted((path / name).iterdir())[0]
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 16
+        file.write_bytes(content)
+        assert main([str(path)]) == 2
+        assert f"{file} cannot be read: its bytes do not match its digest" in capsys.readouterr().err
+    strange = changed(source, tmp_path / "strange")
+    (strange / "probes" / "epoch_x.npz").write_bytes(b"not ours")
+    assert main([str(strange)]) == 0
+    capsys.readouterr()
+    first = sorted((strange / "probes").glob("epoch_0*.npz"))[0]
+    arrays = dict(np.load(first))
+    np.savez(first, **{**arrays, "logits_main": arrays["logits_main"][:, :-1]})
+    assert main([str(strange)]) == 2
+    assert f"{first} cannot be read: it holds no probes" in capsys.readouterr().err
+    quoted = changed(source, tmp_path / "quoted", command="python run.py 'method=ce")
+    assert main([str(quoted)]) == 2
+    assert "the recorded command cannot be taken apart" in capsys.readouterr().err
+
+
 NATIVE = ["dataset=cifar10", "+preset=release_sfa_cifar"]
 
 

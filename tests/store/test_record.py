@@ -60,6 +60,14 @@ def test_scalars_of_numpy_become_numbers_of_their_kind():
     assert [type(value) for value in back] == [int, float, bool, float, type(None)]
 
 
+def test_half_a_character_of_a_files_name_is_written_out_and_its_record_read():
+    name = b"runs_\xff".decode(errors="surrogateescape")
+    record = new_record(hash="a", config={"runs_dir": name, name: 1}, names={}, command=f"run.py runs_dir={name}")
+    back = loads(dumps(record).encode())
+    assert back["config"] == {"runs_dir": "runs_\\udcff", "runs_\\udcff": 1}
+    assert back["command"] == "run.py runs_dir=runs_\\udcff"
+
+
 def test_what_has_no_plain_form_is_refused():
     with pytest.raises(TypeError, match="set has no place"):
         plain({"a": {1}})
