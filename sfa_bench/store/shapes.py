@@ -87,7 +87,7 @@ def _figures(parts: Iterable[Any], texts: bool) -> bool:
 
 SHAPES: Mapping[str, tuple[Shape, str]] = {
     "hash": (lambda value: text(value) and value != "", "text"),
-    "config": (section(epochs=whole, replicate=whole, seed=whole, data_seed=whole), "a mapping, with whole numbers"),
+    "config": (section(epochs=whole), "a mapping with a whole number of epochs"),
     "names": (mapping(choice), "a mapping of names"),
     "command": (text, "text"),
     "data": (

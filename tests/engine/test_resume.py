@@ -136,6 +136,14 @@ def test_two_states_that_do_not_fit_are_a_new_start(cut, straight):
     assert (again["metrics"], again["selection"]) == (straight["metrics"], straight["selection"])
 
 
+def test_of_a_state_that_turns_out_unfit_once_it_is_loaded_nothing_stays(cut, straight):
+    for name in ("last.pt", "previous.pt"):
+        change(cut / name, lambda state: weights(state)[first_weights(state)].fill_(float("nan")))
+    _, again, printed = train(cut.parents[2])
+    assert "starting again from the first epoch" in printed
+    assert (again["metrics"], again["selection"]) == (straight["metrics"], straight["selection"])
+
+
 def test_a_state_that_fits_is_gone_on_from_also_where_the_first_edition_wrote_it(cut, straight):
     def as_before(state):
         del state["run"], state["lines"]
