@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import Any
 
 from analysis.counterparts import ASSUMED
-from analysis.runs import Run
+from analysis.runs import Run, reading
 from sfa_bench.errors import ConfigError
 
 KINDS = ("trained", "guessed", "selected")
@@ -149,11 +149,12 @@ def nearest(method: str, plugin: str, ratio: float) -> Factor:
 
 def factor_of(run: Run) -> Factor:
     """From what a finished run counted, its length and its number of training samples."""
-    fields, first = run.fields, before_selection(run.fields)
-    once = run.record["data"]["samples"]["train"]
-    counted = run.record["cost"]["samples"]
-    each = [counted["trained"] - fields["method.networks"] * first * once, counted["guessed"], counted["selected"]]
-    return Factor(*(count / (once * (fields["epochs"] - first)) for count in each))
+    with reading(run):
+        fields, first = run.fields, before_selection(run.fields)
+        once = run.record["data"]["samples"]["train"]
+        counted = run.record["cost"]["samples"]
+        each = [counted["trained"] - fields["method.networks"] * first * once, counted["guessed"], counted["selected"]]
+        return Factor(*(count / (once * (fields["epochs"] - first)) for count in each))
 
 
 def _own(runs: Sequence[Run]) -> list[Run]:
@@ -182,14 +183,17 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
     """
     groups: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for run in _own(runs):
-        if kind(run.fields) not in _factors():
-            continue
-        data, cost = run.record["data"]["samples"], run.record["cost"]
-        tested = (data["test"] + data["val"], data["test"])
-        expected = forwards(run, nearest(*kind(run.fields), run.fields.get("noise_ratio", 0.0)), data["train"], tested)
-        expected *= cost["flops_per_forward"]
-        seconds = expected / float(rate()["flops_per_second"]) / cost["total_seconds"]
-        groups[(run.fields["dataset"], *kind(run.fields))].append((expected / cost["flops"], seconds))
+        with reading(run):
+            if kind(run.fields) not in _factors():
+                continue
+            data, cost = run.record["data"]["samples"], run.record["cost"]
+            tested = (data["test"] + data["val"], data["test"])
+            expected = forwards(
+                run, nearest(*kind(run.fields), run.fields.get("noise_ratio", 0.0)), data["train"], tested
+            )
+            expected *= cost["flops_per_forward"]
+            seconds = expected / float(rate()["flops_per_second"]) / cost["total_seconds"]
+            groups[(run.fields["dataset"], *kind(run.fields))].append((expected / cost["flops"], seconds))
     if not groups:
         raise ConfigError("none of these runs is of a method that analysis/published/cost.csv has a line of")
     return _as_csv(

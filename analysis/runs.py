@@ -160,6 +160,20 @@ def reason(record: Mapping[str, Any]) -> str:
     return message if record["state"] == "interrupted" else ": ".join(part for part in (kind, message) if part)
 
 
+@contextmanager
+def reading(run: Run) -> Iterator[None]:
+    """What the block reads of a run is there and fits together. Raises ConfigError with the run's folder where not."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(
+            f"{run.path}: what is needed of it is missing or does not fit together ({type(error).__name__}: {error}); "
+            "leave that run out with --where, or run it again"
+        ) from error
+
+
 def counted(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 

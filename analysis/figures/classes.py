@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text
 from analysis.figures.series import Options, arrays, averaged, few, grouped, name, the_only
-from analysis.runs import Run
+from analysis.runs import Run, reading
 from sfa_bench.engine.metrics import scores
 from sfa_bench.errors import ConfigError
 
@@ -41,7 +41,9 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
             if not accuracies or not sizes:
                 what = "accuracy per class" if not accuracies else f"{options.counts} class sizes"
                 raise ConfigError(f"{run.path} has no {what}")
-            for label, (accuracy, size) in enumerate(zip(accuracies, sizes, strict=True)):
+            with reading(run):
+                pairs = list(zip(accuracies, sizes, strict=True))
+            for label, (accuracy, size) in enumerate(pairs):
                 tidy.append({"series": name(options.by, key), "class": label, "size": size, "value": accuracy})
     raw = pd.DataFrame(tidy)
     frame = averaged(raw, ["series", "class"], options.spread)
@@ -85,16 +87,17 @@ def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
         found = arrays(run)
         if "clean_probability" not in found:
             raise ConfigError(f"{run.path} has no selector, so nothing separates clean from wrong labels")
-        known = found["clean_label"] >= 0
-        if not known.any():
-            raise ConfigError(f"the clean labels of {run.path} are unknown: its selection cannot be judged")
-        observed = found["observed_label"]
-        clean = found["clean_label"] == observed
-        for label, classes in _classes(run).items():
-            for kind, is_kind in (("clean", clean), ("wrong", ~clean)):
-                rows = known & is_kind & np.isin(observed, classes)
-                new = np.histogram(found["clean_probability"][:, rows], bins)[0]
-                counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
+        with reading(run):
+            known = found["clean_label"] >= 0
+            if not known.any():
+                raise ConfigError(f"the clean labels of {run.path} are unknown: its selection cannot be judged")
+            observed = found["observed_label"]
+            clean = found["clean_label"] == observed
+            for label, classes in _classes(run).items():
+                for kind, is_kind in (("clean", clean), ("wrong", ~clean)):
+                    rows = known & is_kind & np.isin(observed, classes)
+                    new = np.histogram(found["clean_probability"][:, rows], bins)[0]
+                    counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
     return pd.DataFrame(
         {"class": label, "kind": kind, "low": bins[place], "high": bins[place + 1], "share": count / total, "n": total}
         for (label, kind), histogram in counts.items()
@@ -175,10 +178,9 @@ def _noise(run: Run) -> NDArray | None:
     recorded = run.record["data"].get("confusion")
     if recorded is None:
         return None
-    matrix = np.asarray(recorded)
-    if matrix.ndim == 2:
-        return matrix
-    return arrays(run, "data.npz")["confusion"]  # the record has the diagonal only
+    with reading(run):
+        matrix = np.asarray(recorded)
+        return matrix if matrix.ndim == 2 else arrays(run, "data.npz")["confusion"]  # the record has the diagonal only
 
 
 def _predictions(run: Run) -> NDArray:
@@ -187,10 +189,11 @@ def _predictions(run: Run) -> NDArray:
     for key in sorted(key for key in found if key.startswith("test_logits_")):
         network, head = key.removeprefix("test_logits_").split("_", 1)
         networks.setdefault(network, {})[head] = found[key]
-    how = "main" if run.external else run.fields["eval.ensemble"]
-    labels, predicted = found["test_label"], scores([*networks.values()], how).argmax(axis=1)
-    classes = len(run.record["data"]["observed_counts"])
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    with reading(run):
+        how = "main" if run.external else run.fields["eval.ensemble"]
+        labels, predicted = found["test_label"], scores([*networks.values()], how).argmax(axis=1)
+        classes = len(run.record["data"]["observed_counts"])
+        return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def draw_confusion(frame: pd.DataFrame, options: Options) -> Figure:

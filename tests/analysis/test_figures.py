@@ -335,6 +335,35 @@ def test_an_empty_folder_and_missing_files_are_sentences(ledger, tmp_path, capsy
     assert "has no predictions.npz, which this figure is drawn from" in capsys.readouterr().err
 
 
+MISFITS = {
+    "a record without class sizes": (["confusion", "separation"], {"observed_counts": None}, {}),
+    "fewer class sizes than classes": (["confusion", "groups"], {"observed_counts": [1, 2]}, {}),
+    "labels of other samples": (["confusion"], {}, {"test_label": np.zeros(M + 1, int)}),
+    "labels beyond the classes": (["confusion"], {}, {"test_label": np.full(M, K + 7)}),
+    "negative labels": (["confusion"], {}, {"test_label": np.full(M, -1)}),
+    "logits of other classes": (["confusion"], {}, {"test_logits_1_main": np.zeros((M, K + 1))}),
+    "probabilities of other samples": (["separation"], {}, {"clean_probability": np.zeros((2, N + 1))}),
+    "probabilities without networks": (["separation"], {}, {"clean_probability": np.zeros(N)}),
+    "a confusion that is no matrix": (["confusion"], {"confusion": [[1, 2], [3]]}, {}),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_a_run_whose_parts_do_not_fit_together_is_a_sentence_with_its_folder(ledger, tmp_path, capsys, case):
+    kinds, data, changes = MISFITS[case]
+    path = ledger.add(50.0, plugin="sfa")
+    fill(path, np.random.default_rng(1), selects=True)
+    record, folder = json.loads((path / "run.json").read_text()), RunFolder(path)
+    record["data"] |= data
+    (path / "run.json").write_text(json.dumps(record))
+    folder.write_arrays("predictions.npz", folder.read_arrays("predictions.npz") | changes)
+    for kind in kinds:
+        assert draw(tmp_path, ledger, kind, "--by", "method") == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"refused: {path}")
+        assert err.count("\n") == 1
+
+
 def test_pairs_that_saw_other_labels_are_refused(ledger, tmp_path, capsys):
     ledger.add(10.0, plugin="sfa", labels="a")
     ledger.add(11.0, plugin="none", labels="b")
