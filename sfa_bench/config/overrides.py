@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import (
     Quote,
     QuotedString,
     RangeSweep,
+    Sweep,
     Transformer,
 )
 from hydra.errors import HydraException
@@ -122,12 +123,12 @@ def combinations(overrides: Sequence[str], config_dir: Path | None = None) -> in
     return math.prod(_count(override, config_dir) for override in _parse(overrides))
 
 
-def refuse_too_many(count: int) -> None:
+def refuse_too_many(count: int, what: str = "a sweep") -> None:
     """Raises: ConfigError for a sweep that is larger than a sweep can be, before anything of it is listed."""
     if count > MOST_RUNS:
         shown = f"{count:,}" if count < 10**15 else "more than 10^15"
         raise ConfigError(
-            f"a sweep of {shown} combinations: at most {MOST_RUNS:,} are allowed; split it, or type fewer values"
+            f"{what} of {shown} combinations: at most {MOST_RUNS:,} are allowed; split it, or type fewer values"
         )
 
 
@@ -165,11 +166,25 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         try:
             parsed.append(parse(text))
+            if not parsed[-1].key_or_group:
+                raise ConfigError(f"cannot read {_short(text)}: type KEY=VALUE (python run.py --help lists the keys)")
+            if any(isinstance(one, Sweep | Glob) for one in _parts(parsed[-1]._value)):
+                raise ConfigError(
+                    f"cannot read {_short(text)}: range(…), choice(…) and glob(…) stand alone, not in a list"
+                )
         except RecursionError as error:
             raise ConfigError(f"cannot read {_short(text)}: too many levels of brackets") from error
         except HydraException as error:
             raise ConfigError(f"cannot read {_short(text)}: {_advice(text, error)}") from error
     return parsed
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a list, a mapping or a choice of values holds."""
+    inner = value.list if isinstance(value, ChoiceSweep) else value.values() if isinstance(value, dict) else value
+    for one in inner if isinstance(value, ChoiceSweep | dict | list) else ():
+        yield one
+        yield from _parts(one)
 
 
 def _short(text: str) -> str:
@@ -223,7 +238,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
         raise ConfigError(f"{override.input_line}: a {key} is added; type +{key}=NAME")
     several = override.is_sweep_override()
     if several:
-        refuse_too_many(_count(override, conf))
+        refuse_too_many(_count(override, conf), f"{brief(str(override.input_line))}: a sweep")
     if not sweep and (several or key == "sweep"):  # maybe asked by a tool whose -m is Python's
         what = "several values make" if several else "a sweep file makes"
         raise ConfigError(
