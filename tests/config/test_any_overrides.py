@@ -3,12 +3,17 @@
 SFA_BENCH_FULL=1: 10,000 lists and sweeps are composed, and 200 that make sense are run to an end.
 """
 
+import io
 import itertools
+import json
 import os
 import time
+from contextlib import suppress
+from dataclasses import is_dataclass
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, requested
@@ -16,7 +21,8 @@ from sfa_bench.config.overrides import choices
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.values import options
-from sfa_bench.errors import ConfigError
+from sfa_bench.engine import posthoc
+from sfa_bench.errors import ConfigError, RunError
 
 FULL = os.environ.get("SFA_BENCH_FULL") == "1"
 SLOW = 5.0  # seconds of the processor; a list takes some milliseconds
@@ -110,3 +116,35 @@ def test_any_sweep_is_a_list_of_configurations_or_one_sentence(pairs, typed):
     except ConfigError as error:
         one_sentence(error, words)
     assert time.process_time() - begun < SLOW
+
+
+SMALL = ["dataset=synthetic", "dataset.classes=3", "dataset.size=12", "dataset.dim=4", "dataset.groups=1"]
+SMALL += ["dataset.test_size=4"]
+SMALL += ["epochs=2", "warmup_epochs=1", "batch_size=8", "model.width=2", "imb_factor=0.5", "threads=1"]
+OF_RUNS = {key.split("=")[0] for key in SMALL} | {"runs_dir", "data_dir", "device", "compile", "dataset.submodes"}
+TRIED = [key for key, (kind, _) in options().items() if not is_dataclass(kind) and key not in OF_RUNS]
+SETTINGS = st.lists(
+    st.sampled_from(TRIED).flatmap(lambda key: st.tuples(st.just(key), sensible(key))).map("=".join),
+    max_size=3,
+    unique_by=lambda word: word.split("=")[0],
+)
+LEARNING = st.fixed_dictionaries({group: st.sampled_from(CHOICES[group]) for group in ("method", "plugin", "noise")})
+
+
+@settings(deadline=None, max_examples=2_000 if FULL else 12, suppress_health_check=list(HealthCheck))
+@given(LEARNING, SETTINGS)
+def test_what_makes_sense_runs_to_an_end_or_fails_by_name(tmp_path_factory, pairs, typed):
+    if FULL and len(RUN) >= 200:
+        return
+    words = [*SMALL, *(f"{group}={choice}" for group, choice in pairs.items()), *typed]
+    try:
+        config = requested([*words, f"runs_dir={tmp_path_factory.mktemp('runs')}"])
+    except ConfigError:
+        return
+    RUN.append(words)
+    with suppress(ConfigError, RunError):  # of its data, or a loss that is not finite
+        path = posthoc.start(config, "", Console(file=io.StringIO()))
+        assert json.loads((path / "run.json").read_text())["state"] == "done"
+
+
+RUN: list[list[str]] = []
