@@ -91,7 +91,7 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
     from sfa_bench.engine.posthoc import start
 
     Display.answers = False
-    start(config, command(overrides, config_dir), Console())
+    start(config, command(overrides, config_dir), Console(markup=False))
     return 0
 
 

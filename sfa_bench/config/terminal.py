@@ -55,6 +55,13 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
     return "".join(_INSTEAD.get(char) or ascii(char)[1:-1] for char in lacking), error.end
 
 
+def duration(seconds: float) -> str:
+    """75.2 → 1:15, 3671 → 1:01:11."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
 class Display:
     """A stream that keeps no run from its end: what it does not take is lost.
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from sfa_bench.config.terminal import duration
+
 logger = logging.getLogger("sfa_bench")
-
-
-def duration(seconds: float) -> str:
-    """75.2 → 1:15, 3671 → 1:01:11."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 class TimeLeft:
@@ -43,26 +39,38 @@ class TimeLeft:
         return total
 
 
+WIDE = 100  # columns from which on there is room for a bar
+
+
+def fitted(parts: Sequence[str], width: int) -> str:
+    """As many of the parts, the most important ones first, as a line of this width holds; the first in any case."""
+    line, *rest = filter(None, parts)
+    for part in rest:
+        if cell_len(longer := f"{line} · {part}") > width:
+            break
+        line = longer
+    return line
+
+
 class Display:
-    """Shows one run: epoch, phase, loss, accuracy, selection precision and time left."""
+    """Shows one run: epoch, time left, accuracy, loss, phase and selection precision, as far as the line goes."""
 
     def __init__(self, console: Console, epochs: int, warmup_epochs: int):
         self.console = console
         self.epochs = epochs
         self.time_left = TimeLeft(epochs, warmup_epochs)
         self.live = Progress(
-            TextColumn("[bold]epoch {task.fields[epoch]}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[phase]}"),
-            TextColumn("{task.fields[figures]}"),
-            TextColumn("{task.fields[left]}"),
+            *([BarColumn(bar_width=20)] if console.width >= WIDE else []),
+            TextColumn("{task.fields[line]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
             refresh_per_second=4,
         )
-        self.task = self.live.add_task("", total=epochs, epoch=0, phase="", figures="", left="")
+        self.task = self.live.add_task("", total=epochs, line="")
         self.last_update = 0.0
+        self.figures: list[str] = []  # of the last whole epoch
+        self.left = ""
 
     def __enter__(self) -> Display:
         self.live.start()
@@ -82,34 +90,37 @@ class Display:
         now = time.monotonic()
         if self.console.is_terminal and now - self.last_update > 0.2:
             self.last_update = now
-            where = f"{phase} · network {network + 1} · step {step + 1}/{steps}"
-            self.live.update(self.task, completed=epoch - 1, epoch=epoch, phase=where)
+            self._show(epoch, f"{phase} · network {network + 1} · step {step + 1}/{steps}")
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """The line of a finished epoch."""
         epoch = row["epoch"]
         self.time_left.add(epoch, row["seconds"])
         left = self.time_left.after(epoch)
-        left_text = "" if left is None or epoch == self.epochs else f"{duration(left)} left"
-        figures = self._figures(row)
-        line = " · ".join(filter(None, [f"epoch {epoch}/{self.epochs}", row["phase"], figures, left_text]))
+        self.left = "" if left is None or epoch == self.epochs else f"{duration(left)} left"
+        self.figures = self._figures(row)
+        line = " · ".join(filter(None, [f"epoch {epoch}/{self.epochs}", row["phase"], *self.figures, self.left]))
         logger.info(line)
         if self.console.is_terminal:
-            self.live.update(
-                self.task, completed=epoch, epoch=epoch, phase=row["phase"], figures=figures, left=left_text
-            )
+            self._show(epoch, row["phase"], done=True)
         else:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def _show(self, epoch: int, where: str, done: bool = False) -> None:
+        loss, *rest = self.figures or [""]
+        parts = [f"epoch {epoch}/{self.epochs}", self.left, *rest[:1], loss, where, *rest[1:]]
+        width = self.console.width - (21 if self.console.width >= WIDE else 0)
+        self.live.update(self.task, completed=epoch if done else epoch - 1, line=fitted(parts, width))
+
     @staticmethod
-    def _figures(row: Mapping[str, Any]) -> str:
+    def _figures(row: Mapping[str, Any]) -> list[str]:
         parts = ["no step" if row["loss"] is None else f"loss {row['loss']:.3f}"]
         if row.get("test/acc") is not None:
             parts.append(f"accuracy {row['test/acc']:.2f}")
         precision = (row.get("selection") or {}).get("precision")
         if precision is not None:
             parts.append(f"selection precision {precision:.3f}")
-        return " · ".join(parts)
+        return parts
 
 
 _ACCURACIES = {
@@ -117,9 +128,9 @@ _ACCURACIES = {
     "last": "last epoch",
     "best": "best epoch (oracle)",
     "val": "epoch best on validation",
-    "head": "head classes",
-    "mid": "mid classes",
-    "tail": "tail classes",
+    "many": "many",
+    "medium": "medium",
+    "few": "few",
     "worst": "worst class",
     "main": "main head alone",
     "abc": "balanced head alone",
@@ -127,7 +138,9 @@ _ACCURACIES = {
 
 
 def summary(metrics: Mapping[str, Any] | None, selection: Mapping[str, Any] | None) -> Table:
-    """The table at the end of a run: test accuracies in percent, and how good the last selection was."""
+    """The table at the end of a run, in the names and units of `analysis.table`: test accuracies in percent, and how
+    good the last selection was, between 0 and 1.
+    """
     table = Table("test accuracy", "%")
     table.columns[1].justify = "right"
     for key, title in _ACCURACIES.items():
@@ -138,5 +151,5 @@ def summary(metrics: Mapping[str, Any] | None, selection: Mapping[str, Any] | No
     for key in ("precision", "recall", "auc"):
         value = (selection or {}).get(key)
         if isinstance(value, (int, float)):
-            table.add_row(f"selection {key}", f"{100 * value:.1f}")
+            table.add_row(f"selection {'AUC' if key == 'auc' else key}", f"{value:.3f}")
     return table

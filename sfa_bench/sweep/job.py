@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.terminal import Display, prepare
+from sfa_bench.config.terminal import Display, duration, prepare
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import process_start
 from sfa_bench.store.record import command
 from sfa_bench.sweep.isolation import ForkServer, record_death
 from sfa_bench.sweep.orphans import end_with
-from sfa_bench.sweep.stop import KEY, StopFile
+from sfa_bench.sweep.stop import KEY, Counted, StopFile
 from sfa_bench.sweep.work import work
 
 if TYPE_CHECKING:
@@ -92,11 +92,24 @@ def job(cfg: DictConfig) -> Outcome:
         answer = {"state": "failed", "message": record_death(config, again, answer["status"])}
     if answer["state"] == "interrupted" and here and not stop.asked():
         raise Interrupted(answer["signal"])
+    if answer["state"] == "done":
+        words = [*answer.get("said", ()), *_progress(stop), str(answer.get("message", ""))]
+        print(f"done: {' · '.join(words)}", flush=True)
     if answer["state"] in ("failed", "refused"):  # now, and once more with all others at the end
-        print(f"a run {'has failed' if answer['state'] == 'failed' else 'is refused'}: {answer['message']}", flush=True)
+        what = "has failed" if answer["state"] == "failed" else "is refused"
+        print(" · ".join([f"a run {what}: {answer['message']}", *_progress(stop)]), flush=True)
     if answer["state"] in ("failed", "refused") and config.fail_fast:
         stop.ask(f"fail_fast: {answer['message']}")
     return Outcome(answer["state"], again, answer.get("message", ""))
+
+
+def _progress(stop: StopFile) -> list[str]:
+    """`3 of 18`, and how long the others will take if they go on like that."""
+    if (counted := Counted(stop.counted).one_more()) is None:
+        return []
+    ended, jobs, seconds = counted
+    left = duration(seconds / ended * (jobs - ended))
+    return [f"{ended} of {jobs}"] + ([f"about {left} left"] if ended < jobs else [])
 
 
 def own_conf(hydra: Any) -> Path | None:

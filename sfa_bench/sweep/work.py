@@ -10,6 +10,7 @@ from typing import Any
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.terminal import duration
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
@@ -30,7 +31,8 @@ def work(
             from sfa_bench.sweep.slots import take_slot
 
             take_slot(config.jobs_per_gpu)
-        return {"state": "done", "message": str(_start(config, command, quiet, threads))}
+        path = _start(config, command, quiet, threads)
+        return {"state": "done", "message": str(path), "said": _ended(config, path)}
     except ConfigError as error:
         return {"state": "refused", "message": str(error)}
     except RunError as error:
@@ -51,8 +53,17 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
     from sfa_bench.engine.posthoc import start
 
     if not quiet:
-        return start(config, command, Console(), threads)
+        return start(config, command, Console(markup=False), threads)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        folder = start(config, command, Console(file=nowhere), threads)
-    print(f"done: {folder}", flush=True)
-    return folder
+        return start(config, command, Console(file=nowhere, markup=False), threads)
+
+
+def _ended(config: RunConfig, folder: Path) -> list[str]:
+    """What a finished run is called, its accuracy and how long it took."""
+    from sfa_bench.engine.run import banner
+
+    record = RunFolder(folder).read_record() or {"metrics": {}, "cost": {}}
+    accuracy, seconds = record["metrics"].get("test/acc/final"), record["cost"].get("total_seconds")
+    parts = [banner(config)]
+    parts += [] if accuracy is None else [f"accuracy {accuracy:.2f}"]
+    return parts + ([] if seconds is None else [duration(seconds)])

@@ -8,12 +8,15 @@ import sys
 
 import pytest
 import torch
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from sfa_bench.engine import machine
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.progress import Display, TimeLeft, duration, summary
 from sfa_bench.errors import ConfigError
+from sfa_bench.main import main
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -122,6 +125,50 @@ def test_on_a_terminal_the_display_shows_phase_and_step():
         display.step(1, "training", 1, 3, 5)
         display.live.refresh()
     assert "training · network 2 · step 4/5" in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_the_display_cuts_neither_epoch_nor_time_left(width):
+    """What matters most comes first, and what has no room is left out whole."""
+    out = io.StringIO()
+    row = {"phase": "training", "loss": 1.23456, "test/acc": 91.2, "selection": {"precision": 0.75}, "seconds": 30.0}
+    with Display(Console(file=out, force_terminal=True, width=width), epochs=200, warmup_epochs=0) as display:
+        display.epoch(row | {"epoch": 111})
+        display.last_update = 0.0
+        display.step(112, "training", 1, 30, 388)
+        display.live.refresh()
+    (line,) = {Text.from_ansi(line).plain.strip() for line in out.getvalue().split("\n") if "epoch 112" in line}
+    assert "epoch 112/200 · 44:30 left" in line
+    assert "…" not in line
+    assert cell_len(line) <= width
+    everything = "accuracy 91.20 · loss 1.235 · training · network 2 · step 31/388 · selection precision 0.750"
+    shown = line.partition("left · ")[2]
+    assert everything.startswith(shown)
+    assert shown.count(" · ") == {40: 0, 60: 1, 80: 1, 100: 1, 120: 4}[width]
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(tmp_path, monkeypatch, capsys):
+    """Rich would take [bold] for an order, and fail for [/]."""
+    monkeypatch.chdir(tmp_path)
+    small = ["method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "epochs=1"]
+    words = [*small, "threads=1", "runs_dir='a[bold]b[/]c'"]
+    assert main(words) == main(words) == 0
+    out = capsys.readouterr().out
+    assert "done: a[bold]b[/]c/synthetic" in out
+    assert "already done: a[bold]b[/]c/synthetic" in out
+
+
+def test_the_summary_has_the_names_and_units_of_tables():
+    out = io.StringIO()
+    metrics = {f"test/acc/{key}": 10.0 for key in ("final", "many", "medium", "few", "head", "mid", "tail")}
+    Console(file=out, width=80).print(summary(metrics, {"precision": 0.5, "recall": 0.25, "auc": 0.95449}))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if "│" in line]
+    assert rows[1:] == [
+        *([name, "10.00"] for name in ("many", "medium", "few")),
+        ["selection precision", "0.500"],
+        ["selection recall", "0.250"],
+        ["selection AUC", "0.954"],
+    ]
 
 
 def test_the_summary_leaves_out_what_is_undefined():

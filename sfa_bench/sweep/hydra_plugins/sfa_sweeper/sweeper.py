@@ -136,7 +136,10 @@ class SfaSweeper(Sweeper):
         """
         from sfa_bench.sweep.ray_cluster import ray_cluster
         from sfa_bench.sweep.results import unfinished
+        from sfa_bench.sweep.stop import Counted
 
+        counted = Counted(self.stop.counted)
+        counted.begin(len(planned.missing))
         outcomes: dict[str, Outcome] = {}
         jobs, fruitless = planned.missing, 0
         with ray_cluster(self.launcher_config), Stopping(self.stop) as stopping:
@@ -152,6 +155,7 @@ class SfaSweeper(Sweeper):
                         break
                     print(f"starting it again for the {len(left)} runs that it left", file=sys.stderr)
                     jobs = left
+            counted.end()
             reason = self.stop.reason()
             self.stop.clear()  # not after a second signal: what waits in a cluster's queue shall still find it
         if stopping.signal is not None:
