@@ -16,6 +16,11 @@ _INSTEAD = {"·": "-", "–": "-", "−": "-", "±": "+-", "…": "...", "→": 
 def door(main: Callable[[Sequence[str]], int]) -> int:
     """The exit status of a command on what was typed; 1 where its answer could not be written."""
     prepare()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        print("refused: the folder where this is typed is gone; change into another one", file=sys.stderr)
+        return 2
     status = main(sys.argv[1:])
     sys.stdout.flush()
     lost = getattr(sys.stdout, "lost", None)

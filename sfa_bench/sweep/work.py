@@ -54,7 +54,7 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
 
     if not quiet:
         return start(config, command, Console(markup=False), threads)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere:
         return start(config, command, Console(file=nowhere, markup=False), threads)
 
 

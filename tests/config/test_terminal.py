@@ -13,6 +13,7 @@ from sfa_bench.config.terminal import Display, door
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "epochs=1", "threads=1"]
+RUNS = b"runs-\xff"
 CLASS_NAME = "h\xe9\udcff"  # a letter that ASCII lacks, and a byte that is no UTF-8
 
 
@@ -78,6 +79,15 @@ def test_a_reader_who_leaves_ends_an_answer_quietly_and_no_run(streams):
     assert door(lambda _: print("epoch 1/9") or 0) == 0
 
 
+def test_a_folder_that_is_gone_is_a_sentence(streams, tmp_path, monkeypatch):
+    _, err = streams()
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert door(lambda _: pytest.fail("begun")) == 2
+    assert said(err).count("\n") == 1
+    tmp_path.mkdir()
+
+
 def test_streams_are_replaced_once(streams):
     streams()
     terminal.prepare()
@@ -95,13 +105,14 @@ def test_every_command_has_the_door():
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_is_done_in_an_encoding_that_lacks_its_characters(tmp_path, launcher):
-    words = [str(ROOT / "run.py"), "-m", *SMALL, "replicate=0,1", f"hydra/launcher={launcher}"]
+    """Nor does a name of bytes that are no UTF-8 keep it from its end."""
+    words = [str(ROOT / "run.py"), "-m", *SMALL, "replicate=0,1", f"hydra/launcher={launcher}", b"runs_dir='%s'" % RUNS]
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = command(*words, cwd=tmp_path, stdout=subprocess.PIPE, environment=ascii_only)
     assert done.returncode == 0, done.stderr
     assert b"2 of 2 runs done" in done.stdout
     assert done.stdout.isascii()
-    logs = [path.read_text(encoding="utf-8") for path in tmp_path.glob("runs/*/*/*/log.txt")]
+    logs = [path.read_text(encoding="utf-8") for path in (tmp_path / os.fsdecode(RUNS)).glob("*/*/*/log.txt")]
     assert ["· joint 0.4 ·" in log for log in logs] == [True, True]
 
 
