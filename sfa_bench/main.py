@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from sfa_bench.config.compose import plain_config, requested
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values
+from sfa_bench.config.overrides import last_of_each
 from sfa_bench.config.terminal import Display
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if options.hydra_help or options.shell_completion or options.info or options.cfg in ("hydra", "all"):
             return _ask_hydra(options, list(arguments))
+        options.overrides, notes = last_of_each(options.overrides)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         if options.cfg and options.multirun:
             raise ConfigError("--cfg shows the configuration of one run: leave -m out and type one value for each key")
         if options.cfg:

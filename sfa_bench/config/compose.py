@@ -19,7 +19,7 @@ from sfa_bench.config import user_yaml
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, refuse_twice, split_sweep
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.source_text import bare, parse
@@ -43,8 +43,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 
 
 def requested(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """`compose` of the one run that a user asks for: a key typed twice, or one that cannot act, is refused as well."""
-    refuse_twice(overrides)
+    """`compose` of the one run that a user asks for: an option that cannot act is refused as well."""
     config = compose(overrides, config_dir)
     for option in idle(config, check_overrides(overrides, config_dir)):
         raise no_effect(option, config)

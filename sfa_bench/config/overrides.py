@@ -151,14 +151,20 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
     return found
 
 
-def refuse_twice(overrides: Sequence[str]) -> None:
-    """Raises: ConfigError for a key that is typed twice, of which only the last would act."""
-    typed: dict[str, str] = {}
-    for override in _parse(overrides):
+def last_of_each(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of which the last of each key counts, as in any command line that a script adds to; and a sentence
+    for each that does not. Raises: ConfigError for what cannot be read.
+    """
+    kept: dict[str, str] = {}
+    notes = []
+    for number, override in enumerate(_parse(overrides)):
         key, text = override.key_or_group, str(override.input_line)
-        if key in typed and not is_hydras(key):
-            raise ConfigError(f"{key} is typed twice, as {_short(typed[key])} and as {_short(text)}: keep one")
-        typed[key] = text
+        if is_hydras(key):  # which has rules of its own
+            key = f"{key} {number}"
+        elif (before := kept.pop(key, None)) is not None:
+            notes.append(f"{key} is typed twice: {_short(text)} counts, {_short(before)} does not")
+        kept[key] = text
+    return [*kept.values()], notes
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

@@ -21,8 +21,8 @@ from sfa_bench.config.overrides import (
     axes,
     choice_file,
     combinations,
+    last_of_each,
     refuse_too_many,
-    refuse_twice,
 )
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.source_text import Loader, TypedFloat, TypedInt, bare
@@ -37,8 +37,7 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, .
 
     Raises: ConfigError for what is wrong with it, before the first job: a sweep that is too large is not listed.
     """
-    refuse_twice(overrides)
-    grids = list(_grids(overrides, conf))
+    grids = list(_grids(last_of_each(overrides)[0], conf))
     refuse_too_many(sum(combinations(words, conf) for words, _ in grids))
     for words, excluded in grids:
         found = axes(words, conf)

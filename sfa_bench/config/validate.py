@@ -17,6 +17,7 @@ from sfa_bench.config.recipes import (
     warmup_epochs,
 )
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.values import number
 from sfa_bench.errors import ConfigError
 
 VECTORS = ("synthetic",)
@@ -107,7 +108,7 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"method.loss.name={loss} with method={name}: it takes {' or '.join(allowed)}")
     if loss == "elr" and (beta := method.loss.beta) is not None and beta >= 1:
         raise _refuse(
-            f"method.loss.beta={beta:g}: allowed is 0 <= method.loss.beta < 1 with method={name}, which averages "
+            f"method.loss.beta={number(beta)}: allowed is 0 <= method.loss.beta < 1 with method={name}, which averages "
             "targets"
         )
     if method.learner == "single" and loss == "elr":
@@ -138,7 +139,7 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             )
     if method.learner == "dividemix" and method.forward == "labelled" and (weight := lambda_u(config)) > 0:
         raise _refuse(
-            f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: type "
+            f"method.forward=labelled leaves out the rows that method.lambda_u={number(weight)} weights: type "
             "method.lambda_u=0, or method.forward=all"
         )
     classifier = config.classifier.name
@@ -185,7 +186,7 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             )
     if data.val == "none" and data.val_fraction is not None:
         raise _refuse(
-            f"dataset.val_fraction={data.val_fraction:g} without a validation set: type "
+            f"dataset.val_fraction={number(data.val_fraction)} without a validation set: type "
             "dataset.val=noisy or clean_balanced"
         )
     if source in OWN and data.name in BUILT_IN:

@@ -206,7 +206,7 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
     low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)
     if low <= value <= high and above < value < below:
         return
-    raise ConfigError(f"{path}={_number(value)}: allowed is {range_text(path, limits)}{_meant(path, value)}")
+    raise ConfigError(f"{path}={number(value)}: allowed is {range_text(path, limits)}{_meant(path, value)}")
 
 
 def _check_text(path: str, text: str) -> None:
@@ -220,7 +220,7 @@ def _check_text(path: str, text: str) -> None:
 def range_text(path: str, limits: Mapping[str, Any]) -> str:
     """`0 < path <= 1`; the path alone where nothing bounds it."""
     ends = {
-        name: "2^63" if limits[name] == SEEDS else _number(limits[name])
+        name: "2^63" if limits[name] == SEEDS else number(limits[name])
         for name in ("above", "low", "below", "high")
         if name in limits
     }
@@ -229,10 +229,10 @@ def range_text(path: str, limits: Mapping[str, Any]) -> str:
     return f"{left}{path}{right}"
 
 
-def _number(value: float) -> str:
-    """A whole number in full, as far as one reads it at a glance."""
+def number(value: float) -> str:
+    """A number in full, the shortest text that reads back; a whole one as far as one reads it at a glance."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return repr(float(value)).removesuffix(".0")
     return str(value) if abs(value) < 10**20 else f"{Decimal(value):.5e}"
 
 

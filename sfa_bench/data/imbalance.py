@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from sfa_bench.config.values import number
 from sfa_bench.errors import DataError
 
 
@@ -44,7 +45,7 @@ def class_counts(
         scale = f"the {'largest class has' if by_rank else 'classes of the whole set have'} {mean:g}"
         scale += "" if by_rank else " on average"
         raise DataError(
-            f"imb_factor={imb_factor:g} leaves class {empty} without a training image ({scale}); use "
+            f"imb_factor={number(imb_factor)} leaves class {empty} without a training image ({scale}); use "
             f"imb_factor={enough:g} or more"
         )
     return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfa_bench.config.values import number
 from sfa_bench.errors import DataError
 
 
@@ -20,7 +21,7 @@ def noisy_quota(fraction: float, observed_counts: np.ndarray) -> np.ndarray:
     quota = np.array([int(fraction * n) for n in observed_counts])
     if not quota.any():
         raise DataError(
-            f"dataset.val=noisy with val_fraction={fraction:g} holds out no image: the largest class has "
+            f"dataset.val=noisy with val_fraction={number(fraction)} holds out no image: the largest class has "
             f"{observed_counts.max()}; raise dataset.val_fraction or use dataset.val=none"
         )
     return quota
@@ -31,7 +32,7 @@ def balanced_quota(fraction: float, available: np.ndarray) -> np.ndarray:
     quota = max(1, int(fraction * available.sum() / len(available)))
     if available.min() <= quota:
         raise DataError(
-            f"dataset.val=clean_balanced with val_fraction={fraction:g} takes {quota} of every class, but class "
+            f"dataset.val=clean_balanced with val_fraction={number(fraction)} takes {quota} of every class, but class "
             f"{available.argmin()} has {available.min()}: none would be left for training; use dataset.val=none"
         )
     return np.full(len(available), quota)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.values import number
 
 # Whose labels and class sizes are what the world made them: what nobody adds to them is not known to be none.
 NATURAL = ("webvision", "clothing1m", "arrays", "folder", "csv")
@@ -11,7 +12,7 @@ NATURAL = ("webvision", "clothing1m", "arrays", "folder", "csv")
 def imbalance(config: RunConfig) -> str:
     """`exp 0.1`, `balanced`, or of natural data `as it is`."""
     if config.imbalance.name != "none":
-        return f"{config.imbalance.name} {config.imb_factor:g}"
+        return f"{config.imbalance.name} {number(config.imb_factor)}"
     return "as it is" if config.dataset.source in NATURAL or config.dataset.human else "balanced"
 
 
@@ -22,4 +23,4 @@ def noise(config: RunConfig) -> str:
         return "labels as they are" if config.dataset.source in NATURAL else "no noise"
     if name == "human":
         return f"human {config.noise.labels}" if config.noise.labels else "human"
-    return name if name == "matrix" else f"{name} {config.noise_ratio:g}"
+    return name if name == "matrix" else f"{name} {number(config.noise_ratio)}"

@@ -127,7 +127,7 @@ _ACCURACIES = {
     "final": "final (mean of the last epochs)",
     "last": "last epoch",
     "best": "best epoch (oracle)",
-    "val": "epoch best on validation",
+    "at_best_val": "epoch best on validation",
     "many": "many",
     "medium": "medium",
     "few": "few",
@@ -145,6 +145,8 @@ def summary(metrics: Mapping[str, Any] | None, selection: Mapping[str, Any] | No
     table.columns[1].justify = "right"
     for key, title in _ACCURACIES.items():
         value = (metrics or {}).get(f"test/acc/{key}")
+        if key == "at_best_val" and value is None:  # as the first edition called it
+            value = (metrics or {}).get("test/acc/val")
         if isinstance(value, (int, float)):
             table.add_row(title, f"{value:.2f}")
     table.add_section()

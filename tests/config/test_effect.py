@@ -8,7 +8,9 @@ import pytest
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, requested
+from sfa_bench.config.overrides import last_of_each
 from sfa_bench.errors import ConfigError
+from sfa_bench.main import main
 from sfa_bench.sweep.plan import plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,9 +80,17 @@ def test_a_value_that_others_refer_to_is_left_where_it_is():
     assert requested(["plugin.draw=false", "plugin.samples=3", "epochs=${plugin.samples}"]).epochs == 3
 
 
-def test_a_key_typed_twice_is_refused_in_a_single_run():
-    with pytest.raises(ConfigError, match="seed is typed twice, as 'seed=1' and as 'seed=2': keep one"):
-        requested(["seed=1", "seed=2"])
+def test_of_a_key_typed_twice_the_last_counts_and_that_is_said(capsys):
+    words, notes = last_of_each(["seed=1", "method=ce", "hydra.verbose=true", "seed=2", "method=gce"])
+    assert words == ["hydra.verbose=true", "seed=2", "method=gce"]
+    assert notes == [
+        "seed is typed twice: 'seed=2' counts, 'seed=1' does not",
+        "method is typed twice: 'method=gce' counts, 'method=ce' does not",
+    ]
+    assert main(["seed=1", "seed=2", "--cfg", "job"]) == 0
+    out, err = capsys.readouterr()
+    assert "seed: 2\n" in out
+    assert err == "note: seed is typed twice: 'seed=2' counts, 'seed=1' does not\n"
 
 
 def documented():

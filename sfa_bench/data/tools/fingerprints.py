@@ -15,6 +15,7 @@ from sfa_bench.config.canonical import MACHINE, canonical
 from sfa_bench.config.overrides import Typed
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.sweep_files import jobs
+from sfa_bench.config.values import number
 from sfa_bench.data.build import build
 from sfa_bench.data.tools.composing import compose_data
 from sfa_bench.data.tools.terminal import plain
@@ -96,9 +97,9 @@ def _named(typed: Iterable[Typed], config: RunConfig) -> dict[str, str]:
         "dataset": names["dataset"],
         "options": " ".join(options),
         "imbalance": names["imbalance"],
-        "imb_factor": "" if config.imbalance.name == "none" else f"{config.imb_factor:g}",
+        "imb_factor": "" if config.imbalance.name == "none" else number(config.imb_factor),
         "noise": names["noise"],
-        "noise_ratio": "" if config.noise.name in ("none", "human", "matrix") else f"{config.noise_ratio:g}",
+        "noise_ratio": "" if config.noise.name in ("none", "human", "matrix") else number(config.noise_ratio),
         "data_seed": str(config.data_seed),
     }
 
