@@ -39,6 +39,7 @@ def import_pillow() -> tuple[str, ...]:
 
     from PIL import Image
 
+    Image.preinit()  # first, so that the usual formats are tried first
     Image.init()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", "Corrupt EXIF data")  # then there is no orientation in it
