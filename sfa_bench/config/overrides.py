@@ -225,7 +225,7 @@ def _glued(value: str) -> str | None:
 
 
 def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
-    key = override.key_or_group
+    key, line = override.key_or_group, brief(str(override.input_line))
     if is_hydras(key):
         check_key(override, sweep)
         return []
@@ -239,17 +239,16 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     if override.package is not None:
         raise ConfigError(f"{key}@{override.package}: packages cannot be changed; type {key}=VALUE")
     if (override.is_add() or override.is_force_add()) and key not in APPENDED:
-        raise ConfigError(f"{override.input_line}: {key} exists already; type it without +")
+        raise ConfigError(f"{line}: {key} exists already; type it without +")
     if key in APPENDED and not override.is_add():
-        raise ConfigError(f"{override.input_line}: a {key} is added; type +{key}=NAME")
+        raise ConfigError(f"{line}: a {key} is added; type +{key}=NAME")
     several = override.is_sweep_override()
     if several:
-        refuse_too_many(_count(override, conf), f"{brief(str(override.input_line))}: a sweep")
+        refuse_too_many(_count(override, conf), f"{line}: a sweep")
     if not sweep and (several or key == "sweep"):  # maybe asked by a tool whose -m is Python's
         what = "several values make" if several else "a sweep file makes"
         raise ConfigError(
-            f"{override.input_line}: {what} a sweep, and this is one run; run.py takes sweeps after -m: python run.py "
-            f"-m {override.input_line}"
+            f"{line}: {what} a sweep, and this is one run; run.py takes sweeps after -m: python run.py -m {line}"
         )
     checked = []
     for value, text in _values(override, conf):
@@ -259,7 +258,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
         elif key not in known:
             pass  # the class whose argument it is checks it, once it is known which one was chosen
         elif is_dataclass(known[key][0]):
-            raise ConfigError(f"{key}={text}: {key} is a section; type {key}.KEY=VALUE")
+            raise ConfigError(f"{key}={brief(text)}: {key} is a section; type {key}.KEY=VALUE")
         elif known[key][1].get("fixed"):
             raise ConfigError(_fixed(key, text))
         elif key not in own and not (isinstance(value, str) and "${" in value):  # those are checked once resolved
