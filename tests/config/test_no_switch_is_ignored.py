@@ -200,6 +200,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "dataset.on_bad_image": [(BROKEN, "skip")],
+    "dataset.max_pixels": [(PICTURES.replace("=off", "=on"), 100)],
     "dataset.cache": [(f"{PICTURES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
     "dataset.cache_dir": [(f"{PICTURES} dataset.cache=on", "{files}/elsewhere")],
     "dataset.workers": [(PICTURES, 1)],
@@ -377,7 +378,9 @@ def test_what_belongs_to_the_machine_is_the_same_run_and_acts_all_the_same(execu
     before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
     assert before.hash == after.hash
     assert before.traces != after.traces
-    if key == "dataset.on_bad_image":
+    if key == "dataset.max_pixels":
+        assert "dataset.max_pixels=100 is the limit" in after.outcome
+    elif key == "dataset.on_bad_image":
         assert "1 of 36 train images cannot be read" in before.outcome
         assert after.outcome["data"]["skipped"] == ["train: train/a/003.jpg"]
         assert len(after.outcome["observed_label"]) == 35
