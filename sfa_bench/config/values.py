@@ -42,6 +42,7 @@ def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Map
 
 
 CLOSE = 0.75  # of difflib: a slip of the fingers, not another word
+CLOSE_SHORT = 0.66  # of words of up to four letters: one of three may be another one
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
@@ -56,14 +57,15 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     leaves: dict[str, list[str]] = {}
     for c in here or pool:
         leaves.setdefault(c.rsplit(".", 1)[-1], []).append(c)
-    for name in (leaf, *difflib.get_close_matches(leaf, leaves, 1, CLOSE)):
+    close_enough = CLOSE if len(leaf) > 4 else CLOSE_SHORT
+    for name in (leaf, *difflib.get_close_matches(leaf, leaves, 1, close_enough)):
         depth = min((c.count(".") for c in leaves.get(name, ())), default=0)
         found = [c for c in leaves.get(name, ()) if c.count(".") == depth]
         if len(found) == 1:
             return found[0]
     if here:  # a key of the root, typed with the group that it seems to belong to
         return leaf if leaf in pool else None
-    close = difflib.get_close_matches(word, pool, 1, CLOSE)
+    close = difflib.get_close_matches(word, pool, 1, close_enough)
     close = close or [c for c in pool if len(word) > 1 and c.startswith(word)]
     return close[0] if close else None
 
@@ -210,11 +212,11 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
 
 
 def _check_text(path: str, text: str) -> None:
-    """Refuse what no file, folder or name can be."""
+    """Refuse what no file, folder or name can be; a path may have bytes that are no UTF-8."""
     if not text.strip():
         raise ConfigError(f"{path}={text}: is empty; type a value, or leave {path} out")
-    if "\0" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
-        raise ConfigError(f"{path}={brief(text)!r}: is no text in UTF-8 (or holds a NUL character); type one")
+    if "\0" in text:
+        raise ConfigError(f"{path}={brief(text)!r}: holds a NUL character, which no file's name has; leave it out")
 
 
 def range_text(path: str, limits: Mapping[str, Any]) -> str:

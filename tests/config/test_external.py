@@ -1,6 +1,7 @@
 """Classes of the user's own: found beside their conf folder, held against their signature, part of the identity."""
 
 import hashlib
+import json
 import sys
 
 import pytest
@@ -162,7 +163,7 @@ def test_an_unfinished_run_of_other_code_starts_again(conf, tmp_path, monkeypatc
     assert main(typed) == 0
     assert "going on after epoch 2 of 3" in capsys.readouterr().out
     record = next((tmp_path / "runs").glob("*/*/*/run.json"))
-    record.write_text(record.read_text().replace('"state": "done"', '"state": "failed"'))
+    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "failed"}))
     file.write_text(CODE + imports + line + "# other")
     assert main(typed) == 0
     assert "has changed: starting again from the first epoch" in " ".join(capsys.readouterr().out.split())

@@ -20,6 +20,7 @@ from sfa_bench.engine.run import log_file
 from sfa_bench.sweep.stop import StopFile
 
 SWEEP = ("epochs=40", "replicate=0,1,2,3", "checkpoint_seconds=0")
+MORE = (*SWEEP[:1], "replicate=0,1,2,3,4", *SWEEP[2:])
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 NEXT_STEP = "the disk is full. What was written before is intact: free some space and repeat the command"
 
@@ -35,6 +36,10 @@ def made(tmp_path_factory):
             worker = worker_of(runs, replicate)
             os.kill(worker, signal.SIGSTOP)
             folder, record = records(runs)[replicate]
+            while not (folder / "last.pt").exists():  # stopped between the two renames of a checkpoint
+                os.kill(worker, signal.SIGCONT)
+                time.sleep(0.01)
+                os.kill(worker, signal.SIGSTOP)
             assert record["state"] == "running"
             shutil.copytree(folder, cut_off / folder.relative_to(runs))
             os.kill(worker, signal.SIGCONT)
@@ -152,7 +157,7 @@ def test_a_disk_that_cannot_be_written_is_said_before_training_and_a_finished_sw
         assert re.search(r"\| ce +\| none +\| [\d.]+ ± [\d.]+ \(4\) \|", output)
         assert errors == f"{runs} cannot be written: nothing is to run, but this sweep's plan is not kept there\n"
         # One more replicate: nothing can be added here.
-        status, _, errors = finished(*SWEEP, "replicate=0,1,2,3,4", runs=runs)
+        status, _, errors = finished(*MORE, runs=runs)
         assert (status, errors) == (2, f"refused: cannot write to {runs}/.sweeps {reason}\n")
         assert files(runs) == before
 
