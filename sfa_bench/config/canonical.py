@@ -163,6 +163,8 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     noise, selector = config.noise.name, config.method.selector.name
     learner = config.method.learner
     single, dividemix = learner != "dividemix", learner == "dividemix"
+    if config.device == "cpu":  # whose kernels repeat their bits anyway
+        yield "deterministic"
     if config.imbalance.name == "none":
         yield "imb_factor"
     if noise in ("none", "matrix", "human"):

@@ -24,17 +24,22 @@ from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
 from sfa_bench.data.workers import AHEAD, Workers
 from sfa_bench.errors import RunError
+from sfa_bench.numerics import send
 
 PIECE = 8 << 20  # bytes of views that a worker hands over at a time
 BLOCK = 1 << 20  # bytes of float images that are normalised at a time on a CPU, about what its cache holds
 
 
 @lru_cache(maxsize=16)
-def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and the largest pixel value, for images on `device`."""
+
     def column(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
-    return column(transform.mean), column(transform.std)
+    # The last is a tensor of the device: by a number of the host CUDA multiplies with the reciprocal instead, which
+    # differs from the quotient, and so from the CPU's views, in the last bit.
+    return column(transform.mean), column(transform.std), column((255.0,))
 
 
 def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
@@ -44,14 +49,14 @@ def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) ->
     """
     if images.is_floating_point():
         return images
-    mean, std = _constants(transform, images.device)
+    mean, std, white = _constants(transform, images.device)
     views = empty(images.shape, images.device) if out is None else out
     # Block by block and in place: four passes through the memory took 14 times as long on large images.
     on_cpu, bytes_each = images.device.type == "cpu", 4 * max(1, images[:1].numel())
     block = max(1, BLOCK // bytes_each if on_cpu else len(images))
     for start in range(0, len(images), block):
         part = views[start : start + block]
-        torch.div(images[start : start + block], 255, out=part).sub_(mean).div_(std)
+        torch.div(images[start : start + block], white, out=part).sub_(mean).div_(std)
     return views
 
 
@@ -74,8 +79,8 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
     Args: images uint8 [B, C, H, W]. Returns: uint8 of the same shape. Vectors float32 [B, D] get Gaussian jitter.
     """
     if images.is_floating_point():
-        noise = torch.randn(images.shape, generator=generator).to(images.device)
-        return images + transform.jitter * noise
+        noise = torch.randn(images.shape, generator=generator)
+        return images + send(transform.jitter * noise, images.device)
     count, _, height, width = images.shape
     padding = transform.padding
     if padding:
@@ -84,7 +89,7 @@ def augment(images: Tensor, transform: Transform, generator: torch.Generator) ->
     if transform.flip:
         flipped = torch.rand(count, generator=generator) < 0.5
         which = torch.arange(count) + count * flipped
-        images = torch.cat([images, images.flip(-1)]).index_select(0, which.to(images.device))
+        images = torch.cat([images, images.flip(-1)]).index_select(0, send(which, images.device))
     return images
 
 
@@ -97,7 +102,7 @@ def windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) 
     if images.device.type != "cpu":
         every = torch.arange(count, device=images.device)
         shifted = images.unfold(2, height, 1).unfold(3, width, 1)
-        return shifted[every, :, top.to(images.device), left.to(images.device)]
+        return shifted[every, :, send(top, images.device), send(left, images.device)]
     if count == 0:
         return images.new_empty(0, channels, height, width)
     # Torch copies byte by byte. Here an item is a whole row of a window, which may begin at any byte.
@@ -128,11 +133,11 @@ class Loader:
 
     def test_view(self, index: Tensor) -> Tensor:
         """The images at `index`, unchanged but normalised: float32 [B, C, H, W]."""
-        return to_float(self.images.index_select(0, index.to(self.images.device)), self.transform)
+        return to_float(self.images.index_select(0, send(index, self.images.device)), self.transform)
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One augmented view of the images at `index`: float32 [B, C, H, W]. Two calls are two independent views."""
-        images = self.images.index_select(0, index.to(self.images.device))
+        images = self.images.index_select(0, send(index, self.images.device))
         return to_float(augment(images, self.transform, generator), self.transform)
 
     def close(self) -> None:

@@ -64,6 +64,21 @@ def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
     return has_bfloat16(device) and not (device.type == "cpu" and model == "convnet")
 
 
+def precision_used(precision: str, device: torch.device, bfloat16: bool) -> str:
+    """What the backbone trains in: `bf16`, `tf32` or `fp32`; only CUDA knows TF32."""
+    if bfloat16:
+        return "bf16"
+    return "tf32" if precision == "tf32" and device.type == "cuda" else "fp32"
+
+
+def driver(device: torch.device) -> dict[str, Any]:
+    """CUDA's versions and the device's capability, for the record; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+    return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "capability": capability}
+
+
 def check_compile(used: list[torch.device], model: str) -> None:
     """Raises ConfigError where torch.compile would not do what `compile=true` asks for."""
     if model == "cnn9":
@@ -143,8 +158,10 @@ def code() -> str:
     return digest.hexdigest()[:12]
 
 
-def environment(used: list[torch.device], threads: int, bfloat16: bool) -> dict[str, Any]:
-    """The `environment` of a record."""
+def environment(
+    used: list[torch.device], threads: int, bfloat16: bool, precision: str = "fp32", deterministic: bool = True
+) -> dict[str, Any]:
+    """The `environment` of a record. deterministic: whether only kernels whose bits repeat are admitted."""
     head, modified = commit()
     device = used[0]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
@@ -158,5 +175,7 @@ def environment(used: list[torch.device], threads: int, bfloat16: bool) -> dict[
         "device": [str(d) for d in used],
         "device_name": name,
         "threads": threads,
-        "precision": "bf16" if bfloat16 else "fp32",
+        "precision": precision_used(precision, device, bfloat16),
+        "deterministic": deterministic or device.type == "cpu",
+        **driver(device),
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sfa_bench import numerics
 from sfa_bench.classifiers.fit import Fitted, fit
 from sfa_bench.config import canonical
 from sfa_bench.config.schema import ClassifierConfig, RunConfig
@@ -125,7 +126,8 @@ def _fit_and_test(
 ) -> tuple[dict[str, Any], Fitted, dict[str, Any]]:
     devices = machine.devices(config.device)
     threads = machine.set_threads(config.threads or old["environment"].get("threads"))
-    record["environment"] = machine.environment(devices, threads, False)
+    numerics.choose_kernels(devices[0], tf32=False, deterministic=config.deterministic)
+    record["environment"] = machine.environment(devices, threads, False, deterministic=config.deterministic)
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
     say = partial(console.print, highlight=False, soft_wrap=True)
     with building.data(config):

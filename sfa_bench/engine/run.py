@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from sfa_bench import numerics
 from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
@@ -173,7 +174,9 @@ class Session:
         if config.compile:
             machine.check_compile(devices, config.model.name)
         bfloat16 = machine.uses_bfloat16(config.precision, devices[0], config.model.name)
-        self.record["environment"] = machine.environment(devices, used, bfloat16)
+        exact = config.deterministic
+        numerics.choose_kernels(devices[0], tf32=config.precision == "tf32", deterministic=exact)
+        self.record["environment"] = machine.environment(devices, used, bfloat16, config.precision, exact)
         self.record["environment"]["own_code"] = external.sources(config)
         self.cost = Cost()
         now = warmup.conditions(self.record["environment"])
@@ -265,6 +268,7 @@ class Session:
                 raise
             raise RunError(
                 f"{type(error).__name__}: {error} (epoch {self.epoch + 1}; the traceback is in {folder.path}/log.txt)"
+                + (numerics.WAY_OUT if numerics.NOT_DETERMINISTIC in str(error) else "")
             ) from error
         finally:
             self.method.close()

@@ -17,6 +17,7 @@ from sfa_bench.data.types import Images, LearnerView
 from sfa_bench.errors import RunError
 from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
+from sfa_bench.numerics import full_precision, send
 from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
@@ -284,7 +285,7 @@ class Method:
         parts: list[list[Output]] = [[] for _ in networks]
         for network in networks:
             network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             for images in stream:
                 for outputs, network, device in zip(parts, networks, devices, strict=True):
                     outputs += [network(piece) for piece in pieces(images.to(device))]

@@ -1,0 +1,61 @@
+"""How an accelerator computes what the configuration asks for: TF32 or fp32, kernels that repeat their bits or not.
+
+On a CPU both are what they are, and nothing here has an effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+# What Torch says of a kernel that cannot repeat its bits (`torch.use_deterministic_algorithms`).
+NOT_DETERMINISTIC = "does not have a deterministic implementation"
+WAY_OUT = "; deterministic=false admits such kernels, and a run no longer ends with the same bits twice"
+
+
+def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> None:
+    """Set, for this process, what CUDA's kernels may do: TF32 in fp32 products and convolutions, or not; only kernels
+    whose bits repeat, or the fastest.
+
+    Torch's own default lets cuDNN take TF32 in convolutions, so that `fp32` would have ten bits of mantissa there.
+    """
+    if device.type != "cuda":
+        return
+    _allow_tf32(tf32)
+    # cuBLAS reads it when it is first used: without a workspace of its own a stream's products differ from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # the suite reads no memory that it has not written
+    torch.backends.cudnn.benchmark = not deterministic  # which kernel wins a race differs from run to run
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products and convolutions in fp32 inside, whatever the training may do (design.md §6.4)."""
+    allowed = torch.backends.cudnn.allow_tf32
+    if allowed:
+        _allow_tf32(False)
+    try:
+        yield
+    finally:
+        if allowed:
+            _allow_tf32(True)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`, without making the host wait for what the device is at.
+
+    A plain copy of pageable memory waits; from pinned memory it is one more entry in the device's queue. The allocator
+    of pinned memory keeps a block until its copy is done.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
