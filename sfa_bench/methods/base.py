@@ -17,7 +17,7 @@ from sfa_bench.data.types import Images, LearnerView
 from sfa_bench.errors import RunError
 from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
-from sfa_bench.numerics import full_precision, send
+from sfa_bench.numerics import full_precision
 from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfa_bench.data.types import Transform
 from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.numerics import send
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.schedules import keep_fraction
 
@@ -60,7 +61,7 @@ class CoTeaching(Method):
     def _losses(self, rows: Tensor, images: Tensor, keep: float) -> list[Tensor]:
         """Both losses of one batch, from forwards that precede both steps."""
         outs = [self.forward(k, images.to(self.devices[k])) for k in (0, 1)]
-        labels = [self.labels[rows].to(device) for device in self.devices]
+        labels = [send(self.labels[rows], device) for device in self.devices]
         each = [F.cross_entropy(out.main, y, reduction="none") for out, y in zip(outs, labels, strict=True)]
         kept = max(1, int(keep * len(rows) + 1e-9))
         easy = [values.detach().argsort(stable=True)[:kept] for values in each]
@@ -70,6 +71,6 @@ class CoTeaching(Method):
             if self.double_mean:
                 loss = loss / kept
             if (abc := outs[k].abc) is not None:
-                loss = loss + F.cross_entropy(abc + self.log_counts.to(self.devices[k]), labels[k])
+                loss = loss + F.cross_entropy(abc + send(self.log_counts, self.devices[k]), labels[k])
             losses.append(loss)
         return losses

@@ -17,6 +17,7 @@ from sfa_bench import streams
 from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Method, RunningMean, Training, set_mode
 from sfa_bench.models import Network
+from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights
@@ -107,7 +108,7 @@ class DivideMix(Method):
         mean = RunningMean()
         for rows, images in self.views(k, self.plain_batches(order), augmentation, "warm-up"):
             out = self.forward(k, images)
-            labels = self.labels[rows].to(device)
+            labels = send(self.labels[rows], device)
             loss = F.cross_entropy(out.main, labels)
             if self.confidence_penalty:
                 loss = loss + mixmatch.negative_entropy(out.main)
@@ -161,8 +162,8 @@ class DivideMix(Method):
         """
         device = self.devices[k]
         x1, x2, u1, u2 = views
-        observed = self.labels[x_rows].to(device)
-        w = given.clean_probability[x_rows].to(device, torch.float32)
+        observed = send(self.labels[x_rows], device)
+        w = send(given.clean_probability[x_rows].to(torch.float32), device)
         inputs, split = torch.cat([x1, x2, u1, u2]), 2 * len(x_rows)
         with torch.no_grad():
             # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view. The
@@ -177,7 +178,7 @@ class DivideMix(Method):
             set_mode(self.networks[k], training=True)
         targets = torch.cat([t_x, t_x, t_u, t_u])
         share = max(share, 1 - share)
-        permutation = torch.randperm(len(inputs), generator=given.mixing).to(device)
+        permutation = send(torch.randperm(len(inputs), generator=given.mixing), device)
         mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
         if self.forwarded == "labelled":
             mixed, mixed_targets = mixed[:split], mixed_targets[:split]

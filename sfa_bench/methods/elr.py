@@ -13,6 +13,7 @@ from torch import Tensor
 from sfa_bench import streams
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.models import Network, Output
+from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 
@@ -103,7 +104,7 @@ class Elr(Method):
         return mean.value(k, e)
 
     def _plain_loss(self, k: int, rows: Tensor, images: Tensor) -> Tensor:
-        labels = self.labels[rows].to(images.device)
+        labels = send(self.labels[rows], images.device)
         out = self.forward(k, images)
         targets = self._updated(k, rows, out.main)
         loss = F.cross_entropy(out.main, labels) + self.weight * regulariser(targets, out.main)
@@ -121,9 +122,9 @@ class Elr(Method):
                 guess = self.forward(k, images).main
         self.cost.guessed += len(rows)
         targets = self._updated(k, rows, guess)
-        permutation = torch.randperm(len(rows), generator=mixing).to(device)
+        permutation = send(torch.randperm(len(rows), generator=mixing), device)
         out = self.forward(k, mixmatch.mix(images, share, permutation))
-        labels = F.one_hot(self.labels[rows].to(device), self.t.view.num_classes).float()
+        labels = F.one_hot(send(self.labels[rows], device), self.t.view.num_classes).float()
         mixed_labels = mixmatch.mix(labels, share, permutation)
         mixed_targets = mixmatch.mix(targets, share, permutation)
         strength = 1.0
@@ -137,20 +138,20 @@ class Elr(Method):
         loss = loss + self.weight * strength * regulariser(mixed_targets, out.main)
         if out.abc is not None:
             balanced = mixmatch.soft_cross_entropy(
-                out.abc + self.log_counts.to(device), mixmatch.mix(labels, share, permutation)
+                out.abc + send(self.log_counts, device), mixmatch.mix(labels, share, permutation)
             )
             loss = loss + balanced
         return loss
 
     def _updated(self, k: int, rows: Tensor, logits: Tensor) -> Tensor:
         """The targets of these rows after this batch's update, which comes before the loss."""
-        index = rows.to(logits.device)
+        index = send(rows, logits.device)
         clamp = 0.0 if self.plus else CLAMP
         self.targets[k][index] = early_targets(self.targets[k][index], logits.float(), self.beta, clamp)
         return self.targets[k][index]
 
     def _balanced(self, out: Output, labels: Tensor) -> Tensor | float:
-        return 0.0 if out.abc is None else F.cross_entropy(out.abc + self.log_counts.to(labels.device), labels)
+        return 0.0 if out.abc is None else F.cross_entropy(out.abc + send(self.log_counts, labels.device), labels)
 
     def _ramp(self, step: int) -> float:
         """exp(−5(1 − step/S)²), 1 from step S on."""

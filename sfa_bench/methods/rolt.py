@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.numerics import send
 from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, prototype_scores, uniform_component
 from sfa_bench.parts.losses import Loss, log_prior
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
@@ -103,15 +104,15 @@ class Rolt(Method):
         mean = RunningMean()
         for rows, images in self.views(k, self.plain_batches(self.epoch_order(k, e)), augmentation, phase):
             out = self.forward(k, images)
-            components = [(w, y.to(device)) for w, y in self._components(e, rows, cleaned, frozen)]
+            components = [(w, send(y, device)) for w, y in self._components(e, rows, cleaned, frozen)]
             loss = component_loss(self.loss, out.main, components, label_counts, weights)
             if out.abc is not None:
-                balanced = F.cross_entropy(out.abc + log_counts, self.labels[rows].to(device), reduction="none")
+                balanced = F.cross_entropy(out.abc + log_counts, send(self.labels[rows], device), reduction="none")
                 if cleaned is None:
                     loss = loss + balanced.mean()
                 else:
-                    keep = cleaned.keep[rows].to(device)
-                    loss = loss + balanced[keep].sum() / keep.sum().clamp(min=1)
+                    keep = send(cleaned.keep[rows].nonzero()[:, 0], device)
+                    loss = loss + balanced[keep].sum() / max(1, len(keep))
             self.step(k, loss)
             self.cost.trained += len(rows)
             mean.add(loss)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfa_bench import streams
 from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import Loss, log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
@@ -94,8 +95,8 @@ class Single(Method):
                 loss = self._mixed_loss(k, given, rows, images, mixing, float(share.beta(1, 1)))
             else:
                 out = self.forward(k, images)
-                labels = self.labels[rows].to(device)
-                main = keep.to(device) if keep is not None else None
+                labels = send(self.labels[rows], device)
+                main = None if keep is None else send(keep.nonzero()[:, 0], device)
                 loss = self._main(out.main, labels, given, None if self.main_subset == "all" else main)
                 if out.abc is not None:
                     loss = loss + self._reduce(self._balanced(out.abc, labels, given), main)
@@ -133,10 +134,10 @@ class Single(Method):
         """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (spec/methods.md §4)."""
         device = self.devices[k]
         permutation = torch.randperm(len(rows), generator=mixing)
-        out = self.forward(k, mixmatch.mix(images, share, permutation.to(device)))
+        out = self.forward(k, mixmatch.mix(images, share, send(permutation, device)))
         loss = out.main.new_zeros(())
         for weight, labels in ((share, self.labels[rows]), (1 - share, self.labels[rows[permutation]])):
-            labels = labels.to(device)
+            labels = send(labels, device)
             loss = loss + weight * self._main(out.main, labels, given, None)
             if out.abc is not None:
                 loss = loss + weight * self._balanced(out.abc, labels, given).mean()
@@ -156,5 +157,5 @@ class Single(Method):
 
     @staticmethod
     def _reduce(values: Tensor, keep: Tensor | None) -> Tensor:
-        """Mean, or Σ s·ℓ / max(1, Σ s): without a selected sample nothing; unselected infinities stay out."""
-        return values.mean() if keep is None else values[keep].sum() / keep.sum().clamp(min=1)
+        """Mean, or Σ s·ℓ / max(1, Σ s) over the rows to keep: without one nothing; unselected infinities stay out."""
+        return values.mean() if keep is None else values[keep].sum() / max(1, len(keep))

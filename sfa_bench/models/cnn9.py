@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sfa_bench.models.network import Backbone, global_average
+from sfa_bench.numerics import send
 
 
 class ChannelDropout(nn.Module):
@@ -22,7 +23,7 @@ class ChannelDropout(nn.Module):
         if self.generator is None:
             raise RuntimeError("train mode without a stream: Method.prepare sets it")
         kept = torch.rand(maps.shape[:2], generator=self.generator) >= self.p
-        return maps * (kept.to(maps) / (1 - self.p))[:, :, None, None]
+        return maps * (send(kept.to(maps.dtype), maps.device) / (1 - self.p))[:, :, None, None]
 
 
 class Cnn9(Backbone):

@@ -1,4 +1,4 @@
-"""What the parts of `prove.sh` have in common: results as JSON that names the machine, and commands as a user types them."""
+"""What the parts of `prove.sh` share: results as JSON that names the machine, and commands as a user types them."""
 
 import json
 import os

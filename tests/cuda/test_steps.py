@@ -4,7 +4,6 @@ from contextlib import contextmanager
 
 import made
 import pytest
-import torch
 from torch import Tensor
 
 # The device adds in another order than the CPU: its error against float64 is of the same size as the CPU's own in

@@ -55,9 +55,19 @@ def test_a_cpu_is_left_as_it_is():
 
 def test_selection_and_evaluation_are_fp32_inside_and_training_is_as_before_after_it():
     numerics.choose_kernels(CUDA, tf32=True, deterministic=True)
-    with pytest.raises(ZeroDivisionError), numerics.full_precision():
+    with numerics.full_precision():
         assert switches()[:2] == (False, False)
-        raise ZeroDivisionError
+    assert switches()[:2] == (True, True)
+
+
+def test_an_error_in_an_evaluation_leaves_training_as_it_was():
+    def fails():
+        with numerics.full_precision():
+            raise ZeroDivisionError
+
+    numerics.choose_kernels(CUDA, tf32=True, deterministic=True)
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert switches()[:2] == (True, True)
 
 
