@@ -29,7 +29,8 @@ def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> 
     # cuBLAS reads it when it is first used: without a workspace of its own a stream's products differ from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # the suite reads no memory that it has not written  # type: ignore[attr-defined]
+    # The suite reads no memory that it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic  # which kernel wins a race differs from run to run
 
 
