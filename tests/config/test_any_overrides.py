@@ -85,7 +85,7 @@ def one_sentence(error, words):
     assert len(text) < 1000, text
     if text.startswith("a sweep of "):  # no value alone is to blame
         return
-    named = [part for word in words for part in word.lstrip("+~").split("=", 1) if part]
+    named = [part for word in words for part in (word, *word.lstrip("+~").split("=", 1)) if part]
     assert any(part[:20] in text for part in named) or any(group in text for group in GROUPS), (text, words)
 
 
