@@ -161,7 +161,7 @@ def last_of_each(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         key, text = override.key_or_group, str(override.input_line)
         if is_hydras(key):  # which has rules of its own
             key = f"{key} {number}"
-        elif (before := kept.pop(key, None)) is not None:
+        elif (before := kept.pop(key, None)) not in (None, text):
             notes.append(f"{key} is typed twice: {_short(text)} counts, {_short(before)} does not")
         kept[key] = text
     return [*kept.values()], notes

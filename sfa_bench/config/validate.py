@@ -92,10 +92,12 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
         )
     if (every := config.record.probes) is not None:
         own = config.method.learner == "external"  # it may select when it likes
-        if config.epochs // every * every <= (0 if own else warmup_epochs(config)):
+        before = 0 if own else warmup_epochs(config)
+        if config.epochs // every * every <= before:
+            first = f", whose first selection is in epoch {before + 1}" if before else ""
             raise _refuse(
-                f"record.probes={every} keeps nothing of epochs={config.epochs}, which select after epoch "
-                f"{warmup_epochs(config)}: type record.probes=1 for each of them, or {config.epochs} for the last"
+                f"record.probes={every} keeps nothing of epochs={config.epochs}{first}: type record.probes=1 for each "
+                f"selection, or {config.epochs} for the last"
             )
     if isinstance(config.device, tuple) and config.method.networks != 2:
         raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: type one device")

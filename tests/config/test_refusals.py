@@ -140,7 +140,7 @@ MAKES_NO_SENSE = [
     ("method=elr plugin=none method.loss.beta=5", "allowed is 0 <= method.loss.beta < 1 with method=elr"),
     ("method=elr plugin=none method.loss.beta=1", "allowed is 0 <= method.loss.beta < 1 with method=elr"),
     ("method=ce plugin=none epochs=2 record.probes=1000", "record.probes=1000 keeps nothing of epochs=2"),
-    ("epochs=10 warmup_epochs=9 record.probes=9", "which select after epoch 9: type record.probes=1"),
+    ("epochs=10 warmup_epochs=9 record.probes=9", "whose first selection is in epoch 10: type record.probes=1"),
     (f"dataset.generator=legacy data_seed={2**32}", "allowed is 0 <= data_seed < 2^32"),
     *(
         (f"{typed} plugin=none {unknown}", "share of wrong labels, which is unknown here: type noise.assumed_rate=")
