@@ -362,7 +362,7 @@ class RunConfig:
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1, high=CORES)
     device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
     precision: Literal["fp32", "tf32", "bf16", "auto"] = option(
-        "fp32", "of the backbone in training; everything else is fp32 (tf32: products and convolutions on CUDA)"
+        "fp32", "of the backbone in training (tf32: on CUDA); all else is fp32"
     )
     deterministic: bool = option(True, "CUDA: only kernels whose bits repeat; false takes the fastest")
     compile: bool = option(False, "full batches train through torch.compile; the same to rounding")

@@ -22,6 +22,7 @@ import torchvision
 import yaml
 from rich.console import Console
 
+from sfa_bench import numerics
 from sfa_bench.config.canonical import hashes, run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.constants import CONSTANTS
@@ -186,8 +187,10 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
 ROUNDING: dict[str, list[tuple[str, object]]] = {
     "plugin.gmm.fit": [(f"{base} {BROAD}", "batched") for base in MIXTURES],
     "compile": [(f"{SFA} {BROAD} batch_size=4", "true")],
+    "deterministic": [(f"{SFA} {BROAD}", "false")],  # what a CUDA device is told; a CPU computes the same
 }
-TRACES = {"plugin.gmm.fit": "fitted", "compile": "compiled"}  # of what is done in another way
+# of what is done in another way
+TRACES = {"plugin.gmm.fit": "fitted", "compile": "compiled", "deterministic": "fastest"}
 # the machine's: the same run and the same result, done or kept in another way
 MACHINE: dict[str, list[tuple[str, object]]] = {
     "threads": [("", 2)],
@@ -279,7 +282,7 @@ def execute(tmp_path_factory, files):
     patch = pytest.MonkeyPatch()
     patch.setattr("sfa_bench.engine.machine.commit", lambda: (None, None))  # asks git, which takes its time
     patch.setattr("os.fsync", lambda descriptor: None)  # nothing here has to survive a power cut
-    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0, "fitted": 0, "compiled": 0}
+    counted = {"checkpoints": 0, "forwards": 0, "decoded": 0, "kept": 0, "fitted": 0, "compiled": 0, "fastest": 0}
 
     def counting(name, function):
         def count(*args, **kwargs):
@@ -293,6 +296,11 @@ def execute(tmp_path_factory, files):
     patch.setattr(ImageFiles, "read", counting("decoded", ImageFiles.read))
     patch.setattr(Cache, "read", counting("kept", Cache.read))
     patch.setattr(torch, "compile", counting("compiled", torch.compile))
+
+    def choose_kernels(device, *, tf32, deterministic):
+        counted["fastest"] += not deterministic
+
+    patch.setattr(numerics, "choose_kernels", choose_kernels)
     patch.setattr(batched, "fit_mixtures", counting("fitted", batched.fit_mixtures))
 
     @cache
