@@ -63,7 +63,13 @@ class Cluster:
     def kill_node(self):
         """Kill the daemon and every process of a job, as a power cut would."""
         self.kill_daemon()
-        for pid in self._of_jobs():
+        stopped: set[int] = set()
+        while born := self._of_jobs() - stopped:  # what is stopped starts no other process, which would outlive the rest
+            for pid in born:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= born
+        for pid in stopped:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
