@@ -64,7 +64,7 @@ class Cluster:
         """Kill the daemon and every process of a job, as a power cut would."""
         self.kill_daemon()
         stopped: set[int] = set()
-        while born := self._of_jobs() - stopped:  # what is stopped starts no other process, which would outlive the rest
+        while born := self._of_jobs() - stopped:  # what is stopped starts nothing that would outlive the rest
             for pid in born:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
