@@ -84,9 +84,8 @@ def _keys(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> I
 
 def _allowed(name: str, kind: Any, limits: Any) -> str:
     words = describe(kind)
-    limits = {
-        key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES
-    }  # beyond any
+    # An upper end that nobody reaches is not worth its words.
+    limits = {key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES}
     if range_text(name, limits) != name:
         return f" ({range_text('value', limits)})"
     few = words.startswith("one of ") and words.count(",") < 8

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from hydra.core.override_parser.overrides_parser import create_functions
@@ -24,13 +24,13 @@ from hydra.grammar.gen.OverrideParser import OverrideParser
 MOST = 10**18  # values of a range that are told apart when they are counted
 
 
-class TypedInt(int):
-    """A whole number whose `str` is the text that it was typed as."""
+class _Typed:
+    """A number whose `str` is the text that it was typed as."""
 
     text: str
 
-    def __new__(cls, value: int, text: str) -> TypedInt:
-        made = super().__new__(cls, value)
+    def __new__(cls, value: Any, text: str) -> Self:
+        made = super().__new__(cls, value)  # type: ignore[call-arg]
         made.text = text
         return made
 
@@ -38,18 +38,12 @@ class TypedInt(int):
         return self.text
 
 
-class TypedFloat(float):
-    """A number whose `str` is the text that it was typed as; Hydra's sorting of ranges adds them as decimals."""
+class TypedInt(_Typed, int):
+    """A whole number with its text."""
 
-    text: str
 
-    def __new__(cls, value: float, text: str) -> TypedFloat:
-        made = super().__new__(cls, value)
-        made.text = text
-        return made
-
-    def __str__(self) -> str:
-        return self.text
+class TypedFloat(_Typed, float):
+    """A number with its text; Hydra's sorting of ranges adds them as decimals."""
 
     def __abs__(self) -> TypedFloat:
         return _typed(abs(decimal(self)))

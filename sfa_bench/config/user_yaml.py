@@ -118,9 +118,8 @@ class _Node:
 
 def _check(text: str, path: Path) -> None:
     """Refuse what would grow or be lost on loading, by the parser's events, which are as many as the file has words."""
-    anchors: dict[
-        str | None, tuple[int, int] | None
-    ] = {}  # values and levels that it stands for; None: it has not ended
+    # Values and levels that an anchor stands for; None: it has not ended.
+    anchors: dict[str | None, tuple[int, int] | None] = {}
     nodes: list[_Node] = []
     values = aliased = 0
     twice: list[Broken] = []

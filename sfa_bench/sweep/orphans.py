@@ -26,6 +26,7 @@ def end_with(owner: int) -> None:
 
 
 def _stop_after(owner: int) -> None:
-    while process_start(owner) is not None:
+    start = process_start(owner)
+    while start is not None and process_start(owner) == start:  # its number may be another's by now
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
