@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sfa_bench import memory, models, streams
+from sfa_bench import memory, models, numerics, streams
 from sfa_bench.config import external
 from sfa_bench.config.constants import ELR_PLUS, knows_noise
 from sfa_bench.config.recipes import ONE_WIDTH, WEB, lambda_u, told_rate, warmup_epochs
@@ -84,12 +85,13 @@ def build_method(
         drop_last=effective.drop_last,
         warmup_draw=config.dataset.warmup_draw or 0,
         selection_draw=config.dataset.selection_draw or 0,
-        evaluation_batch=config.eval.batch_size,
+        evaluation_batch=config.eval.batch_size or numerics.evaluation_batch(devices[0], math.prod(size)),
         devices=devices,
         autocast=bfloat16,
         compiled=config.compile,
         selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
+        select_aside=devices[0].type != "cpu",
         head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach) if len(heads) == 2 else None,
     )
     if on_step is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sfa_bench.data.draws import class_balanced
 from sfa_bench.data.loader import AnyLoader, batches, loader_for
 from sfa_bench.data.types import Images, LearnerView
 from sfa_bench.errors import RunError
+from sfa_bench.methods.aside import Aside
 from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
 from sfa_bench.numerics import full_precision
@@ -22,6 +24,7 @@ from sfa_bench.parts import schedules
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
 PIECE = 64 * 32 * 32  # pixels, see `pieces`
+DRAWN_TOGETHER = 256  # views of a selection pass: a stream's numbers depend on how many are drawn in a call
 SMALLER_LR = "a smaller lr may help"
 
 
@@ -91,6 +94,7 @@ class Training:
     compiled: bool = False  # full batches train through torch.compile
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
+    select_aside: bool = False  # selectors compute while the device trains, as far as its epoch lets them
     head: BalancedHead | None = None
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
     warmup_draw: int = 0  # samples of the class-balanced draw for an epoch without selection; 0 = all
@@ -121,7 +125,7 @@ class Method:
         self._evaluated: dict[int, tuple[Images, AnyLoader]] = {}  # by the identity of the images
         self.labels = view.observed_labels
         self.observed_counts = view.observed_counts
-        self.selections: list[Selection] = []
+        self.selections: Sequence[Selection] = []
         self.probes: list[Probe] = []
 
     # ---- to be written by a method
@@ -250,13 +254,12 @@ class Method:
         rows = torch.arange(len(self.labels))
         if self.t.selection_draw:
             rows = self._draw(self.t.selection_draw, "selection_draw", first, e)
-        parts = rows.split(self.t.evaluation_batch)
         loader = self.loaders[self.devices[first]]
         if self.t.selection_view == "train":
-            augmented = loader.train_views(parts, self.generator("selection_view", first, e))
+            augmented = loader.train_views(rows.split(DRAWN_TOGETHER), self.generator("selection_view", first, e))
             stream: Iterator[Tensor] = (views[0] for views in augmented)
         else:
-            stream = loader.test_views(parts)
+            stream = loader.test_views(rows.split(self.t.evaluation_batch))
         outputs = self._evaluate([self.networks[k] for k in networks], [self.devices[k] for k in networks], stream)
         self.cost.selected += len(rows) * len(networks)
         return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, outputs, strict=True)]
@@ -305,10 +308,13 @@ class Method:
         alike = not self.t.selection_draw and self.t.selection_view == "test"
         groups = [all_networks] if alike else [[k] for k in all_networks]
         self.probes = [probe for group in groups for probe in self._probes(group, e)]
-        self.selections = [
-            selector.answer(probe, e).among(len(self.labels), probe.rows if self.t.selection_draw else None)
-            for selector, probe in zip(self.t.selectors, self.probes, strict=True)
-        ]
+        calls = [partial(self._answer, k, e) for k in all_networks]
+        self.selections = Aside(calls) if self.t.select_aside else [call() for call in calls]
+
+    def _answer(self, k: int, e: int) -> Selection:
+        probe = self.probes[k]
+        answer = self.t.selectors[k].answer(probe, e)
+        return answer.among(len(self.labels), probe.rows if self.t.selection_draw else None)
 
     def loader_of(self, images: Images) -> AnyLoader:
         """The loader of images to predict, on the first device; the same one each time."""
@@ -346,11 +352,12 @@ class Method:
 
     def state(self) -> dict[str, Any]:
         """All that later epochs depend on. Optimisers keep their momentum; generators are derived, not stored."""
+        selections = [_pack(selection) for selection in self.selections]  # selectors are done with them, too
         return {
             "networks": [network.state_dict() for network in self.networks],
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "selectors": [selector.state() for selector in self.t.selectors],
-            "selections": [_pack(selection) for selection in self.selections],
+            "selections": selections,
             "cost": self.cost.as_dict(),
         }
 

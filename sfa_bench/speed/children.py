@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sfa_bench import numerics
 from sfa_bench.errors import RunError
 from sfa_bench.speed.jobs import Job
 from sfa_bench.speed.settings import Setting
@@ -95,11 +96,12 @@ def serve_side(there: Connection, side: str, setting: Setting, job: Job, folder:
     # Only what this side needs: what is imported counts among its memory.
     phases = import_module(f"sfa_bench.speed.{'ours' if side == 'ours' else 'plain.phases'}")
 
-    if side == "ours":
-        keep_freed_memory()
     set_threads(setting.threads)
     tempfile.tempdir = folder
     device = torch.device(setting.device)
+    if side == "ours":  # as a run does by default; the baseline has what Torch has
+        keep_freed_memory()
+        numerics.choose_kernels(device, tf32=False, deterministic=True)
     measure = phases.SIDES[job.phase](setting, job)
     there.send((False, None))
     while True:

@@ -51,6 +51,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "auto"), default="auto", help="of the suite's training (default: auto)"
     )
+    parser.add_argument(
+        "--baseline", choices=("fp32", "bf16"), default="fp32", help="precision of the baseline (default: fp32)"
+    )
     parser.add_argument("--phase", metavar="NAME,…", help="only these, of " + ", ".join(PHASES))
     parser.add_argument(
         "--seconds", type=_positive(float), metavar="S", help=f"budget of one measurement (default: {SECONDS:g})"
@@ -83,7 +86,9 @@ def _measure(options: argparse.Namespace) -> int:
     budget = options.seconds or (None if options.full else SECONDS)
     threads = options.threads or cores()
     bfloat16 = machine.uses_bfloat16(options.precision, device, MODEL)
-    setting = Setting(str(device), threads, bfloat16, budget)
+    setting = Setting(
+        str(device), threads, bfloat16=bfloat16, plain_bfloat16=options.baseline == "bf16", seconds=budget
+    )
     began = time.monotonic()
     found = measure(setting, jobs(phases, options.full), hurry=not options.full, say=_say)
     found = {

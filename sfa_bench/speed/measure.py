@@ -112,5 +112,5 @@ def _line(
     needed: dict[str, dict[str, int]] = {name: {} for name in SIDES}
     if passed is not None and job.width is not None and job.width in flops:
         for name in SIDES:
-            needed[name] = operations(passed, flops[job.width], name == "ours" and setting.bfloat16)
+            needed[name] = operations(passed, flops[job.width], name, setting)
     return report.line(job, found, images, needed, limits, peaks) | {"warm": warm}

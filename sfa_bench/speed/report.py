@@ -93,10 +93,11 @@ def machine(found: Mapping[str, Any]) -> str:
     bf16 = limits.get("matmul_bf16")
     products = f"matrix product {_short(limits.get('matmul_fp32'), 1e9)} GFLOP/s in fp32"
     products += f" and {_short(bf16, 1e9)} in bf16" if bf16 else ""
+    baseline = ", the baseline in bf16" if found["setting"].get("plain_bfloat16") else ""
     threads, torch = environment["threads"], environment["versions"]["torch"]
     return (
         f"{environment['device_name']}, {threads} thread{'s' * (threads > 1)}, Torch {torch}, "
-        f"training in {environment['precision']}; {products}, copies {_short(limits.get('copy'), 1e9)} GB/s."
+        f"training in {environment['precision']}{baseline}; {products}, copies {_short(limits.get('copy'), 1e9)} GB/s."
     )
 
 

@@ -32,7 +32,8 @@ class Setting:
 
     device: str = "cpu"
     threads: int = 1
-    bfloat16: bool = False  # around the suite's backbone; the baseline is fp32
+    bfloat16: bool = False  # around the suite's backbone
+    plain_bfloat16: bool = False  # around the baseline's networks, for all that they do
     seconds: float | None = 3.0
     size: int = 50_000
     imb_factor: float = 0.01

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sfa_bench.engine import machine
 from sfa_bench.store.atomic import write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
+KEPT = ("run.json", "metrics.jsonl", "config.yaml", "log.txt")  # of a run that is packed
 
 
 class Results:
@@ -59,6 +62,41 @@ def run(*words, runs, timeout=200):
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
     return done.stdout
+
+
+def sweep(*words, cwd, seconds):
+    """`python run.py -m` in a folder, ended (its runs save their state) where it takes longer."""
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *words]
+    print(shlex.join(command), flush=True)
+    process = subprocess.Popen(command, cwd=cwd)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def pack(runs, target):
+    """The finished runs below a folder as an archive without weights. Returns their records."""
+    done = [(folder, record) for folder, record in records(runs) if record["state"] == "done"]
+    with tarfile.open(target, "w:gz") as archive:
+        for folder, _ in done:
+            for path in (folder / name for name in KEPT):
+                if path.exists():
+                    archive.add(path, str(path.relative_to(runs)))
+    return [record for _, record in done]
+
+
+def figures(record):
+    """What is compared of a run, and what it took."""
+    metrics, selection = record["metrics"], record["selection"] or {}
+    return {
+        "hash": record["hash"],
+        "final": metrics["test/acc/final"],
+        "few": metrics["test/acc/few"],
+        "auc": selection.get("auc"),
+        "seconds": record["cost"]["total_seconds"],
+    }
 
 
 def records(runs):

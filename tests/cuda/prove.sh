@@ -4,12 +4,14 @@
 # Parts, and how long they take at most on an H100:
 #   correct  4 min   tests/cuda/test_*.py, a process for each file: OUT/correct_*.json, OUT/correct_*.log
 #   speed    4 min   tests/cuda/speed.py: OUT/speed.json
+#   precision  --seconds   tests/cuda/precision.py: OUT/precision.json, OUT/precision.tar.gz (records without weights)
 #   table    --seconds   tests/cuda/table.py: OUT/table.json, OUT/table.tar.gz (records without weights, a few MB)
 # Each writes what it has after every test, figure or run, so that a cut costs only what was under way.
 #
 # Options:
-#   --part NAME       only this part; may be given again (default: all three)
-#   --seconds N       of the table (default: 240)
+#   --part NAME       only this part; may be given again (default: all four)
+#   --lines NAME,…    only these of speed's lines (tests/cuda/speed.py says which there are)
+#   --seconds N       of the table, and of the comparison of precisions (default: 240)
 #   --wheels FOLDER   packages that Python lacks here, as tests/cuda/wheels.sh collects them
 #   --fashion FOLDER  Fashion-MNIST's four IDX files (default: where Debian's package puts them)
 #   --rehearse        all of it on the CPU with tiny sizes, in under 3 minutes; makes its own stand-in for Fashion-MNIST
@@ -19,11 +21,12 @@ set -uo pipefail
 out="${1:?usage: prove.sh OUT [--part NAME]… [--seconds N] [--wheels FOLDER] [--fashion FOLDER] [--rehearse]}"
 shift
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-python="${PYTHON:-python3}" parts=() seconds=240 wheels="" fashion="/usr/share/datasets/fashion-mnist" rehearse=""
+python="${PYTHON:-python3}" parts=() lines=() seconds=240 wheels="" fashion="/usr/share/datasets/fashion-mnist" rehearse=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --part) parts+=("$2"); shift ;;
     --seconds) seconds="$2"; shift ;;
+    --lines) lines=(--lines "$2"); shift ;;
     --wheels) wheels="$(cd "$2" && pwd)"; shift ;;
     --fashion) fashion="$(cd "$2" && pwd)"; shift ;;
     --rehearse) rehearse="--rehearse" ;;
@@ -31,7 +34,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ "${#parts[@]}" -gt 0 ] || parts=(correct speed table)
+[ "${#parts[@]}" -gt 0 ] || parts=(correct speed precision table)
 mkdir -p "$out" && out="$(cd "$out" && pwd)" || exit 2
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
@@ -81,13 +84,15 @@ for part in "${parts[@]}"; do
   began=$SECONDS
   case "$part" in
     correct) correct ;;
-    speed) "$python" tests/cuda/speed.py "$out/speed.json" 240 $rehearse >"$out/speed.log" 2>&1 ;;
+    speed) "$python" tests/cuda/speed.py "$out/speed.json" 240 "${lines[@]}" $rehearse >"$out/speed.log" 2>&1 ;;
+    precision)
+      "$python" tests/cuda/precision.py "$out" "$seconds" --fashion "$fashion" $rehearse >"$out/precision.log" 2>&1 ;;
     table) "$python" tests/cuda/table.py "$out" "$seconds" --fashion "$fashion" $rehearse >"$out/table.log" 2>&1 ;;
-    *) echo "prove.sh: no part $part; correct, speed and table are" >&2; exit 2 ;;
+    *) echo "prove.sh: no part $part; correct, speed, precision and table are" >&2; exit 2 ;;
   esac
   code=$?
   [ "$code" = 0 ] || { failed "$code"; tail -n 15 "$out/$part"*.log; }
   echo "== $part: status $code, $((SECONDS - began)) s"
 done
-rm -rf "$out/table_runs" "$out/fashion_as_cifar" "$out/conf"
+rm -rf "$out/table_runs" "$out/precision_runs" "$out/fashion_as_cifar" "$out/conf"
 exit "$status"

@@ -1,16 +1,23 @@
-"""How fast the device trains: `python speed.py OUT.json SECONDS [--rehearse]`. Each line is kept as soon as it is made.
+"""How fast the device trains: `python speed.py OUT.json SECONDS [--lines NAME,…] [--rehearse]`. Each figure is kept as
+soon as it is made.
 
-The lines, in order of what they decide: training steps by batch and precision, and what deterministic kernels cost;
-DivideMix with SFA beside the plain baseline (`python -m sfa_bench.speed`); the share of an epoch in which the device
-waits; several small runs at once on the device.
+The lines, in order of what they decide: `machine`, its limits; `steps`, by batch and precision, and what deterministic
+kernels cost; `graphs`, what a CUDA graph or `torch.compile` would gain; `waiting`, the share of an epoch in which the
+device waits; `selection`, what selectors take on the host; `baseline` and `baseline_bf16`, DivideMix with SFA beside
+the plain baseline (`python -m sfa_bench.speed`); `jobs`, several runs at once on the device, also with NVIDIA's MPS.
 """
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,10 +27,12 @@ from proof import ROOT, Results, run
 from sfa_bench import numerics
 from sfa_bench.speed.limits import limits
 from sfa_bench.speed.ours import EPOCH, Suite
-from sfa_bench.speed.settings import Setting
-from sfa_bench.speed.timing import repeated
+from sfa_bench.speed.settings import Setting, made_probe
+from sfa_bench.speed.timing import now, repeated
 
 BATCHES = (128, 256, 512, 1024, 2048)
+FASHION = os.environ.get("SFA_BENCH_FASHION", "/usr/share/datasets/fashion-mnist")
+LINES = ("machine", "steps", "graphs", "waiting", "selection", "baseline", "baseline_bf16", "jobs")
 
 
 class Speed:
@@ -35,10 +44,12 @@ class Speed:
 
     def setting(self, bfloat16, **more):
         small = {"size": 400, "imb_factor": 0.5, "batch_size": 16} if self.rehearse else {}
-        return Setting(str(self.device), torch.get_num_threads(), bfloat16, self.budget, **{**small, **more})
+        return Setting(
+            str(self.device), torch.get_num_threads(), bfloat16=bfloat16, seconds=self.budget, **{**small, **more}
+        )
 
-    def all(self):
-        for name in ("machine", "steps", "baseline", "waiting", "jobs"):
+    def all(self, lines):
+        for name in lines:
             if time.monotonic() > self.until:
                 self.results.add(name, {"left_out": "no time remained"})
                 continue
@@ -69,67 +80,161 @@ class Speed:
                     self.results.add("steps", found)
 
     def rate(self, suite, batch):
-        rows = torch.arange(batch) % len(suite.data.index)
-        images = suite.method.loaders[suite.device].test_view(rows)
-        labels = suite.method.labels[rows].to(suite.device)
-
-        def act():
-            suite.method.step(0, F.cross_entropy(suite.method.forward(0, images).main, labels))
-
+        act = self.step_of(suite, batch)
         for _ in range(3):
             act()
         return batch / repeated(act, suite.device, self.budget).seconds
 
-    def baseline(self):
+    def step_of(self, suite, batch):
+        rows = torch.arange(batch) % len(suite.data.index)
+        images = suite.method.loaders[suite.device].test_view(rows)
+        labels = suite.method.labels[rows].to(suite.device)
+        return lambda: suite.method.step(0, F.cross_entropy(suite.method.forward(0, images).main, labels))
+
+    def graphs(self):
+        """Images/s of a step at batch 128 in bf16 as it is, as one CUDA graph, and compiled."""
+        found = []
+        numerics.choose_kernels(self.device, tf32=False, deterministic=True)
+        for width in (4,) if self.rehearse else (16, 64):
+            entry = {"width": width, "batch": 128}
+            found.append(entry)
+            for kind in ("eager",) if self.rehearse else ("eager", "graph", "compiled"):
+                suite = Suite(self.setting(True), "none", width)
+                suite.method.prepare(0, 1)
+                suite.method.networks[0].train()
+                suite.method.t.compiled = kind == "compiled"
+                act = self.step_of(suite, 128)
+                began = now(self.device)
+                act = self.captured(act) if kind == "graph" else act
+                for _ in range(3):
+                    act()
+                entry[f"{kind}_start"] = round(now(self.device) - began, 2)
+                entry[kind] = round(128 / repeated(act, suite.device, self.budget).seconds, 1)
+                self.results.add("graphs", found)
+
+    def captured(self, act):
+        """A step as a graph whose replay is the step: the same memory each time."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                act()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            act()
+        return graph.replay
+
+    def baseline(self, precision="fp32", name="baseline"):
         """Ratios to the plain baseline as the releases run, with Torch's defaults."""
-        phases = "loader-2" if self.rehearse else "loader-2,warm-up,dividemix-sfa"
+        phases = "loader-2" if self.rehearse else "warm-up,dividemix-sfa"
         words = ["--json", "--device", self.device.type, "--precision", "bf16", "--phase", phases]
-        words += ["--seconds", f"{self.budget:g}"]
+        words += ["--seconds", f"{self.budget:g}", "--baseline", precision]
         command = [sys.executable, "-m", "sfa_bench.speed", *words]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
-        self.results.add("baseline", json.loads(done.stdout) if done.stdout else {"error": done.stderr[-2000:]})
+        found = json.loads(done.stdout) if done.stdout else {"error": done.stderr[-2000:]}
+        found.get("environment", {}).pop("host", None)
+        self.results.add(name, found)
+
+    def baseline_bf16(self):
+        """The same under bf16 autocast."""
+        self.baseline("bf16", "baseline_bf16")
 
     def waiting(self):
-        """Share of an epoch in which no kernel runs, by Torch's profiler."""
+        """Share of an epoch in which no kernel runs, by Torch's profiler; with selectors beside the training or not."""
         found = {}
-        for phase, epoch in (("warm-up", 1), ("dividemix-sfa", EPOCH)):
+        for phase, epoch, aside in (
+            ("warm-up", 1, True),
+            ("dividemix-sfa", EPOCH, True),
+            ("dividemix-sfa, selectors first", EPOCH, False),
+        ):
             numerics.choose_kernels(self.device, tf32=False, deterministic=True)
             suite = Suite(self.setting(True), "sfa", 4 if self.rehearse else 64)
+            suite.method.t.select_aside = aside
             suite.method.epoch(1)
             activities = [torch.profiler.ProfilerActivity.CPU]
             if self.device.type == "cuda":
                 activities = [torch.profiler.ProfilerActivity.CUDA]
-            began = time.perf_counter()
+            began = now(self.device)
             with torch.profiler.profile(activities=activities) as profile:
                 suite.method.epoch(epoch)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize()
-            took = time.perf_counter() - began
+                took = now(self.device) - began
             busy = sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
             found[phase] = {"seconds": round(took, 3), "kernels": round(busy, 3), "waits": round(1 - busy / took, 3)}
             self.results.add("waiting", found)
 
+    def selection(self):
+        """Seconds of one network's selector on the host, by classes and how mixtures are fitted."""
+        found = []
+        setting = self.setting(True)
+        for classes in (10, 100):
+            probe = made_probe(setting, classes)
+            for fit in ("sklearn", "batched"):
+                selector = Suite(setting, "sfa", 4, classes).method.t.selectors[0]
+                selector.thresholds = replace(selector.thresholds, fit=fit)
+                act = partial(selector.select, probe, EPOCH)
+                act()
+                entry = {"classes": classes, "samples": len(probe.features), "fit": fit}
+                found.append({**entry, "seconds": round(repeated(act, self.device, self.budget).seconds, 4)})
+                self.results.add("selection", found)
+
     def jobs(self):
-        """Seconds of as many digits runs, some at a time on one device; each is a process of its own."""
-        count, epochs, found = (2, 2, {}) if self.rehearse else (8, 30, {})
-        for at_once in (1, count) if self.rehearse else (8, 4, 2, 1):
-            with tempfile.TemporaryDirectory() as runs:
-                words = ["dataset=digits", "method=dividemix", f"epochs={epochs}", f"replicate=range(0,{count})"]
-                words += [f"device={self.device.type}", f"jobs_per_gpu={at_once}", "threads=1"]
-                words += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"]
-                began = time.perf_counter()
-                run("-m", *words, runs=runs)
-                found[at_once] = round(time.perf_counter() - began, 2)
-            self.results.add("jobs", {"runs": count, "epochs": epochs, "seconds_by_jobs_at_once": found})
+        """Seconds of as many runs, some at a time on one device; each is a process of its own."""
+        count, found = 2 if self.rehearse else 8, []
+        digits = ["dataset=digits", "method=dividemix", f"epochs={2 if self.rehearse else 20}"]
+        full = ["dataset=fashion_mnist", f"data_dir={FASHION}", "imb_factor=0.01", "method=dividemix"]
+        full += ["epochs=3", "warmup_epochs=1", "precision=bf16"]
+        for name, words, at_once, shared in (
+            ("digits", digits, count, False),
+            ("digits", digits, 1, False),
+            ("digits", digits, count, True),
+            ("full network", full, 4, False),
+            ("full network", full, 1, False),
+            ("digits", digits, 4, False),
+            ("digits", digits, 2, False),
+            ("full network", full, 8, False),
+            ("full network", full, 2, False),
+            ("full network", full, 8, True),
+        )[: 1 if self.rehearse else None]:
             if time.monotonic() > self.until:
                 break
+            if shared and not shutil.which("nvidia-cuda-mps-control"):
+                continue
+            with tempfile.TemporaryDirectory() as folder, mps(folder) if shared else nullcontext():
+                each = [*words, f"replicate=range(0,{count})", f"device={self.device.type}", "threads=1"]
+                each += [f"jobs_per_gpu={at_once}", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"]
+                began = time.perf_counter()
+                run("-m", *each, runs=Path(folder, "runs"))
+                seconds = round(time.perf_counter() - began, 2)
+            found.append({"what": name, "runs": count, "at_once": at_once, "mps": shared, "seconds": seconds})
+            self.results.add("jobs", found)
+
+
+@contextmanager
+def mps(folder):
+    """NVIDIA's Multi-Process Service for what is started inside."""
+    places = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
+    for place in places.values():
+        Path(place).mkdir()
+    os.environ.update(places)
+    subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run(["nvidia-cuda-mps-control"], input="quit\n", text=True, check=True, timeout=60)
+        for name in places:
+            del os.environ[name]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("seconds", type=float)
+    # What the rehearsal leaves out differs from its neighbour by a word.
+    parser.add_argument("--lines", default=",".join(LINES), metavar="NAME,…", help="only these (default: all)")
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, in small")
     options = parser.parse_args()
     device = "cpu" if options.rehearse else "cuda"
-    Speed(Results(options.out, device), options.seconds, options.rehearse).all()
+    Speed(Results(options.out, device), options.seconds, options.rehearse).all(
+        [name for name in options.lines.split(",") if not (options.rehearse and name == "baseline")]
+    )

@@ -8,15 +8,11 @@ earlier call) is skipped. The records, without weights, end in OUT/table.tar.gz.
 import argparse
 import csv
 import pickle
-import shlex
-import subprocess
-import sys
-import tarfile
 import time
 from pathlib import Path
 
 import numpy as np
-from proof import ROOT, Results, records
+from proof import ROOT, Results, figures, pack, sweep
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
@@ -30,7 +26,6 @@ CELLS = [
     *((method, plugin) for method in ("ce", "balanced_softmax") for plugin in ("abc", "sfa_release")),
 ]
 DATA = "fashion_as_cifar"
-KEPT = ("run.json", "metrics.jsonl", "config.yaml", "log.txt")
 
 
 def cifar_format(source: Path, target: Path) -> None:
@@ -90,38 +85,16 @@ class Table:
         conf.mkdir(parents=True, exist_ok=True)
         lines = ["blocks:", *(f"  - {{{', '.join(f'{k}: {v}' for k, v in block.items())}}}" for block in blocks)]
         (conf / "wave.yaml").write_text("\n".join(lines) + "\n")
-        words = ["-m", "--config-dir", "conf", "+sweep=wave", *self.words, f"runs_dir={self.runs.name}"]
+        words = ["--config-dir", "conf", "+sweep=wave", *self.words, f"runs_dir={self.runs.name}"]
         words += [f"jobs_per_gpu={len(runs)}", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={len(runs)}"]
-        left = max(30.0, self.until - time.monotonic())
-        print(shlex.join(["python", "run.py", *words]), flush=True)
-        process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *words], cwd=self.options.out)
-        try:
-            process.wait(timeout=left)
-        except subprocess.TimeoutExpired:  # what is done is done; the rest saves its state, and is no part of the table
-            process.terminate()
-            process.wait(timeout=60)
+        # What is not done by then is no part of the table.
+        sweep(*words, cwd=self.options.out, seconds=max(30.0, self.until - time.monotonic()))
 
     def keep(self, waiting):
-        done = [(folder, record) for folder, record in records(self.runs) if record["state"] == "done"]
-        with tarfile.open(self.options.out / "table.tar.gz", "w:gz") as archive:
-            for folder, _ in done:
-                for name in KEPT:
-                    if (folder / name).exists():
-                        archive.add(folder / name, str((folder / name).relative_to(self.runs)))
-        for _, record in done:
+        for record in pack(self.runs, self.options.out / "table.tar.gz"):
             names = record["names"]
             name = f"{names['method']} + {names['plugin']} · replicate {record['config']['replicate']}"
-            cost = record["cost"]
-            self.results.add(
-                name,
-                {
-                    "hash": record["hash"],
-                    "final": record["metrics"]["test/acc/final"],
-                    "few": record["metrics"]["test/acc/few"],
-                    "auc": (record["selection"] or {}).get("auc"),
-                    "seconds": cost["total_seconds"],
-                },
-            )
+            self.results.add(name, figures(record))
         self.results.add("left", [" ".join(own) for own in waiting])
 
 

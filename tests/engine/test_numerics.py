@@ -85,3 +85,8 @@ def test_only_what_acts_is_in_the_identity():
     assert canonical(compose(["deterministic=false"])) == {**usual, "deterministic": False}
     assert canonical(compose(["deterministic=false", "device=cpu"])) == usual
     assert canonical(compose(["precision=tf32"])) == {**usual, "precision": "tf32"}
+
+
+def test_a_gpu_evaluates_as_many_images_at_once_as_it_takes_to_be_busy():
+    assert [numerics.evaluation_batch(CPU, side * side) for side in (1, 32, 224)] == [256, 256, 256]
+    assert [numerics.evaluation_batch(CUDA, side * side) for side in (8, 32, 64, 224)] == [2048, 2048, 512, 256]

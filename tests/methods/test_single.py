@@ -157,6 +157,17 @@ def test_the_selection_can_look_at_augmented_views(learner):
     assert not np.allclose(method.t.selectors[0].probes[0].features, plain.t.selectors[0].probes[0].features)
 
 
+def test_augmented_views_do_not_depend_on_how_many_are_looked_at_at_once(learner):
+    """`eval.batch_size` is the machine's: no part of a run's identity."""
+    seen = []
+    for size in (5, 7, 1000):
+        method = learner(mask=MASK, padding=1, selection_view="train", evaluation_batch=size)
+        method.select(1)
+        seen.append(method.t.selectors[0].probes[0].features)
+    assert np.array_equal(seen[0], seen[1])
+    assert np.array_equal(seen[0], seen[2])
+
+
 def test_the_learning_rate_drops_before_the_first_step_of_its_epoch(learner):
     method = learner(drop_from=3, momentum=0, weight_decay=0)
     for e, rate in ((1, 0.1), (2, 0.1), (3, 0.01), (4, 0.01)):

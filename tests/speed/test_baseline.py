@@ -114,6 +114,19 @@ def same_gradients(method, learner, mine, theirs):
         torch.testing.assert_close(b.grad, a.grad, rtol=1e-5, atol=1e-7)
 
 
+def test_its_networks_run_in_bfloat16_where_it_is_asked_to():
+    """Eight bits of mantissa: near fp32's answers, and not them; what it computes from them is fp32."""
+    setting = replace(SMALL, plain_bfloat16=True)
+    exact, rounded = (plain.Plain(one, 16, balanced=True).learner for one in (SMALL, setting))
+    for mine, theirs in zip(exact.networks, rounded.networks, strict=True):
+        theirs.load_state_dict(mine.state_dict())
+    images = views(8, 1).float()
+    with torch.no_grad():
+        for a, b in zip(exact.answers(0, images), rounded.answers(0, images), strict=True):
+            assert b.dtype == torch.float32
+            assert 0 < (a - b).norm() < 0.05 * a.norm()
+
+
 def test_both_optimisers_are_set_alike(sides):
     method, learner = sides("none")
     method.prepare(0, 1)

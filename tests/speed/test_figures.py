@@ -95,9 +95,12 @@ def test_there_is_no_share_without_products_or_without_their_limit():
 
 def test_operations_go_by_the_precision_that_they_run_in():
     passed, flops = Passed(trained=10, guessed=5, selected=2), (3, 8)
-    assert limits.operations(passed, flops, bfloat16=False) == {"fp32": 10 * 8 + 7 * 3}
-    assert limits.operations(passed, flops, bfloat16=True) == {"fp32": 2 * 3, "bf16": 10 * 8 + 5 * 3}
-    assert limits.operations(Passed(trained=1), flops, bfloat16=True) == {"bf16": 8}
+    fp32, both = Setting(), Setting(bfloat16=True, plain_bfloat16=True)
+    assert limits.operations(passed, flops, "ours", fp32) == {"fp32": 10 * 8 + 7 * 3}
+    assert limits.operations(passed, flops, "ours", both) == {"fp32": 2 * 3, "bf16": 10 * 8 + 5 * 3}
+    assert limits.operations(passed, flops, "plain", Setting(bfloat16=True)) == {"fp32": 10 * 8 + 7 * 3}
+    assert limits.operations(passed, flops, "plain", both) == {"bf16": 10 * 8 + 7 * 3}
+    assert limits.operations(Passed(trained=1), flops, "ours", both) == {"bf16": 8}
 
 
 def test_a_step_needs_three_forwards_but_no_gradient_of_the_pictures():

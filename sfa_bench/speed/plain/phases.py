@@ -42,6 +42,7 @@ class Plain:
             setting.batch_size,
             EVALUATION_BATCH,
             on_step=self.watch.step,
+            bfloat16=setting.plain_bfloat16,
         )
 
     def warm_up(self, budget: float | None) -> Parts:
@@ -113,7 +114,7 @@ def forward(setting: Setting, job: Job) -> Measure:
 
     @torch.no_grad()
     def act() -> None:
-        plain.learner.networks[0](images)
+        plain.learner.answers(0, images)
 
     return lambda budget: {"forward": repeated(act, plain.device, budget)}
 

@@ -1,4 +1,4 @@
-"""Pictures one by one through PIL, in a `DataLoader` with two workers, read from the disk again for every pass."""
+"""Pictures one by one through PIL, in a `DataLoader` with a worker a core, read from the disk again for every pass."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from sfa_bench.cores import cores
 from sfa_bench.data.types import Images, Transform
-
-WORKERS = 2
 
 
 def written(path: Path, images: Images, labels: Tensor) -> Path:
@@ -58,5 +57,5 @@ def pictures(dataset: Pictures, batch_size: int) -> DataLoader[Any]:
     """Batches in random order, of a test view in order; a part that is left over is a batch too."""
     # A process that was spawned would spawn its own, each of which imports Torch first: no release starts them so.
     return DataLoader(
-        dataset, batch_size, shuffle=dataset.views > 0, num_workers=WORKERS, multiprocessing_context="fork"
+        dataset, batch_size, shuffle=dataset.views > 0, num_workers=cores(), multiprocessing_context="fork"
     )

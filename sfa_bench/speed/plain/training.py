@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfa_bench.data.types import Transform
 from sfa_bench.speed.plain.network import Network
@@ -22,7 +22,7 @@ class Learner:
     """Two networks with their optimisers.
 
     Args: path: the pictures; ramp: epochs over which the unlabelled loss gains its weight; on_step: called with the
-    steps of the pass as each begins.
+    steps of the pass as each begins; bfloat16: the networks run under autocast.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class Learner:
         evaluation_batch: int = 256,
         ramp: float = RAMP,
         on_step: Callable[[int], None] = lambda steps: None,
+        bfloat16: bool = False,
     ):
         self.path, self.transform, self.num_classes, self.device = path, transform, num_classes, device
+        self.bfloat16 = bfloat16
         self.batch_size, self.evaluation_batch, self.ramp, self.on_step = batch_size, evaluation_batch, ramp, on_step
         self.networks = [network.to(device) for network in networks]
         self.optimisers = [
@@ -54,8 +56,15 @@ class Learner:
             self.on_step(len(loader))
             self._step(k, self.plain_loss(k, images.to(self.device), labels.to(self.device), log_counts))
 
+    def answers(self, k: int, images: Tensor) -> list[Tensor | None]:
+        """Features, main and balanced logits of network k, in fp32."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            found = self.networks[k](images)
+        return [None if one is None else one.float() for one in found] if self.bfloat16 else list(found)
+
     def plain_loss(self, k: int, images: Tensor, labels: Tensor, log_counts: Tensor) -> Tensor:
-        _, main, balanced = self.networks[k](images)
+        _, main, balanced = self.answers(k, images)
+        assert main is not None
         self.trained += len(images)
         loss = F.cross_entropy(main, labels)
         return loss if balanced is None else loss + F.cross_entropy(balanced + log_counts, labels)
@@ -111,7 +120,8 @@ class Learner:
         images, targets = torch.cat([x1, x2, u1, u2]), torch.cat([target_x, target_x, target_u, target_u])
         images = share * images + (1 - share) * images[permutation]
         targets = share * targets + (1 - share) * targets[permutation]
-        _, main, balanced = self.networks[k](images)
+        _, main, balanced = self.answers(k, images)
+        assert main is not None
         self.trained += len(images)
         split = 2 * len(x1)
 
@@ -128,7 +138,9 @@ class Learner:
 
     def _guess(self, k: int, images: Tensor) -> Tensor:
         self.guessed += len(images)
-        return torch.softmax(self.networks[k](images)[1], dim=1)
+        main = self.answers(k, images)[1]
+        assert main is not None
+        return torch.softmax(main, dim=1)
 
     def _step(self, k: int, loss: Tensor) -> None:
         self.optimisers[k].zero_grad()
@@ -138,7 +150,7 @@ class Learner:
 
     def evaluate(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features [N, d], losses [N] and the confidence in the observed label [N] of network k, copied one by one."""
-        network: nn.Module = self.networks[k].eval()
+        self.networks[k].eval()
         loader = pictures(Pictures(self.path, self.transform, 0), self.evaluation_batch)
         count = len(loader.dataset)  # type: ignore[arg-type]
         features = torch.zeros(count, self.networks[k].main.in_features)
@@ -146,7 +158,7 @@ class Learner:
         with torch.no_grad():
             for images, labels, rows, _ in loader:
                 self.on_step(len(loader))
-                out: Any = network(images.to(self.device))
+                out: Any = self.answers(k, images.to(self.device))
                 copy_out(out, labels.to(self.device), rows, features, losses, confidence)
                 self.selected += len(images)
         return features, losses, confidence
