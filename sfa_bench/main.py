@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import plain_config, requested
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values
@@ -17,29 +18,24 @@ from sfa_bench.config.overrides import last_of_each
 from sfa_bench.config.terminal import Display
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.ledger import run_place
 from sfa_bench.store.record import command
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
+    return _ended(_main, arguments)
+
+
+def where(arguments: Sequence[str]) -> int:
+    """Print hash, folder and state of the run that these words mean; nothing is trained. The exit status: 0 or 2."""
+    return _ended(_where, arguments)
+
+
+def _ended(act: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     try:
-        options = _parse(arguments)
-        check_options(options)
-        if options.help:
-            print(help_text(_config_dir(options)))
-            return 0
-        if options.hydra_help or options.shell_completion or options.info or options.cfg in ("hydra", "all"):
-            return _ask_hydra(options, list(arguments))
-        options.overrides, notes = last_of_each(options.overrides)
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        if options.cfg and options.multirun:
-            raise ConfigError("--cfg shows the configuration of one run: leave -m out and type one value for each key")
-        if options.cfg:
-            return _show(options.overrides, _config_dir(options), options.package)
-        if options.multirun:
-            return _sweep(options.overrides, _config_dir(options))
-        return _run(options.overrides, _config_dir(options))
+        return act(arguments)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
@@ -50,6 +46,42 @@ def main(arguments: Sequence[str]) -> int:
         return interrupted.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    check_options(options)
+    if options.help:
+        print(help_text(_config_dir(options)))
+        return 0
+    if options.hydra_help or options.shell_completion or options.info or options.cfg in ("hydra", "all"):
+        return _ask_hydra(options, list(arguments))
+    options.overrides, notes = last_of_each(options.overrides)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.cfg and options.multirun:
+        raise ConfigError("--cfg shows the configuration of one run: leave -m out and type one value for each key")
+    if options.cfg:
+        return _show(options.overrides, _config_dir(options), options.package)
+    if options.multirun:
+        return _sweep(options.overrides, _config_dir(options))
+    return _run(options.overrides, _config_dir(options))
+
+
+def _where(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    given = [name for name, value in vars(options).items() if value and name not in ("overrides", "config_dir")]
+    if options.help:
+        print("usage: sfa-bench where [--config-dir DIR] KEY=VALUE …\n\n" + str(where.__doc__))
+        return 0
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')}: where takes the words of one run, and --config-dir")
+    config = requested(last_of_each(options.overrides)[0], _config_dir(options))
+    identity = run_hash(config)
+    folder = run_place(config.runs_dir, config.recorded_names, identity)
+    record = RunFolder(folder).read_record()
+    print(f"hash: {identity}\nfolder: {folder}\nstate: {'new' if record is None else record['state']}")
+    return 0
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import sys
 import traceback
@@ -36,7 +37,20 @@ KNOWN = ("rate", "type", "clean_labels", "clean_val", "pretraining")
 def make_importable(config_dir: Path | None) -> None:
     """Let the modules beside the user's conf folder be imported, in this process."""
     if config_dir is not None and (parent := str(config_dir.resolve().parent)) not in sys.path:
+        keep_analysis()
         sys.path.insert(0, parent)
+
+
+def keep_analysis() -> None:
+    """Let `analysis` be the suite's in this process, whatever lies in a folder of this name on the import path."""
+    folder = Path(__file__).resolve().parents[2] / "analysis"
+    if "analysis" not in sys.modules:
+        path = folder / "__init__.py"
+        spec = importlib.util.spec_from_file_location("analysis", path, submodule_search_locations=[str(folder)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["analysis"] = package = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
 
 
 def own_options(config_dir: Path | None) -> dict[str, list[str]]:

@@ -20,7 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from sfa_bench.config.values import unknown_key
 from sfa_bench.errors import ConfigError
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+# Inside the package where it is installed from a wheel, beside it in a checkout.
+CONF = next(
+    folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf" / "config.yaml").is_file()
+)
 
 _OPTIONS = {
     "config_path": "the suite's configuration stays; choices of your own come with --config-dir DIR",

@@ -1,0 +1,55 @@
+"""`sfa-bench SUBCOMMAND …` or `python -m sfa_bench SUBCOMMAND …`: all that the suite does, installed, in any folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from sfa_bench.config.external import keep_analysis
+from sfa_bench.config.terminal import door
+
+# Subcommand → module, its function, what is put before the arguments, and what it is for.
+COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
+    "run": ("sfa_bench.main", "main", [], "one run: KEY=VALUE …"),
+    "sweep": ("sfa_bench.main", "main", ["-m"], "every combination that is not done yet: KEY=V1,V2 …"),
+    "where": ("sfa_bench.main", "where", [], "hash, folder and state of a run, without making it: KEY=VALUE …"),
+    "table": ("analysis.table", "main", [], "a table of finished runs"),
+    "plot": ("analysis.plot", "main", [], "a figure of finished runs"),
+    "claim": ("analysis.claim", "main", [], "whether the runs support a claim"),
+    "report": ("analysis.report", "main", [], "all runs as one page"),
+    "status": ("analysis.status", "main", [], "what is done and what is missing; `status clean` removes"),
+    "export": ("analysis.export", "main", [], "all finished runs as CSV or Parquet"),
+    "ingest": ("analysis.ingest", "main", [], "other people's predictions as a run"),
+    "data": ("sfa_bench.data.tools.command", "main", [], "check, describe and export data sets"),
+    "replay": ("sfa_bench.replay", "main", [], "another selector on what a run recorded"),
+    "speed": ("sfa_bench.speed.command", "main", [], "how fast this machine runs the suite"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: that of the subcommand; 2 where there is none of this name."""
+    name, rest = (arguments[0] if arguments else "--help"), list(arguments[1:])
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"refused: sfa-bench {name}: no such subcommand; {hint}", file=sys.stderr)
+        return 2
+    module, function, before, _ = COMMANDS[name]
+    keep_analysis()  # with `python -m` the current folder comes first
+    return int(getattr(import_module(module), function)([*before, *rest]))
+
+
+def _help() -> str:
+    lines = [f"  {name:<8} {what}" for name, (*_, what) in COMMANDS.items()]
+    end = "`sfa-bench SUBCOMMAND --help` says the rest; `sfa-bench run --help` lists what can be chosen."
+    return "\n".join(["usage: sfa-bench SUBCOMMAND …", "", *lines, "", end])
+
+
+def console() -> int:
+    """The installed command."""
+    return door(main)
