@@ -2,7 +2,8 @@
 
 import sys
 
-from sfa_bench.cli import console
+from sfa_bench.cli import main
+from sfa_bench.config.terminal import door
 
 if __name__ == "__main__":
-    sys.exit(console())
+    sys.exit(door(main))
