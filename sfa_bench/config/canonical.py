@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from sfa_bench.choices.models import MODELS
 from sfa_bench.config.recipes import (
     CHECKED,
     FIXED_SOURCES,
@@ -183,7 +184,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
         yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
-    if config.model.name != "preact_resnet18":
+    if "variant" not in MODELS[config.model.name].options:
         yield "model.variant"
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")

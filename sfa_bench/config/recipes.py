@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sfa_bench.choices.models import MODELS
 from sfa_bench.config.constants import resolve_loss
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
 from sfa_bench.errors import ConfigError
@@ -28,6 +29,8 @@ class Recipe:
     drop_last: bool = False
     schedule: str = "step"
     adam: bool = False
+    width: int | None = None  # of backbones that have several, instead of their own
+    pretrained: bool = False  # it starts from weights that the user brings
 
 
 MATCHED = {
@@ -38,18 +41,17 @@ MATCHED = {
     "arrays": Recipe("convnet", 60, 9, 64),
     "folder": Recipe("convnet", 60, 9, 64),
     "csv": Recipe("convnet", 60, 9, 64),
-    "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64),
+    "fashion_mnist": Recipe("preact_resnet18", 30, 5, 64, width=16),
     "cifar10": Recipe("preact_resnet18", 200, 30, 64),
     "cifar100": Recipe("preact_resnet18", 200, 30, 64),
     "webvision": Recipe("inception_resnet_v2", 100, 1, 32, 0.01, milestone=0.49, nominal=100),
-    "clothing1m": Recipe("resnet50", 80, 1, 32, 0.002, 1e-3, milestone=0.5, nominal=80),
+    "clothing1m": Recipe("resnet50", 80, 1, 32, 0.002, 1e-3, milestone=0.5, nominal=80, pretrained=True),
 }
 # Crawled from the web with their noise: DivideMix and SFA have constants of their own there (spec/methods.md §7).
 WEB = ("webvision", "clothing1m")
 # Whose files have official checksums, which dataset.checksum=false does not ask for.
 CHECKED = ("fashion_mnist", "cifar10", "cifar100")
 FIXED_SOURCES = ("digits", "fashion_mnist", "cifar10")  # ten classes that are many, medium, few by their number
-ONE_WIDTH = ("resnet34", "cnn9", "resnet50", "inception_resnet_v2")
 
 # Selectors that WebVision's scripts gave other constants: a larger floor of the variances, and RoLT+ no refinement.
 VARIED = ("loss_gmm", "proto")
@@ -68,13 +70,6 @@ HUMAN_LABELS: dict[str, tuple[HumanLabels, ...]] = {
     "cifar10": ("worst", "aggre", "rand1", "rand2", "rand3", "clean"),
     "cifar100": ("noisy", "clean"),
 }
-
-
-def width(model: str, source: str) -> int | None:
-    """Default channels of a backbone's first stage; None where it has one width only."""
-    if model in ONE_WIDTH:
-        return None
-    return 64 if model == "preact_resnet18" and source != "fashion_mnist" else 16
 
 
 def native(config: RunConfig) -> Recipe:
@@ -200,8 +195,8 @@ def resolve(config: RunConfig) -> RunConfig:
         model=replace(
             config.model,
             name=model,
-            width=config.model.width or width(model, source),
-            pretrained=_pretrained(config, model),
+            width=config.model.width or (MODELS[model].width and (recipe.width or MODELS[model].width)),
+            pretrained=_first(config.model.pretrained, _pretrained(recipe, model)),
         ),
         recipe=replace(
             config.recipe,
@@ -234,10 +229,9 @@ def _variant(config: RunConfig) -> Literal["usual", "webvision"]:
     return "webvision" if own and config.method.selector.name in VARIED else "usual"
 
 
-def _pretrained(config: RunConfig, model: str) -> str | Literal[False]:
+def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:
     """None (refused by validate) only where the original starts from weights that the user has to bring."""
-    chosen: Any = config.dataset.source == "clothing1m" and model == "resnet50"
-    return _first(config.model.pretrained, None if chosen else False)
+    return None if recipe.pretrained and model == recipe.model else False
 
 
 def _image_files(config: RunConfig) -> dict[str, Any]:

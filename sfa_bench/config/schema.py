@@ -10,7 +10,9 @@ marked `auto` may be null in YAML and on the command line (null = the recipe's o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from sfa_bench.choices.models import MODELS
 
 
 def option(default: Any = None, help: str = "", **limits: Any) -> Any:
@@ -307,7 +309,10 @@ class ClassifierConfig:
     revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
 
 
-ModelName = Literal["convnet", "preact_resnet18", "resnet32", "resnet34", "cnn9", "resnet50", "inception_resnet_v2"]
+if TYPE_CHECKING:
+    ModelName = str
+else:
+    ModelName = Literal[tuple(MODELS)]
 
 
 @dataclass(frozen=True)

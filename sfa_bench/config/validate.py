@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.config.recipes import (
     HUMAN_LABELS,
     IMAGE_FILES,
-    ONE_WIDTH,
     VARIED,
     WEB,
     lambda_u,
@@ -22,12 +22,9 @@ from sfa_bench.errors import ConfigError
 
 VECTORS = ("synthetic",)
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
-SMALLEST = {"convnet": 8, "preact_resnet18": 28, "resnet32": 28, "resnet34": 28, "cnn9": 28, "resnet50": 33}
-SMALLEST |= {"inception_resnet_v2": 107}
 OWN = ("arrays", "folder", "csv")  # a user's own data
 BUILT_IN = (*SIDES, "cifar10n", "cifar100n", "synthetic", "webvision", "clothing1m")
 CLASS_MAPS = ("cifar10", "cifar100", "fashion_mnist", "synthetic")  # of asymmetric noise
-PRETRAINED = ("resnet50", "inception_resnet_v2")
 
 
 def _refuse(message: str) -> ConfigError:
@@ -196,10 +193,12 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
 
 
 def _model(config: RunConfig, given: frozenset[str]) -> None:
-    model, source = config.model, config.dataset.source
-    if source in VECTORS and model.name != "convnet":
-        raise _refuse(f"model={model.name} takes images, and dataset={source} has vectors: type model=convnet")
-    side, needed = SIDES.get(source), SMALLEST[model.name]
+    model, source, described = config.model, config.dataset.source, MODELS[config.model.name]
+    if source in VECTORS and described.vectors is None:
+        raise _refuse(
+            f"model={model.name} takes images, and dataset={source} has vectors: type model={names_of('vectors')}"
+        )
+    side, needed = SIDES.get(source), described.smallest
     if side is not None and side < needed:
         raise _refuse(
             f"model={model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
@@ -211,7 +210,7 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
             f"model={model.name} cannot take images of dataset.crop={crop} pixels: type dataset.crop={needed} or more, "
             "or model=convnet"
         )
-    if "model.width" in given and model.name in ONE_WIDTH:
+    if "model.width" in given and described.width is None:
         raise _refuse(f"model.width={model.width} with model={model.name}, which has one width: leave model.width out")
     if model.pretrained is None:
         raise ConfigError(
@@ -220,10 +219,10 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         )
     if not model.pretrained:
         return
-    if model.name not in PRETRAINED:
+    if "pretrained" not in described.options:
         raise _refuse(
             f"model.pretrained={model.pretrained} with model={model.name}, which starts from random weights: type "
-            "model=resnet50 or inception_resnet_v2, or model.pretrained=false"
+            f"model={names_of('pretrained')}, or model.pretrained=false"
         )
     if not Path(model.pretrained).is_file():
         raise ConfigError(

@@ -13,7 +13,7 @@ import torch
 from sfa_bench import memory, models, numerics, streams
 from sfa_bench.config import external
 from sfa_bench.config.constants import ELR_PLUS, knows_noise
-from sfa_bench.config.recipes import ONE_WIDTH, WEB, lambda_u, told_rate, warmup_epochs
+from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
@@ -61,7 +61,7 @@ def build_method(
             default_heads=config.method.learner == "rolt",
         )
 
-    if config.model.width is not None and config.model.name not in ONE_WIDTH:
+    if config.model.width is not None:
         _check_size(config, channels, build_network)
     effective = config.recipe.effective
     training = Training(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sfa_bench.config.recipes import ONE_WIDTH
 from sfa_bench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def data(config: RunConfig) -> Iterator[None]:
 def networks(config: RunConfig) -> Iterator[None]:
     """Around the building of the learner. Raises: RunError; what is refused (ConfigError) passes."""
     keys = [f"model={config.model.name}"]
-    if config.model.width is not None and config.model.name not in ONE_WIDTH:
+    if config.model.width is not None:
         keys.append(f"model.width={config.model.width}")
     if config.dataset.source == "synthetic":
         keys.append(f"dataset.dim={config.dataset.dim}")

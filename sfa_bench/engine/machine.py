@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from sfa_bench.choices.models import MODELS
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
@@ -57,11 +58,11 @@ def has_bfloat16(device: torch.device) -> bool:
 def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
     """Whether the backbone trains in bfloat16: always for `bf16`; for `auto` where the hardware has it and it pays.
 
-    On a CPU it does not pay for convnet: to convert costs as much as its small products save.
+    model: a name in `choices.models`.
     """
     if precision != "auto":
         return precision == "bf16"
-    return has_bfloat16(device) and not (device.type == "cpu" and model == "convnet")
+    return has_bfloat16(device) and (device.type != "cpu" or MODELS[model].bfloat16_pays_on_cpu)
 
 
 def precision_used(precision: str, device: torch.device, bfloat16: bool) -> str:
@@ -81,10 +82,8 @@ def driver(device: torch.device) -> dict[str, Any]:
 
 def check_compile(used: list[torch.device], model: str) -> None:
     """Raises ConfigError where torch.compile would not do what `compile=true` asks for."""
-    if model == "cnn9":
-        raise ConfigError(
-            "compile=true cannot compile model=cnn9, whose dropout draws from a stream of its own; leave compile=false"
-        )
+    if why := MODELS[model].uncompiled:
+        raise ConfigError(f"compile=true cannot compile model={model}, {why}; leave compile=false")
     usual = "clang++" if sys.platform == "darwin" else "g++"
     needs = {"cpu": [os.environ.get("CXX", usual)], "cuda": [os.environ.get("CC", "gcc"), "clang"]}  # Triton takes C
     for device in used:

@@ -31,8 +31,6 @@ class Cnn9(Backbone):
     ones of 512, 256 and 128 and a global average; BatchNorm and leaky ReLU 0.01 after each. d = 128.
     """
 
-    min_side = 28  # the unpadded convolutions need a 7×7 map
-
     def __init__(self, in_channels: int):
         super().__init__()
         self.feature_width = 128

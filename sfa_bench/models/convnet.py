@@ -28,8 +28,6 @@ class ConvNet(Backbone):
     convolution halves the image, which keeps the network small in time too: its largest maps cost most of it.
     """
 
-    min_side = 8
-
     def __init__(self, in_channels: int, side: int, width: int = 16):
         super().__init__()
         self.feature_width = 2 * width

@@ -17,8 +17,6 @@ class InceptionResNetV2(Backbone):
     Raises: ConfigError where `pretrained` is no such file.
     """
 
-    min_side = 107  # that leaves a 2×2 map, so that a BatchNorm can work on a single image
-
     def __init__(self, pretrained: str | None = None):
         super().__init__()
         from timm.models.inception_resnet_v2 import InceptionResnetV2  # takes 3 s to import

@@ -10,8 +10,6 @@ from sfa_bench.models.network import Backbone
 class Mlp(Backbone):
     """Two linear layers of width 4w and 2w with BatchNorm and ReLU; [B, D] to [B, 2w]."""
 
-    min_side = 0
-
     def __init__(self, in_features: int, width: int = 16):
         super().__init__()
         self.feature_width = 2 * width

@@ -22,8 +22,6 @@ class Backbone(nn.Module):
 
     #: d, the width of the features; set by the constructor
     feature_width: int
-    #: shortest image side in pixels that leaves the last map large enough
-    min_side: int
 
     def init_head(self, head: nn.Linear) -> None:
         """Initialise a head that will sit on this backbone; Torch's default is kept unless a backbone overrides it."""

@@ -44,8 +44,6 @@ class PreActResNet18(Backbone):
     pool without a last BatchNorm or ReLU, so features have negative values.
     """
 
-    min_side = 25  # three halvings leave the 4×4 map that the last average pooling takes
-
     def __init__(self, in_channels: int, width: int = 64, variant: str = "dividemix"):
         super().__init__()
         released = variant == "dividemix"

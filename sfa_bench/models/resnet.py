@@ -35,8 +35,6 @@ class BasicBlock(nn.Module):
 class ResNet32(Backbone):
     """Stem and three stages of five basic blocks, of width w, 2w, 4w (w = 16); d = 4w. Kaiming-normal weights."""
 
-    min_side = 13  # two halvings leave at least a 4×4 map
-
     def __init__(self, in_channels: int, width: int = 16):
         super().__init__()
         self.feature_width = 4 * width

@@ -30,8 +30,6 @@ class ProjectedBlock(nn.Module):
 class ResNet34(Backbone):
     """3×3 stem without pooling, stages of 3, 4, 6, 3 basic blocks of width 64 to 512; d = 512."""
 
-    min_side = 28
-
     def __init__(self, in_channels: int):
         super().__init__()
         self.feature_width = 512

@@ -16,8 +16,6 @@ class ResNet50(Backbone):
     Raises: ConfigError where `pretrained` is no such file.
     """
 
-    min_side = 33  # five halvings leave a 2×2 map, so that a BatchNorm can work on a single image
-
     def __init__(self, pretrained: str | None = None):
         super().__init__()
         from torchvision.models import resnet50

@@ -10,9 +10,7 @@ from sfa_bench.config.canonical import canonical, hashes, run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.recipes import lambda_u, told_rate
 from sfa_bench.config.replayed import with_setting
-from sfa_bench.config.validate import PRETRAINED, SMALLEST
 from sfa_bench.errors import ConfigError
-from sfa_bench.models.build import _MIN_SIDE
 
 WEBVISION = ["dataset=webvision"]
 CLOTHING = ["dataset=clothing1m", "model.pretrained=false"]
@@ -282,13 +280,6 @@ def test_all_samples_in_every_epoch_are_valid_with_everything():
 def test_own_data_have_a_name_of_their_own(own, name):
     with pytest.raises(ConfigError, match=f"dataset.name={name} is the name of a built-in data set"):
         compose([f"dataset={own}", f"dataset.name={name}"])
-
-
-def test_no_size_that_is_planned_is_refused_when_the_network_is_built():
-    """Planning knows the smallest sides by numbers of its own, since it imports no Torch."""
-    assert SMALLEST.keys() == _MIN_SIDE.keys()
-    assert all(SMALLEST[name] >= side for name, side in _MIN_SIDE.items())
-    assert [SMALLEST[name] for name in PRETRAINED] == [_MIN_SIDE[name] for name in PRETRAINED]
 
 
 def test_smaller_crops_are_taken_as_far_as_the_network_can():

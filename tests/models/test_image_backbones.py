@@ -9,10 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfa_bench.config.schema import ModelConfig
-from sfa_bench.config.validate import SMALLEST
 from sfa_bench.errors import ConfigError
 from sfa_bench.models import build
-from sfa_bench.models.build import _MIN_SIDE
 
 BOTH = ("main", "abc")
 
@@ -143,9 +141,3 @@ def test_images_without_three_channels_are_refused(name, channels):
     with pytest.raises(ConfigError, match=f"model={name} takes colour images .* have {channels}: use model=") as error:
         make(name, side=299, channels=channels)
     assert error.value.invalid_combination
-
-
-def test_configuration_knows_the_smallest_images_without_importing_the_networks():
-    assert SMALLEST.keys() == _MIN_SIDE.keys()
-    for name in ("resnet50", "inception_resnet_v2"):
-        assert SMALLEST[name] == _MIN_SIDE[name]

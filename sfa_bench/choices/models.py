@@ -1,0 +1,65 @@
+"""The backbones. A new one is a class, an entry here, and `conf/model/NAME.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone: where its code is, and what it takes.
+
+    code: `module.Class`, called with the number of channels if `takes_channels`, the side of the images [pixels] if
+    `takes_side`, and the options that it has.
+    smallest: side [pixels] of the smallest images.
+    vectors: `module.Class` of what takes vectors in its place, called with their dimension; None: images only.
+    width: channels of its first stage where a recipe has no other; None: it has one width.
+    options: keys of `model` that act on it beside `width`.
+    uncompiled: why `compile=true` is refused; empty where it is not.
+    """
+
+    code: str
+    smallest: int
+    vectors: str | None = None
+    width: int | None = None
+    options: tuple[str, ...] = ()
+    takes_channels: bool = True  # False: colour images alone
+    takes_side: bool = False
+    bfloat16_pays_on_cpu: bool = True
+    uncompiled: str = ""
+
+
+MODELS: Mapping[str, Model] = {
+    "convnet": Model(
+        "sfa_bench.models.convnet.ConvNet",
+        smallest=8,
+        vectors="sfa_bench.models.mlp.Mlp",
+        width=16,
+        takes_side=True,
+        bfloat16_pays_on_cpu=False,  # to convert costs as much as its small products save
+    ),
+    # Three halvings of 25 pixels leave the 4×4 map that the last average pooling takes.
+    "preact_resnet18": Model(
+        "sfa_bench.models.preact_resnet.PreActResNet18", smallest=25, width=64, options=("variant",)
+    ),
+    # Two halvings leave at least a 4×4 map.
+    "resnet32": Model("sfa_bench.models.resnet.ResNet32", smallest=13, width=16),
+    "resnet34": Model("sfa_bench.models.resnet34.ResNet34", smallest=28),
+    # The unpadded convolutions need a 7×7 map.
+    "cnn9": Model("sfa_bench.models.cnn9.Cnn9", smallest=28, uncompiled="whose dropout draws from a stream of its own"),
+    # Five halvings leave a 2×2 map, so that a BatchNorm can work on a single image; so does the next one's smallest.
+    "resnet50": Model("sfa_bench.models.resnet50.ResNet50", smallest=33, options=("pretrained",), takes_channels=False),
+    "inception_resnet_v2": Model(
+        "sfa_bench.models.inception_resnet.InceptionResNetV2",
+        smallest=107,
+        options=("pretrained",),
+        takes_channels=False,
+    ),
+}
+
+
+def names_of(test: str) -> str:
+    """The models of which an attribute is true (`vectors`, `takes_channels`) or that have an option, as words."""
+    found = [name for name, one in MODELS.items() if test in one.options or getattr(one, test, None)]
+    return " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)

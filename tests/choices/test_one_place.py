@@ -1,0 +1,57 @@
+"""What can be chosen is described in one place: elsewhere no choice is told from another by its name.
+
+Names are looked for where they decide something: in comparisons, in patterns of `match`, and as keys. As values (of a
+recipe, a preset, a default) and in sentences they may stand anywhere.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from sfa_bench.choices.models import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"model": set(MODELS)}
+# Published numbers are called by names of their own, which these maps translate.
+EXEMPT = {"analysis/reported.py"}
+
+
+def shipped():
+    for top in ("sfa_bench", "analysis"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in EXEMPT and not name.startswith("sfa_bench/choices/"):
+                yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def deciding(tree):
+    """Texts that something is compared with or looked up by, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        elif isinstance(node, ast.Dict):
+            parts = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.Subscript):
+            parts = [node.slice]
+        else:
+            continue
+        for part in parts:
+            for inner in ast.walk(part) if isinstance(part, (ast.Tuple, ast.List, ast.Set)) else [part]:
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    yield inner.value, inner.lineno
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_asks_for_the_name_of_a_choice(kind):
+    found = [
+        f"{name}:{line}: {text}" for name, tree in shipped() for text, line in deciding(tree) if text in KINDS[kind]
+    ]
+    assert not found
+
+
+def test_names_that_decide_are_found():
+    code = "a == 'x'\nb in ('y', 'z')\nmatch c:\n    case 'u' | 'v': pass\nd = {'k': 1}\ne['s']\nf = Recipe('w')"
+    assert [text for text, _ in deciding(ast.parse(code))] == ["x", "y", "z", "k", "s", "u", "v"]
