@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.config.recipes import (
     CHECKED,
@@ -106,7 +107,7 @@ def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
     """What depends on the length of the run and changes nothing in its first epochs."""
     effective = config.recipe.effective
     weighted_later = warmup < first_after(0.8, config.epochs)
-    if config.method.loss.name != "cb_ce" and weighted_later:
+    if not LOSSES[config.method.loss.name].weighted and weighted_later:
         yield from ("method.schedule", "method.class_beta", "method.count_floor")
     if effective.schedule == "step" and warmup < effective.lr_drop_epoch:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
@@ -204,8 +205,10 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     method, effective = config.method, config.recipe.effective
     learner = method.learner
     yield "method.loss.transferred"  # where constants come from
-    if method.loss.name == "ngce" and method.loss.scale == 1:
-        yield "method.loss.scale"
+    loss = LOSSES[method.loss.name]
+    for constant, value in loss.neutral.items():
+        if getattr(method.loss, constant) == value:
+            yield f"method.loss.{constant}"
     if learner == "external":
         kept = ("selector", "revision", "learner")
         for field in fields(method):
@@ -224,7 +227,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
         yield "method.mixup"
     if learner != "dividemix":
         yield from (f"method.{key}" for key in SSL)
-    if method.schedule == "none" and method.loss.name != "cb_ce":
+    if method.schedule == "none" and not loss.weighted:
         yield from ("method.class_beta", "method.count_floor")
     if learner != "coteaching":
         yield from ("method.native", "method.double_mean", "method.forget_rate")

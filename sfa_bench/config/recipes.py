@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sfa_bench.choices.losses import resolve_loss
 from sfa_bench.choices.models import MODELS
-from sfa_bench.config.constants import resolve_loss
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
 from sfa_bench.errors import ConfigError
 

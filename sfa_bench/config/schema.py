@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 
 
@@ -28,6 +29,12 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
     """A nested group of options."""
     return field(default_factory=cls, metadata={"help": help, **limits})
 
+
+if TYPE_CHECKING:
+    LossName = str
+    ModelName = str
+else:
+    LossName, ModelName = Literal[tuple(LOSSES)], Literal[tuple(MODELS)]
 
 SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
 LONGEST = 10**6  # epochs: beyond any training
@@ -160,27 +167,9 @@ class ImbalanceConfig:
     name: Literal["exp", "step", "none"] = option("exp", "profile of the class counts", fixed=True)
 
 
-LossName = Literal[
-    "ce",
-    "cb_ce",
-    "focal",
-    "balanced_softmax",
-    "logit_adjust",
-    "ldam",
-    "mae",
-    "gce",
-    "sce",
-    "nce_rce",
-    "nce_mae",
-    "nfl",
-    "ngce",
-    "elr",
-]
-
-
 @dataclass(frozen=True)
 class LossConfig:
-    """Constants are null where the loss has none of that name; else the data set's own (config/constants.py)."""
+    """Constants are null where the loss has none of that name; else the data set's own (choices/losses.py)."""
 
     name: LossName = option("ce", "the main head's, by its method's name")
     alpha: float = option(None, "sce, nce_*: weight of the first part", low=0, auto=True)
@@ -307,12 +296,6 @@ class ClassifierConfig:
     lr: float | None = option(None, "crt, lws: learning rate, falling as a cosine", above=0)
     tau: float | None = option(None, "tau_norm: exponent (null = chosen); logit_adjust: strength", low=0)
     revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)
-
-
-if TYPE_CHECKING:
-    ModelName = str
-else:
-    ModelName = Literal[tuple(MODELS)]
 
 
 @dataclass(frozen=True)

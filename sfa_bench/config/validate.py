@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.config.recipes import (
     HUMAN_LABELS,
@@ -102,19 +103,20 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
 
 def _learner(config: RunConfig, given: frozenset[str]) -> None:
     name, method, loss = config.names.get("method"), config.method, config.method.loss.name
-    allowed = {"elr": ("elr",), "rolt": ("ce", "ldam")}.get(method.learner)
+    described, allowed = LOSSES[loss], losses_of(method.learner)
     if allowed and loss not in allowed:
+        if len(allowed) > 2 and described.own_method:
+            raise _refuse(f"method.loss.name={loss} {described.own_method}")
         raise _refuse(f"method.loss.name={loss} with method={name}: it takes {' or '.join(allowed)}")
-    if loss == "elr" and (beta := method.loss.beta) is not None and beta >= 1:
-        raise _refuse(
-            f"method.loss.beta={number(beta)}: allowed is 0 <= method.loss.beta < 1 with method={name}, which averages "
-            "targets"
-        )
-    if method.learner == "single" and loss == "elr":
-        raise _refuse("method.loss.name=elr keeps targets of its own: type method=elr")
+    for constant, (end, why) in described.below.items():
+        if (value := getattr(method.loss, constant)) is not None and value >= end:
+            key = f"method.loss.{constant}"
+            raise _refuse(
+                f"{key}={number(value)}: allowed is 0 <= {key} < {number(end)} with method={name}, which {why}"
+            )
     if method.schedule == "drs" and method.learner != "single":
         raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; type drw or none")
-    if method.schedule != "none" and loss == "cb_ce":
+    if method.schedule != "none" and described.weighted:
         raise _refuse(
             f"method.schedule={method.schedule} with class weights from the first epoch: type method=ce_drw, or "
             "method.schedule=none"
@@ -142,8 +144,10 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             "method.lambda_u=0, or method.forward=all"
         )
     classifier = config.classifier.name
-    if classifier in ("lws", "tau_norm") and loss == "ldam":
-        raise _refuse(f"classifier={classifier} needs a linear classifier, and ldam's is a cosine: type classifier=crt")
+    if classifier in ("lws", "tau_norm") and described.cosine:
+        raise _refuse(
+            f"classifier={classifier} needs a linear classifier, and {loss}'s is a cosine: type classifier=crt"
+        )
     if classifier != "joint" and config.keep_checkpoint == "none":
         raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
     if classifier != "joint" and config.eval.ensemble == "abc":

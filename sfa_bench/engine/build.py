@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sfa_bench import memory, models, numerics, streams
+from sfa_bench.choices.losses import LOSSES, knows_noise
 from sfa_bench.config import external
-from sfa_bench.config.constants import ELR_PLUS, knows_noise
 from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
 from sfa_bench.methods.coteaching import CoTeaching
 from sfa_bench.methods.dividemix import DivideMix
-from sfa_bench.methods.elr import Elr
+from sfa_bench.methods.elr import PLUS_ON, Elr
 from sfa_bench.methods.rolt import Rolt
 from sfa_bench.methods.single import Single
 from sfa_bench.parts.losses import make_loss
@@ -46,7 +46,7 @@ def build_method(
     plugin = config.plugin
     heads = ("main", "abc") if plugin.head == "abc" else ("main",)
     channels, *size = data.view.images.shape[1:]
-    cosine = config.method.loss.scale if config.method.loss.name == "ldam" else None
+    cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
     def build_network(k: int) -> models.Network:
         seed = streams.derive(config.seed, "weights", k)
@@ -144,7 +144,7 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 plus=method.plus,
                 by_twins=method.predict == "twins",
                 ramped=config.dataset.source.startswith("cifar"),
-                **(ELR_PLUS.get(config.dataset.source, {}) if method.plus else {}),
+                **(PLUS_ON.get(config.dataset.source, {}) if method.plus else {}),
             )
         case "coteaching":
             told = told_rate(config) if method.forget_rate is None else method.forget_rate

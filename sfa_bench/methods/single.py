@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench import streams
+from sfa_bench.choices.losses import LOSSES
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
@@ -33,13 +34,14 @@ class Single(Method):
     """Trains on shuffled batches of all samples; with a selector, from the end of the warm-up on the selected ones.
 
     Args:
-        loss: of a sample, see `parts.losses.make_loss`; loss_name: its key.
+        loss: of a sample, see `parts.losses.make_loss`; loss_name: its name, by which `choices.losses` says how it is
+            weighted; a loss of one's own may have any other.
         main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for losses
             that bear noise) only the balanced head's.
         networks: 2 is an ensemble; each has its own streams and selects for itself.
         mixup: mixed pairs, one share a batch from Beta(1, 1).
         schedule: from e > 0.8E on `drw` weights classes and `drs` resamples them by their effective number, whose β is
-            class_beta and whose counts are at least count_floor; `cb_ce` is weighted from the first epoch.
+            class_beta and whose counts are at least count_floor; some losses are weighted from the first epoch.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Single(Method):
     ):
         self.networks_used = networks
         super().__init__(training)
-        self.loss, self.loss_name = loss, loss_name
+        described = LOSSES.get(loss_name)
+        self.loss, self.plain_mean = loss, described is not None and described.plain_mean
         self.main_subset, self.mixup = main_subset, mixup
         self.class_beta, self.count_floor = class_beta, count_floor
         switch, never = first_after(0.8, training.epochs), training.epochs + 1
-        self.weights_from = 1 if loss_name == "cb_ce" else switch if schedule == "drw" else never
+        weighted = described is not None and described.weighted
+        self.weights_from = 1 if weighted else switch if schedule == "drw" else never
         self.resampled_from = switch if schedule == "drs" else never
 
     def epoch(self, e: int) -> dict[str, float | None]:
@@ -148,7 +152,7 @@ class Single(Method):
         if given.class_weights is None:
             return self._reduce(values, keep)
         weights = given.class_weights[labels]
-        if self.loss_name == "focal":  # weighted focal loss is a plain mean (spec/methods.md §3.1)
+        if self.plain_mean:
             return self._reduce(weights * values, keep)
         return weighted_mean(values, weights) if keep is None else weighted_mean(values[keep], weights[keep])
 

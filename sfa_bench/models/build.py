@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sfa_bench.choices.code import load
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.errors import ConfigError
 from sfa_bench.models.network import Backbone, Network
@@ -77,11 +77,6 @@ def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
         chosen["pretrained"] = chosen["pretrained"] or None
     if side == 0:
         assert described.vectors is not None
-        return _load(described.vectors)(in_channels, **chosen)
+        return load(described.vectors)(in_channels, **chosen)
     given = [in_channels] * described.takes_channels + [side] * described.takes_side
-    return _load(described.code)(*given, **chosen)
-
-
-def _load(code: str) -> Any:
-    module, _, name = code.rpartition(".")
-    return getattr(import_module(module), name)
+    return load(described.code)(*given, **chosen)

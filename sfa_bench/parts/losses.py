@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfa_bench.choices.code import load
+from sfa_bench.choices.losses import LOSSES
+
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 REVERSE = -math.log(1e-4)  # the −log of a clamped zero label in reverse cross-entropy
@@ -119,25 +122,9 @@ def ldam(logits: Tensor, labels: Tensor, class_counts: Tensor, *, scale: float =
     return F.cross_entropy(shifted, labels, reduction="none")
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "ce": cross_entropy,
-    "cb_ce": cross_entropy,  # its weights are a reduction: parts/reweighting.py
-    "balanced_softmax": balanced_softmax,
-    "logit_adjust": logit_adjust,
-    "mae": mae,
-    "rce": reverse_cross_entropy,
-    "sce": symmetric_cross_entropy,
-    "gce": generalised_cross_entropy,
-    "nce": normalised_cross_entropy,
-    "nce_rce": nce_rce,
-    "nce_mae": nce_mae,
-    "focal": focal,
-    "nfl": normalised_focal,
-    "ngce": normalised_gce,
-    "ldam": ldam,
-}
-
-
 def make_loss(name: str, **constants: float | None) -> Loss:
-    """The loss of that name with its constants bound; a constant that is None keeps the loss's own default."""
-    return partial(LOSSES[name], **{key: value for key, value in constants.items() if value is not None})
+    """The loss of that name (choices/losses.py) with its constants bound; one that is None keeps the loss's own."""
+    code = LOSSES[name].code
+    if code is None:
+        raise ValueError(f"the loss {name} {LOSSES[name].own_method}")
+    return partial(load(code), **{key: value for key, value in constants.items() if value is not None})

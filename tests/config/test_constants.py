@@ -2,8 +2,8 @@
 
 import pytest
 
+from sfa_bench.choices.losses import NAMES
 from sfa_bench.config.compose import compose
-from sfa_bench.config.constants import NAMES
 
 
 def constants(run):

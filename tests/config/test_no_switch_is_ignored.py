@@ -23,9 +23,9 @@ import yaml
 from rich.console import Console
 
 from sfa_bench import numerics
+from sfa_bench.choices.losses import LOSSES
 from sfa_bench.config.canonical import hashes, run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.constants import CONSTANTS
 from sfa_bench.config.overrides import choice_file, choices
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import options
@@ -465,5 +465,7 @@ def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
 
 def test_every_loss_is_tried_with_every_constant_that_it_has():
     tried = {(_method(_chosen(base)).get("loss", {}).get("name"), key) for key, base, _ in cases(SWITCHES)}
-    had = {(loss, f"method.loss.{name}") for loss, rows in CONSTANTS.items() for row in rows.values() for name in row}
+    had = {
+        (loss, f"method.loss.{name}") for loss, one in LOSSES.items() for row in one.constants.values() for name in row
+    }
     assert had <= tried

@@ -6,13 +6,29 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfa_bench.parts.losses import LOSSES, ldam_margins, log_prior, make_loss
+from sfa_bench.choices.losses import LOSSES
+from sfa_bench.parts.losses import (
+    ldam_margins,
+    log_prior,
+    make_loss,
+    normalised_cross_entropy,
+    reverse_cross_entropy,
+)
 from sfa_bench.parts.reweighting import class_balanced_weights, weighted_mean
 
 LOGITS = torch.tensor(
     [[2, 0.5, -1, 0], [0.1, 0.2, 0.3, 0.4], [-1, 3, 0.5, 0.2]], dtype=torch.float64, requires_grad=True
 )
 LABELS = torch.tensor([0, 2, 3])
+# Parts of losses, which cannot be chosen alone.
+PARTS = {"rce": reverse_cross_entropy, "nce": normalised_cross_entropy}
+CHOSEN = sorted(name for name, loss in LOSSES.items() if loss.code)
+
+
+def make(name, **constants):
+    return PARTS[name] if name in PARTS else make_loss(name, **constants)
+
+
 COUNTS = torch.tensor([100, 40, 10, 2])
 
 # loss, constants → per sample, mean; where the specification's table has two settings, both
@@ -39,12 +55,12 @@ each = pytest.mark.parametrize(("name", "constants", "per_sample", "mean"), TABL
 
 
 def test_the_table_covers_every_loss_on_offer_but_the_margins():
-    assert set(LOSSES) == {name for name, *_ in TABLE} | {"ldam"}
+    assert {*CHOSEN, *PARTS} == {name for name, *_ in TABLE} | {"ldam"}
 
 
 @each
 def test_each_loss_gives_the_specified_value_for_every_sample(name, constants, per_sample, mean):
-    loss = make_loss(name, **constants)(LOGITS, LABELS, COUNTS)
+    loss = make(name, **constants)(LOGITS, LABELS, COUNTS)
     assert loss.tolist() == pytest.approx(per_sample, abs=1e-6)
     assert loss.mean().item() == pytest.approx(mean, abs=1e-6)
 
@@ -53,7 +69,7 @@ def test_each_loss_gives_the_specified_value_for_every_sample(name, constants, p
 def test_each_gradient_agrees_with_finite_differences(name, constants, per_sample, mean):
     if name == "nfl":  # its modulating factors are detached on purpose: see below
         return
-    assert torch.autograd.gradcheck(lambda logits: make_loss(name, **constants)(logits, LABELS, COUNTS), LOGITS)
+    assert torch.autograd.gradcheck(lambda logits: make(name, **constants)(logits, LABELS, COUNTS), LOGITS)
 
 
 def test_ngce_is_scaled_as_in_its_original_on_mnist():
@@ -61,7 +77,7 @@ def test_ngce_is_scaled_as_in_its_original_on_mnist():
     p = np.exp(LOGITS.detach().numpy()) / np.exp(LOGITS.detach().numpy()).sum(1, keepdims=True)
     of_label = p[np.arange(3), LABELS.numpy()]
     expected = 10 * (1 - of_label**0.1) / (4 - (p**0.1).sum(1))
-    assert make_loss("ngce", q=0.1, scale=10.0)(LOGITS, LABELS, COUNTS).tolist() == pytest.approx(expected, rel=1e-9)
+    assert make("ngce", q=0.1, scale=10.0)(LOGITS, LABELS, COUNTS).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_modulating_factors_of_nfl_are_constants_to_the_gradient():
@@ -73,13 +89,13 @@ def test_the_modulating_factors_of_nfl_are_constants_to_the_gradient():
 
     assert torch.autograd.gradcheck(by_hand, LOGITS)
     (expected,) = torch.autograd.grad(by_hand(LOGITS).sum(), LOGITS)
-    (found,) = torch.autograd.grad(make_loss("nfl", gamma=0.5)(LOGITS, LABELS, COUNTS).sum(), LOGITS)
+    (found,) = torch.autograd.grad(make("nfl", gamma=0.5)(LOGITS, LABELS, COUNTS).sum(), LOGITS)
     assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_ldam_subtracts_its_margins_from_scaled_cosines():
     assert ldam_margins(COUNTS).tolist() == pytest.approx([0.1880, 0.2364, 0.3344, 0.5], abs=5e-5)
-    loss = make_loss("ldam", scale=30, margin=0.5)
+    loss = make("ldam", scale=30, margin=0.5)
     values = loss(30 * LOGITS / 10, LABELS, COUNTS)
     assert values.tolist() == pytest.approx([1.581588, 11.001706, 23.400559], abs=1e-5)
     assert values.mean().item() == pytest.approx(11.994618, abs=1e-5)
@@ -90,7 +106,7 @@ def test_ldam_subtracts_its_margins_from_scaled_cosines():
 
 def test_the_limits_in_which_losses_meet():
     def value(name, **constants):
-        return make_loss(name, **constants)(LOGITS, LABELS, COUNTS).detach().numpy()
+        return make(name, **constants)(LOGITS, LABELS, COUNTS).detach().numpy()
 
     assert value("gce", q=1e-6) == pytest.approx(value("ce"), abs=1e-5)
     assert value("gce", q=1) == pytest.approx(value("mae"), abs=1e-12)
@@ -101,13 +117,13 @@ def test_the_limits_in_which_losses_meet():
     assert value("sce", alpha=1, beta=0) == pytest.approx(value("ce"), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(LOSSES)))
+@pytest.mark.parametrize("name", [*CHOSEN, *PARTS])
 def test_a_certain_prediction_gives_finite_losses_and_gradients(name):
     constants = {"sce": {"alpha": 1, "beta": 1}, "ngce": {"q": 0.7}}
     constants |= {key: {"alpha": 1, "beta": 1} for key in ("nce_rce", "nce_mae")}
     for dtype in (torch.float32, torch.float64):
         logits = torch.tensor([[200.0, 0, 0, 0], [0, 200.0, 0, 0]], dtype=dtype, requires_grad=True)
-        loss = make_loss(name, **constants.get(name, {}))(logits, torch.tensor([0, 0]), COUNTS)
+        loss = make(name, **constants.get(name, {}))(logits, torch.tensor([0, 0]), COUNTS)
         loss.sum().backward()
         assert torch.isfinite(loss).all()
         assert torch.isfinite(logits.grad).all()
@@ -116,14 +132,14 @@ def test_a_certain_prediction_gives_finite_losses_and_gradients(name):
 @pytest.mark.parametrize("name", ["ce", "balanced_softmax"])
 def test_the_gradient_is_softmax_minus_one_hot(name):
     shift = COUNTS.double().log() if name == "balanced_softmax" else 0
-    (gradient,) = torch.autograd.grad(LOSSES[name](LOGITS, LABELS, COUNTS).sum(), LOGITS)
+    (gradient,) = torch.autograd.grad(make(name)(LOGITS, LABELS, COUNTS).sum(), LOGITS)
     expected = torch.softmax(LOGITS.detach() + shift, dim=1) - torch.eye(4)[LABELS]
     assert gradient.numpy() == pytest.approx(expected.numpy(), abs=1e-6)
 
 
 def test_an_unseen_class_counts_as_one_sample():
     absent, single = torch.tensor([100, 40, 10, 0]), torch.tensor([100, 40, 10, 1])
-    loss = LOSSES["balanced_softmax"]
+    loss = make("balanced_softmax")
     assert torch.equal(loss(LOGITS, LABELS, absent), loss(LOGITS, LABELS, single))
     assert torch.isfinite(loss(LOGITS, LABELS, absent)).all()
 
@@ -138,5 +154,5 @@ def test_the_floor_of_the_log_prior_is_ours_to_choose():
 @given(st.integers(1, 10_000))
 def test_equal_counts_make_the_balanced_softmax_a_cross_entropy(count):
     equal = torch.full((4,), count)
-    balanced = LOSSES["balanced_softmax"](LOGITS, LABELS, equal)
+    balanced = make("balanced_softmax")(LOGITS, LABELS, equal)
     assert balanced.tolist() == pytest.approx(TABLE[0][2], abs=1e-5)

@@ -1,0 +1,154 @@
+"""The losses of single networks (spec/methods.md §2, §5). A new one is a function, an entry here, and a YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import LossConfig, RunConfig
+
+ANY = "any data set"
+# Whose row of constants a data set takes that has none of its own; cifar10's where nothing is said.
+ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
+NAMES = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")  # of constants
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of samples.
+
+    code: `module.function`, of (logits, labels, class counts) and its constants; None where it is part of its learner.
+    constants: data set of the original (with its noise, where they were found for one alone) → name → value; None is
+    the code's own.
+    balanced: they were found on balanced data, so that on others a run says where its constants are from.
+    learners: who takes it; own_method: the only method that does, and why, as the end of a sentence.
+    cosine: its main head is a cosine classifier, with the constant `scale`.
+    weighted: samples have their class's weight from the first epoch on.
+    plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (spec/methods.md §3.1).
+    neutral: values of constants that change nothing.
+    below: constants with an upper end of their own, and why.
+    """
+
+    code: str | None
+    constants: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    balanced: bool = False
+    learners: tuple[str, ...] = ("single",)
+    own_method: str = ""
+    cosine: bool = False
+    weighted: bool = False
+    plain_mean: bool = False
+    neutral: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+
+
+def _in(function: str) -> str:
+    return f"sfa_bench.parts.losses.{function}"
+
+
+LOSSES: Mapping[str, Loss] = {
+    "ce": Loss(_in("cross_entropy"), learners=("single", "rolt")),
+    "cb_ce": Loss(_in("cross_entropy"), weighted=True),
+    "focal": Loss(_in("focal"), {ANY: {"gamma": 1.0}}, plain_mean=True),
+    "balanced_softmax": Loss(_in("balanced_softmax")),
+    "logit_adjust": Loss(_in("logit_adjust"), {ANY: {"tau": 1.0}}),
+    "ldam": Loss(_in("ldam"), {ANY: {"scale": 30.0, "margin": 0.5}}, learners=("single", "rolt"), cosine=True),
+    "mae": Loss(_in("mae")),
+    "gce": Loss(_in("generalised_cross_entropy"), {ANY: {"q": 0.7}}, balanced=True),
+    "sce": Loss(
+        _in("symmetric_cross_entropy"),
+        {
+            "cifar10": {"alpha": 0.1, "beta": 1.0},
+            "cifar100": {"alpha": 6.0, "beta": 0.1},
+            "webvision": {"alpha": 10.0, "beta": 1.0},
+            "mnist": {"alpha": 0.01, "beta": 1.0},
+        },
+        balanced=True,
+    ),
+    "nce_rce": Loss(
+        _in("nce_rce"),
+        {
+            "cifar10": {"alpha": 1.0, "beta": 1.0},
+            "cifar100": {"alpha": 10.0, "beta": 0.1},
+            "webvision": {"alpha": 50.0, "beta": 0.1},
+            "mnist": {"alpha": 1.0, "beta": 10.0},
+        },
+        balanced=True,
+    ),
+    "nce_mae": Loss(
+        _in("nce_mae"),
+        {
+            "cifar10": {"alpha": 1.0, "beta": 1.0},
+            "cifar100": {"alpha": 10.0, "beta": 1.0},
+            "webvision": {"alpha": 50.0, "beta": 1.0},
+            "mnist": {"alpha": 1.0, "beta": 10.0},
+        },
+        balanced=True,
+    ),
+    "nfl": Loss(
+        _in("normalised_focal"),
+        {ANY: {"gamma": 0.5, "scale": 1.0}, "cifar10 symmetric": {"gamma": 0.5, "scale": 10.0}},
+        balanced=True,
+    ),
+    "ngce": Loss(
+        _in("normalised_gce"),
+        {
+            "cifar10": {"q": 0.1, "scale": None},
+            "cifar100": {"q": 0.7, "scale": None},
+            "mnist": {"q": 0.1, "scale": None},
+            "mnist symmetric": {"q": 0.1, "scale": 10.0},
+        },
+        balanced=True,
+        neutral={"scale": 1.0},
+    ),
+    "elr": Loss(
+        None,
+        {
+            "cifar10": {"beta": 0.7, "weight": 3.0},
+            "cifar10 asymmetric": {"beta": 0.9, "weight": 1.0},
+            "cifar100": {"beta": 0.9, "weight": 7.0},
+            "webvision": {"beta": 0.7, "weight": 3.0},
+            "clothing1m": {"beta": 0.7, "weight": 3.0},
+        },
+        balanced=True,
+        learners=("elr",),
+        own_method="keeps targets of its own: type method=elr",
+        below={"beta": (1.0, "averages targets")},
+    ),
+}
+
+
+def losses_of(learner: str) -> list[str]:
+    """The losses that a learner takes; none where it has none to choose."""
+    return [name for name, loss in LOSSES.items() if learner in loss.learners]
+
+
+def row_of(loss: str, source: str, noise: str) -> str:
+    """The row of a loss's constants that a data set takes."""
+    rows = LOSSES[loss].constants
+    wanted = ROWS.get(source, source)
+    return next(row for row in (f"{wanted} {noise}", ANY, source, wanted, "cifar10") if row in rows)
+
+
+def knows_noise(config: RunConfig) -> bool:
+    """Whether the loss has constants that were chosen for this kind of noise, and so by knowing it."""
+    loss, source = config.method.loss.name, config.dataset.source
+    return bool(LOSSES[loss].constants) and row_of(loss, source, config.noise.name) != row_of(loss, source, "")
+
+
+def resolve_loss(config: RunConfig) -> LossConfig:
+    """The loss with every constant it has, and None for those it has not."""
+    loss, source = config.method.loss, config.dataset.source
+    described, nothing = LOSSES[loss.name], dict.fromkeys(NAMES)
+    if not described.constants:
+        return replace(loss, **nothing, transferred=False)  # type: ignore[arg-type]
+    row = row_of(loss.name, source, config.noise.name)
+    table = described.constants[row]
+    given = {name: getattr(loss, name) for name in table if getattr(loss, name) is not None}
+    even = config.imbalance.name == "none" or config.imb_factor == 1
+    elsewhere = row != ANY and source not in row.split()
+    taken = any(value is not None and name not in given for name, value in table.items())
+    transferred = described.balanced and taken and (elsewhere or not even)
+    constants: dict[str, Any] = {**nothing, **table, **given}
+    return replace(loss, **constants, transferred=transferred)

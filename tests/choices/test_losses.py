@@ -1,0 +1,64 @@
+"""What a loss's description says is what its code, its methods and the configuration do."""
+
+import inspect
+from dataclasses import fields
+
+import pytest
+import torch
+import yaml
+
+from sfa_bench.choices.code import load
+from sfa_bench.choices.losses import LOSSES, NAMES, losses_of
+from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.config.schema import LossConfig
+from sfa_bench.errors import ConfigError
+
+
+def constants(loss):
+    return {name for row in loss.constants.values() for name in row}
+
+
+def test_constants_are_keys():
+    assert {*NAMES, "name", "transferred"} == {field.name for field in fields(LossConfig)}
+    assert all(constants(loss) <= set(NAMES) for loss in LOSSES.values())
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.code])
+def test_its_code_takes_its_constants_and_no_others(name):
+    loss = LOSSES[name]
+    parameters = list(inspect.signature(load(loss.code)).parameters)
+    assert parameters[:3] == ["logits", "labels", "class_counts"]
+    assert set(parameters[3:]) == constants(loss)
+
+
+@pytest.mark.parametrize("method", [m for m in choices("method") if m not in ("coteaching", "dividemix", "rolt_plus")])
+def test_a_methods_yaml_has_the_constants_of_its_loss(method):
+    typed = yaml.safe_load(choice_file("method", method).read_text(encoding="utf-8"))["loss"]
+    rolt = typed["name"] == "ce" and method.startswith("rolt")  # may have ldam's instead
+    assert set(typed) - {"name"} == constants(LOSSES["ldam" if rolt and "margin" in typed else typed["name"]])
+
+
+def test_who_takes_which():
+    assert losses_of("rolt") == ["ce", "ldam"]
+    assert losses_of("elr") == ["elr"]
+    assert set(losses_of("single")) == set(LOSSES) - {"elr"}
+    assert losses_of("dividemix") == losses_of("coteaching") == losses_of("external") == []
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_single_networks_take_what_is_theirs(name):
+    words = ["plugin=none", "method=ce", f"method.loss.name={name}"]
+    if "single" in LOSSES[name].learners:
+        assert compose(words).method.loss.name == name
+    else:
+        with pytest.raises(ConfigError, match=f"method.loss.name={name} {LOSSES[name].own_method}"):
+            compose(words)
+
+
+def test_what_has_no_code_of_its_own_says_whose_it_is():
+    from sfa_bench.parts.losses import make_loss
+
+    with pytest.raises(ValueError, match="the loss elr keeps targets of its own: type method=elr"):
+        make_loss("elr")
+    assert make_loss("gce", q=None)(torch.zeros(1, 2), torch.tensor([0]), torch.ones(2)).shape == (1,)
