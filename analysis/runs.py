@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
+from sfa_bench.choices.noises import WITHOUT_RATIO
 from sfa_bench.config.canonical import MACHINE
 from sfa_bench.config.recipes import CHECKED
 from sfa_bench.config.values import nearest, options
@@ -26,7 +27,7 @@ SEEDS = ("replicate", "seed", "data_seed")
 # What may differ between runs of one cell: a footnote says where it does.
 NOTED = ("precision", "revision")
 # What has no effect, and with which choices of a group.
-WITHOUT = {"noise": ("noise_ratio", ("none", "human", "matrix")), "imbalance": ("imb_factor", ("none",))}
+WITHOUT = {"noise": ("noise_ratio", WITHOUT_RATIO), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
 CHECKSUM = "dataset.checksum"
 

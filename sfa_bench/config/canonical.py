@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.noises import NOISES, OPTIONS
 from sfa_bench.config.recipes import (
     CHECKED,
     FIXED_SOURCES,
@@ -70,7 +71,6 @@ USUAL = {
     "method.selector.variant": "usual",
     "model.pretrained": False,
 }
-USUAL_COUNT = {"joint": "exact", "symmetric": "exact", "asymmetric": "exact_per_class"}  # others: bernoulli
 
 
 def run_hash(config: RunConfig) -> str:
@@ -141,9 +141,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["method.plus.revision"] = PLUS_REVISION
     if config.dataset.source in FIXED_SOURCES and config.dataset.shots.basis == "observed":
         values["dataset.shots.revision"] = SHOTS_REVISION
-    if config.noise.count == USUAL_COUNT.get(config.noise.name, "bernoulli"):
+    if config.noise.count == NOISES[config.noise.name].count:
         values["noise.count"] = "auto"
-    if config.noise.name == "matrix":
+    if "file" in NOISES[config.noise.name].options:
         values["noise.file"] = _content("noise.file", str(config.noise.file))
     if config.model.pretrained:
         values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
@@ -162,25 +162,16 @@ def own_arguments(config: RunConfig) -> dict[str, Any]:
 
 def without_effect(config: RunConfig) -> Iterator[str]:
     """Keys that cannot change this run's result, whatever their value."""
-    noise, selector = config.noise.name, config.method.selector.name
+    noise, selector = NOISES[config.noise.name], config.method.selector.name
     learner = config.method.learner
     single, dividemix = learner != "dividemix", learner == "dividemix"
     if config.device == "cpu":  # whose kernels repeat their bits anyway
         yield "deterministic"
     if config.imbalance.name == "none":
         yield "imb_factor"
-    if noise in ("none", "matrix", "human"):
+    if not noise.ratio:
         yield "noise_ratio"
-    if noise == "none":
-        yield from ("noise.count", "noise.revision")
-    if noise not in ("joint", "symmetric"):
-        yield "noise.include_self"
-    if noise != "asymmetric":
-        yield "noise.map"
-    if noise != "human":
-        yield "noise.labels"
-    if noise != "matrix":
-        yield "noise.file"
+    yield from (f"noise.{option}" for option in OPTIONS if option not in noise.options)
     if config.dataset.source not in CHECKED:  # else false means other files under the official name
         yield "dataset.checksum"
     if config.dataset.val == "none":

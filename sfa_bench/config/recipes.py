@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sfa_bench.choices.losses import resolve_loss
 from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -100,7 +101,7 @@ def native(config: RunConfig) -> Recipe:
                 plus = Recipe("preact_resnet18", 200, 0, 128, own_batch=True)
                 return plus if ten else replace(plus, epochs=250, milestone=0.8)
             case "elr":
-                asymmetric = ten and config.noise.name == "asymmetric"
+                asymmetric = ten and NOISES[config.noise.name].similar
                 schedule = "elr_cifar10_asymmetric" if asymmetric else f"elr_{source}"
                 elr = Recipe("resnet34", 150, 0, 128, 0.02, 1e-3, own_batch=True, schedule=schedule)
                 return replace(elr, epochs=120) if asymmetric else elr
@@ -168,7 +169,7 @@ def resolve(config: RunConfig) -> RunConfig:
     if sample_min == "auto" and source in WEB:
         sample_min = 0
     labels = config.noise.labels
-    if config.noise.name == "human" and labels is None and source in HUMAN_LABELS:
+    if "labels" in NOISES[config.noise.name].options and labels is None and source in HUMAN_LABELS:
         labels = HUMAN_LABELS[source][0]
     fraction = config.dataset.val_fraction
     if config.dataset.val != "none" and fraction is None:
@@ -270,7 +271,7 @@ def known_rate(config: RunConfig) -> float | None:
         return None  # of the noise that their labels have already
     if config.noise.name == "none":
         return 0.0
-    return None if config.noise.name in ("matrix", "human") else config.noise_ratio
+    return config.noise_ratio if NOISES[config.noise.name].ratio else None
 
 
 def lambda_u(config: RunConfig) -> float:
@@ -283,4 +284,4 @@ def lambda_u(config: RunConfig) -> float:
         return 0.0
     rate = told_rate(config)
     assert rate is not None  # else validate has refused it
-    return 0.0 if config.noise.name == "asymmetric" or rate <= 0.2 else 25.0
+    return 0.0 if NOISES[config.noise.name].similar or rate <= 0.2 else 25.0

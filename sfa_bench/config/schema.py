@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.noises import NOISES
 
 
 def option(default: Any = None, help: str = "", **limits: Any) -> Any:
@@ -33,8 +34,9 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
 if TYPE_CHECKING:
     LossName = str
     ModelName = str
+    NoiseName = str
 else:
-    LossName, ModelName = Literal[tuple(LOSSES)], Literal[tuple(MODELS)]
+    LossName, ModelName, NoiseName = Literal[tuple(LOSSES)], Literal[tuple(MODELS)], Literal[tuple(NOISES)]
 
 SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
 LONGEST = 10**6  # epochs: beyond any training
@@ -134,18 +136,6 @@ class DatasetConfig:
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 
-NoiseName = Literal[
-    "joint",
-    "symmetric",
-    "asymmetric",
-    "pair",
-    "flip",
-    "instance",
-    "tail_to_head",
-    "human",
-    "matrix",
-    "none",
-]
 HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "clean"]
 Count = Literal["auto", "exact", "exact_per_class", "bernoulli"]
 

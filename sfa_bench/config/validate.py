@@ -8,6 +8,7 @@ from typing import Any
 
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.models import MODELS, names_of
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.recipes import (
     HUMAN_LABELS,
     IMAGE_FILES,
@@ -161,21 +162,22 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
 
 def _data(config: RunConfig, given: frozenset[str]) -> None:
     data, noise, source = config.dataset, config.noise, config.dataset.source
-    if noise.name == "asymmetric" and source not in CLASS_MAPS:
+    described = NOISES[noise.name]
+    if "map" in described.options and source not in CLASS_MAPS:
         raise _refuse(
-            f"noise=asymmetric has no class map for dataset={config.names.get('dataset')} (only "
+            f"noise={noise.name} has no class map for dataset={config.names.get('dataset')} (only "
             f"{', '.join(CLASS_MAPS)}): type noise=pair, noise=flip or noise=matrix"
         )
-    if noise.name == "asymmetric" and noise.map == "block5" and source != "cifar100":
+    if "map" in described.options and noise.map == "block5" and source != "cifar100":
         raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
-    if noise.name == "human":
+    if "labels" in described.options:
         _human_labels(config)
-    if noise.name == "matrix" and noise.file is None:
-        raise ConfigError("noise=matrix needs noise.file=FILE, a row-stochastic KxK matrix (.npy or text)")
-    if noise.name == "matrix" and not Path(str(noise.file)).is_file():
+    if "file" in described.options and noise.file is None:
+        raise ConfigError(f"noise={noise.name} needs noise.file=FILE, a row-stochastic KxK matrix (.npy or text)")
+    if "file" in described.options and not Path(str(noise.file)).is_file():
         raise ConfigError(f"noise.file={noise.file}: there is no such file")
     if data.generator == "legacy":
-        if noise.name not in ("joint", "symmetric", "none") or noise.include_self:
+        if described.legacy is None or noise.include_self:
             raise _refuse(
                 f"dataset.generator=legacy knows noise=joint, symmetric (without include_self) and none, not "
                 f"{noise.name}: type dataset.generator=project"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sfa_bench import memory
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.data import cache, imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
@@ -77,14 +78,15 @@ def build(
     )
     remaining = np.where(held, -1, basis)
     law = None
-    if config.noise.name not in ("human", "instance"):
+    described = NOISES[config.noise.name]
+    if described.source == "law":
         targets = numpy_generator(seed, "noise_targets")
         law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
     if dataset.generator == "legacy":
         assert law is not None  # else validate has refused it
         legacy = LegacyGenerators(seed)
         index = legacy.take(remaining, counts)
-        observed = legacy.corrupt(given[index], law, symmetric=config.noise.name == "symmetric")
+        observed = legacy.corrupt(given[index], law, symmetric=described.legacy == "uniform")
     else:
         index = imbalance.take(remaining, counts, numpy_generator(seed, "subset"))
         if given_by_people is not None:
@@ -147,7 +149,7 @@ def build(
 def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
     """The data set and, with noise=human, the labels that people gave to all of its training images."""
     dataset = config.dataset
-    if config.noise.name != "human":
+    if NOISES[config.noise.name].source != "people":
         return sources.load(dataset, config.data_dir, config.data_seed), None
     # Its file first: a user who lacks it does not wait for the images, which may have to be fetched.
     path = human.find(sources.existing(config.data_dir), dataset.source)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfa_bench import archives
+from sfa_bench.choices.code import load
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ ASYMMETRIC: dict[tuple[str, str], dict[int, int]] = {
 # Characters of a matrix as text: for comments, and for each number
 LONGEST_TEXT, LONGEST_NUMBER = 100_000, 100
 
-AUTO_COUNT = {"symmetric": "exact", "joint": "exact", "asymmetric": "exact_per_class"}
-
 
 @dataclass(frozen=True)
 class NoiseLaw:
@@ -59,6 +59,80 @@ class NoiseLaw:
     count: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a law is made of.
+
+    noise: its options; ratio: share of wrong labels; counts: clean counts int64 [K] before noise; dataset: the source's
+    name (class maps belong to one); generator: of targets that are drawn; similar: the class map of data that bring
+    their own.
+    """
+
+    noise: NoiseConfig
+    ratio: float
+    counts: np.ndarray
+    dataset: str
+    generator: np.random.Generator
+    similar: dict[int, int] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.counts)
+
+    @property
+    def rate(self) -> np.ndarray:
+        """The same for all classes."""
+        return np.full(self.num_classes, float(self.ratio))
+
+
+Law = tuple[np.ndarray, np.ndarray]  # rate [K], target [K, K] whose rows need not sum to 1
+
+
+def nothing(asked: Asked) -> Law:
+    return np.zeros(asked.num_classes), np.eye(asked.num_classes)
+
+
+def uniform(asked: Asked) -> Law:
+    return asked.rate, np.ones((asked.num_classes, asked.num_classes))
+
+
+def by_size(asked: Asked) -> Law:
+    rate, counts = asked.rate, asked.counts
+    if asked.noise.include_self:
+        # the rate at which a label drawn from the prior is wrong: more must be drawn for `ratio` wrong ones
+        wrong = 1 - ((counts / counts.sum()) ** 2).sum()
+        rate = np.full(asked.num_classes, min(1.0, asked.ratio / wrong) if wrong > 0 else 0.0)
+    return rate, np.tile(counts.astype(np.float64), (asked.num_classes, 1))
+
+
+def similar(asked: Asked) -> Law:
+    """Each class into one like it. Raises ConfigError for a data set without such a map."""
+    found = _asymmetric_map(asked.dataset, asked.noise.map) if asked.similar is None else asked.similar
+    return asked.rate, _one_hot(found, asked.num_classes)
+
+
+def next_class(asked: Asked) -> Law:
+    return asked.rate, np.roll(np.eye(asked.num_classes), 1, axis=1)
+
+
+def one_other(asked: Asked) -> Law:
+    """Each class into one that is drawn."""
+    classes = asked.num_classes
+    others = (np.arange(classes) + asked.generator.integers(1, classes, classes)) % classes
+    return asked.rate, np.eye(classes)[others]
+
+
+def larger(asked: Asked) -> Law:
+    counts = asked.counts
+    return asked.rate, np.where(counts[None, :] > counts[:, None], counts[None, :], 0).astype(np.float64)
+
+
+def from_file(asked: Asked) -> Law:
+    """Raises: DataError for a bad matrix file."""
+    target = read_matrix(asked.noise.file, asked.num_classes)
+    return 1 - np.diag(target), target
+
+
 def noise_law(
     noise: NoiseConfig,
     ratio: float,
@@ -67,45 +141,23 @@ def noise_law(
     generator: np.random.Generator,
     similar: dict[int, int] | None = None,
 ) -> NoiseLaw:
-    """The law of one noise model.
+    """The law of one noise model (choices/noises.py); the arguments are those of `Asked`.
 
-    Args: counts int64 [K] clean counts before noise; dataset is the source's name (asymmetric maps belong to one);
-    generator draws the targets of `flip`; similar is the class map of asymmetric noise where the data bring their own.
-    Raises: ConfigError for a model that the data set does not define; DataError for a bad matrix file.
+    Raises: ConfigError for a model that the data set does not define, or a count that it does not have; DataError for a
+    bad matrix file.
     """
-    num_classes = len(counts)
-    rate = np.full(num_classes, float(ratio))
-    count = AUTO_COUNT.get(noise.name, "bernoulli") if noise.count == "auto" else noise.count
-    if noise.name == "none":
-        rate, target = np.zeros(num_classes), np.eye(num_classes)
-    elif noise.name == "symmetric":
-        target = np.ones((num_classes, num_classes))
-    elif noise.name == "joint":
-        target = np.tile(counts.astype(np.float64), (num_classes, 1))
-        if noise.include_self:
-            # the rate at which a label drawn from the prior is wrong: more must be drawn for `ratio` wrong ones
-            wrong = 1 - ((counts / counts.sum()) ** 2).sum()
-            rate = np.full(num_classes, min(1.0, ratio / wrong) if wrong > 0 else 0.0)
-    elif noise.name == "asymmetric":
-        target = _one_hot(_asymmetric_map(dataset, noise.map) if similar is None else similar, num_classes)
-    elif noise.name == "pair":
-        target = np.roll(np.eye(num_classes), 1, axis=1)
-    elif noise.name == "flip":
-        others = (np.arange(num_classes) + generator.integers(1, num_classes, num_classes)) % num_classes
-        target = np.eye(num_classes)[others]
-    elif noise.name == "tail_to_head":
-        target = np.where(counts[None, :] > counts[:, None], counts[None, :], 0).astype(np.float64)
-    elif noise.name == "matrix":
-        target = read_matrix(noise.file, num_classes)
-        rate = 1 - np.diag(target)
-        if count == "exact":
-            raise ConfigError(
-                "noise=matrix has a rate for each class: use noise.count=exact_per_class or bernoulli, not exact",
-                invalid_combination=True,
-            )
-    else:
-        raise ConfigError(f"no noise model is called {noise.name!r}")
-    if not (noise.name in ("symmetric", "joint") and noise.include_self):
+    described = NOISES.get(noise.name)
+    if described is None or described.law is None:
+        raise ConfigError(f"no law of the classes is called {noise.name!r}")
+    count = described.count if noise.count == "auto" else noise.count
+    if count not in described.counts:
+        raise ConfigError(
+            f"noise={noise.name} has a rate for each class: use noise.count={' or '.join(described.counts)}, "
+            f"not {count}",
+            invalid_combination=True,
+        )
+    rate, target = load(described.law)(Asked(noise, ratio, counts, dataset, generator, similar))
+    if not ("include_self" in described.options and noise.include_self):
         np.fill_diagonal(target, 0)
     total = target.sum(axis=1, keepdims=True)
     return NoiseLaw(rate, np.divide(target, total, out=np.zeros_like(target), where=total > 0), count)

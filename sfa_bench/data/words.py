@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import number
 
@@ -21,6 +22,6 @@ def noise(config: RunConfig) -> str:
     name = config.noise.name
     if name == "none":
         return "labels as they are" if config.dataset.source in NATURAL else "no noise"
-    if name == "human":
-        return f"human {config.noise.labels}" if config.noise.labels else "human"
-    return name if name == "matrix" else f"{name} {number(config.noise_ratio)}"
+    described = NOISES[name]
+    words = [name, *([config.noise.labels] if "labels" in described.options and config.noise.labels else [])]
+    return " ".join([*words, *([number(config.noise_ratio)] if described.ratio else [])])

@@ -12,6 +12,7 @@ import torch
 
 from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.losses import LOSSES, knows_noise
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config import external
 from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
@@ -169,7 +170,7 @@ def _learner(config: RunConfig, training: Training) -> Method:
                 ramp_origin=method.ramp_origin,
                 ramp_epochs=config.recipe.effective.ramp_epochs,
                 # Clothing1M's own script always has it (spec/methods.md §7).
-                confidence_penalty=config.noise.name == "asymmetric" or config.dataset.source == "clothing1m",
+                confidence_penalty=NOISES[config.noise.name].similar or config.dataset.source == "clothing1m",
                 forwarded=method.forward,
                 partner=method.partner,
                 **weighting,
@@ -253,12 +254,12 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
 
     own_val: the data set brings a validation set, which chooses epochs.
     """
-    method, asymmetric = config.method, config.noise.name == "asymmetric"
+    method, similar = config.method, NOISES[config.noise.name].similar
     dividemix = method.learner == "dividemix"
     paper = dividemix and method.lambda_u == "paper" and config.dataset.source not in WEB
     told = {
         "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
-        "type": (dividemix and asymmetric) or paper or knows_noise(config),
+        "type": (dividemix and similar) or paper or knows_noise(config),
         "clean_labels": method.selector.name == "oracle",
         "clean_val": own_val or config.dataset.val == "clean_balanced",
         "pretraining": bool(config.model.pretrained),

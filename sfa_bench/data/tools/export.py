@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.types import Data, EvaluationSet
@@ -117,7 +118,7 @@ def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[st
         "imbalance": config.imbalance.name,
         "imb_factor": None if config.imbalance.name == "none" else config.imb_factor,
         "noise": config.noise.name,
-        "noise_ratio": None if config.noise.name in ("none", "human", "matrix") else config.noise_ratio,
+        "noise_ratio": config.noise_ratio if NOISES[config.noise.name].ratio else None,
         "data_seed": config.data_seed,
         "revisions": {"dataset": config.dataset.revision, "noise": config.noise.revision},
         "num_classes": data.view.num_classes,

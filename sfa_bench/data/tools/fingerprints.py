@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.canonical import MACHINE, canonical
 from sfa_bench.config.overrides import Typed
 from sfa_bench.config.schema import RunConfig
@@ -99,7 +100,7 @@ def _named(typed: Iterable[Typed], config: RunConfig) -> dict[str, str]:
         "imbalance": names["imbalance"],
         "imb_factor": "" if config.imbalance.name == "none" else number(config.imb_factor),
         "noise": names["noise"],
-        "noise_ratio": "" if config.noise.name in ("none", "human", "matrix") else number(config.noise_ratio),
+        "noise_ratio": number(config.noise_ratio) if NOISES[config.noise.name].ratio else "",
         "data_seed": str(config.data_seed),
     }
 
