@@ -6,7 +6,7 @@ from pathlib import Path
 
 import analysis
 
-ALLOWED = ("sfa_bench.store", "sfa_bench.config", "sfa_bench.errors", "sfa_bench.engine.metrics")
+ALLOWED = ("sfa_bench.store", "sfa_bench.config", "sfa_bench.choices", "sfa_bench.errors", "sfa_bench.engine.metrics")
 
 
 def test_no_command_imports_torch_or_training_code():
