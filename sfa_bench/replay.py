@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
 from sfa_bench.config.external import load
@@ -205,7 +206,7 @@ class Replay:
         run, labels = self.run, seen[0].observed_labels
         if self.config.plugin.head == "none":
             seen = [replace(probe, abc_logits=None) for probe in seen]
-        elif seen[0].abc_logits is None and self.config.method.selector.name in ("sfa", "external"):
+        elif seen[0].abc_logits is None and SELECTORS[self.config.method.selector.name].balanced_head:
             self.notes.append(f"{run.name} has no balanced head: {self.label} goes by the main head")
         if not self.selectors:
             counts = np.bincount(labels, minlength=seen[0].num_classes)
@@ -231,7 +232,7 @@ def remembers(config: RunConfig) -> bool:
     name = config.method.selector.name
     if name == "external":  # what has nothing to save has nothing to remember
         return load("plugin", str(config.plugin.target)).state is not Selector.state  # type: ignore[attr-defined]
-    return (name == "sfa" and config.plugin.moments != "none") or averages_losses(config)
+    return (SELECTORS[name].running_means and config.plugin.moments != "none") or averages_losses(config)
 
 
 def render(table: pd.DataFrame) -> str:

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES, OPTIONS
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.recipes import (
     CHECKED,
     FIXED_SOURCES,
     IMAGE_FILES,
-    VARIED,
     first_after,
     known_rate,
     lambda_u,
@@ -43,9 +43,6 @@ INDIRECT = {
     *("dataset.human", "recipe.name", "recipe.milestone", "method.ramp_epochs"),
     *("plugin.selector", "plugin.beta", "plugin.phi"),
 }
-SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
-# Raised with results: since 2 these see features in half precision, as a saved probe holds them.
-SELECTOR_REVISION = {"proto": 2, "sfa": 2}
 # Of ELR+ alone: since 2 its targets, steps and constants on web data are the release's. ELR stays as it was.
 PLUS_REVISION = 2
 # Since 2 β₁ falls in the release's epoch, and no epoch is trained at a rate of 0.
@@ -133,7 +130,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
     if config.method.learner == "dividemix":
         values["method.lambda_u"] = lambda_u(config)
-    if (revision := SELECTOR_REVISION.get(config.method.selector.name, 1)) > 1:
+    if (revision := SELECTORS[config.method.selector.name].revision) > 1:
         values["method.selector.revision"] = revision
     if (revision := SCHEDULE_REVISION.get(config.recipe.effective.schedule, 1)) > 1:
         values["recipe.effective.schedule.revision"] = revision
@@ -238,11 +235,11 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
 def asks_for_rate(config: RunConfig) -> bool:
     """Whether anybody in this run asks to be told the share of wrong labels."""
     method = config.method
-    return method.learner == "coteaching" or method.lambda_u == "paper" or method.selector.name == "loss_gmm"
+    return method.learner == "coteaching" or method.lambda_u == "paper" or SELECTORS[method.selector.name].asks_rate
 
 
 def _selection_without_effect(config: RunConfig, single: bool, selector: str) -> Iterator[str]:
-    plugin = config.plugin
+    plugin, described = config.plugin, SELECTORS[selector]
     if selector == "none":
         yield "dataset.selection_draw"
         yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
@@ -250,21 +247,19 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
             yield "warmup_epochs"
     if config.method.learner == "rolt" and plugin.selector == "none":
         yield "warmup_epochs"
-    if selector not in VARIED:
+    if not described.variants:
         yield "method.selector.variant"
-    if selector in ("none", "oracle"):
-        yield from ("plugin.gmm.monotone", "plugin.gmm.fit")
-    if selector in ("loss_gmm", "oracle"):  # they know no classes
+    if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
-    if selector in ("none", "oracle"):  # nobody fits a mixture or compares a probability
-        yield from ("method.selector.view", "plugin.p_threshold", "plugin.gmm.min_samples")
+    if not described.mixtures:  # nor does anybody compare a probability
+        yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "method.selector.view", "plugin.p_threshold")
     if selector == "none" or not single:
         yield "plugin.main_subset"
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
-    if selector != "sfa":
-        yield from (f"plugin.{key}" for key in SFA)
-        yield from ("recipe.effective.beta", "recipe.effective.phi")
+    for other in SELECTORS.values():
+        yield from (f"plugin.{key}" for key in other.options if key not in described.options)
+        yield from (f"recipe.effective.{key}" for key in other.effective if key not in described.effective)
     if plugin.moments == "none":
         yield "recipe.effective.beta"
     if plugin.moments == "none" or not plugin.draw:  # no spread, or nobody draws from it

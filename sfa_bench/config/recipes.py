@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sfa_bench.choices.losses import resolve_loss
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.schema import Effective, HumanLabels, RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -53,9 +54,6 @@ WEB = ("webvision", "clothing1m")
 # Whose files have official checksums, which dataset.checksum=false does not ask for.
 CHECKED = ("fashion_mnist", "cifar10", "cifar100")
 FIXED_SOURCES = ("digits", "fashion_mnist", "cifar10")  # ten classes that are many, medium, few by their number
-
-# Selectors that WebVision's scripts gave other constants: a larger floor of the variances, and RoLT+ no refinement.
-VARIED = ("loss_gmm", "proto")
 
 # Image files: shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
 _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0}
@@ -227,7 +225,7 @@ def _variant(config: RunConfig) -> Literal["usual", "webvision"]:
     if given is not None:
         return given
     own = config.recipe.name == "native" and config.dataset.source == "webvision"
-    return "webvision" if own and config.method.selector.name in VARIED else "usual"
+    return "webvision" if own and SELECTORS[config.method.selector.name].variants else "usual"
 
 
 def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.compose import check_overrides, compose
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import RunConfig
@@ -58,8 +59,8 @@ def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> 
     if plugin is None:
         if selector in (None, base.method.selector.name):
             return recorded, None if brought else base.method.selector.name
-        if selector == "sfa":
-            return "sfa", None
+        if (bringing := SELECTORS[selector].plugin) is not None:
+            return bringing, None
         # The selector that a plug-in brings gives way; whether there is a balanced head stays as it is.
         return ("abc" if base.plugin.head == "abc" else "none") if brought else recorded, selector
     if selector is not None or _of_any_method(base, [f"plugin={plugin}"], config_dir).plugin.selector != "none":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.selectors import NAMES as SELECTOR_NAMES
 
 
 def option(default: Any = None, help: str = "", **limits: Any) -> Any:
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     LossName = str
     ModelName = str
     NoiseName = str
+    SelectorName = str
 else:
     LossName, ModelName, NoiseName = Literal[tuple(LOSSES)], Literal[tuple(MODELS)], Literal[tuple(NOISES)]
+    SelectorName = Literal[SELECTOR_NAMES]
 
 SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
 LONGEST = 10**6  # epochs: beyond any training
@@ -171,9 +174,6 @@ class LossConfig:
     margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
-
-
-SelectorName = Literal["none", "loss_gmm", "loss_gmm_cls", "proto", "sfa", "oracle"]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.recipes import (
     HUMAN_LABELS,
     IMAGE_FILES,
-    VARIED,
     WEB,
     lambda_u,
     told_rate,
@@ -61,18 +61,19 @@ def validate(config: RunConfig, given: frozenset[str]) -> None:
 
 
 def _method(config: RunConfig, given: frozenset[str]) -> None:
-    method, selector = config.names.get("method"), config.method.selector.name
-    if method == "rolt_plus" and selector == "sfa":
-        raise _refuse("method=rolt_plus with sfa is method=dividemix plugin=sfa: type that, or add plugin=none")
+    method, selector = config.names.get("method", ""), config.method.selector.name
+    described = SELECTORS[selector]
+    if method in described.not_with:
+        raise _refuse(described.not_with[method])
     if config.method.learner in ("dividemix", "rolt") and selector == "none":
         raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
     for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):
-        if key in given and selector in ("none", "loss_gmm", "oracle"):
+        if key in given and not described.by_class:
             raise _refuse(
                 f"{key} acts on a mixture per class, which method.selector.name={selector} does not have: leave it "
                 "out, or type method.selector.name=loss_gmm_cls or proto"
             )
-    if "method.selector.variant" in given and selector not in VARIED:
+    if "method.selector.variant" in given and not described.variants:
         raise _refuse(
             f"method.selector.variant={config.method.selector.variant} has no meaning for the selector {selector}: "
             "leave it out, or type plugin=none (or abc) with method.selector.name=loss_gmm or proto"

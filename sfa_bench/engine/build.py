@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sfa_bench import memory, models, numerics, streams
+from sfa_bench.choices.code import load
 from sfa_bench.choices.losses import LOSSES, knows_noise
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config import external
 from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
@@ -24,11 +26,7 @@ from sfa_bench.methods.elr import PLUS_ON, Elr
 from sfa_bench.methods.rolt import Rolt
 from sfa_bench.methods.single import Single
 from sfa_bench.parts.losses import make_loss
-from sfa_bench.selectors.base import Selector, Thresholds
-from sfa_bench.selectors.loss import ClassLossMixture, LossMixture
-from sfa_bench.selectors.oracle import Oracle
-from sfa_bench.selectors.prototype import Prototype
-from sfa_bench.selectors.sfa import StochasticFeatureAveraging
+from sfa_bench.selectors.base import Asked, Selector, Thresholds
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -183,70 +181,46 @@ def _learner(config: RunConfig, training: Training) -> Method:
 
 def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Selector]:
     """One selector a network, or none."""
-    make = _selector_factory(config, data)
-    return [] if make is None else [make(k) for k in range(networks)]
-
-
-def _selector_factory(config: RunConfig, data: Data) -> Callable[[int], Selector] | None:
-    plugin, selector = config.plugin, config.method.selector
-    webvision = selector.variant == "webvision"
+    selector, plugin = config.method.selector, config.plugin
+    if selector.name == "none":
+        return []
     gmm = plugin.gmm
     thresholds = Thresholds(plugin.p_threshold, selector.no_clean_class, gmm.min_samples, gmm.monotone, gmm.fit)
-    name: str = selector.name
-    match name:
-        case "none":
-            return None
-        case "loss_gmm":
-            averaged = averages_losses(config)
-            floor = 1e-3 if webvision else 5e-4
-            return lambda k: LossMixture(thresholds, average_losses=averaged, reg_covar=floor)
-        case "loss_gmm_cls":
-            return lambda k: ClassLossMixture(thresholds)
-        case "proto":
-            return lambda k: Prototype(thresholds, webvision=webvision)
-        case "oracle":
-            if (data.clean_labels < 0).any():
-                raise ConfigError(
-                    "method.selector.name=oracle needs clean labels, which this data set does not have; use another"
-                )
-            return lambda k: Oracle(data.clean_labels)
-        case "sfa":
-            return lambda k: StochasticFeatureAveraging(
+    if plugin.target is not None:
+        return [_external_selector(config, thresholds, k) for k in range(networks)]
+    described = SELECTORS[selector.name]
+    assert described.code is not None
+    return [
+        load(described.code).of(
+            Asked(
                 thresholds,
-                moments=plugin.moments,
-                selection_at=plugin.selection_at,
-                beta=config.recipe.effective.beta,
-                phi=config.recipe.effective.phi,
-                tau0=plugin.tau0,
-                samples=plugin.samples,
-                draw=plugin.draw,
-                sample_min=sample_min(config, data),
-                empty_class=plugin.empty_class,
-                var_floor=plugin.var_floor,
-                generator=partial(streams.numpy_generator, config.seed, "centroid_draw", k),
+                plugin,
+                config.recipe.effective,
+                selector.variant,
+                averages_losses(config),
+                data.clean_labels if "clean_labels" in described.knows else None,
+                data.observed_counts,
+                partial(streams.numpy_generator, config.seed, "centroid_draw", k),
             )
-        case "external":
-            make = partial(external.make, "plugin", str(plugin.target), thresholds, **plugin.arguments)
-            if "generator" not in inspect.signature(external.load("plugin", str(plugin.target))).parameters:
-                return lambda k: make()
-            return lambda k: make(generator=partial(streams.numpy_generator, config.seed, "own_selector", k))
-    raise ValueError(f"no selector {selector.name!r}")
+        )
+        for k in range(networks)
+    ]
+
+
+def _external_selector(config: RunConfig, thresholds: Thresholds, k: int) -> Selector:
+    target, given = str(config.plugin.target), dict(config.plugin.arguments)
+    if "generator" in inspect.signature(external.load("plugin", target)).parameters:
+        given["generator"] = partial(streams.numpy_generator, config.seed, "own_selector", k)
+    made: Selector = external.make("plugin", target, thresholds, **given)
+    return made
 
 
 def averages_losses(config: RunConfig) -> bool:
     """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7);
     where each selection is made among other samples, there is nothing to average.
     """
-    drawn = bool(config.dataset.selection_draw)
-    return config.method.selector.name == "loss_gmm" and told_rate(config) == 0.9 and not drawn
-
-
-def sample_min(config: RunConfig, data: Data) -> int:
-    """Gated samples above which a class is drawn; `auto` is 6 % of the largest observed class (design.md §3)."""
-    value = config.plugin.sample_min
-    if value == "auto":
-        return int(0.06 * int(data.observed_counts.max()))
-    return int(value)
+    at = SELECTORS[config.method.selector.name].averaged_at
+    return at is not None and told_rate(config) == at and not config.dataset.selection_draw
 
 
 def knows(config: RunConfig, own_val: bool = False) -> list[str]:
@@ -260,10 +234,10 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
     told = {
         "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
         "type": (dividemix and similar) or paper or knows_noise(config),
-        "clean_labels": method.selector.name == "oracle",
         "clean_val": own_val or config.dataset.val == "clean_balanced",
         "pretraining": bool(config.model.pretrained),
     }
+    told |= dict.fromkeys(SELECTORS[method.selector.name].knows, True)
     for group in external.BROUGHT:
         if (target := getattr(config, group).target) is not None:
             told |= dict.fromkeys(external.load(group, target).knows, True)  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from sfa_bench import numerics
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.classifiers.fit import Fitted, fit
 from sfa_bench.config import canonical
 from sfa_bench.config.schema import ClassifierConfig, RunConfig
@@ -151,7 +152,7 @@ def _fit_and_test(
         lr=c.lr,
         tau=c.tau,
         val=data.val,
-        running_means=config.method.selector.name == "sfa",
+        running_means=SELECTORS[config.method.selector.name].running_means,
         on_step=stop.check,
     )
     logits = fitted.predict(data.test.images)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sfa_bench.errors import RunError
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import Effective, PluginConfig
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,25 @@ class Thresholds:
                 mask |= np.isin(labels, emptied)
                 counts = np.bincount(labels[mask], minlength=num_classes)
         return Selection(mask, probability, score, counts, fallbacks=fallbacks, **notes)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one of the suite's selectors is made of, for one network.
+
+    variant: of its constants; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown, and None for
+    all but those whose description says that they know them; observed_counts int64 [K]; generator: epoch → that of its
+    draws.
+    """
+
+    thresholds: Thresholds
+    plugin: PluginConfig
+    effective: Effective
+    variant: str
+    averaged: bool
+    clean_labels: np.ndarray | None
+    observed_counts: Any
+    generator: Callable[[int], np.random.Generator]
 
 
 def flaw(found: Any, probe: Probe) -> str:

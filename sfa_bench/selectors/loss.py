@@ -11,7 +11,7 @@ import torch
 from scipy.special import logsumexp
 
 from sfa_bench.parts.mixtures import class_posteriors, min_max, posteriors
-from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
+from sfa_bench.selectors.base import Asked, Probe, Selection, Selector, Thresholds
 
 
 def normalised_losses(probe: Probe) -> np.ndarray:
@@ -33,6 +33,11 @@ class LossMixture(Selector):
         self.thresholds = replace(thresholds, no_clean_class="none")
         self.reg_covar = reg_covar
         self.history: deque[np.ndarray] = deque(maxlen=5 if average_losses else 1)
+
+    @classmethod
+    def of(cls, asked: Asked) -> LossMixture:
+        floor = 1e-3 if asked.variant == "webvision" else 5e-4
+        return cls(asked.thresholds, average_losses=asked.averaged, reg_covar=floor)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         self.history.append(normalised_losses(probe))
@@ -65,6 +70,10 @@ class ClassLossMixture(Selector):
 
     def __init__(self, thresholds: Thresholds):
         self.thresholds = thresholds
+
+    @classmethod
+    def of(cls, asked: Asked) -> ClassLossMixture:
+        return cls(asked.thresholds)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         losses, labels = normalised_losses(probe), probe.observed_labels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfa_bench.selectors.base import Probe, Selection, Selector
+from sfa_bench.errors import ConfigError
+from sfa_bench.selectors.base import Asked, Probe, Selection, Selector
 
 
 class Oracle(Selector):
@@ -12,6 +13,16 @@ class Oracle(Selector):
 
     def __init__(self, clean_labels: np.ndarray):
         self.clean_labels = clean_labels
+
+    @classmethod
+    def of(cls, asked: Asked) -> Oracle:
+        """Raises: ConfigError where the data have no clean labels."""
+        assert asked.clean_labels is not None
+        if (asked.clean_labels < 0).any():
+            raise ConfigError(
+                "method.selector.name=oracle needs clean labels, which this data set does not have; use another"
+            )
+        return cls(asked.clean_labels)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels = probe.observed_labels

@@ -13,9 +13,14 @@ from scipy.special import softmax
 from sfa_bench.errors import RunError
 from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
-from sfa_bench.selectors.base import Probe, Selection, Selector, Thresholds
+from sfa_bench.selectors.base import Asked, Probe, Selection, Selector, Thresholds
 
 HIGHEST_GATE = 0.999
+
+
+def sample_min(value: int | str, observed_counts: Any) -> int:
+    """Gated samples above which a class is drawn; `auto` is 6 % of the largest observed class (design.md §3)."""
+    return int(0.06 * int(observed_counts.max())) if value == "auto" else int(value)
 
 
 class StochasticFeatureAveraging(Selector):
@@ -65,6 +70,24 @@ class StochasticFeatureAveraging(Selector):
         self.square: np.ndarray | None = None  # q [K, d]
         self.initialised: np.ndarray | None = None  # [K] bool
         self.calls = 0
+
+    @classmethod
+    def of(cls, asked: Asked) -> StochasticFeatureAveraging:
+        plugin, effective = asked.plugin, asked.effective
+        return cls(
+            asked.thresholds,
+            moments=plugin.moments,
+            selection_at=plugin.selection_at,
+            beta=effective.beta,
+            phi=effective.phi,
+            tau0=plugin.tau0,
+            samples=plugin.samples,
+            draw=plugin.draw,
+            sample_min=sample_min(plugin.sample_min, asked.observed_counts),
+            empty_class=plugin.empty_class,
+            var_floor=plugin.var_floor,
+            generator=asked.generator,
+        )
 
     def gate_threshold(self, epoch: int, num_classes: int) -> float:
         """τ_e = τ0·φ^e, with e−1 where the selection is the epoch before's; kept below one."""

@@ -12,11 +12,13 @@ import pytest
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.selectors import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 # Also names of methods, learners and classifiers, which are still told from each other by name in several places.
-ALSO_OTHERS = {"elr", "ldam", "logit_adjust", "joint"}
+ALSO_OTHERS = {"elr", "ldam", "logit_adjust", "joint", "sfa"}
 KINDS = {"model": set(MODELS), "loss": set(LOSSES) - ALSO_OTHERS, "noise": set(NOISES) - ALSO_OTHERS - {"none"}}
+KINDS["selector"] = set(NAMES) - ALSO_OTHERS - {"none"}
 # Published numbers are called by names of their own, which these maps translate.
 EXEMPT = {f"analysis/{name}.py" for name in ("reported", "counterparts", "hours", "reproduction")}
 

@@ -15,7 +15,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import CONF, choices
 from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
-from sfa_bench.engine.build import build_method, knows, sample_min
+from sfa_bench.engine.build import build_method, knows
 from sfa_bench.errors import ConfigError
 
 VECTORS = "dataset=synthetic dataset.classes=4 dataset.size=24 dataset.dim=6 dataset.groups=2 dataset.test_size=4"
@@ -306,7 +306,7 @@ def test_what_the_configuration_says_reaches_the_learner():
     assert method.t.head.counts == "observed"
     assert method.t.selectors[0].moments == "none"
     # The release's 300 on CIFAR-10, whose largest class has 5,000 samples.
-    assert sample_min(config, SimpleNamespace(observed_counts=np.array([50, 5000]))) == 300
+    assert sample_min(config.plugin.sample_min, np.array([50, 5000])) == 300
     assert method.t.selectors[0].sample_min == int(0.06 * np.bincount(RIGHT).max()) > 0
     # What is defined per epoch of 200 is scaled to these three; the rate drops in epochs e > 0.75·3.
     assert method.t.selectors[0].phi == pytest.approx(1.005 ** (200 / 3))

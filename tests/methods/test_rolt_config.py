@@ -28,22 +28,24 @@ def test_rolt_comes_with_what_is_configured(make_view):
     config = compose([*typed, "method.loss.name=ldam", "model.width=2"])
     view = make_view(LABELS, side=32)
     view = replace(view, images=view.images.repeat(1, 3, 1, 1))
-    method = build_method(config, SimpleNamespace(view=view), [torch.device("cpu")])
+    method = build_method(config, SimpleNamespace(view=view, observed_counts=None), [torch.device("cpu")])
     assert (method.soft_from, method.frozen_from) == (81, 161)
     assert method.logit_average[0].bias == method.score_average[0].bias == "release"
     assert (method.t.plain_batch, method.t.drop_last) == (128, True)
     assert method.networks[0].main.scale == 30
-    plain = build_method(compose([*typed, "model.width=2"]), SimpleNamespace(view=view), [torch.device("cpu")])
+    plain = build_method(
+        compose([*typed, "model.width=2"]), SimpleNamespace(view=view, observed_counts=None), [torch.device("cpu")]
+    )
     # Torch's own start, not the backbone's Kaiming-normal one, which passes this bound.
     assert float(plain.networks[0].main.weight.detach().abs().max()) <= 1 / np.sqrt(8)
     short = compose(["method=rolt", "plugin=none"])  # without deferred weights nothing is ever frozen
-    method = build_method(short, SimpleNamespace(view=make_view(LABELS)), [torch.device("cpu")])
+    method = build_method(short, SimpleNamespace(view=make_view(LABELS), observed_counts=None), [torch.device("cpu")])
     assert method.frozen_from == short.epochs + 1
 
 
 def test_rolt_plus_is_dividemix_with_prototypes(make_view):
     config = compose(["method=rolt_plus", "plugin=none", "method.schedule=drw", "epochs=10", "model.width=2"])
-    method = build_method(config, SimpleNamespace(view=make_view(LABELS)), [torch.device("cpu")])
+    method = build_method(config, SimpleNamespace(view=make_view(LABELS), observed_counts=None), [torch.device("cpu")])
     assert isinstance(method, DivideMix)
     assert [type(selector) for selector in method.t.selectors] == [Prototype] * 2
     assert method.weights_from == 9
