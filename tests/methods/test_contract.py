@@ -17,6 +17,7 @@ from sfa_bench.data import build as build_data
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.errors import ConfigError
+from sfa_bench.selectors.sfa import sample_min
 
 VECTORS = "dataset=synthetic dataset.classes=4 dataset.size=24 dataset.dim=6 dataset.groups=2 dataset.test_size=4"
 SHORT = "epochs=3 warmup_epochs=1 batch_size=8 model.width=2 imb_factor=0.3"  # the first epoch is warm-up
