@@ -1,4 +1,4 @@
-"""Do all methods still compute the bits that they computed at another commit? `python tools/same_numbers.py COMMIT`.
+"""Do all methods still compute the bits that they computed at another commit? `python -m tools.same_numbers COMMIT`.
 
 Every method with every plug-in that it goes with, three epochs (warm-up, and two with a selection) on digits, by this
 working tree and by that commit, each in processes of its own on this machine. Exit status 1 where one differs. To be

@@ -1,4 +1,4 @@
-"""What analysis.hours reckons with: `python tests/benchmarks/flops.py forward|rate > analysis/published/FILE.csv`.
+"""What tools.hours reckons with: `python tests/benchmarks/flops.py forward|rate > tools/measured/FILE.csv`.
 
 forward: floating-point operations of one image through each backbone, as a run's record counts them (forward.csv).
 rate: operations/s of training steps of a PreAct ResNet-18 (width 64, 64 images of 32×32, fp32): the median of 10 steps,

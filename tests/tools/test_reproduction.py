@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis import counterparts, hours
-from analysis.counterparts import ABSENT, OURS, WEIGHTS, planned, words
 from analysis.reported import numbers
-from analysis.reproduction import Page, departures, main, metric_of
 from analysis.runs import Run, load
 from sfa_bench.config.compose import compose
 from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.data.imbalance import class_counts
 from sfa_bench.errors import ConfigError
+from tools import counterparts, hours
+from tools.counterparts import ABSENT, OURS, WEIGHTS, planned, words
+from tools.reproduction import Page, departures, main, metric_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reproduction.md"

@@ -2,7 +2,7 @@
 
 A run's record counts a backward pass as two forward ones (`cost` of a record): its operations are those of one forward
 times 3·trained + guessed + selected + evaluated images. How many of these an epoch has, by method, was measured on
-finished runs (published/cost.csv); operations of a forward (forward.csv) and per second (rate.csv) were measured too.
+finished runs (measured/cost.csv); operations of a forward (forward.csv) and per second (rate.csv) were measured too.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from analysis.counterparts import ASSUMED
 from analysis.runs import Run, reading
 from sfa_bench.errors import ConfigError
+from tools.counterparts import ASSUMED
 
 KINDS = ("trained", "guessed", "selected")
 SELECTORS = {"dividemix": "loss_gmm", "rolt": "proto", "rolt_drw": "proto", "rolt_plus": "proto"}  # their own
@@ -107,7 +107,7 @@ def flops(run: Run) -> float:
 
 
 def _lines(name: str) -> list[dict[str, str]]:
-    text = (resources.files("analysis.published") / name).read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "measured" / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -140,7 +140,7 @@ def nearest(method: str, plugin: str, ratio: float) -> Factor:
     """The factor that was measured at the nearest noise ratio. Raises ConfigError where there is none."""
     by_ratio = _factors().get((method, plugin))
     if by_ratio is None:
-        raise ConfigError(f"analysis/published/cost.csv has no line of {method} with {plugin}: run +sweep=digits_cost")
+        raise ConfigError(f"tools/measured/cost.csv has no line of {method} with {plugin}: run +sweep=digits_cost")
     return by_ratio[min(by_ratio, key=lambda measured: (abs(measured - ratio), measured))]
 
 
@@ -195,7 +195,7 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
             seconds = expected / float(rate()["flops_per_second"]) / cost["total_seconds"]
             groups[(run.fields["dataset"], *kind(run.fields))].append((expected / cost["flops"], seconds))
     if not groups:
-        raise ConfigError("none of these runs is of a method that analysis/published/cost.csv has a line of")
+        raise ConfigError("none of these runs is of a method that tools/measured/cost.csv has a line of")
     return _as_csv(
         [
             {"dataset": dataset, "method": method, "plugin": plugin, "runs": len(found)}

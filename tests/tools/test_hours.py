@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis import hours
-from analysis.reproduction import Page
 from analysis.runs import Run
 from sfa_bench.config.compose import compose
 from sfa_bench.errors import ConfigError
+from tools import hours
+from tools.reproduction import Page
 
 
 @pytest.mark.parametrize(

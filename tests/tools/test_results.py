@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis import table
-from analysis.results import main
 from tests.helpers.ledger_scale import write_planned
+from tools.results import main
 
 CONTENTS = """
 gains:
@@ -72,7 +72,7 @@ def test_the_page_says_how_to_make_it_again_how_long_it_took_and_on_what(kept, r
     assert (
         "python run.py -m method=ce plugin=none,sfa replicate=0,1,2 runs_dir=runs/gains hydra/launcher=joblib\n" in page
     )
-    assert "python -m analysis.results gains runs/gains\n" in page
+    assert "python -m tools.results gains runs/gains\n" in page
     assert "python -m analysis.plot gain runs/gains --width column -o gain.png\n" in page
     assert 'python -m analysis.claim runs/gains "plugin=sfa > plugin=none" > claims.md\n' in page
     assert "4 runs of the 6 that the sweep asks for, 1.8 hours of them in all (warm-ups" in page

@@ -1,4 +1,4 @@
-"""What the repository keeps of a sweep: `python -m analysis.results NAME RUNS… [-o results]`.
+"""What the repository keeps of a sweep: `python -m tools.results NAME RUNS… [-o results]`.
 
 `results/contents.yaml` says which tables, claims and figures belong to NAME. The folder `results/NAME` is written anew,
 with these files, `runs.csv` (a row a run; what never varies is in README.md instead) and a README.md with the commands
@@ -158,7 +158,7 @@ def _page(
         *(f"# {entry['title']}", "", entry["about"].strip(), ""),
         *("## Made by", "", "```"),
         f"python run.py -m {entry['sweep']} runs_dir={where} hydra/launcher=joblib",
-        f"python -m analysis.results {name} {where}",
+        f"python -m tools.results {name} {where}",
         *("```", "", "of which the second ran", "", "```"),
         *(_shown(file, line.strip(), where) for file, line in entry["files"].items()),
         *("```", ""),
@@ -215,7 +215,7 @@ def _shown(file: str, line: str, where: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, 2 when something cannot be made, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.results", description="What is kept of a sweep.")
+    parser = argparse.ArgumentParser(prog="python -m tools.results", description="What is kept of a sweep.")
     parser.add_argument("name", help="a name in contents.yaml")
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder (default: results)")

@@ -1,8 +1,8 @@
-"""Every published number with what runs it here: `python -m analysis.reproduction [RUNS…] -o docs/reproduction.md`.
+"""Every published number with what runs it here: `python -m tools.reproduction [RUNS…] -o docs/reproduction.md`.
 
 A number of each published method and setting, its source, our counterpart with its command and expected cost, and ours
 where RUNS have it. `--cost-from RUNS` and `--check RUNS` write what the expectation rests on and how it holds
-(analysis/published/cost.csv and checked.csv) from finished runs.
+(tools/measured/cost.csv and checked.csv) from finished runs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import hours
 from analysis.cells import CellWriter
-from analysis.counterparts import WEIGHTS, command, doubt, ours, planned, words
 from analysis.reported import DATASETS, Number, belongs, differences, numbers, source
 from analysis.runs import Run, differing, load
 from analysis.values import MISSING
@@ -23,6 +21,8 @@ from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
+from tools import hours
+from tools.counterparts import WEIGHTS, command, doubt, ours, planned, words
 
 NEEDS = {"cifar10": "the data", "cifar100": "the data", "webvision": "the data and a GPU"}
 NEEDS["clothing1m"] = NEEDS["webvision"]
@@ -64,7 +64,7 @@ class Page:
         condition = "" if self.typed else f", {rate['condition']}: {rate['work']}"
         return [
             "# Published numbers and how to run them\n",
-            "Written by `python -m analysis.reproduction -o docs/reproduction.md`; with folders of finished runs it "
+            "Written by `python -m tools.reproduction -o docs/reproduction.md`; with folders of finished runs it "
             "shows them under *ours*: mean ± sample standard deviation (number of runs).\n",
             f"{len(numbers())} published numbers stand here as they were found, {sum(map(_absent, numbers()))} of them "
             "of methods that the suite has not. *matched* is the suite's recipe, *native* the original's own. No row "
@@ -74,7 +74,7 @@ class Page:
             f"{condition}). A GPU was not measured: divide the operations by its rate, or write the page with "
             "`--flops-per-second RATE`. Operations are those that a record counts (`cost/flops`): a backward pass is "
             "two forward passes; images that each method forwards in an epoch are measured on digits (`python run.py "
-            "-m +sweep=digits_cost`, analysis/published/cost.csv), at the nearest noise ratio, and on web data at the "
+            "-m +sweep=digits_cost`, tools/measured/cost.csv), at the nearest noise ratio, and on web data at the "
             "rate that the literature assumes. How many samples are selected, and so what DivideMix and its kin cost, "
             "depends on the data. Reading images, mixtures and storage are not in it.\n",
             f"{_checks()}\n",
@@ -213,14 +213,14 @@ def _checks() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, 2 with a sentence when nothing can be written, 1 when the disk fails."""
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.reproduction", description="Published numbers and how to run them."
+        prog="python -m tools.reproduction", description="Published numbers and how to run them."
     )
     parser.add_argument("runs", nargs="*", type=Path, help="runs folders, or folders of single runs")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the page, or with the last two options a csv")
     parser.add_argument("--flops-per-second", type=float, help="of your machine; default: what was measured")
     measuring = parser.add_mutually_exclusive_group()
-    measuring.add_argument("--cost-from", nargs="+", type=Path, metavar="RUNS", help="write published/cost.csv")
-    measuring.add_argument("--check", nargs="+", type=Path, metavar="RUNS", help="write published/checked.csv")
+    measuring.add_argument("--cost-from", nargs="+", type=Path, metavar="RUNS", help="write measured/cost.csv")
+    measuring.add_argument("--check", nargs="+", type=Path, metavar="RUNS", help="write measured/checked.csv")
     options = parser.parse_args(arguments)
     try:
         content, said = _content(options)
