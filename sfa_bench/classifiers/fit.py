@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfa_bench import streams
+from sfa_bench.choices.classifiers import CLASSIFIERS
+from sfa_bench.choices.code import load
 from sfa_bench.classifiers.heads import NearestClassMean, PriorSubtracted, ScaledWeights, TauNormalised
 from sfa_bench.classifiers.sampler import class_aware
 from sfa_bench.data.loader import AnyLoader
@@ -57,48 +59,86 @@ def fit(
     running_means: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> Fitted:
-    """Fit crt, lws, tau_norm, ncm or logit_adjust.
+    """Fit a classifier (choices/classifiers.py) to each network.
 
     Args: bn_mode: `eval` keeps the backbone's batch statistics, `train` lets them drift as the release (Q47);
     epochs, batch_size, lr: of crt and lws; tau: of tau_norm (None: chosen on `val`, else on class-aware sampled
     training features) and logit_adjust; running_means: ncm takes the last selection's prototypes and mean (SFA's μ).
     Raises: RunError where a network has nothing selected to fit on.
     """
+    code = CLASSIFIERS[name].code
+    if code is None:
+        raise ValueError(f"classifier={name} is the one that a network has already")
     fitted = Fitted(method, [])
     for k in range(len(method.networks)):
         rows = _rows(method, k)
         network = method.networks[k]
         network.requires_grad_(False)
         network.eval()
-        counts = torch.bincount(method.labels[rows], minlength=method.t.view.num_classes)
-        main, head = network.main, nn.Module()
-        if name == "crt":
-            assert epochs
-            assert batch_size
-            assert lr
-            head = _fresh_linear(method, k)
-            figures = _train(method, k, head, rows, epochs, batch_size, lr, bn_mode, on_step)
-        elif name == "lws":
-            assert epochs
-            assert batch_size
-            assert lr
-            assert isinstance(main, nn.Linear)
-            head = ScaledWeights(main)
-            figures = _train(method, k, head, rows, epochs, batch_size, lr, bn_mode, on_step)
-        elif name == "tau_norm":
-            assert isinstance(main, nn.Linear)
-            curve = _curve(method, k, rows, main, val)
-            chosen = tau if tau is not None else max(curve, key=lambda t: (curve[t], -t))
-            head, figures = TauNormalised(main, chosen), {"tau": chosen, "curve": curve}
-        elif name == "ncm":
-            head, figures = _nearest(method, k, rows, running_means), {}
-        elif name == "logit_adjust":
-            head, figures = PriorSubtracted(main, counts.to(method.devices[k]), 1.0 if tau is None else tau), {}
-        else:
-            raise ValueError(f"no classifier {name!r}")
+        head, figures = load(code)(
+            Asked(method, k, rows, bn_mode, epochs, batch_size, lr, tau, val, running_means, on_step)
+        )
         fitted.heads.append(head.to(method.devices[k]))
         fitted.figures[f"network_{k + 1}"] = {"samples": len(rows), **figures}
     return fitted
+
+
+class Asked(NamedTuple):
+    """What the classifier of one network is fitted by: arguments of `fit`, and the rows [n] that it may learn from."""
+
+    method: Method
+    k: int
+    rows: Tensor
+    bn_mode: str
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    tau: float | None
+    val: EvaluationSet | None
+    running_means: bool
+    on_step: Callable[[], None]
+
+    @property
+    def linear(self) -> nn.Linear:
+        """The network's own."""
+        main = self.method.networks[self.k].main
+        assert isinstance(main, nn.Linear)
+        return main
+
+
+Made = tuple[nn.Module, dict[str, Any]]  # the head, and figures about it
+
+
+def retrained(asked: Asked) -> Made:
+    return _trained(asked, _fresh_linear(asked.method, asked.k))
+
+
+def scaled(asked: Asked) -> Made:
+    return _trained(asked, ScaledWeights(asked.linear))
+
+
+def _trained(asked: Asked, head: nn.Module) -> Made:
+    assert asked.epochs
+    assert asked.batch_size
+    assert asked.lr
+    schedule = asked.epochs, asked.batch_size, asked.lr
+    return head, _train(asked.method, asked.k, head, asked.rows, *schedule, asked.bn_mode, asked.on_step)
+
+
+def normalised(asked: Asked) -> Made:
+    curve = _curve(asked.method, asked.k, asked.rows, asked.linear, asked.val)
+    chosen = asked.tau if asked.tau is not None else max(curve, key=lambda t: (curve[t], -t))
+    return TauNormalised(asked.linear, chosen), {"tau": chosen, "curve": curve}
+
+
+def nearest_mean(asked: Asked) -> Made:
+    return _nearest(asked.method, asked.k, asked.rows, asked.running_means), {}
+
+
+def prior_subtracted(asked: Asked) -> Made:
+    method, tau = asked.method, 1.0 if asked.tau is None else asked.tau
+    counts = method.counts_of(asked.rows).to(method.devices[asked.k])
+    return PriorSubtracted(method.networks[asked.k].main, counts, tau), {}
 
 
 def _rows(method: Method, k: int) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES, OPTIONS
@@ -183,7 +184,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     if config.dataset.source not in IMAGE_FILES:
         yield from (f"dataset.{key}" for key in OF_IMAGE_FILES)
     if config.classifier.name == "joint":
-        yield from (f"classifier.{key}" for key in ("bn_mode", "epochs", "batch_size", "lr", "tau", "revision"))
+        yield from (f"classifier.{key}" for key in (*CLASSIFIER_OPTIONS, "revision"))
     if not dividemix or lambda_u(config) == 0:
         yield from ("method.ramp_origin", "recipe.effective.ramp_epochs")
     yield from _selection_without_effect(config, single, selector)

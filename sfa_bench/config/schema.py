@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     ModelName = str
     NoiseName = str
     SelectorName = str
+    ClassifierName = str
 else:
     LossName, ModelName, NoiseName = Literal[tuple(LOSSES)], Literal[tuple(MODELS)], Literal[tuple(NOISES)]
-    SelectorName = Literal[SELECTOR_NAMES]
+    SelectorName, ClassifierName = Literal[SELECTOR_NAMES], Literal[tuple(CLASSIFIERS)]
 
 SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
 LONGEST = 10**6  # epochs: beyond any training
@@ -277,9 +279,7 @@ class PluginConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    name: Literal["joint", "crt", "lws", "tau_norm", "ncm", "logit_adjust"] = option(
-        "joint", "classifier fitted after training", fixed=True
-    )
+    name: ClassifierName = option("joint", "classifier fitted after training", fixed=True)
     bn_mode: Literal["eval", "train"] = option("eval", "BatchNorm of the frozen backbone (release: train)")
     epochs: int | None = option(None, "crt, lws: epochs", low=1, high=LONGEST)
     batch_size: int | None = option(None, "crt, lws: batch", low=2, high=MANY)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES
@@ -146,7 +147,7 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             "method.lambda_u=0, or method.forward=all"
         )
     classifier = config.classifier.name
-    if classifier in ("lws", "tau_norm") and described.cosine:
+    if CLASSIFIERS[classifier].linear and described.cosine:
         raise _refuse(
             f"classifier={classifier} needs a linear classifier, and {loss}'s is a cosine: type classifier=crt"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Also names of methods, learners and classifiers, which are still told from each other by name in several places.
 ALSO_OTHERS = {"elr", "ldam", "logit_adjust", "joint", "sfa"}
 KINDS = {"model": set(MODELS), "loss": set(LOSSES) - ALSO_OTHERS, "noise": set(NOISES) - ALSO_OTHERS - {"none"}}
+# `ncm` is also a further answer of RoLT's, `joint` the classifier that every network has.
+KINDS["classifier"] = set(CLASSIFIERS) - ALSO_OTHERS - {"ncm"}
 KINDS["selector"] = set(NAMES) - ALSO_OTHERS - {"none"}
 # Published numbers are called by names of their own, which these maps translate.
 EXEMPT = {"analysis/reported.py"}
