@@ -1,4 +1,4 @@
-"""What a classifier's description says is what its YAML and its refusals do; tests/classifiers says what it computes."""
+"""What a description of a classifier says is what its YAML and its refusals do; tests/classifiers: what it computes."""
 
 import pytest
 import yaml
