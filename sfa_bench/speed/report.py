@@ -31,6 +31,7 @@ def side(
     return {
         "seconds": seconds,
         "images_per_second": images / seconds,
+        "tflops": sum(operations.values()) / seconds / 1e12 if operations else None,
         "share": None if least is None else least / seconds,
         "peak_memory": peak[0],
         "peak_memory_of": peak[1],

@@ -83,6 +83,7 @@ def test_rates_shares_and_ratios_are_those_by_hand():
     assert mine["share"] == pytest.approx((100 / 500 + 1000 / 2000) / 3)
     assert (theirs["seconds"], theirs["images_per_second"]) == (8, 75)
     assert theirs["share"] == pytest.approx(1100 / 500 / 8)
+    assert (mine["tflops"], theirs["tflops"]) == (pytest.approx(1100 / 3 / 1e12), pytest.approx(1100 / 8 / 1e12))
     assert (mine["peak_memory"], theirs["peak_memory"]) == (7, 9)
     assert mine["parts"]["training"] == {"seconds": 2.25, "steps": 6, "steps_measured": 9}
 
