@@ -13,17 +13,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from sfa_bench import memory
+from sfa_bench.data import decoded
+from sfa_bench.data.decoded import CHECK, HEIGHT, OTHERWISE, SIZE, WIDTH, Cache, pixels_file
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.pictures import read_otherwise, size
 from sfa_bench.data.workers import in_workers
@@ -35,50 +35,9 @@ from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.store.folder import RunFolder, ensure_writable
 
 FOLDER = ".sfa_bench"
-CHUNK = 512  # images a file
-MAPPED = 256  # files that a process maps at a time: each takes a descriptor
 SAMPLE = 200  # images whose headers tell how much all will take, and whose contents go into a data set's fingerprint
 SAY_SECONDS = 10.0
 REVISION = 2  # raised when decoding or resizing changes
-OFFSET, HEIGHT, WIDTH, CHECK, SIZE, TIME, OTHERWISE = range(7)  # columns of a table
-
-
-@dataclass
-class Cache:
-    """N images at their place in `folder`. table int64 [N, 7]: offset in their chunk, height, width, CRC-32, size and
-    time of the file that they were made of, and whether that is one to be `read_otherwise`; height 0 where it is no
-    picture.
-    """
-
-    folder: Path
-    table: np.ndarray
-    _mapped: dict[int, np.ndarray] = field(default_factory=dict)
-    _verified: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._verified = np.zeros(len(self.table), dtype=bool)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_mapped": {}}  # where workers are not forked, they map for themselves
-
-    def read(self, place: int) -> Tensor:
-        """The image uint8 [3, h, w]. Raises RunError where it is not what was written; each is looked at once."""
-        offset, height, width, check = self.table[place, :SIZE].tolist()
-        chunk = place // CHUNK
-        content = self._chunk(chunk)[offset : offset + 3 * height * width]
-        if not self._verified[place]:
-            if zlib.crc32(content.data) != check:
-                raise RunError(f"{_pixels(self.folder, chunk)} is damaged: delete {self.folder}, which is made again")
-            self._verified[place] = True
-        return torch.from_numpy(content.reshape(height, width, 3)).permute(2, 0, 1)
-
-    def _chunk(self, chunk: int) -> np.ndarray:
-        if chunk not in self._mapped:
-            if len(self._mapped) >= MAPPED:
-                del self._mapped[next(iter(self._mapped))]
-            # Copy-on-write, since Torch warns at arrays that it must not write to; nobody does.
-            self._mapped[chunk] = np.memmap(_pixels(self.folder, chunk), np.uint8, mode="c")
-        return self._mapped[chunk]
 
 
 def folder_in(cache_dir: Path, data: Path) -> Path:
@@ -216,7 +175,7 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
         otherwise = images.upright and read_otherwise(images.path(position))
         return int(images.sizes[position]), int(images.times[position]), int(otherwise)
 
-    with replacing(_pixels(folder, chunk)) if keep else nullcontext() as file:
+    with replacing(pixels_file(folder, chunk)) if keep else nullcontext() as file:
         offset = 0
         for position in _members(chunk, len(images)):
             try:
@@ -243,7 +202,7 @@ def _to_make(images: ImageFiles, folder: Path) -> list[int]:
     """Chunks that are not there, or were made of files that have changed since."""
     todo = []
     for chunk in range(_chunks(len(images))):
-        path, members = _table(folder, chunk), slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        path, members = _table(folder, chunk), slice(chunk * decoded.CHUNK, (chunk + 1) * decoded.CHUNK)
         table = _load(path)[0] if path.is_file() else np.zeros((0, OTHERWISE + 1), dtype=np.int64)
         made_of = np.stack([images.sizes[members], images.times[members]], axis=1)
         if not np.array_equal(table[:, SIZE:OTHERWISE], made_of):
@@ -265,7 +224,7 @@ def _read_tables(folder: Path, count: int) -> tuple[np.ndarray, dict[int, str]]:
     bad: dict[int, str] = {}
     for chunk in range(_chunks(count)):
         table, reasons = _load(_table(folder, chunk))
-        pixels, written = _pixels(folder, chunk), int(3 * (table[:, HEIGHT] * table[:, WIDTH]).sum())
+        pixels, written = pixels_file(folder, chunk), int(3 * (table[:, HEIGHT] * table[:, WIDTH]).sum())
         if table[:, CHECK].any() and (not pixels.is_file() or pixels.stat().st_size != written):
             raise DataError(f"{pixels} has not the size that was written: delete {folder}, which is made again")
         tables.append(table)
@@ -302,15 +261,11 @@ def _writable(folder: Path) -> bool:
 
 
 def _chunks(count: int) -> int:
-    return -(-count // CHUNK)
+    return -(-count // decoded.CHUNK)
 
 
 def _members(chunk: int, count: int) -> range:
-    return range(chunk * CHUNK, min((chunk + 1) * CHUNK, count))
-
-
-def _pixels(folder: Path, chunk: int) -> Path:
-    return folder / f"{chunk:04d}.bin"
+    return range(chunk * decoded.CHUNK, min((chunk + 1) * decoded.CHUNK, count))
 
 
 def _table(folder: Path, chunk: int) -> Path:

@@ -6,17 +6,15 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sfa_bench.config.schema import MAX_PIXELS
+from sfa_bench.data.decoded import Cache
 from sfa_bench.data.pictures import BadImage, decode, import_pillow
-
-if TYPE_CHECKING:
-    from sfa_bench.data.cache import Cache
 
 __all__ = ["BadImage", "Framing", "ImageFiles", "box", "decode", "import_libraries", "resized", "train_view"]
 

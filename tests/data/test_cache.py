@@ -10,14 +10,14 @@ import numpy as np
 import pictures
 import pytest
 
-from sfa_bench.data import cache
+from sfa_bench.data import cache, decoded
 from sfa_bench.data.images import Framing
 from sfa_bench.errors import DataError, RunError
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(cache, "CHUNK", 4)
+    monkeypatch.setattr(decoded, "CHUNK", 4)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_disk_that_does_not_answer_is_no_verdict_on_a_picture(tmp_path, making
 
 
 def test_more_files_than_a_process_may_open_are_read(tmp_path, making, monkeypatch):
-    monkeypatch.setattr(cache, "MAPPED", 2)
+    monkeypatch.setattr(decoded, "MAPPED", 2)
     images = pictures.write(tmp_path / "p", 30)
     kept, _ = cache.prepare(images, "train", making)
     rows = np.random.default_rng(0).permutation(30)
@@ -138,8 +138,8 @@ def test_a_start_that_was_stopped_goes_on_with_the_chunks_that_are_left(tmp_path
 KILLED = """
 import sys, pictures, time
 from pathlib import Path
-from sfa_bench.data import cache
-cache.CHUNK = 4
+from sfa_bench.data import cache, decoded
+decoded.CHUNK = 4
 folder = Path(sys.argv[1])
 make = cache._make_chunk
 def slow(*args):

@@ -105,13 +105,14 @@ def _describe(arguments: Sequence[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     config = compose_data(options.overrides, options.config_dir)
     if options.output is not None:
-        describing.new_folder(options.output)
+        describing.refuse_full(options.output)
     found = describing.describe(config)
     written = []
     if options.output is not None:
-        written = describing.write(
-            found, config, shlex.join(["python", "-m", "sfa_bench.data", "describe", *arguments]), options.output
-        )
+        from sfa_bench.data.tools.written import write
+
+        command = shlex.join(["python", "-m", "sfa_bench.data", "describe", *arguments])
+        written = write(found, config, command, options.output)
     if options.json:
         print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
         return 0

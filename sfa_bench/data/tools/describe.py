@@ -15,8 +15,6 @@ from sfa_bench.data.build import build
 from sfa_bench.data.tools.terminal import class_table, plain
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
 
 
 @dataclass(frozen=True)
@@ -138,26 +136,7 @@ def show(found: Description) -> None:
     print(*map(plain, sentences(found)), sep="\n")
 
 
-def new_folder(folder: Path) -> None:
+def refuse_full(folder: Path) -> None:
     """Raises ConfigError for a folder that holds anything: nothing is overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there and not an empty folder: give -o a new one, nothing is overwritten")
-
-
-def write(found: Description, config: RunConfig, command: str, folder: Path) -> list[Path]:
-    """The figures as SVG and PNG, and a page that needs no other file. Returns what was written.
-
-    Raises: ConfigError where the folder holds anything, RunError when the disk fails.
-    """
-    from sfa_bench.data.tools import figures, page  # Matplotlib is slow to import
-
-    new_folder(folder)
-    drawn = figures.draw(found)
-    files = {f"{name}.{ending}": content for name, kinds in drawn.items() for ending, content in kinds.items()}
-    svgs = {name: kinds["svg"] for name, kinds in drawn.items()}
-    files["index.html"] = page.render(found, config.data_seed, svgs, command).encode()
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_bytes(folder / name, content)
-    return [folder / name for name in files]
