@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 import analysis
+from sfa_bench.choices.models import MODELS
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import CONF
-from sfa_bench.config.recipes import MATCHED, first_after, width
+from sfa_bench.config.recipes import MATCHED, first_after
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.data.sources import fashion_mnist
 from sfa_bench.data.tools.composing import compose_data
@@ -103,7 +104,8 @@ def test_the_recipes_on_the_page_are_those_of_the_code():
     for name, cells in found.items():
         source = name.removesuffix("n") if name.startswith("cifar") else name
         recipe = MATCHED[source]
-        channels = width(recipe.model, source)
+        own = MODELS[recipe.model].width
+        channels = own and (recipe.width or own)
         assert cells == [
             recipe.model + (f", width {channels}" if channels else ""),
             str(recipe.epochs),
