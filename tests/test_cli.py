@@ -35,7 +35,8 @@ def test_what_it_does_not_know_is_refused_with_what_is_near(capsys):
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
 def test_alone_it_says_what_there_is(words, capsys):
     assert cli.main(words) == 0
-    assert all(f"\n  {name} " in capsys_out for capsys_out in [capsys.readouterr().out] for name in cli.COMMANDS)
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
 
 
 def test_run_and_sweep_are_run_pys(monkeypatch):
@@ -60,7 +61,7 @@ def test_where_names_the_folder_and_the_state_that_is_recorded(tmp_path, capsys)
 
 def test_where_finds_a_run_that_is_done(tmp_path, capsys):
     words = ["dataset=digits", "method=ce", "plugin=none", "epochs=1", f"runs_dir={tmp_path}"]
-    assert typed("run", *words, cwd=tmp_path).returncode == 0  # a run sets up logging, which other tests would find
+    assert typed("run", *words, cwd=tmp_path).returncode == 0
     assert cli.main(["where", *words]) == 0
     found = answer(capsys.readouterr().out)
     with open(f"{found['folder']}/run.json") as file:

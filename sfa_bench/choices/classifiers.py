@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Classifier:
     """A classifier of one network.
 
-    code: `module.function` of a `classifiers.fit.Asked`, its head and figures; None: the one that the network has.
+    code: `module.function` of a `classifiers.fit.FitInputs`, its head and figures; None: the one that the network has.
     linear: the network's own has to be linear.
     options: keys of `classifier` that act on it.
     """

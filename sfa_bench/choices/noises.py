@@ -15,7 +15,7 @@ OPTIONS = ("count", "include_self", "map", "labels", "file")  # keys of `noise` 
 class Noise:
     """Where observed labels come from.
 
-    law: `module.function` of a `data.noise.Asked`, the rate [K] and the targets [K, K]; None where `source` is not
+    law: `module.function` of a `data.noise.LawInputs`, the rate [K] and the targets [K, K]; None where `source` is not
     `law`.
     source: of the labels: a law of the classes, `people` (a file of the data set's), or what the `images` show.
     count: how many labels flip where `noise.count` is auto; counts: which of them can be typed.
@@ -42,11 +42,11 @@ def _law(function: str) -> str:
 NOISES: Mapping[str, Noise] = {
     "joint": Noise(_law("by_size"), count="exact", options=("count", "include_self"), legacy="by size"),
     "symmetric": Noise(_law("uniform"), count="exact", options=("count", "include_self"), legacy="uniform"),
-    "asymmetric": Noise(_law("similar"), count="exact_per_class", options=("count", "map"), similar=True),
+    "asymmetric": Noise(_law("similar_class"), count="exact_per_class", options=("count", "map"), similar=True),
     "pair": Noise(_law("next_class")),
-    "flip": Noise(_law("one_other")),
+    "flip": Noise(_law("one_other_class")),
     "instance": Noise(source="images", options=()),
-    "tail_to_head": Noise(_law("larger")),
+    "tail_to_head": Noise(_law("larger_classes")),
     "human": Noise(source="people", options=("labels",), ratio=False),
     # Each class has its own rate.
     "matrix": Noise(_law("from_file"), counts=("exact_per_class", "bernoulli"), options=("count", "file"), ratio=False),

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Selector:
     """A selector of one network.
 
-    code: `module.Class`, made by its `of` from a `selectors.base.Asked`; None where nobody selects, or a class of the
-    user's own.
+    code: `module.Class`, made by its `of` from `selectors.base.SelectorInputs`; None where nobody selects, or for a
+    class of the user's own.
     mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act; by_class: one for each class.
     variants: `method.selector.variant` acts on it.
     options: keys of `plugin` that act on it alone; effective: of `recipe.effective`.

@@ -76,14 +76,14 @@ def fit(
         network.requires_grad_(False)
         network.eval()
         head, figures = load(code)(
-            Asked(method, k, rows, bn_mode, epochs, batch_size, lr, tau, val, running_means, on_step)
+            FitInputs(method, k, rows, bn_mode, epochs, batch_size, lr, tau, val, running_means, on_step)
         )
         fitted.heads.append(head.to(method.devices[k]))
         fitted.figures[f"network_{k + 1}"] = {"samples": len(rows), **figures}
     return fitted
 
 
-class Asked(NamedTuple):
+class FitInputs(NamedTuple):
     """What the classifier of one network is fitted by: arguments of `fit`, and the rows [n] that it may learn from."""
 
     method: Method
@@ -109,36 +109,36 @@ class Asked(NamedTuple):
 Made = tuple[nn.Module, dict[str, Any]]  # the head, and figures about it
 
 
-def retrained(asked: Asked) -> Made:
-    return _trained(asked, _fresh_linear(asked.method, asked.k))
+def retrained(inputs: FitInputs) -> Made:
+    return _trained(inputs, _fresh_linear(inputs.method, inputs.k))
 
 
-def scaled(asked: Asked) -> Made:
-    return _trained(asked, ScaledWeights(asked.linear))
+def scaled(inputs: FitInputs) -> Made:
+    return _trained(inputs, ScaledWeights(inputs.linear))
 
 
-def _trained(asked: Asked, head: nn.Module) -> Made:
-    assert asked.epochs
-    assert asked.batch_size
-    assert asked.lr
-    schedule = asked.epochs, asked.batch_size, asked.lr
-    return head, _train(asked.method, asked.k, head, asked.rows, *schedule, asked.bn_mode, asked.on_step)
+def _trained(inputs: FitInputs, head: nn.Module) -> Made:
+    assert inputs.epochs
+    assert inputs.batch_size
+    assert inputs.lr
+    schedule = inputs.epochs, inputs.batch_size, inputs.lr
+    return head, _train(inputs.method, inputs.k, head, inputs.rows, *schedule, inputs.bn_mode, inputs.on_step)
 
 
-def normalised(asked: Asked) -> Made:
-    curve = _curve(asked.method, asked.k, asked.rows, asked.linear, asked.val)
-    chosen = asked.tau if asked.tau is not None else max(curve, key=lambda t: (curve[t], -t))
-    return TauNormalised(asked.linear, chosen), {"tau": chosen, "curve": curve}
+def normalised(inputs: FitInputs) -> Made:
+    curve = _curve(inputs.method, inputs.k, inputs.rows, inputs.linear, inputs.val)
+    chosen = inputs.tau if inputs.tau is not None else max(curve, key=lambda t: (curve[t], -t))
+    return TauNormalised(inputs.linear, chosen), {"tau": chosen, "curve": curve}
 
 
-def nearest_mean(asked: Asked) -> Made:
-    return _nearest(asked.method, asked.k, asked.rows, asked.running_means), {}
+def nearest_mean(inputs: FitInputs) -> Made:
+    return _nearest(inputs.method, inputs.k, inputs.rows, inputs.running_means), {}
 
 
-def prior_subtracted(asked: Asked) -> Made:
-    method, tau = asked.method, 1.0 if asked.tau is None else asked.tau
-    counts = method.counts_of(asked.rows).to(method.devices[asked.k])
-    return PriorSubtracted(method.networks[asked.k].main, counts, tau), {}
+def prior_subtracted(inputs: FitInputs) -> Made:
+    method, tau = inputs.method, 1.0 if inputs.tau is None else inputs.tau
+    counts = method.counts_of(inputs.rows).to(method.devices[inputs.k])
+    return PriorSubtracted(method.networks[inputs.k].main, counts, tau), {}
 
 
 def _rows(method: Method, k: int) -> Tensor:

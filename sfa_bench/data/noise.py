@@ -60,7 +60,7 @@ class NoiseLaw:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LawInputs:
     """What a law is made of.
 
     noise: its options; ratio: share of wrong labels; counts: clean counts int64 [K] before noise; dataset: the source's
@@ -88,48 +88,48 @@ class Asked:
 Law = tuple[np.ndarray, np.ndarray]  # rate [K], target [K, K] whose rows need not sum to 1
 
 
-def nothing(asked: Asked) -> Law:
-    return np.zeros(asked.num_classes), np.eye(asked.num_classes)
+def nothing(inputs: LawInputs) -> Law:
+    return np.zeros(inputs.num_classes), np.eye(inputs.num_classes)
 
 
-def uniform(asked: Asked) -> Law:
-    return asked.rate, np.ones((asked.num_classes, asked.num_classes))
+def uniform(inputs: LawInputs) -> Law:
+    return inputs.rate, np.ones((inputs.num_classes, inputs.num_classes))
 
 
-def by_size(asked: Asked) -> Law:
-    rate, counts = asked.rate, asked.counts
-    if asked.noise.include_self:
+def by_size(inputs: LawInputs) -> Law:
+    rate, counts = inputs.rate, inputs.counts
+    if inputs.noise.include_self:
         # the rate at which a label drawn from the prior is wrong: more must be drawn for `ratio` wrong ones
         wrong = 1 - ((counts / counts.sum()) ** 2).sum()
-        rate = np.full(asked.num_classes, min(1.0, asked.ratio / wrong) if wrong > 0 else 0.0)
-    return rate, np.tile(counts.astype(np.float64), (asked.num_classes, 1))
+        rate = np.full(inputs.num_classes, min(1.0, inputs.ratio / wrong) if wrong > 0 else 0.0)
+    return rate, np.tile(counts.astype(np.float64), (inputs.num_classes, 1))
 
 
-def similar(asked: Asked) -> Law:
+def similar_class(inputs: LawInputs) -> Law:
     """Each class into one like it. Raises ConfigError for a data set without such a map."""
-    found = _asymmetric_map(asked.dataset, asked.noise.map) if asked.similar is None else asked.similar
-    return asked.rate, _one_hot(found, asked.num_classes)
+    found = _asymmetric_map(inputs.dataset, inputs.noise.map) if inputs.similar is None else inputs.similar
+    return inputs.rate, _one_hot(found, inputs.num_classes)
 
 
-def next_class(asked: Asked) -> Law:
-    return asked.rate, np.roll(np.eye(asked.num_classes), 1, axis=1)
+def next_class(inputs: LawInputs) -> Law:
+    return inputs.rate, np.roll(np.eye(inputs.num_classes), 1, axis=1)
 
 
-def one_other(asked: Asked) -> Law:
+def one_other_class(inputs: LawInputs) -> Law:
     """Each class into one that is drawn."""
-    classes = asked.num_classes
-    others = (np.arange(classes) + asked.generator.integers(1, classes, classes)) % classes
-    return asked.rate, np.eye(classes)[others]
+    classes = inputs.num_classes
+    others = (np.arange(classes) + inputs.generator.integers(1, classes, classes)) % classes
+    return inputs.rate, np.eye(classes)[others]
 
 
-def larger(asked: Asked) -> Law:
-    counts = asked.counts
-    return asked.rate, np.where(counts[None, :] > counts[:, None], counts[None, :], 0).astype(np.float64)
+def larger_classes(inputs: LawInputs) -> Law:
+    counts = inputs.counts
+    return inputs.rate, np.where(counts[None, :] > counts[:, None], counts[None, :], 0).astype(np.float64)
 
 
-def from_file(asked: Asked) -> Law:
+def from_file(inputs: LawInputs) -> Law:
     """Raises: DataError for a bad matrix file."""
-    target = read_matrix(asked.noise.file, asked.num_classes)
+    target = read_matrix(inputs.noise.file, inputs.num_classes)
     return 1 - np.diag(target), target
 
 
@@ -141,7 +141,7 @@ def noise_law(
     generator: np.random.Generator,
     similar: dict[int, int] | None = None,
 ) -> NoiseLaw:
-    """The law of one noise model (choices/noises.py); the arguments are those of `Asked`.
+    """The law of one noise model (choices/noises.py); the arguments are those of `LawInputs`.
 
     Raises: ConfigError for a model that the data set does not define, or a count that it does not have; DataError for a
     bad matrix file.
@@ -156,7 +156,7 @@ def noise_law(
             f"not {count}",
             invalid_combination=True,
         )
-    rate, target = load(described.law)(Asked(noise, ratio, counts, dataset, generator, similar))
+    rate, target = load(described.law)(LawInputs(noise, ratio, counts, dataset, generator, similar))
     if not ("include_self" in described.options and noise.include_self):
         np.fill_diagonal(target, 0)
     total = target.sum(axis=1, keepdims=True)

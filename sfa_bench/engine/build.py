@@ -26,7 +26,7 @@ from sfa_bench.methods.elr import PLUS_ON, Elr
 from sfa_bench.methods.rolt import Rolt
 from sfa_bench.methods.single import Single
 from sfa_bench.parts.losses import make_loss
-from sfa_bench.selectors.base import Asked, Selector, Thresholds
+from sfa_bench.selectors.base import Selector, SelectorInputs, Thresholds
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -84,7 +84,7 @@ def build_method(
         drop_last=effective.drop_last,
         warmup_draw=config.dataset.warmup_draw or 0,
         selection_draw=config.dataset.selection_draw or 0,
-        evaluation_batch=config.eval.batch_size or numerics.evaluation_batch(devices[0], math.prod(size)),
+        evaluation_batch=numerics.evaluation_batch(config.eval.batch_size, devices[0], math.prod(size)),
         devices=devices,
         autocast=bfloat16,
         compiled=config.compile,
@@ -192,7 +192,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
     assert described.code is not None
     return [
         load(described.code).of(
-            Asked(
+            SelectorInputs(
                 thresholds,
                 plugin,
                 config.recipe.effective,

@@ -98,7 +98,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SelectorInputs:
     """What one of the suite's selectors is made of, for one network.
 
     variant: of its constants; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown, and None for

@@ -11,7 +11,7 @@ import torch
 from scipy.special import logsumexp
 
 from sfa_bench.parts.mixtures import class_posteriors, min_max, posteriors
-from sfa_bench.selectors.base import Asked, Probe, Selection, Selector, Thresholds
+from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 
 def normalised_losses(probe: Probe) -> np.ndarray:
@@ -35,9 +35,9 @@ class LossMixture(Selector):
         self.history: deque[np.ndarray] = deque(maxlen=5 if average_losses else 1)
 
     @classmethod
-    def of(cls, asked: Asked) -> LossMixture:
-        floor = 1e-3 if asked.variant == "webvision" else 5e-4
-        return cls(asked.thresholds, average_losses=asked.averaged, reg_covar=floor)
+    def of(cls, inputs: SelectorInputs) -> LossMixture:
+        floor = 1e-3 if inputs.variant == "webvision" else 5e-4
+        return cls(inputs.thresholds, average_losses=inputs.averaged, reg_covar=floor)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         self.history.append(normalised_losses(probe))
@@ -72,8 +72,8 @@ class ClassLossMixture(Selector):
         self.thresholds = thresholds
 
     @classmethod
-    def of(cls, asked: Asked) -> ClassLossMixture:
-        return cls(asked.thresholds)
+    def of(cls, inputs: SelectorInputs) -> ClassLossMixture:
+        return cls(inputs.thresholds)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         losses, labels = normalised_losses(probe), probe.observed_labels

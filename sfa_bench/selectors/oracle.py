@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfa_bench.errors import ConfigError
-from sfa_bench.selectors.base import Asked, Probe, Selection, Selector
+from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 
 class Oracle(Selector):
@@ -15,14 +15,14 @@ class Oracle(Selector):
         self.clean_labels = clean_labels
 
     @classmethod
-    def of(cls, asked: Asked) -> Oracle:
+    def of(cls, inputs: SelectorInputs) -> Oracle:
         """Raises: ConfigError where the data have no clean labels."""
-        assert asked.clean_labels is not None
-        if (asked.clean_labels < 0).any():
+        assert inputs.clean_labels is not None
+        if (inputs.clean_labels < 0).any():
             raise ConfigError(
                 "method.selector.name=oracle needs clean labels, which this data set does not have; use another"
             )
-        return cls(asked.clean_labels)
+        return cls(inputs.clean_labels)
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels = probe.observed_labels

@@ -9,7 +9,7 @@ import numpy as np
 
 from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
-from sfa_bench.selectors.base import Asked, Probe, Selection, Selector, Thresholds
+from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 
 class Prototype(Selector):
@@ -23,8 +23,8 @@ class Prototype(Selector):
         self.mixture: dict[str, Any] = {"max_iter": 10, "tol": 1e-2, "reg_covar": 1e-3} if webvision else {}
 
     @classmethod
-    def of(cls, asked: Asked) -> Prototype:
-        return cls(asked.thresholds, webvision=asked.variant == "webvision")
+    def of(cls, inputs: SelectorInputs) -> Prototype:
+        return cls(inputs.thresholds, webvision=inputs.variant == "webvision")
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes

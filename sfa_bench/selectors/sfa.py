@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sfa_bench.errors import RunError
 from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
-from sfa_bench.selectors.base import Asked, Probe, Selection, Selector, Thresholds
+from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 HIGHEST_GATE = 0.999
 
@@ -72,10 +72,10 @@ class StochasticFeatureAveraging(Selector):
         self.calls = 0
 
     @classmethod
-    def of(cls, asked: Asked) -> StochasticFeatureAveraging:
-        plugin, effective = asked.plugin, asked.effective
+    def of(cls, inputs: SelectorInputs) -> StochasticFeatureAveraging:
+        plugin, effective = inputs.plugin, inputs.effective
         return cls(
-            asked.thresholds,
+            inputs.thresholds,
             moments=plugin.moments,
             selection_at=plugin.selection_at,
             beta=effective.beta,
@@ -83,10 +83,10 @@ class StochasticFeatureAveraging(Selector):
             tau0=plugin.tau0,
             samples=plugin.samples,
             draw=plugin.draw,
-            sample_min=sample_min(plugin.sample_min, asked.observed_counts),
+            sample_min=sample_min(plugin.sample_min, inputs.observed_counts),
             empty_class=plugin.empty_class,
             var_floor=plugin.var_floor,
-            generator=asked.generator,
+            generator=inputs.generator,
         )
 
     def gate_threshold(self, epoch: int, num_classes: int) -> float:

@@ -30,7 +30,7 @@ def test_nothing_typed_is_sfa_on_dividemix_on_digits():
     assert (run.method.learner, run.method.selector.name, run.plugin.head) == ("dividemix", "sfa", "abc")
     assert (run.plugin.beta, run.plugin.phi, run.plugin.sample_min) == (0.99, 1.005, "auto")
     assert (run.method.lambda_u, run.method.alpha, run.method.temperature) == (25.0, 4.0, 0.5)
-    assert (run.data_dir, run.runs_dir, run.checkpoint_seconds, run.eval.batch_size) == ("data", "runs", 30.0, None)
+    assert (run.data_dir, run.runs_dir, run.checkpoint_seconds, run.eval.batch_size) == ("data", "runs", 30.0, 256)
 
 
 def test_replicate_sets_both_seeds_and_a_typed_seed_wins():
@@ -205,7 +205,7 @@ def test_plain_form_has_plain_types_under_the_typed_paths():
     plain = compose(["device=[cuda:0,cuda:1]", "plugin.abc.detach=true"]).to_plain()
     assert plain["device"] == ["cuda:0", "cuda:1"]
     assert plain["plugin"]["abc"]["detach"] is True
-    assert plain["eval"] == {"every": 1, "ensemble": "logit_sum", "batch_size": None}
+    assert plain["eval"] == {"every": 1, "ensemble": "logit_sum", "batch_size": 256}
     assert "names" not in plain
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
 

@@ -1,5 +1,6 @@
 """Hydra's own options and keys: each works as Hydra documents it, or is refused in one sentence with the way out."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,16 @@ from sfa_bench.config.compose import compose
 from sfa_bench.config.hydras import quoted
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before():
+    """Hydra, asked in this process, gives the root logger a handler whose stream ends with the test."""
+    before = list(logging.root.handlers)
+    yield
+    for handler in [one for one in logging.root.handlers if one not in before]:
+        logging.root.removeHandler(handler)
+
 
 REFUSED = [
     ("--config-path conf", "--config-dir DIR"),

@@ -88,5 +88,9 @@ def test_only_what_acts_is_in_the_identity():
 
 
 def test_a_gpu_evaluates_as_many_images_at_once_as_it_takes_to_be_busy():
-    assert [numerics.evaluation_batch(CPU, side * side) for side in (1, 32, 224)] == [256, 256, 256]
-    assert [numerics.evaluation_batch(CUDA, side * side) for side in (8, 32, 64, 224)] == [2048, 2048, 512, 256]
+    def batches(device, *sides, batch_size=256):
+        return [numerics.evaluation_batch(batch_size, device, side * side) for side in sides]
+
+    assert batches(CPU, 1, 32, 224) == [256, 256, 256]
+    assert batches(CUDA, 8, 32, 64, 224) == [2048, 2048, 512, 256]
+    assert batches(CUDA, 32, 224, batch_size=10) == [80, 10]

@@ -36,7 +36,7 @@ def prepare(folder: Path, config: RunConfig, data: Data) -> None:
         "epochs": config.epochs,
         "warmup_epochs": config.warmup_epochs,
         "batch_size": config.batch_size,
-        "evaluation_batch": config.eval.batch_size or 256,
+        "evaluation_batch": config.eval.batch_size,
         "ramp_epochs": effective.ramp_epochs,
         "lr_drop_epoch": effective.lr_drop_epoch,
         "lr_drop": config.recipe.lr_drop,
