@@ -17,8 +17,8 @@ from typing import Any
 from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
 from sfa_bench.choices.noises import WITHOUT_RATIO
+from sfa_bench.choices.sources import named
 from sfa_bench.config.canonical import MACHINE
-from sfa_bench.config.recipes import CHECKED
 from sfa_bench.config.values import nearest, options
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
@@ -49,7 +49,7 @@ class Run:
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)
-        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in CHECKED:
+        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in named("checked"):
             config[CHECKSUM] = True  # false says something only where there are official checksums
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sfa_bench.choices.methods import warmup_epochs
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose, split_sweep
 from sfa_bench.config.external import load
-from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.terminal import door
@@ -189,7 +189,7 @@ class Replay:
         self.selections: list[Selection] = []  # of the last epoch shown
         self.selectors: list[Selector] = []
         # A method of the user's own may select when it likes.
-        self.first = min(run.files) if config.method.learner == "external" else warmup_epochs(config) + 1
+        self.first = min(run.files) if config.method.target is not None else warmup_epochs(config) + 1
         self.notes = notes
         epochs = [epoch for epoch in run.files if epoch >= self.first]
         gaps = epochs != list(range(self.first, self.first + len(epochs)))

@@ -1,9 +1,14 @@
 """Classifiers fitted on a finished run's features (spec/methods.md §10). A new one: a function, an entry, a YAML."""
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sfa_bench.choices.options import LONGEST, MANY, option
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,20 @@ CLASSIFIERS: Mapping[str, Classifier] = {
     "logit_adjust": Classifier("sfa_bench.classifiers.fit.prior_subtracted", options=("tau",)),
 }
 OPTIONS = tuple(dict.fromkeys(option for one in CLASSIFIERS.values() for option in one.options))
+
+
+if TYPE_CHECKING:
+    ClassifierName = str
+else:
+    ClassifierName = Literal[tuple(CLASSIFIERS)]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    name: ClassifierName = option("joint", "classifier fitted after training", fixed=True)
+    bn_mode: Literal["eval", "train"] = option("eval", "BatchNorm of the frozen backbone (release: train)")
+    epochs: int | None = option(None, "crt, lws: epochs", low=1, high=LONGEST)
+    batch_size: int | None = option(None, "crt, lws: batch", low=2, high=MANY)
+    lr: float | None = option(None, "crt, lws: learning rate, falling as a cosine", above=0)
+    tau: float | None = option(None, "tau_norm: exponent (null = chosen); logit_adjust: strength", low=0)
+    revision: int = option(1, "raised when a change of the classifier changes results", low=1, fixed=True)

@@ -1,13 +1,17 @@
 """The losses of single networks (spec/methods.md §2, §5). A new one is a function, an entry here, and a YAML."""
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from sfa_bench.choices.options import option
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import LossConfig, RunConfig
+    from sfa_bench.config.schema import RunConfig
 
 ANY = "any data set"
 # Whose row of constants a data set takes that has none of its own; cifar10's where nothing is said.
@@ -117,6 +121,28 @@ LOSSES: Mapping[str, Loss] = {
         below={"beta": (1.0, "averages targets")},
     ),
 }
+
+
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(LOSSES)]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Constants are null where the loss has none of that name; else the data set's own (choices/losses.py)."""
+
+    name: LossName = option("ce", "the main head's, by its method's name")
+    alpha: float = option(None, "sce, nce_*: weight of the first part", low=0, auto=True)
+    beta: float = option(None, "sce, nce_*: weight of the second part; elr: smoothing of the targets", low=0, auto=True)
+    q: float = option(None, "gce, ngce: between cross-entropy (0) and absolute error (1)", above=0, high=1, auto=True)
+    gamma: float = option(None, "focal, nfl: focusing", low=0, auto=True)
+    scale: float = option(None, "nfl, ngce: factor; ldam: of the cosines", above=0, auto=True)
+    tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
+    margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
+    weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
+    transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
 
 
 def losses_of(learner: str) -> list[str]:

@@ -1,9 +1,14 @@
 """The backbones. A new one is a class, an entry here, and `conf/model/NAME.yaml`."""
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sfa_bench.choices.options import MANY, option
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,22 @@ MODELS: Mapping[str, Model] = {
         takes_channels=False,
     ),
 }
+
+
+if TYPE_CHECKING:
+    ModelName = str
+else:
+    ModelName = Literal[tuple(MODELS)]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: ModelName = option(None, "the backbone", auto=True, fixed=True)
+    width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, high=MANY, auto=True)
+    variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
+    pretrained: str | Literal[False] = option(
+        None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
+    )
 
 
 def names_of(test: str) -> str:

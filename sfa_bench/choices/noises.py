@@ -1,10 +1,18 @@
 """The noise models (spec/data.md §4). A new one is a function of `data.noise`, an entry here, and a YAML."""
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from sfa_bench.choices.options import option
+from sfa_bench.choices.sources import SOURCES, HumanLabels
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
 
 Count = Literal["exact", "exact_per_class", "bernoulli"]
 COUNTS: tuple[Count, ...] = ("exact", "exact_per_class", "bernoulli")
@@ -52,4 +60,39 @@ NOISES: Mapping[str, Noise] = {
     "matrix": Noise(_law("from_file"), counts=("exact_per_class", "bernoulli"), options=("count", "file"), ratio=False),
     "none": Noise(_law("nothing"), options=(), ratio=False, legacy="by size"),
 }
+
+
+if TYPE_CHECKING:
+    NoiseName = str
+else:
+    NoiseName = Literal[tuple(NOISES)]
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    name: NoiseName = option("joint", "the noise law", fixed=True)
+    count: Literal["auto", Count] = option("auto", "how many labels flip: auto = the law's usual way")
+    include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
+    map: Literal["default", "block5"] = option("default", "class map of asymmetric noise; block5 only on cifar100")
+    labels: HumanLabels | None = option(None, "human: null = worst, on cifar100n noisy")
+    file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
+    assumed_rate: float | None = option(None, "rate that methods are told (null = noise_ratio)", low=0, below=1)
+    revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)
+
+
 WITHOUT_RATIO = tuple(name for name, noise in NOISES.items() if not noise.ratio)
+
+
+def told_rate(config: RunConfig) -> float | None:
+    """The share of noisy labels that a method is told where it asks; None where nobody can tell it."""
+    return known_rate(config) if config.noise.assumed_rate is None else config.noise.assumed_rate
+
+
+def known_rate(config: RunConfig) -> float | None:
+    """The share of noisy labels as the noise has it; None where nobody can tell it."""
+    source, nothing_added = SOURCES[config.dataset.source], config.noise.name == "none"
+    if source.web or (nothing_added and source.own):
+        return None  # of the noise that their labels have already
+    if nothing_added:
+        return 0.0
+    return config.noise_ratio if NOISES[config.noise.name].ratio else None

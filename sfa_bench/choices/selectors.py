@@ -1,9 +1,14 @@
 """Who decides which labels are clean (spec/sfa.md, spec/methods.md §7–9). A new one is a class and an entry here."""
 
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from sfa_bench.choices.options import MANY, option, section
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,68 @@ SELECTORS: Mapping[str, Selector] = {
     "external": Selector(None, balanced_head=True),
 }
 NAMES = tuple(name for name in SELECTORS if name != "external")  # that are known to the configuration
+
+
+if TYPE_CHECKING:
+    SelectorName = str
+else:
+    SelectorName = Literal[NAMES]
+
+
+@dataclass(frozen=True)
+class SelectorConfig:
+    name: SelectorName = option("none", "who decides which labels are clean")
+    variant: Literal["usual", "webvision"] = option(
+        None, "loss_gmm, proto: their mixtures (null = usual, webvision in its native recipe)", auto=True
+    )
+    view: Literal["test", "train"] = option("test", "images of the selection pass: test, or augmented as in training")
+    no_clean_class: Literal["keep_all", "none"] = option(
+        "keep_all", "a class with no sample selected: keep all or none"
+    )
+
+
+@dataclass(frozen=True)
+class AbcConfig:
+    counts: Literal["selected", "observed"] = option("selected", "class counts inside the balanced head's softmax")
+    count_floor: float = option(1.0, "smallest count (release: 0)", low=0)
+    detach: bool = option(False, "keep the balanced head's gradient out of the backbone")
+
+
+@dataclass(frozen=True)
+class GmmConfig:
+    min_samples: int = option(2, "a class with fewer observed samples is kept whole", low=2, high=MANY)
+    monotone: bool = option(False, "the clean probability never falls as the score rises")
+    fit: Literal["sklearn", "batched"] = option(
+        "sklearn", "batched = all classes at once in Torch; the same to rounding"
+    )
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    selector: Literal["none", "sfa", "external"] = option(
+        "none", "selector the plug-in brings (replaces the method's)", fixed=True
+    )
+    moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
+    beta: float = option(
+        None, "smoothing of the moments, nominal (null = 0.99, 0.9 on web data)", low=0, below=1, auto=True
+    )
+    phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0, high=10)
+    selection_at: Literal["start", "end"] = option(
+        "start", "end = as at the end of the epoch before, and moments begun twice (WebVision's release)"
+    )
+    tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
+    samples: int = option(1, "draws of each centroid", low=1, high=10_000)
+    draw: bool = option(True, "draw centroids; false uses their means")
+    sample_min: int | Literal["auto", "release"] = option(
+        "auto", "draw only classes with more gated samples", low=0, high=MANY
+    )
+    head: Literal["abc", "none"] = option("none", "auxiliary balanced classifier")
+    main_subset: Literal["selected", "all"] = option("selected", "samples in the main loss of single-network methods")
+    empty_class: Literal["carry", "error"] = option("carry", "a class with no gated sample keeps its moments, or fails")
+    p_threshold: float = option(0.5, "clean probability above which a sample is selected", low=0, below=1)
+    var_floor: float = option(1e-30, "smallest variance of a centroid", above=0)
+    abc: AbcConfig = section(AbcConfig)
+    gmm: GmmConfig = section(GmmConfig)
+    revision: int = option(1, "raised when a change of the plug-in changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.Class of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class

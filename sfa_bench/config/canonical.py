@@ -15,22 +15,18 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
-from sfa_bench.choices.losses import LOSSES
+from sfa_bench.choices.losses import LOSSES, losses_of
+from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
+from sfa_bench.choices.methods import LEARNERS, has_warmup, lambda_u, options_without_effect, warmup_epochs
 from sfa_bench.choices.models import MODELS
-from sfa_bench.choices.noises import NOISES, OPTIONS
+from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
 from sfa_bench.choices.selectors import SELECTORS
-from sfa_bench.config.recipes import (
-    CHECKED,
-    FIXED_SOURCES,
-    IMAGE_FILES,
-    first_after,
-    known_rate,
-    lambda_u,
-    warmup_epochs,
-)
-from sfa_bench.config.schema import LossConfig, RunConfig
+from sfa_bench.choices.sources import OF_IMAGE_FILES, SOURCES
+from sfa_bench.choices.sources import OPTIONS as SOURCE_OPTIONS
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
+from sfa_bench.parts.schedules import first_after
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
@@ -50,12 +46,9 @@ PLUS_REVISION = 2
 SCHEDULE_REVISION = {"coteaching_cifar10": 2, "coteaching_cifar100": 2}
 # Since 2 observed counts decide about the groups of data whose classes are else grouped by their number.
 SHOTS_REVISION = 2
-OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")
-SYNTHETIC = ("classes", "size", "test_size", "dim", "groups", "overlap", "submodes")
-SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
 # What acts from the first selection on only; of a plug-in that is all but its head.
 AFTER_WARMUP = {
-    *("dataset.selection_draw", "noise.assumed_rate", "method.ensemble_bias", *(f"method.{key}" for key in SSL)),
+    *("dataset.selection_draw", "noise.assumed_rate", *(f"method.{key}" for key in LEARNERS_AFTER_WARMUP)),
     *(f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class", "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
@@ -94,7 +87,7 @@ def hashes(config: RunConfig) -> Hashes:
     if config.classifier.name != "joint":
         values = {path: value for path, value in values.items() if not path.startswith("classifier.")}
         trained = _digest(values)
-    if warmup == 0 or not config.share_warmup or config.method.learner == "external":
+    if warmup == 0 or not config.share_warmup or config.method.target is not None:
         return Hashes(run, trained, None)
     later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
     later |= set(_not_in_warmup(config, warmup))
@@ -129,7 +122,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     _flatten(config.to_plain(), "", values)
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
-    if config.method.learner == "dividemix":
+    if "lambda_u" in LEARNERS[config.method.learner].options:
         values["method.lambda_u"] = lambda_u(config)
     if (revision := SELECTORS[config.method.selector.name].revision) > 1:
         values["method.selector.revision"] = revision
@@ -137,7 +130,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["recipe.effective.schedule.revision"] = revision
     if config.method.plus:
         values["method.plus.revision"] = PLUS_REVISION
-    if config.dataset.source in FIXED_SOURCES and config.dataset.shots.basis == "observed":
+    if SOURCES[config.dataset.source].shots == "number" and config.dataset.shots.basis == "observed":
         values["dataset.shots.revision"] = SHOTS_REVISION
     if config.noise.count == NOISES[config.noise.name].count:
         values["noise.count"] = "auto"
@@ -160,9 +153,7 @@ def own_arguments(config: RunConfig) -> dict[str, Any]:
 
 def without_effect(config: RunConfig) -> Iterator[str]:
     """Keys that cannot change this run's result, whatever their value."""
-    noise, selector = NOISES[config.noise.name], config.method.selector.name
-    learner = config.method.learner
-    single, dividemix = learner != "dividemix", learner == "dividemix"
+    noise, source = NOISES[config.noise.name], SOURCES[config.dataset.source]
     if config.device == "cpu":  # whose kernels repeat their bits anyway
         yield "deterministic"
     if config.imbalance.name == "none":
@@ -170,7 +161,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     if not noise.ratio:
         yield "noise_ratio"
     yield from (f"noise.{option}" for option in OPTIONS if option not in noise.options)
-    if config.dataset.source not in CHECKED:  # else false means other files under the official name
+    if not source.checked:  # else false means other files under the official name
         yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
@@ -179,47 +170,33 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
     yield from _learner_without_effect(config)
-    if config.dataset.source != "synthetic":
-        yield from (f"dataset.{key}" for key in SYNTHETIC)
-    if config.dataset.source not in IMAGE_FILES:
+    yield from (f"dataset.{key}" for key in SOURCE_OPTIONS if key not in source.options)
+    if source.framing is None:
         yield from (f"dataset.{key}" for key in OF_IMAGE_FILES)
     if config.classifier.name == "joint":
         yield from (f"classifier.{key}" for key in (*CLASSIFIER_OPTIONS, "revision"))
-    if not dividemix or lambda_u(config) == 0:
-        yield from ("method.ramp_origin", "recipe.effective.ramp_epochs")
-    yield from _selection_without_effect(config, single, selector)
+    if "lambda_u" not in LEARNERS[config.method.learner].options or lambda_u(config) == 0:
+        yield "recipe.effective.ramp_epochs"
+    yield from _selection_without_effect(config)
 
 
 def _learner_without_effect(config: RunConfig) -> Iterator[str]:
     method, effective = config.method, config.recipe.effective
-    learner = method.learner
+    learner = LEARNERS[method.learner]
+    yield from (f"method.{key}" for key in options_without_effect(config))
+    if not losses_of(method.learner):
+        yield from (f"method.loss.{field.name}" for field in fields(method.loss))
     yield "method.loss.transferred"  # where constants come from
     loss = LOSSES[method.loss.name]
     for constant, value in loss.neutral.items():
         if getattr(method.loss, constant) == value:
             yield f"method.loss.{constant}"
-    if learner == "external":
-        kept = ("selector", "revision", "learner")
-        for field in fields(method):
-            if field.name not in kept:
-                yield from (f"method.{field.name}.{leaf.name}" for leaf in fields(LossConfig))
-                yield f"method.{field.name}"
-        yield "plugin.main_subset"  # its own main loss
+    if not learner.subset:
+        yield "plugin.main_subset"
+    if method.target is not None:
         return
-    if learner != "single":
-        yield from ("plugin.main_subset",)
-    if learner in ("dividemix", "coteaching") or method.plus:
-        yield "method.networks"
-    if learner in ("dividemix", "coteaching"):
-        yield from (f"method.loss.{field.name}" for field in fields(method.loss))
-    if method.plus:
-        yield "method.mixup"
-    if learner != "dividemix":
-        yield from (f"method.{key}" for key in SSL)
     if method.schedule == "none" and not loss.weighted:
         yield from ("method.class_beta", "method.count_floor")
-    if learner != "coteaching":
-        yield from ("method.native", "method.double_mean", "method.forget_rate")
     if not asks_for_rate(config) or config.noise.assumed_rate == known_rate(config):
         yield "noise.assumed_rate"
     if effective.plain_batch == 2 * config.batch_size:
@@ -236,17 +213,17 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
 def asks_for_rate(config: RunConfig) -> bool:
     """Whether anybody in this run asks to be told the share of wrong labels."""
     method = config.method
-    return method.learner == "coteaching" or method.lambda_u == "paper" or SELECTORS[method.selector.name].asks_rate
+    return SELECTORS[method.selector.name].asks_rate or LEARNERS[method.learner].asks_rate(config)
 
 
-def _selection_without_effect(config: RunConfig, single: bool, selector: str) -> Iterator[str]:
-    plugin, described = config.plugin, SELECTORS[selector]
+def _selection_without_effect(config: RunConfig) -> Iterator[str]:
+    plugin, selector = config.plugin, config.method.selector.name
+    described = SELECTORS[selector]
     if selector == "none":
         yield "dataset.selection_draw"
         yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
-        if single:
-            yield "warmup_epochs"
-    if config.method.learner == "rolt" and plugin.selector == "none":
+        yield "plugin.main_subset"
+    if not has_warmup(config):
         yield "warmup_epochs"
     if not described.variants:
         yield "method.selector.variant"
@@ -254,8 +231,6 @@ def _selection_without_effect(config: RunConfig, single: bool, selector: str) ->
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
     if not described.mixtures:  # nor does anybody compare a probability
         yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "method.selector.view", "plugin.p_threshold")
-    if selector == "none" or not single:
-        yield "plugin.main_subset"
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
     for other in SELECTORS.values():

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from sfa_bench.choices.options import CORES
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
-from sfa_bench.config.schema import CORES, GROUPS, RunConfig
+from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
 from sfa_bench.errors import ConfigError
 

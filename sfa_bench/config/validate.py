@@ -8,26 +8,14 @@ from typing import Any
 
 from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.losses import LOSSES, losses_of
+from sfa_bench.choices.methods import LEARNERS, has_warmup, warmup_epochs
 from sfa_bench.choices.models import MODELS, names_of
-from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.selectors import SELECTORS
-from sfa_bench.config.recipes import (
-    HUMAN_LABELS,
-    IMAGE_FILES,
-    WEB,
-    lambda_u,
-    told_rate,
-    warmup_epochs,
-)
+from sfa_bench.choices.sources import BUILT_IN, SOURCES, named
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import number
 from sfa_bench.errors import ConfigError
-
-VECTORS = ("synthetic",)
-SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32, "cifar100": 32}
-OWN = ("arrays", "folder", "csv")  # a user's own data
-BUILT_IN = (*SIDES, "cifar10n", "cifar100n", "synthetic", "webvision", "clothing1m")
-CLASS_MAPS = ("cifar10", "cifar100", "fashion_mnist", "synthetic")  # of asymmetric noise
 
 
 def _refuse(message: str) -> ConfigError:
@@ -39,7 +27,7 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
     brought = config.plugin.selector
     if brought == "none":
         return config
-    if config.method.learner in ("elr", "coteaching"):
+    if LEARNERS[config.method.learner].selects == "own":
         raise _refuse(
             f"plugin={config.names.get('plugin')} selects samples, which method={config.names.get('method')} does in "
             "its own way: add plugin=none, or plugin=abc for the balanced head alone"
@@ -66,7 +54,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
     described = SELECTORS[selector]
     if method in described.not_with:
         raise _refuse(described.not_with[method])
-    if config.method.learner in ("dividemix", "rolt") and selector == "none":
+    if LEARNERS[config.method.learner].selects == "must" and selector == "none":
         raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
     for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):
         if key in given and not described.by_class:
@@ -85,14 +73,13 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
                 raise _refuse(f"{key} without the balanced head: type plugin.head=abc, or leave {key} out")
         if config.eval.ensemble == "abc":
             raise _refuse("eval.ensemble=abc without the balanced head: type plugin=abc, or eval.ensemble=main")
-    uses_warmup = selector != "none" and not (config.method.learner == "rolt" and config.plugin.selector == "none")
-    if uses_warmup and config.warmup_epochs >= config.epochs:
+    if has_warmup(config) and config.warmup_epochs >= config.epochs:
         raise _refuse(
             f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or type "
             f"warmup_epochs below {config.epochs}"
         )
     if (every := config.record.probes) is not None:
-        own = config.method.learner == "external"  # it may select when it likes
+        own = config.method.target is not None  # it may select when it likes
         before = 0 if own else warmup_epochs(config)
         if config.epochs // every * every <= before:
             first = f", whose first selection is in epoch {before + 1}" if before else ""
@@ -106,7 +93,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
 
 def _learner(config: RunConfig, given: frozenset[str]) -> None:
     name, method, loss = config.names.get("method"), config.method, config.method.loss.name
-    described, allowed = LOSSES[loss], losses_of(method.learner)
+    described, allowed, learner = LOSSES[loss], losses_of(method.learner), LEARNERS[method.learner]
     if allowed and loss not in allowed:
         if len(allowed) > 2 and described.own_method:
             raise _refuse(f"method.loss.name={loss} {described.own_method}")
@@ -117,35 +104,20 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             raise _refuse(
                 f"{key}={number(value)}: allowed is 0 <= {key} < {number(end)} with method={name}, which {why}"
             )
-    if method.schedule == "drs" and method.learner != "single":
+    if method.schedule == "drs" and not learner.resamples:
         raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; type drw or none")
     if method.schedule != "none" and described.weighted:
         raise _refuse(
             f"method.schedule={method.schedule} with class weights from the first epoch: type method=ce_drw, or "
             "method.schedule=none"
         )
-    if method.plus and "method.networks" in given:
-        raise _refuse("method.plus=true has two networks: leave method.networks out")
-    if "method.predict" in given and not method.plus:
-        raise _refuse(
-            f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: type "
-            "method.plus=true, or leave method.predict out"
-        )
-    if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
-        raise _refuse("plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false")
+    for sentence in learner.refuses(config, given):
+        raise _refuse(sentence)
     if told_rate(config) is None:
-        paper = config.dataset.source not in WEB and "method.lambda_u=paper"  # on web data it is 0 whatever the rate
-        asks = method.learner == "coteaching" and method.forget_rate is None and f"method={name}"
-        asks = asks or (method.learner == "dividemix" and method.lambda_u == "paper" and paper)
-        if asks:
+        for key in learner.needs_rate(config):
             raise _refuse(
-                f"{asks} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=RATE"
+                f"{key} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=RATE"
             )
-    if method.learner == "dividemix" and method.forward == "labelled" and (weight := lambda_u(config)) > 0:
-        raise _refuse(
-            f"method.forward=labelled leaves out the rows that method.lambda_u={number(weight)} weights: type "
-            "method.lambda_u=0, or method.forward=all"
-        )
     classifier = config.classifier.name
     if CLASSIFIERS[classifier].linear and described.cosine:
         raise _refuse(
@@ -155,23 +127,21 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
     if classifier != "joint" and config.eval.ensemble == "abc":
         raise _refuse(f"classifier={classifier} drops the balanced head: leave eval.ensemble=abc out")
-    if classifier != "joint" and method.plus and method.predict == "twins":
-        raise _refuse(
-            f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or type "
-            "method.predict=trained"
-        )
 
 
 def _data(config: RunConfig, given: frozenset[str]) -> None:
-    data, noise, source = config.dataset, config.noise, config.dataset.source
+    data, noise, source = config.dataset, config.noise, SOURCES[config.dataset.source]
     described = NOISES[noise.name]
-    if "map" in described.options and source not in CLASS_MAPS:
+    if "map" in described.options and not source.class_maps:
         raise _refuse(
             f"noise={noise.name} has no class map for dataset={config.names.get('dataset')} (only "
-            f"{', '.join(CLASS_MAPS)}): type noise=pair, noise=flip or noise=matrix"
+            f"{', '.join(named('class_maps'))}): type noise=pair, noise=flip or noise=matrix"
         )
-    if "map" in described.options and noise.map == "block5" and source != "cifar100":
-        raise _refuse(f"noise.map=block5 is made for dataset=cifar100, not {source}: type noise.map=default")
+    if "map" in described.options and noise.map not in source.class_maps:
+        made_for = " or ".join(name for name in named("class_maps") if noise.map in SOURCES[name].class_maps)
+        raise _refuse(
+            f"noise.map={noise.map} is made for dataset={made_for}, not {data.source}: type noise.map=default"
+        )
     if "labels" in described.options:
         _human_labels(config)
     if "file" in described.options and noise.file is None:
@@ -196,24 +166,26 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             f"dataset.val_fraction={number(data.val_fraction)} without a validation set: type "
             "dataset.val=noisy or clean_balanced"
         )
-    if source in OWN and data.name in BUILT_IN:
+    if source.own and data.name in BUILT_IN:
         raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")
 
 
 def _model(config: RunConfig, given: frozenset[str]) -> None:
-    model, source, described = config.model, config.dataset.source, MODELS[config.model.name]
-    if source in VECTORS and described.vectors is None:
+    model, source, described = config.model, SOURCES[config.dataset.source], MODELS[config.model.name]
+    if source.vectors and described.vectors is None:
         raise _refuse(
-            f"model={model.name} takes images, and dataset={source} has vectors: type model={names_of('vectors')}"
+            f"model={model.name} takes images, and dataset={config.dataset.source} has vectors: type "
+            f"model={names_of('vectors')}"
         )
-    side, needed = SIDES.get(source), described.smallest
+    side, needed = source.side, described.smallest
     if side is not None and side < needed:
         raise _refuse(
-            f"model={model.name} cannot take the {side}x{side} images of dataset={source}: type model=convnet"
+            f"model={model.name} cannot take the {side}x{side} images of dataset={config.dataset.source}: type "
+            "model=convnet"
         )
-    if source in IMAGE_FILES:
+    if source.framing is not None:
         _image_files(config)
-    if source in IMAGE_FILES and (crop := config.dataset.crop) < needed:
+    if source.framing is not None and (crop := config.dataset.crop) < needed:
         raise _refuse(
             f"model={model.name} cannot take images of dataset.crop={crop} pixels: type dataset.crop={needed} or more, "
             "or model=convnet"
@@ -222,8 +194,9 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"model.width={model.width} with model={model.name}, which has one width: leave model.width out")
     if model.pretrained is None:
         raise ConfigError(
-            "dataset=clothing1m starts from ImageNet weights, which are not downloaded: type model.pretrained=FILE (a "
-            ".pth file of torchvision's ResNet-50), or model.pretrained=false to start from random weights"
+            f"dataset={config.names.get('dataset')} starts from ImageNet weights, which are not downloaded: type "
+            "model.pretrained=FILE (a .pth file of torchvision's ResNet-50), or model.pretrained=false to "
+            "start from random weights"
         )
     if not model.pretrained:
         return
@@ -253,8 +226,8 @@ def _image_files(config: RunConfig) -> None:
                 f"a draw of {draw} samples is less than one batch: type {2 * config.batch_size} or more, or 0"
             )
     all_samples = "type dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
-    if config.method.learner == "rolt":
-        raise _refuse(f"method={name} averages what it sees of every sample, epoch by epoch: {all_samples}")
+    if why := LEARNERS[config.method.learner].every_sample:
+        raise _refuse(f"method={name} {why}: {all_samples}")
     if config.method.schedule == "drs":
         raise _refuse(f"method.schedule=drs resamples classes, and these draws are balanced already: {all_samples}")
     if config.record.probes is not None:
@@ -262,14 +235,14 @@ def _image_files(config: RunConfig) -> None:
 
 
 def _human_labels(config: RunConfig) -> None:
-    data, labels = config.dataset, config.noise.labels
-    if not data.human or data.source not in HUMAN_LABELS:
+    data, labels, human = config.dataset, config.noise.labels, SOURCES[config.dataset.source].human
+    if not data.human or human is None:
         raise _refuse(
             f"noise=human takes labels that people gave, and dataset={config.names.get('dataset')} has none: type "
             "dataset=cifar10n or dataset=cifar100n, or another noise"
         )
-    if labels not in HUMAN_LABELS[data.source]:
+    if labels not in human.labels:
         raise _refuse(
             f"noise.labels={labels} does not exist for dataset={config.names.get('dataset')}: it has "
-            f"{', '.join(HUMAN_LABELS[data.source])}"
+            f"{', '.join(human.labels)}"
         )

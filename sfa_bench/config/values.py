@@ -15,7 +15,8 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
-from sfa_bench.config.schema import SEEDS, RunConfig
+from sfa_bench.choices.options import SEEDS
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.source_text import TypedFloat, TypedInt
 from sfa_bench.errors import ConfigError
 

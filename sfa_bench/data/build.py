@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sfa_bench import memory
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.sources import SOURCES, STATISTICS
 from sfa_bench.data import cache, imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
@@ -21,7 +22,7 @@ from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.legacy import LegacyGenerators
 from sfa_bench.data.loader import loader_for
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
-from sfa_bench.data.sources import cifar, clothing1m, fashion_mnist, human, image_files
+from sfa_bench.data.sources import human
 from sfa_bench.data.types import Data, EvaluationSet, Images, LearnerView, Source, Transform
 from sfa_bench.errors import DataError, RunError
 from sfa_bench.store.claim import Holder
@@ -29,14 +30,8 @@ from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.streams import numpy_generator
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig, RunConfig
-
-# whose constants `dataset.normalise` can borrow (spec/data.md §1)
-NORMALISE = {name: (layout.mean, layout.std) for name, layout in cifar.LAYOUTS.items()} | {
-    "fashion_mnist": (fashion_mnist.MEAN, fashion_mnist.STD),
-    "imagenet": (image_files.IMAGENET_MEAN, image_files.IMAGENET_STD),
-    "clothing1m": (clothing1m.MEAN, clothing1m.STD),
-}
+    from sfa_bench.choices.sources import DatasetConfig
+    from sfa_bench.config.schema import RunConfig
 
 
 def build(
@@ -81,7 +76,7 @@ def build(
     described = NOISES[config.noise.name]
     if described.source == "law":
         targets = numpy_generator(seed, "noise_targets")
-        law = noise_law(config.noise, config.noise_ratio, counts, dataset.source, targets, source.similar)
+        law = noise_law(config.noise, config.noise_ratio, counts, targets, source.class_maps)
     if dataset.generator == "legacy":
         assert law is not None  # else validate has refused it
         legacy = LegacyGenerators(seed)
@@ -152,7 +147,7 @@ def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
     if NOISES[config.noise.name].source != "people":
         return sources.load(dataset, config.data_dir, config.data_seed), None
     # Its file first: a user who lacks it does not wait for the images, which may have to be fetched.
-    path = human.find(sources.existing(config.data_dir), dataset.source)
+    path = human.find(sources.existing(config.data_dir), SOURCES[dataset.source].human)
     source = sources.load(dataset, config.data_dir, config.data_seed)
     return source, human.load(path, str(config.noise.labels), source.train_labels, source.num_classes)
 
@@ -328,9 +323,7 @@ def _transform(source: Source, dataset: DatasetConfig) -> Transform:
     mean, std = source.mean, source.std
     borrowed = dataset.normalise
     if borrowed is not None and borrowed != dataset.source:
-        if borrowed not in NORMALISE:
-            raise DataError(f"dataset.normalise={borrowed} has no fixed constants; use {', '.join(NORMALISE)} or null")
-        mean, std = NORMALISE[borrowed]
+        mean, std = STATISTICS[borrowed]
         channels = len(source.mean)
         if len(mean) != channels:
             raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfa_bench.config.recipes import FIXED_SOURCES
+from sfa_bench.choices.sources import SOURCES
 
 FIXED_TEN = {"many": [0, 1], "medium": [2, 3, 4, 5, 6], "few": [7, 8, 9]}
 
@@ -20,9 +20,10 @@ def shot_groups(
     RoLT's release (spec/quirks.md Q36).
     """
     num_classes = len(basis_counts)
-    if source in FIXED_SOURCES and not observed:
+    rule = SOURCES[source].shots
+    if rule == "number" and not observed:
         groups = {name: list(ids) for name, ids in FIXED_TEN.items()}
-    elif source in ("cifar100", *FIXED_SOURCES):
+    elif rule != "rank":
         groups = {
             "many": np.flatnonzero(basis_counts > 100).tolist(),
             "medium": np.flatnonzero((basis_counts >= 20) & (basis_counts <= 100)).tolist(),

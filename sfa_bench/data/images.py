@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfa_bench.config.schema import MAX_PIXELS
+from sfa_bench.choices.options import MAX_PIXELS
 from sfa_bench.data.decoded import Cache
 from sfa_bench.data.pictures import BadImage, decode, import_pillow
 

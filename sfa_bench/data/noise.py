@@ -7,7 +7,8 @@ samples at once (spec/quirks.md Q52), on the class counts before noise (Q20).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,29 +20,9 @@ from sfa_bench.choices.noises import NOISES
 from sfa_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import NoiseConfig
+    from sfa_bench.choices.noises import NoiseConfig
 
-# CIFAR-100's fine classes by superclass, in the order of the coarse ids 0…19 (spec/data.md §4.2)
-_SUPERCLASS_IDS = """
-    4 30 55 72 95   1 32 67 73 91   54 62 70 82 92  9 10 16 28 61   0 51 53 57 83
-    22 39 40 86 87  5 20 25 84 94   6 7 14 18 24    3 42 43 88 97   12 17 37 68 76
-    23 33 49 60 71  15 19 21 31 38  34 63 64 66 75  26 45 77 79 99  2 11 35 46 98
-    27 29 44 78 93  36 50 65 74 80  47 52 56 59 96  8 13 48 58 90   41 69 81 85 89
-"""
-SUPERCLASSES = np.array([int(fine) for fine in _SUPERCLASS_IDS.split()]).reshape(20, 5)
-
-
-def _cycle(blocks: np.ndarray) -> dict[int, int]:
-    return dict(zip(blocks.ravel().tolist(), np.roll(blocks, -1, axis=1).ravel().tolist(), strict=True))
-
-
-ASYMMETRIC: dict[tuple[str, str], dict[int, int]] = {
-    ("cifar10", "default"): {9: 1, 2: 0, 3: 5, 5: 3, 4: 7},
-    ("cifar100", "default"): _cycle(SUPERCLASSES),
-    ("cifar100", "block5"): _cycle(np.arange(100).reshape(20, 5)),
-    ("fashion_mnist", "default"): {9: 7, 7: 5, 2: 6, 4: 3, 3: 4},
-}
-
+NO_MAPS: Mapping[str, Mapping[int, int]] = {}
 # Characters of a matrix as text: for comments, and for each number
 LONGEST_TEXT, LONGEST_NUMBER = 100_000, 100
 
@@ -63,17 +44,15 @@ class NoiseLaw:
 class LawInputs:
     """What a law is made of.
 
-    noise: its options; ratio: share of wrong labels; counts: clean counts int64 [K] before noise; dataset: the source's
-    name (class maps belong to one); generator: of targets that are drawn; similar: the class map of data that bring
-    their own.
+    noise: its options; ratio: share of wrong labels; counts: clean counts int64 [K] before noise; generator: of targets
+    that are drawn; class_maps: those that the data set has for asymmetric noise, by name.
     """
 
     noise: NoiseConfig
     ratio: float
     counts: np.ndarray
-    dataset: str
     generator: np.random.Generator
-    similar: dict[int, int] | None = None
+    class_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -107,7 +86,12 @@ def by_size(inputs: LawInputs) -> Law:
 
 def similar_class(inputs: LawInputs) -> Law:
     """Each class into one like it. Raises ConfigError for a data set without such a map."""
-    found = _asymmetric_map(inputs.dataset, inputs.noise.map) if inputs.similar is None else inputs.similar
+    if (found := inputs.class_maps.get(inputs.noise.map)) is None:
+        raise ConfigError(
+            f"noise=asymmetric finds no class map {inputs.noise.map} in these data (they have "
+            f"{', '.join(inputs.class_maps) or 'none'}); try noise=pair",
+            invalid_combination=True,
+        )
     return inputs.rate, _one_hot(found, inputs.num_classes)
 
 
@@ -137,9 +121,8 @@ def noise_law(
     noise: NoiseConfig,
     ratio: float,
     counts: np.ndarray,
-    dataset: str,
     generator: np.random.Generator,
-    similar: dict[int, int] | None = None,
+    class_maps: Mapping[str, Mapping[int, int]] = NO_MAPS,
 ) -> NoiseLaw:
     """The law of one noise model (choices/noises.py); the arguments are those of `LawInputs`.
 
@@ -156,7 +139,7 @@ def noise_law(
             f"not {count}",
             invalid_combination=True,
         )
-    rate, target = load(described.law)(LawInputs(noise, ratio, counts, dataset, generator, similar))
+    rate, target = load(described.law)(LawInputs(noise, ratio, counts, generator, class_maps))
     if not ("include_self" in described.options and noise.include_self):
         np.fill_diagonal(target, 0)
     total = target.sum(axis=1, keepdims=True)
@@ -237,18 +220,7 @@ def _refuse_shape(shape: tuple[int, ...], num_classes: int, file: str) -> None:
         )
 
 
-def _asymmetric_map(dataset: str, name: str) -> dict[int, int]:
-    if (dataset, name) in ASYMMETRIC:
-        return ASYMMETRIC[dataset, name]
-    known = ", ".join(d if m == "default" else f"{d} with noise.map={m}" for d, m in ASYMMETRIC)
-    choice = "" if name == "default" else f" noise.map={name}"
-    raise ConfigError(
-        f"noise=asymmetric{choice} has no class map for {dataset} (there is one for {known}); try noise=pair",
-        invalid_combination=True,
-    )
-
-
-def _one_hot(targets: dict[int, int], num_classes: int) -> np.ndarray:
+def _one_hot(targets: Mapping[int, int], num_classes: int) -> np.ndarray:
     matrix = np.zeros((num_classes, num_classes))
     for source, target in targets.items():
         matrix[source, target] = 1

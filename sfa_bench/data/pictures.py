@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfa_bench.config.schema import MAX_PIXELS
+from sfa_bench.choices.options import MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose

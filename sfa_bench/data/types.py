@@ -107,8 +107,8 @@ class Source:
     """A data set as its files hold it, before long tail and noise: labels int64 [n], and images uint8 [n, H, W, C] or
     in files; there `padding` is 0, since the framing has its own crop.
 
-    Synthetic data are vectors float32 [n, D] with `log_density` (points [n, D] → log p(x|k) [n, K]) and `similar`, the
-    class that asymmetric noise turns a class into.
+    Synthetic data are vectors float32 [n, D] with `log_density` (points [n, D] → log p(x|k) [n, K]). `class_maps`: the
+    class that asymmetric noise turns a class into, by the name of the map.
 
     `labels_are_clean` is false where the labels may be noisy as they come (`arrays`); then `clean_labels` int64 [n] are
     the true ones if the files tell them.
@@ -133,7 +133,7 @@ class Source:
     clean_labels: np.ndarray | None = None
     jitter: float = 0.0
     log_density: Callable[[np.ndarray], np.ndarray] | None = None
-    similar: dict[int, int] | None = None
+    class_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     val_images: np.ndarray | ImageFiles | None = None
     val_labels: np.ndarray | None = None
     more_tests: Mapping[str, tuple[ImageFiles, np.ndarray]] = field(default_factory=dict)

@@ -6,26 +6,21 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.code import load
 from sfa_bench.choices.losses import LOSSES, knows_noise
-from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.methods import LEARNERS, warmup_epochs
+from sfa_bench.choices.noises import told_rate
 from sfa_bench.choices.selectors import SELECTORS
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config import external
-from sfa_bench.config.recipes import WEB, lambda_u, told_rate, warmup_epochs
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
-from sfa_bench.methods.coteaching import CoTeaching
-from sfa_bench.methods.dividemix import DivideMix
-from sfa_bench.methods.elr import PLUS_ON, Elr
-from sfa_bench.methods.rolt import Rolt
-from sfa_bench.methods.single import Single
-from sfa_bench.parts.losses import make_loss
 from sfa_bench.selectors.base import Selector, SelectorInputs, Thresholds
 
 if TYPE_CHECKING:
@@ -57,7 +52,7 @@ def build_method(
             heads,
             seed,
             cosine=cosine,
-            default_heads=config.method.learner == "rolt",
+            default_heads=LEARNERS[config.method.learner].default_heads,
         )
 
     if config.model.width is not None:
@@ -103,7 +98,7 @@ def build_method(
 def _check_size(config: RunConfig, channels: int, build_network: Callable[[int], models.Network]) -> None:
     """Refuse networks that do not fit into memory before it is asked for. Raises: ConfigError."""
     size = f"model.width={config.model.width}"
-    if config.dataset.source == "synthetic":
+    if "dim" in SOURCES[config.dataset.source].size:
         size += f" and dataset.dim={channels}"
     try:
         with torch.device("meta"):  # shapes without memory
@@ -115,68 +110,13 @@ def _check_size(config: RunConfig, channels: int, build_network: Callable[[int],
 
 
 def _learner(config: RunConfig, training: Training) -> Method:
-    method = config.method
-    loss = {key: value for key, value in vars(method.loss).items() if key not in ("name", "transferred")}
-    weighting: dict[str, Any] = {
-        "schedule": method.schedule,
-        "class_beta": method.class_beta,
-        "count_floor": method.count_floor,
-    }
-    match method.learner:
-        case "single":
-            return Single(
-                training,
-                loss=make_loss(method.loss.name, **loss),
-                loss_name=method.loss.name,
-                main_subset=config.plugin.main_subset,
-                networks=method.networks,
-                mixup=method.mixup,
-                **weighting,
-            )
-        case "elr":
-            return Elr(
-                training,
-                beta=loss["beta"],
-                weight=loss["weight"],
-                networks=method.networks,
-                mixup=method.mixup,
-                plus=method.plus,
-                by_twins=method.predict == "twins",
-                ramped=config.dataset.source.startswith("cifar"),
-                **(PLUS_ON.get(config.dataset.source, {}) if method.plus else {}),
-            )
-        case "coteaching":
-            told = told_rate(config) if method.forget_rate is None else method.forget_rate
-            assert told is not None
-            return CoTeaching(training, forget_rate=told, double_mean=method.double_mean, native=method.native)
-        case "rolt":
-            return Rolt(
-                training,
-                loss=make_loss(method.loss.name, **loss),
-                networks=method.networks,
-                ensemble_bias=method.ensemble_bias,
-                **weighting,
-            )
-        case "dividemix":
-            return DivideMix(
-                training,
-                lambda_u=lambda_u(config),
-                alpha=method.alpha,
-                temperature=method.temperature,
-                penalty=method.penalty,
-                guess_mode=method.guess_mode,
-                ramp_origin=method.ramp_origin,
-                ramp_epochs=config.recipe.effective.ramp_epochs,
-                # Clothing1M's own script always has it (spec/methods.md §7).
-                confidence_penalty=NOISES[config.noise.name].similar or config.dataset.source == "clothing1m",
-                forwarded=method.forward,
-                partner=method.partner,
-                **weighting,
-            )
-        case "external":
-            made: Method = external.make("method", str(method.target), training, **method.arguments)
-            return made
-    raise ValueError(f"no learner {method.learner!r}")
+    if (target := config.method.target) is not None:
+        made: Method = external.make("method", target, training, **config.method.arguments)
+        return made
+    code = LEARNERS[config.method.learner].code
+    assert code is not None
+    made = load(code).of(training, config)
+    return made
 
 
 def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Selector]:
@@ -228,12 +168,10 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
 
     own_val: the data set brings a validation set, which chooses epochs.
     """
-    method, similar = config.method, NOISES[config.noise.name].similar
-    dividemix = method.learner == "dividemix"
-    paper = dividemix and method.lambda_u == "paper" and config.dataset.source not in WEB
+    method, learner = config.method, LEARNERS[config.method.learner]
     told = {
-        "rate": averages_losses(config) or paper or (method.learner == "coteaching" and method.forget_rate is None),
-        "type": (dividemix and similar) or paper or knows_noise(config),
+        "rate": averages_losses(config) or any(learner.needs_rate(config)),
+        "type": learner.told_type(config) or knows_noise(config),
         "clean_val": own_val or config.dataset.val == "clean_balanced",
         "pretraining": bool(config.model.pretrained),
     }

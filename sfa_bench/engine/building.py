@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ TOO_LARGE = re.compile("alloc|memory|overflow|too (big|large)", re.IGNORECASE)  
 @contextmanager
 def data(config: RunConfig) -> Iterator[None]:
     """Around the building of data. Raises: RunError; what is refused (ConfigError) passes."""
-    if config.dataset.source == "synthetic":
-        keys = "dataset.classes, dataset.size, dataset.test_size and dataset.dim set their size"
+    if drawn := [f"dataset.{key}" for key in SOURCES[config.dataset.source].size]:
+        keys = f"{', '.join(drawn[:-1])} and {drawn[-1]} set their size"
     else:
         keys = f"what data_dir={config.data_dir} holds sets their size"
     with _sentence("the data", keys):
@@ -33,7 +34,7 @@ def networks(config: RunConfig) -> Iterator[None]:
     keys = [f"model={config.model.name}"]
     if config.model.width is not None:
         keys.append(f"model.width={config.model.width}")
-    if config.dataset.source == "synthetic":
+    if "dim" in SOURCES[config.dataset.source].size:
         keys.append(f"dataset.dim={config.dataset.dim}")
     with _sentence("the networks", f"{' and '.join(keys)} {'set' if len(keys) > 1 else 'sets'} their size"):
         yield

@@ -31,7 +31,7 @@ class Contract:
     def __init__(self, config: RunConfig, method: Method):
         self.config, self.method = config, method
         self.who = f"method={config.names.get('method')}"
-        own = config.method.learner == "external"
+        own = config.method.target is not None
         self.heads_may_rest = not own or config.eval.ensemble == "main"
 
     def epoch(self, e: int) -> Mapping[str, Any]:

@@ -15,10 +15,11 @@ from typing import Any
 from rich.console import Console
 
 from sfa_bench import numerics
+from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.classifiers.fit import Fitted, fit
 from sfa_bench.config import canonical
-from sfa_bench.config.schema import ClassifierConfig, RunConfig
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import building, machine
 from sfa_bench.engine.build import build_method

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from sfa_bench import numerics
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
@@ -93,8 +94,7 @@ class Waiting:
 
 def _user_data(config: RunConfig) -> bool:
     """Whether the files may change under the same name: no official checksum ties the name to the content."""
-    own = ("arrays", "folder", "csv", "webvision", "clothing1m")
-    return config.dataset.source in own or not config.dataset.checksum
+    return SOURCES[config.dataset.source].natural or not config.dataset.checksum
 
 
 def refuse_other_data(record: dict[str, Any], data: Data) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfa_bench.choices.noises import told_rate
 from sfa_bench.data.types import Transform
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.schedules import keep_fraction
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
 
 
 class CoTeaching(Method):
@@ -33,6 +38,14 @@ class CoTeaching(Method):
         self.forget_rate, self.double_mean = forget_rate, double_mean
         self.floor = training.head.count_floor if training.head else 1.0
         self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> CoTeaching:
+        """What `conf/method` describes."""
+        method = config.method
+        told = told_rate(config) if method.forget_rate is None else method.forget_rate
+        assert told is not None  # else validate has refused it
+        return cls(training, forget_rate=told, double_mean=method.double_mean, native=method.native)
 
     def epoch(self, e: int) -> dict[str, float | None]:
         self.t.on_phase("training")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench import streams
+from sfa_bench.choices.methods import confidence_penalty, lambda_u
 from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Method, RunningMean, Training, set_mode
 from sfa_bench.models import Network
@@ -23,6 +24,9 @@ from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights
 from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
 
 
 class Given(NamedTuple):
@@ -81,6 +85,27 @@ class DivideMix(Method):
         self.earlier = copy.deepcopy(self.networks[0]).eval() if partner == "previous" else None
         self.weights_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
         self.class_weights = class_balanced_weights(self.observed_counts, class_beta, count_floor)
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> DivideMix:
+        """What `conf/method` describes."""
+        method = config.method
+        return cls(
+            training,
+            lambda_u=lambda_u(config),
+            alpha=method.alpha,
+            temperature=method.temperature,
+            penalty=method.penalty,
+            guess_mode=method.guess_mode,
+            ramp_origin=method.ramp_origin,
+            ramp_epochs=config.recipe.effective.ramp_epochs,
+            confidence_penalty=confidence_penalty(config),
+            forwarded=method.forward,
+            partner=method.partner,
+            schedule=method.schedule,
+            class_beta=method.class_beta,
+            count_floor=method.count_floor,
+        )
 
     def epoch(self, e: int) -> dict[str, float | None]:
         rates: dict[str, float | None] = {"lr": self.t.optimisation.rate(e)}

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench import streams
+from sfa_bench.choices.methods import ELR_PLUS
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.models import Network, Output
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import log_prior
 
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
 CLAMP = 1e-4
-# What ELR+ has on web data instead of Beta(1, 1) and a decay of 0.997 (spec/methods.md §5).
-PLUS_ON: Mapping[str, Mapping[str, Any]] = {"webvision": {"mixup_alpha": 1.5}, "clothing1m": {"twin_decay": 0.9999}}
 
 
 def early_targets(targets: Tensor, logits: Tensor, beta: float, clamp: float = CLAMP) -> Tensor:
@@ -79,6 +80,21 @@ class Elr(Method):
         self.updates = [0] * self.networks_used
         self.floor = training.head.count_floor if training.head else 1.0
         self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> Elr:
+        """What `conf/method` describes."""
+        method = config.method
+        return cls(
+            training,
+            beta=method.loss.beta,
+            weight=method.loss.weight,
+            networks=method.networks,
+            mixup=method.mixup,
+            plus=method.plus,
+            by_twins=method.predict == "twins",
+            **{"ramped": False, **(ELR_PLUS.get(config.dataset.source, {}) if method.plus else {})},
+        )
 
     def epoch(self, e: int) -> dict[str, float | None]:
         self.t.on_phase("training")

@@ -5,7 +5,7 @@ With a selecting plug-in its mask and its prototypes take the place of RoLT's ow
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from torch import Tensor
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, prototype_scores, uniform_component
-from sfa_bench.parts.losses import Loss, log_prior
+from sfa_bench.parts.losses import Loss, log_prior, loss_of
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
 from sfa_bench.parts.reweighting import class_balanced_weights
 from sfa_bench.parts.schedules import first_after
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
 
 
 class Cleaned(NamedTuple):
@@ -58,6 +61,20 @@ class Rolt(Method):
         self.score_average = [TemporalEnsemble(ensemble_bias) for _ in range(networks)]
         self.frozen: list[Tensor | None] = [None] * networks  # h [N]
         self.prototypes: list[tuple[np.ndarray, np.ndarray] | None] = [None] * networks  # ([K, d], mean feature [d])
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> Rolt:
+        """What `conf/method` describes."""
+        method = config.method
+        return cls(
+            training,
+            loss=loss_of(method.loss),
+            networks=method.networks,
+            ensemble_bias=method.ensemble_bias,
+            schedule=method.schedule,
+            class_beta=method.class_beta,
+            count_floor=method.count_floor,
+        )
 
     def epoch(self, e: int) -> dict[str, float | None]:
         cleaned: list[Cleaned | None] = [None] * self.networks_used

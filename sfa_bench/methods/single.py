@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,13 @@ from sfa_bench.choices.losses import LOSSES
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
-from sfa_bench.parts.losses import Loss, log_prior
+from sfa_bench.parts.losses import Loss, log_prior, loss_of
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
 from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
 
 
 class Given(NamedTuple):
@@ -67,6 +70,22 @@ class Single(Method):
         weighted = described is not None and described.weighted
         self.weights_from = 1 if weighted else switch if schedule == "drw" else never
         self.resampled_from = switch if schedule == "drs" else never
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> Single:
+        """What `conf/method` describes."""
+        method = config.method
+        return cls(
+            training,
+            loss=loss_of(method.loss),
+            loss_name=method.loss.name,
+            main_subset=config.plugin.main_subset,
+            networks=method.networks,
+            mixup=method.mixup,
+            schedule=method.schedule,
+            class_beta=method.class_beta,
+            count_floor=method.count_floor,
+        )
 
     def epoch(self, e: int) -> dict[str, float | None]:
         if self.selects_in(e):

@@ -13,7 +13,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.models.network import Backbone, Network
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import ModelConfig
+    from sfa_bench.choices.models import ModelConfig
 
 
 def build(

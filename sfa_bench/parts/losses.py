@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.losses import LOSSES
+from sfa_bench.choices.losses import LOSSES, NAMES, LossConfig
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -128,3 +128,8 @@ def make_loss(name: str, **constants: float | None) -> Loss:
     if code is None:
         raise ValueError(f"the loss {name} {LOSSES[name].own_method}")
     return partial(load(code), **{key: value for key, value in constants.items() if value is not None})
+
+
+def loss_of(described: LossConfig) -> Loss:
+    """The loss of a resolved configuration."""
+    return make_loss(described.name, **{name: getattr(described, name) for name in NAMES})

@@ -11,7 +11,8 @@ import numpy as np
 from sfa_bench.errors import RunError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import Effective, PluginConfig
+    from sfa_bench.choices.selectors import PluginConfig
+    from sfa_bench.config.schema import Effective
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sfa_bench.choices.sources import STATISTICS
 from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.imbalance import class_counts
 from sfa_bench.data.noise import corrupt, noise_law
-from sfa_bench.data.sources.cifar import LAYOUTS
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
 from sfa_bench.selectors.base import Probe, Selection
 from sfa_bench.speed.jobs import Job
@@ -63,7 +63,7 @@ def made_labels(setting: Setting, num_classes: int) -> tuple[np.ndarray, np.ndar
     counts = class_counts("exp", setting.imb_factor, setting.size, available)
     clean = np.repeat(np.arange(num_classes), counts)
     noise = compose(["dataset=cifar10", "noise=joint"]).noise
-    law = noise_law(noise, 0.5, counts, "cifar10", numpy_generator(0, "noise_targets"))
+    law = noise_law(noise, 0.5, counts, numpy_generator(0, "noise_targets"))
     return clean, corrupt(clean, law, numpy_generator(0, "noise"))
 
 
@@ -71,11 +71,10 @@ def made_data(setting: Setting, num_classes: int = 10) -> Data:
     """What a run on CIFAR-10 or CIFAR-100, or on its like with more or fewer classes, would be given, with noise for
     pictures.
     """
-    layout = LAYOUTS[like(num_classes)]
     clean, observed = made_labels(setting, num_classes)
     shape, generator = (len(clean), 3, SIDE, SIDE), torch_generator(0, "pixels")
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    transform = Transform(layout.mean, layout.std, padding=4, flip=True)
+    transform = Transform(*STATISTICS[like(num_classes)], padding=4, flip=True)
     return Data(
         view=LearnerView(images, torch.from_numpy(observed), num_classes, transform),
         index=np.arange(len(clean)),

@@ -14,8 +14,9 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.schema import ClassifierConfig, RunConfig
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place

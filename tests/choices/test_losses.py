@@ -8,10 +8,9 @@ import torch
 import yaml
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.losses import LOSSES, NAMES, losses_of
+from sfa_bench.choices.losses import LOSSES, NAMES, LossConfig, losses_of
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import choice_file, choices
-from sfa_bench.config.schema import LossConfig
 from sfa_bench.errors import ConfigError
 
 

@@ -5,10 +5,9 @@ import torch
 import yaml
 
 from sfa_bench import models
-from sfa_bench.choices.models import MODELS, names_of
+from sfa_bench.choices.models import MODELS, ModelConfig, names_of
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import choice_file, choices
-from sfa_bench.config.schema import ModelConfig
 from sfa_bench.errors import ConfigError
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import yaml
 
-from sfa_bench.choices.noises import COUNTS, NOISES, OPTIONS, WITHOUT_RATIO
+from sfa_bench.choices.noises import COUNTS, NOISES, OPTIONS, WITHOUT_RATIO, NoiseConfig
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import choice_file, choices
-from sfa_bench.config.schema import NoiseConfig
 from sfa_bench.data.noise import noise_law
+from sfa_bench.data.sources.cifar import CLASS_MAPS
 from sfa_bench.errors import ConfigError
 
 LAWS = [name for name, noise in NOISES.items() if noise.source == "law"]
@@ -32,7 +32,7 @@ def test_its_yaml_has_the_options_that_act_on_it(name):
 def test_its_law_counts_as_it_may_be_asked_to(name, count, tmp_path):
     np.save(tmp_path / "matrix.npy", np.full((10, 10), 0.1))
     noise = NoiseConfig(name, count=count, file=str(tmp_path / "matrix.npy"))
-    made = (noise, 0.4, np.arange(10, 0, -1), "cifar10", np.random.default_rng(0))
+    made = (noise, 0.4, np.arange(10, 0, -1), np.random.default_rng(0), CLASS_MAPS["cifar10"])
     if count in NOISES[name].counts:
         law = noise_law(*made)
         assert law.count == count

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.selectors import NAMES, SELECTORS
+from sfa_bench.choices.selectors import NAMES, SELECTORS, PluginConfig
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.schema import PluginConfig
 from sfa_bench.config.values import options
 from sfa_bench.engine.build import build_selectors, knows
 from sfa_bench.errors import ConfigError

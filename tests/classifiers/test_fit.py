@@ -9,9 +9,9 @@ import torch
 from sklearn.neighbors import NearestCentroid
 
 from sfa_bench import models
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.classifiers.fit import cosine_rate, fit
 from sfa_bench.classifiers.sampler import class_aware
-from sfa_bench.config.schema import ModelConfig
 from sfa_bench.data.types import EvaluationSet, LearnerView, Transform
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method, Optimisation, Training

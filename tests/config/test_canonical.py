@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sfa_bench.choices.sources import named
 from sfa_bench.config.canonical import canonical, run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import CONF, choices
-from sfa_bench.config.recipes import CHECKED
 
 
 def identity(typed=""):
@@ -176,7 +176,7 @@ def test_whoever_may_skip_official_checksums_says_so_in_the_hash():
         return "checksum" in node.get("dataset", node)
 
     skipping = [choice for choice in choices("dataset") if skips(choice)]
-    assert {compose([f"dataset={choice}"]).dataset.source for choice in skipping} == set(CHECKED)
+    assert {compose([f"dataset={choice}"]).dataset.source for choice in skipping} == set(named("checked"))
     assert all("dataset.checksum" not in canonical(compose([f"dataset={choice}"])) for choice in skipping)
 
 

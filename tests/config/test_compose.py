@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sfa_bench.choices.methods import lambda_u
 from sfa_bench.config.compose import check_overrides, compose, split_sweep
 from sfa_bench.config.overrides import CONF, choices
-from sfa_bench.config.recipes import lambda_u
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.errors import ConfigError
 

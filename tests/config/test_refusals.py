@@ -103,7 +103,7 @@ MAKES_NO_SENSE = [
     ("dataset.val_fraction=0.2", "type dataset.val=noisy or clean_balanced"),
     ("model=preact_resnet18", "model=preact_resnet18 cannot take the 8x8 images of dataset=digits"),
     ("model=resnet32", "model=resnet32 cannot take the 8x8 images of dataset=digits"),
-    ("recipe=native", "dataset=cifar10, cifar100, webvision and clothing1m, not for digits"),
+    ("recipe=native", "dataset=cifar10, cifar100, webvision, clothing1m, not for digits"),
     ("recipe=native dataset=cifar10 method=ce plugin=none", "does not exist for method=ce plugin=none"),
     ("recipe=native dataset=cifar10 plugin=abc", "does not exist for method=dividemix plugin=abc"),
     ("method=ce plugin=none device=[cuda:0,cuda:1]", "type one device"),

@@ -5,10 +5,11 @@ import os
 
 import pytest
 
+from sfa_bench.choices.methods import lambda_u
+from sfa_bench.choices.noises import told_rate
 from sfa_bench.config import canonical as module
 from sfa_bench.config.canonical import canonical, hashes, run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.recipes import lambda_u, told_rate
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.errors import ConfigError
 
@@ -63,11 +64,15 @@ def test_native_recipe(data, method, plugin, epochs, drop):
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("dataset=clothing1m model.pretrained=false", "plugin=sfa on dataset=clothing1m (only with plugin=none for"),
+        (
+            "dataset=clothing1m model.pretrained=false",
+            "plugin=sfa on dataset=clothing1m (only for method=dividemix plugin=none, method=rolt_plus plugin=none)",
+        ),
         ("dataset=webvision plugin=abc", "plugin=abc on dataset=webvision (only"),
         (
             "dataset=webvision method=ce plugin=none",
-            "dividemix and rolt_plus, and for dividemix with sfa or sfa_release)",
+            "method=dividemix plugin=none, method=dividemix plugin=sfa, method=dividemix plugin=sfa_release, "
+            "method=rolt_plus plugin=none)",
         ),
     ],
 )

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from sfa_bench.config.schema import DatasetConfig, ImbalanceConfig, NoiseConfig, RunConfig
+from sfa_bench.choices.noises import NoiseConfig
+from sfa_bench.choices.sources import DatasetConfig
+from sfa_bench.config.schema import ImbalanceConfig, RunConfig
 
 
 @pytest.fixture

@@ -143,5 +143,3 @@ def test_a_file_cut_anywhere_and_other_files_are_refused(tmp_path, make_config):
 def test_a_model_of_another_data_sets_colours_does_not_fit(run):
     with pytest.raises(DataError, match="cifar10 has constants for 3 channels, the images of arrays have 2"):
         run(content(), normalise="cifar10")
-    with pytest.raises(DataError, match="normalise=digits has no fixed constants"):
-        run(content(), normalise="digits")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from sfa_bench.config.schema import NoiseConfig, ShotsConfig
+from sfa_bench.choices.noises import NoiseConfig
+from sfa_bench.choices.sources import ShotsConfig
 from sfa_bench.data import LearnerView, build
 from sfa_bench.errors import DataError
 from sfa_bench.store.fingerprint import fingerprint

@@ -76,7 +76,7 @@ def write_cifar10(folder, writer=python2_pickle, per_batch=8, **replaced):
 @pytest.mark.parametrize("layout", ["", "cifar-10-batches-py"])
 def test_both_layouts_are_read_as_any_python_and_numpy_wrote_them(tmp_path, writer, layout):
     pixels, labels = write_cifar10(tmp_path / layout, writer)
-    source = cifar.load("cifar10", tmp_path, checksum=False)
+    source = cifar.read("cifar10", tmp_path, checksum=False)
     assert source.train_images.shape == (40, 32, 32, 3)
     assert source.train_labels.tolist() == labels.tolist()
     assert source.train_labels.dtype == np.int64
@@ -92,7 +92,7 @@ def test_cifar100_reads_fine_labels(tmp_path):
         pixels = np.zeros((100, 3072), np.uint8)
         batch = {"data": pixels, "coarse_labels": [0] * 100, "fine_labels": list(range(100))}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-    source = cifar.load("cifar100", tmp_path, checksum=False)
+    source = cifar.read("cifar100", tmp_path, checksum=False)
     assert source.train_labels.tolist() == list(range(100))
     assert source.num_classes == 100
 
@@ -120,12 +120,12 @@ def test_checksums_are_torchvisions():
 def test_the_checksum_decides_whose_files_are_read(tmp_path, monkeypatch):
     write_cifar10(tmp_path)
     with pytest.raises(DataError, match=r"data_batch_1 is not the official file .* dataset\.checksum=false"):
-        cifar.load("cifar10", tmp_path, checksum=True)
+        cifar.read("cifar10", tmp_path, checksum=True)
     layout = cifar.LAYOUTS["cifar10"]
     md5 = {name: hashlib.md5((tmp_path / name).read_bytes()).hexdigest() for name in layout.train | layout.test}
     test = {"test_batch": md5.pop("test_batch")}
     monkeypatch.setitem(cifar.LAYOUTS, "cifar10", layout._replace(train=md5, test=test))
-    assert len(cifar.load("cifar10", tmp_path, checksum=True).train_images) == 40
+    assert len(cifar.read("cifar10", tmp_path, checksum=True).train_images) == 40
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -136,7 +136,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, writer):
     for length in [*range(60), *range(60, len(whole), 97), len(whole) - 1]:
         (tmp_path / "data_batch_3").write_bytes(whole[:length])
         with pytest.raises(DataError, match="data_batch_3 is truncated or no CIFAR file"):
-            cifar.load("cifar10", tmp_path, checksum=False)
+            cifar.read("cifar10", tmp_path, checksum=False)
 
 
 GOOD = np.zeros((3, 3072), np.uint8)
@@ -165,7 +165,7 @@ GOOD = np.zeros((3, 3072), np.uint8)
 def test_wrong_contents_are_named(tmp_path, batch, message):
     write_cifar10(tmp_path, test_batch=pickle.dumps(batch, protocol=4))
     with pytest.raises(DataError, match=message):
-        cifar.load("cifar10", tmp_path, checksum=False)
+        cifar.read("cifar10", tmp_path, checksum=False)
 
 
 class Calls:
@@ -186,7 +186,7 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, protocol,
     batch = {"data": GOOD, "labels": [0, 1, 2], "extra": hostile} if inside else hostile
     write_cifar10(tmp_path / "data", data_batch_1=pickle.dumps(batch, protocol=protocol))
     with pytest.raises(DataError, match=r"data_batch_1 is refused: it asks for posix\.mkdir.* nothing of it was run"):
-        cifar.load("cifar10", tmp_path / "data", checksum=False)
+        cifar.read("cifar10", tmp_path / "data", checksum=False)
     assert not os.path.exists(mark)
 
 
@@ -205,7 +205,7 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, protocol,
 def test_only_what_arrays_need_is_admitted(tmp_path, content, asked):
     write_cifar10(tmp_path, data_batch_1=content)
     with pytest.raises(DataError, match=f"data_batch_1 is (refused.*{asked}|truncated or no CIFAR file)"):
-        cifar.load("cifar10", tmp_path, checksum=False)
+        cifar.read("cifar10", tmp_path, checksum=False)
 
 
 def test_plain_arrays_survive_the_restricted_reader():
@@ -222,7 +222,7 @@ def test_a_missing_batch_is_named_and_nothing_is_fetched(tmp_path, monkeypatch):
     (tmp_path / "data_batch_4").unlink()
     monkeypatch.setattr(cifar, "_download", lambda *args: pytest.fail("it tried to download"))
     with pytest.raises(DataError, match="data_batch_4 is missing, while other files of the data set are there"):
-        cifar.load("cifar10", tmp_path, checksum=False)
+        cifar.read("cifar10", tmp_path, checksum=False)
 
 
 def test_downloads_go_into_an_existing_folder_or_the_default_only(tmp_path, monkeypatch, make_config):
@@ -248,7 +248,7 @@ def test_without_a_network_the_user_is_told_where_to_put_the_files(tmp_path):
     with pytest.raises(
         DataError, match=r"CIFAR-100 is not in .* could not be downloaded into it \(no network in tests\)"
     ):
-        cifar.load("cifar100", tmp_path, checksum=True)
+        cifar.read("cifar100", tmp_path, checksum=True)
 
 
 def test_something_else_under_the_name_is_refused(tmp_path):
@@ -257,17 +257,17 @@ def test_something_else_under_the_name_is_refused(tmp_path):
         writer.writestr("data", "x")
     write_cifar10(tmp_path, data_batch_1=archive.getvalue())
     with pytest.raises(DataError, match="data_batch_1 is truncated or no CIFAR file"):
-        cifar.load("cifar10", tmp_path, checksum=False)
+        cifar.read("cifar10", tmp_path, checksum=False)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_names_of_classes_are_those_of_the_file_beside_the_images(tmp_path, protocol):
     write_cifar10(tmp_path)
-    assert cifar.load("cifar10", tmp_path, checksum=False).class_names is None
+    assert cifar.read("cifar10", tmp_path, checksum=False).class_names is None
     names = [f"thing {k}" for k in range(10)]
     meta = tmp_path / "batches.meta"
     meta.write_bytes(pickle.dumps({"label_names": names, "num_vis": 3072}, protocol=protocol))
-    source = cifar.load("cifar10", tmp_path, checksum=False)
+    source = cifar.read("cifar10", tmp_path, checksum=False)
     assert (source.class_names, source.notes) == (tuple(names), ())
 
 
@@ -285,6 +285,6 @@ def test_names_of_classes_are_those_of_the_file_beside_the_images(tmp_path, prot
 def test_a_file_without_names_is_said_and_stops_nobody(tmp_path, content):
     write_cifar10(tmp_path)
     (tmp_path / "batches.meta").write_bytes(content)
-    source = cifar.load("cifar10", tmp_path, checksum=False)
+    source = cifar.read("cifar10", tmp_path, checksum=False)
     assert source.class_names is None
     assert source.notes[0].endswith("batches.meta holds no names of 10 classes: they are shown by their numbers")

@@ -39,7 +39,7 @@ def no_system_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize("layout", ["", "FashionMNIST/raw"])
 def test_gzipped_and_plain_files_are_read_in_either_layout(tmp_path, zipped, layout):
     arrays = write(tmp_path / layout, zipped)
-    source = fashion_mnist.load(tmp_path, checksum=False)
+    source = fashion_mnist.read(tmp_path, checksum=False)
     assert source.train_images[..., 0].tolist() == arrays[0].tolist()
     assert source.train_labels.tolist() == arrays[1].tolist()
     assert source.test_images.shape == (20, 28, 28, 1)
@@ -49,7 +49,7 @@ def test_gzipped_and_plain_files_are_read_in_either_layout(tmp_path, zipped, lay
 def test_our_files_are_torchvisions(tmp_path):
     write(tmp_path / "FashionMNIST/raw", zipped=False)
     theirs = torchvision.datasets.FashionMNIST(tmp_path, train=True)
-    source = fashion_mnist.load(tmp_path, checksum=False)
+    source = fashion_mnist.read(tmp_path, checksum=False)
     assert source.train_images[..., 0].tolist() == theirs.data.tolist()
     assert source.train_labels.tolist() == theirs.targets.tolist()
 
@@ -58,23 +58,23 @@ def test_the_users_folder_comes_before_the_systems(tmp_path, monkeypatch):
     write(tmp_path / "system", zipped=True)
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "system")
     (tmp_path / "mine").mkdir()
-    assert fashion_mnist.load(tmp_path / "mine", checksum=False).train_labels[0] == 0
+    assert fashion_mnist.read(tmp_path / "mine", checksum=False).train_labels[0] == 0
     mine = idx(np.full(30, 7, np.uint8))
     write(tmp_path / "mine", zipped=False, train_labels=mine)
-    assert fashion_mnist.load(tmp_path / "mine", checksum=False).train_labels[0] == 7
+    assert fashion_mnist.read(tmp_path / "mine", checksum=False).train_labels[0] == 7
 
 
 def test_a_download_is_the_last_resort(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"Fashion-MNIST is not in .* could not be downloaded"):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
     monkeypatch.setattr(fashion_mnist, "_download", lambda folder: write(folder / "FashionMNIST/raw", zipped=False))
-    assert len(fashion_mnist.load(tmp_path, checksum=False).train_images) == 30
+    assert len(fashion_mnist.read(tmp_path, checksum=False).train_images) == 30
 
 
 def test_other_files_need_checksum_false(tmp_path):
     write(tmp_path, zipped=True)
     with pytest.raises(DataError, match=r"train-images.* is not the official file .*dataset\.checksum=false"):
-        fashion_mnist.load(tmp_path, checksum=True)
+        fashion_mnist.read(tmp_path, checksum=True)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_other_files_need_checksum_false(tmp_path):
 def test_wrong_files_are_named(tmp_path, zipped, replaced, message):
     write(tmp_path, zipped, **replaced)
     with pytest.raises(DataError, match=message):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
 
 
 def test_a_gzip_file_cut_anywhere_is_refused(tmp_path):
@@ -109,17 +109,17 @@ def test_a_gzip_file_cut_anywhere_is_refused(tmp_path):
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
         with pytest.raises(DataError, match=NAMES[1]):
-            fashion_mnist.load(tmp_path, checksum=False)
+            fashion_mnist.read(tmp_path, checksum=False)
     file.write_bytes(whole[:20] + b"\x00\xff" + whole[22:])
     with pytest.raises(DataError, match=NAMES[1]):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
 
 
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path, zipped=True)
     (tmp_path / f"{NAMES[3]}.gz").unlink()
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz is missing"):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
 
 
 def test_a_run_is_padded_by_two_and_flipped(tmp_path, make_config):
@@ -137,7 +137,7 @@ DEBIAN = fashion_mnist.DEBIAN_FOLDER
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_debians_package_holds_the_official_files(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", DEBIAN)
-    source = fashion_mnist.load(tmp_path, checksum=True)
+    source = fashion_mnist.read(tmp_path, checksum=True)
     assert np.bincount(source.train_labels).tolist() == [6000] * 10
     assert np.bincount(source.test_labels).tolist() == [1000] * 10
     # the constants are those of the training pixels

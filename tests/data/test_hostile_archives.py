@@ -110,10 +110,10 @@ def test_of_a_gzip_file_no_more_is_unpacked_than_it_should_have(tmp_path, peak):
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(idx(30, 28, 28, values=bytes(200_000_000))))
     tracemalloc.reset_peak()
     with pytest.raises(DataError, match="its header announces 23,520 bytes, 23,521 follow"):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
     assert peak() < 20e6
     with pytest.raises(DataError, match="is not the official file"):
-        fashion_mnist.load(tmp_path, checksum=True)
+        fashion_mnist.read(tmp_path, checksum=True)
     official = 16 + 60_000 * 784
     assert official < peak() < 3 * official
 
@@ -121,7 +121,7 @@ def test_of_a_gzip_file_no_more_is_unpacked_than_it_should_have(tmp_path, peak):
 def test_an_announced_size_beyond_the_memory_is_refused(tmp_path, peak):
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(idx(2**32 - 1, 2**20, 2**20)))
     with pytest.raises(ConfigError, match=r"what the header of .*train-images.* announces would take .* GB of memory"):
-        fashion_mnist.load(tmp_path, checksum=False)
+        fashion_mnist.read(tmp_path, checksum=False)
     assert peak() < 20e6
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sfa_bench.config.schema import NoiseConfig
+from sfa_bench.choices.noises import NoiseConfig
 from sfa_bench.data.imbalance import class_counts
 from sfa_bench.data.legacy import LegacyGenerators
 from sfa_bench.data.noise import noise_law
@@ -37,7 +37,7 @@ def test_subset_and_labels_are_the_releases(seed, mode):
     assert index[:8].tolist() == FIRST[seed]
     assert index[-3:].tolist() == LAST[seed]
 
-    law = noise_law(NoiseConfig(mode), 0.4, counts, "cifar10", np.random.default_rng())
+    law = noise_law(NoiseConfig(mode), 0.4, counts, np.random.default_rng())
     clean = original[index]
     observed = legacy.corrupt(clean, law, symmetric=mode == "symmetric")
     flipped = np.flatnonzero(observed != clean)

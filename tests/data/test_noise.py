@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfa_bench.config.schema import NoiseConfig
+from sfa_bench.choices.noises import NoiseConfig
 from sfa_bench.data.imbalance import class_counts
-from sfa_bench.data.noise import ASYMMETRIC, SUPERCLASSES, corrupt, noise_law, transition_matrix
+from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
+from sfa_bench.data.sources import fashion_mnist
+from sfa_bench.data.sources.cifar import CLASS_MAPS, SUPERCLASSES
 from sfa_bench.errors import ConfigError, DataError
 
 
@@ -14,7 +16,8 @@ def long_tail(imb_factor, num_classes=10, per_class=5000):
 
 
 def law_of(name, ratio, counts, dataset="cifar10", **options):
-    return noise_law(NoiseConfig(name, **options), ratio, np.asarray(counts), dataset, np.random.default_rng(7))
+    maps = {**CLASS_MAPS, "fashion_mnist": fashion_mnist.CLASS_MAPS}.get(dataset, {})
+    return noise_law(NoiseConfig(name, **options), ratio, np.asarray(counts), np.random.default_rng(7), maps)
 
 
 def labels_of(counts):
@@ -126,10 +129,10 @@ def test_realised_rate_of_asymmetric_noise_on_a_long_tail(imb_factor, share):
 def test_superclasses_partition_cifar100_and_labels_move_inside_them():
     assert sorted(SUPERCLASSES.ravel().tolist()) == list(range(100))
     assert (np.diff(SUPERCLASSES, axis=1) > 0).all()
-    targets = ASYMMETRIC["cifar100", "default"]
+    targets = CLASS_MAPS["cifar100"]["default"]
     assert [targets[a] for a in (4, 30, 55, 72, 95)] == [30, 55, 72, 95, 4]
     assert [targets[a] for a in (41, 69, 81, 85, 89)] == [69, 81, 85, 89, 41]
-    blocks = ASYMMETRIC["cifar100", "block5"]
+    blocks = CLASS_MAPS["cifar100"]["block5"]
     assert [blocks[a] for a in (0, 3, 4, 95, 99)] == [1, 4, 0, 96, 95]
 
 
@@ -141,10 +144,10 @@ def test_fashion_mnist_confuses_shoes_and_tops():
 
 
 def test_asymmetric_is_refused_where_no_class_map_exists():
-    with pytest.raises(ConfigError, match=r"no class map for digits .*cifar100 with noise\.map=block5") as error:
+    with pytest.raises(ConfigError, match=r"no class map default in these data \(they have none\)") as error:
         law_of("asymmetric", 0.4, [5, 5], dataset="digits")
     assert error.value.invalid_combination
-    with pytest.raises(ConfigError, match=r"noise\.map=block5 has no class map for cifar10 "):
+    with pytest.raises(ConfigError, match=r"no class map block5 in these data \(they have default\)"):
         law_of("asymmetric", 0.4, [5] * 10, map="block5")
 
 
@@ -156,14 +159,14 @@ def test_pair_noise_moves_to_the_next_class():
 
 @given(st.integers(2, 12), st.integers(0, 10_000))
 def test_flip_noise_gives_each_class_one_other_class(num_classes, seed):
-    law = noise_law(NoiseConfig("flip"), 0.4, np.ones(num_classes, int), "digits", np.random.default_rng(seed))
+    law = noise_law(NoiseConfig("flip"), 0.4, np.ones(num_classes, int), np.random.default_rng(seed))
     assert np.count_nonzero(law.target, axis=1).tolist() == [1] * num_classes
     assert law.target.diagonal().sum() == 0
 
 
 def test_flip_noise_can_choose_every_other_class():
     seen = {
-        int(noise_law(NoiseConfig("flip"), 0.4, np.ones(4, int), "digits", np.random.default_rng(s)).target[1].argmax())
+        int(noise_law(NoiseConfig("flip"), 0.4, np.ones(4, int), np.random.default_rng(s)).target[1].argmax())
         for s in range(60)
     }
     assert seen == {0, 2, 3}

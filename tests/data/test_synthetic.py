@@ -1,6 +1,7 @@
 """Synthetic data and their bounds against SciPy's densities, Monte Carlo and brute force (spec/data.md §11)."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def data(*typed):
 
 
 def source(seed=0, **keys):
-    return load(replace(compose(["dataset=synthetic"]).dataset, **keys), seed)
+    return load(replace(compose(["dataset=synthetic"]).dataset, **keys), Path(), seed)
 
 
 def test_densities_are_those_of_gaussian_mixtures():

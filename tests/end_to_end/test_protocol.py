@@ -16,13 +16,14 @@ import pytest
 
 import analysis
 from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import CONF
-from sfa_bench.config.recipes import MATCHED, first_after
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.data.sources import fashion_mnist
 from sfa_bench.data.tools.composing import compose_data
 from sfa_bench.data.tools.fingerprints import COLUMNS, SETTING, Setting, markdown, settings
+from sfa_bench.parts.schedules import first_after
 
 DOCS = CONF.parent / "docs"
 PAGE = (DOCS / "protocol.md").read_text(encoding="utf-8")
@@ -100,10 +101,10 @@ def test_the_recipes_on_the_page_are_those_of_the_code():
     for names, *cells in rows[1:]:
         for name in names.split(", "):
             found[name] = cells
-    assert set(found) == {*MATCHED, "cifar10n", "cifar100n"}
+    assert set(found) == {*SOURCES, "cifar10n", "cifar100n"}
     for name, cells in found.items():
         source = name.removesuffix("n") if name.startswith("cifar") else name
-        recipe = MATCHED[source]
+        recipe = SOURCES[source].recipe
         own = MODELS[recipe.model].width
         channels = own and (recipe.width or own)
         assert cells == [

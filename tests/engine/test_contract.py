@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from sfa_bench import models
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.config.compose import compose
-from sfa_bench.config.schema import ModelConfig
 from sfa_bench.engine import posthoc
 from sfa_bench.engine.contract import HeadWatch, check_answers
 from sfa_bench.errors import RunError

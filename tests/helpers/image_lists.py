@@ -1,6 +1,6 @@
 """Files that stand for images: readers look at them, but never into them."""
 
-from sfa_bench.config.schema import DatasetConfig
+from sfa_bench.choices.sources import DatasetConfig
 from sfa_bench.data import sources
 
 SIZES = {"webvision": (320, 299, "resized"), "clothing1m": (256, 224, "plain")}

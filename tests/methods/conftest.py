@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sfa_bench import models
-from sfa_bench.config.schema import ModelConfig
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.data.types import LearnerView, Transform
 from sfa_bench.methods.base import Optimisation, Training
 from sfa_bench.selectors.base import Selection, Selector

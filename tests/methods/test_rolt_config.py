@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from sfa_bench.choices.methods import warmup_epochs
 from sfa_bench.config.compose import compose
-from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.engine.build import build_method
 from sfa_bench.methods.dividemix import DivideMix
 from sfa_bench.selectors.prototype import Prototype

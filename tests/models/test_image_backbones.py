@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfa_bench.config.schema import ModelConfig
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.errors import ConfigError
 from sfa_bench.models import build
 

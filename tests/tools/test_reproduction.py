@@ -8,8 +8,8 @@ import pytest
 
 from analysis.reported import numbers
 from analysis.runs import Run, load
+from sfa_bench.choices.methods import warmup_epochs
 from sfa_bench.config.compose import compose
-from sfa_bench.config.recipes import warmup_epochs
 from sfa_bench.data.imbalance import class_counts
 from sfa_bench.errors import ConfigError
 from tools import counterparts, hours

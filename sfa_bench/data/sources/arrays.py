@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from sfa_bench import archives
 from sfa_bench.data.sources import files
+from sfa_bench.data.sources.contents import Contents, Files, file
 from sfa_bench.data.types import Source
 from sfa_bench.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.choices.sources import DatasetConfig
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 MIN_STD = 1e-3
 
 
-def load(path: Path) -> Source:
+def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
     """Images uint8 [N, H, W] or [N, H, W, C]; integer labels 0…K-1 without a gap. No crop and no flip.
 
     Mean and std are taken over all training images, per channel. Labels count as noisy as they come.
@@ -84,3 +89,20 @@ def _num_classes(labels: np.ndarray, path: Path) -> int:
     if len(present) < 2:
         raise DataError(f"the training labels in {path} hold {len(present)} class(es); at least two are needed")
     return len(present)
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    found.items.append(file(found.root, found.root.parent))
+
+
+FILES = Files(
+    tree="""\
+data_dir=FILE.npz
+├── x_train         uint8 [N, H, W] or [N, H, W, C]
+├── y_train         integers 0…K-1, as they are (perhaps wrong)
+├── y_train_clean   the true ones, where known (optional)
+├── x_test
+└── y_test""",
+    where="yours: numpy.savez(FILE, x_train=…, y_train=…, x_test=…, y_test=…)",
+    look=_look,
+)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sfa_bench.choices.sources import SOURCES, STATISTICS
 from sfa_bench.data.safe_pickle import RefusedPickle, load_arrays
 from sfa_bench.data.sources import files
+from sfa_bench.data.sources.contents import Contents, Files, file
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.choices.sources import DatasetConfig
 
 LARGEST_META = 1_000_000  # bytes of a file of names
 
@@ -27,8 +32,6 @@ class Layout(NamedTuple):
     names_key: str
     label_key: str
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 LAYOUTS = {
@@ -47,9 +50,6 @@ LAYOUTS = {
         "label_names",
         "labels",
         10,
-        # the stds are means of per-image stds, not the pixels' (0.2470 …): the field's convention
-        (0.4914, 0.4822, 0.4465),
-        (0.2023, 0.1994, 0.2010),
     ),
     "cifar100": Layout(
         "CIFAR-100",
@@ -60,13 +60,36 @@ LAYOUTS = {
         "fine_label_names",
         "fine_labels",
         100,
-        (0.507, 0.487, 0.441),
-        (0.267, 0.256, 0.276),
     ),
 }
 
 
-def load(name: str, data_dir: Path, checksum: bool) -> Source:
+# CIFAR-100's fine classes by superclass, in the order of the coarse ids 0…19 (spec/data.md §4.2)
+_SUPERCLASS_IDS = """
+    4 30 55 72 95   1 32 67 73 91   54 62 70 82 92  9 10 16 28 61   0 51 53 57 83
+    22 39 40 86 87  5 20 25 84 94   6 7 14 18 24    3 42 43 88 97   12 17 37 68 76
+    23 33 49 60 71  15 19 21 31 38  34 63 64 66 75  26 45 77 79 99  2 11 35 46 98
+    27 29 44 78 93  36 50 65 74 80  47 52 56 59 96  8 13 48 58 90   41 69 81 85 89
+"""
+SUPERCLASSES = np.array([int(fine) for fine in _SUPERCLASS_IDS.split()]).reshape(20, 5)
+
+
+def _cycle(blocks: np.ndarray) -> dict[int, int]:
+    return dict(zip(blocks.ravel().tolist(), np.roll(blocks, -1, axis=1).ravel().tolist(), strict=True))
+
+
+# Of asymmetric noise, by data set and name of the map.
+CLASS_MAPS: dict[str, dict[str, dict[int, int]]] = {
+    "cifar10": {"default": {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}},
+    "cifar100": {"default": _cycle(SUPERCLASSES), "block5": _cycle(np.arange(100).reshape(20, 5))},
+}
+
+
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
+    return read(dataset.source, data_dir, dataset.checksum)
+
+
+def read(name: str, data_dir: Path, checksum: bool) -> Source:
     """50,000 training and 10,000 test images [32, 32, 3], from either layout of the folder, else by download."""
     layout = LAYOUTS[name]
     folders = (data_dir, data_dir / layout.folder)
@@ -83,10 +106,10 @@ def load(name: str, data_dir: Path, checksum: bool) -> Source:
         test_images,
         test_labels,
         layout.num_classes,
-        layout.mean,
-        layout.std,
+        *STATISTICS[name],
         padding=4,
         flip=True,
+        class_maps=CLASS_MAPS[name],
         class_names=names,
         notes=notes,
     )
@@ -143,3 +166,34 @@ def _read_batch(path: Path, layout: Layout, md5: str | None) -> tuple[np.ndarray
         raise DataError(f"{layout.label_key} of {path} is no list of integers") from None
     labels = files.check_labels(labels, len(pixels), layout.num_classes, str(path))
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    layout, root = LAYOUTS[dataset.source], found.root
+    known = layout.train | layout.test
+    place = files.first_folder((root, root / layout.folder), known) or root
+    found.items += [file(place / name, root, md5) for name, md5 in known.items()]
+    human = SOURCES[dataset.source].human
+    if dataset.human and human is not None:
+        found.items.append(file(root / human.file, root))
+
+
+_WHERE = (
+    "https://www.cs.toronto.edu/~kriz/cifar.html (Python version); without data_dir, run.py downloads it into data/"
+)
+FILES_10 = Files(
+    tree="""\
+DATA_DIR/                        or DATA_DIR/cifar-10-batches-py/
+├── data_batch_1 … data_batch_5
+└── test_batch""",
+    where=_WHERE,
+    look=_look,
+)
+FILES_100 = Files(
+    tree="""\
+DATA_DIR/                        or DATA_DIR/cifar-100-python/
+├── train
+└── test""",
+    where=_WHERE,
+    look=_look,
+)

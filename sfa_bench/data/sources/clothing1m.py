@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sfa_bench.choices.sources import STATISTICS
 from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.sources.contents import Contents, Files, file, listed
 from sfa_bench.data.sources.names import listed_names
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
 NUM_CLASSES = 14
-MEAN, STD = (0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)
 LABELS = {"noisy": "noisy_label_kv.txt", "clean": "clean_label_kv.txt"}
 KEYS = {"train": "noisy_train_key_list.txt", "val": "clean_val_key_list.txt", "test": "clean_test_key_list.txt"}
 NAMES = "category_names_eng.txt"  # a line a class
@@ -27,7 +28,7 @@ NEEDS = (
 )
 
 
-def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """Training images with noisy labels, in the order of their list, and the clean validation and test set.
 
     Raises: DataError with a sentence for everything that is missing or broken.
@@ -44,8 +45,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         test.images,
         test_labels,
         NUM_CLASSES,
-        MEAN,
-        STD,
+        *STATISTICS["clothing1m"],
         padding=0,
         flip=dataset.flip,
         labels_are_clean=False,
@@ -89,3 +89,24 @@ def on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
         return keys
     prefixed = np.char.startswith(keys, PREFIX.encode())
     return np.where(prefixed, np.char.replace(keys, PREFIX.encode(), b"", 1), keys)
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    root = found.root
+    found.items += [file(root / name, root) for name in LABELS.values()]
+    for name in KEYS.values():
+        listed(root / name, lambda path: on_disk(root, lists.read_names(path)), found)
+
+
+FILES = Files(
+    tree="""\
+DATA_DIR/
+├── noisy_label_kv.txt          lines "images/0/00/abc.jpg 3"
+├── clean_label_kv.txt
+├── noisy_train_key_list.txt    lines "images/0/00/abc.jpg"
+├── clean_val_key_list.txt
+├── clean_test_key_list.txt
+└── images/0/00/abc.jpg …       or 0/00/abc.jpg …, where DATA_DIR is the folder images itself""",
+    where="its authors give it away on request: https://github.com/Cysu/noisy_label",
+    look=_look,
+)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files
+from sfa_bench.data.sources.contents import Contents, Files, listed
 from sfa_bench.data.sources.names import one_name
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
 SPLITS = ("train", "val", "test")
 MAX_DIGITS = 9
@@ -30,7 +32,7 @@ class Row(NamedTuple):
     clean_label: str
 
 
-def load(dataset: DatasetConfig, path: Path) -> Source:
+def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
     """Paths are relative to the table's folder. Labels are integers 0…K-1 without a gap, or names, which are sorted;
     names that are one to Unicode (NFC) are one class.
 
@@ -61,8 +63,7 @@ def load(dataset: DatasetConfig, path: Path) -> Source:
         test.images,
         labels["test"][test.kept],
         len(set(numbers.values())),
-        image_files.IMAGENET_MEAN,
-        image_files.IMAGENET_STD,
+        *IMAGENET,
         padding=0,
         flip=dataset.flip,
         labels_are_clean=False,
@@ -183,3 +184,20 @@ def _numbers(labels: Sequence[str], rows: Sequence[Row], numbers: dict[str, int]
 def _find(dataset: DatasetConfig, path: Path, split: str, rows: Sequence[Row]) -> image_files.Found:
     names = np.array([row.name for row in rows])
     return image_files.find(dataset, path.parent, names, split, f"{path.name} with split={split}")
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    path, found.root = found.root, found.root.parent
+    listed(path, lambda path: np.array([row.name for _, row in read_rows(path)], dtype=bytes), found)
+
+
+FILES = Files(
+    tree="""\
+FOLDER/
+├── FILE.csv                   data_dir=FOLDER/FILE.csv
+│                              path,label,split[,clean_label]
+│                              images/a.jpg,0,train,0
+└── images/a.jpg …             paths are relative to the .csv""",
+    where="yours",
+    look=_look,
+)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfa_bench.data.sources import files
 from sfa_bench.data.types import Source
 
+if TYPE_CHECKING:
+    from sfa_bench.choices.sources import DatasetConfig
 
-def load() -> Source:
+
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """1,438 training and 359 test images [8, 8, 1]; every fifth image is a test image."""
     from sklearn.datasets import load_digits
 

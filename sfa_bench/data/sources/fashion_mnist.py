@@ -6,22 +6,29 @@ import gzip
 import io
 import math
 import zlib
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfa_bench import memory
+from sfa_bench.choices.sources import STATISTICS
 from sfa_bench.data.sources import files
+from sfa_bench.data.sources.contents import Contents, Files, file
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
+if TYPE_CHECKING:
+    from sfa_bench.choices.sources import DatasetConfig
+
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-MEAN, STD = (0.2860,), (0.3530,)
 HEADER, PIECE = 16, 1 << 24  # bytes of an IDX file's longest header, and of what is unpacked at a time
 CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+CLASS_MAPS = {"default": {9: 7, 7: 5, 2: 6, 4: 3, 3: 4}}  # of asymmetric noise
 
 # official MD5 of the unpacked content: packages compress it anew
 MD5 = {
@@ -38,7 +45,11 @@ BYTES = {  # of that content: more is not unpacked where it has to be the offici
 }
 
 
-def load(data_dir: Path, checksum: bool) -> Source:
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
+    return read(data_dir, dataset.checksum)
+
+
+def read(data_dir: Path, checksum: bool) -> Source:
     """60,000 training and 10,000 test images [28, 28, 1] (spec/data.md §1–2)."""
     names = [name + ending for name in MD5 for ending in ("", ".gz")]
     raw = data_dir / "FashionMNIST" / "raw"
@@ -48,16 +59,18 @@ def load(data_dir: Path, checksum: bool) -> Source:
         folder = raw
     train_images, train_labels = _read(folder, "train", checksum)
     test_images, test_labels = _read(folder, "t10k", checksum)
+    mean, std = STATISTICS["fashion_mnist"]
     return Source(
         train_images,
         train_labels,
         test_images,
         test_labels,
         num_classes=10,
-        mean=MEAN,
-        std=STD,
+        mean=mean,
+        std=std,
         padding=2,
         flip=True,
+        class_maps=CLASS_MAPS,
         class_names=CLASSES if checksum else None,  # whose own files these are, nobody knows
     )
 
@@ -126,3 +139,29 @@ def _read_idx(folder: Path, name: str, dimensions: int, checksum: bool) -> np.nd
             f"{len(content) - header:,} follow"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    root = found.root
+    names = [name + ending for name in MD5 for ending in ("", ".gz")]
+    folders = (root, root / "FashionMNIST" / "raw", DEBIAN_FOLDER)
+    place = files.first_folder(folders, names) or root
+    for name, md5 in MD5.items():
+        packed = place / f"{name}.gz"
+        plain = place / name
+        zipped = not plain.is_file() and packed.is_file()
+        read = partial(unpacked, most=BYTES[name]) if zipped else files.read
+        found.items.append(file(packed if zipped else plain, root, md5, read))
+
+
+FILES = Files(
+    tree="""\
+DATA_DIR/                        or DATA_DIR/FashionMNIST/raw/, or Debian's package
+├── train-images-idx3-ubyte      each of them also as .gz
+├── train-labels-idx1-ubyte
+├── t10k-images-idx3-ubyte
+└── t10k-labels-idx1-ubyte""",
+    where="Debian's package dataset-fashion-mnist, or https://github.com/zalandoresearch/fashion-mnist; "
+    "without data_dir, run.py downloads it into data/",
+    look=_look,
+)

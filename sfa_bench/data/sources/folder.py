@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files
+from sfa_bench.data.sources.contents import Contents, Files, Item, in_folders, refusal
 from sfa_bench.data.sources.names import one_name
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
 NEEDS = "dataset=folder reads data_dir/train/<class>/… and data_dir/test/<class>/…, perhaps val/<class>/…"
 
 
-def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """The folders of train/, sorted by name (by number where all are numbers), are the classes 0…K-1.
 
     Two folders whose names are one name to Unicode (NFC) are one class. Labels count as noisy as they come.
@@ -47,8 +49,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         test.images,
         test_labels,
         len(classes),
-        image_files.IMAGENET_MEAN,
-        image_files.IMAGENET_STD,
+        *IMAGENET,
         padding=0,
         flip=dataset.flip,
         labels_are_clean=False,
@@ -97,3 +98,29 @@ def _part(
     labels = np.repeat([classes[one_name(name)] for name in present], [len(names) for names in by_class])
     found = image_files.find(dataset, data_dir, names, part, part)
     return found, labels[found.kept]
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    for part in ("train", "test", "val"):
+        classes: list[str] | None = []
+        if (found.root / part).is_dir():
+            classes = None
+            with refusal(found):
+                classes = class_folders(found.root, part)
+        if classes is None:
+            found.items.append(Item(f"{part}/", found=True))
+        elif part != "val" or (found.root / part).exists():
+            in_folders(f"{part}/", [f"{part}/{name}" for name in classes], found)
+
+
+FILES = Files(
+    tree="""\
+DATA_DIR/
+├── train/
+│   ├── first_class/*.jpg …    a folder for each class
+│   └── second_class/*.jpg …
+├── test/                      the same folders
+└── val/                       the same (optional)""",
+    where="yours",
+    look=_look,
+)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from sfa_bench import archives
+from sfa_bench.choices.sources import HumanAnnotations
 from sfa_bench.data.sources import files
 from sfa_bench.errors import DataError
 
-FILES = {"cifar10": "CIFAR-10_human.pt", "cifar100": "CIFAR-100_human.pt"}
 KEYS = {
     "clean": "clean_label",
     "aggre": "aggre_label",
@@ -38,9 +38,10 @@ ADMITTED: list[Any] = [
 ]
 
 
-def find(data_dir: Path, source: str) -> Path:
+def find(data_dir: Path, described: HumanAnnotations | None) -> Path:
     """The file of labels in `data_dir`. Raises DataError when it is not there."""
-    path = data_dir / FILES[source]
+    assert described is not None  # else validate has refused it
+    path = data_dir / described.file
     if not path.is_file():
         raise DataError(
             f"{path} is missing: noise=human needs it beside the images (it comes with the release of CIFAR-N); "

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.data.images import Framing, ImageFiles
 from sfa_bench.data.pictures import endings
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-UPRIGHT = ("folder", "csv")  # whose EXIF orientation is applied: the releases of WebVision and Clothing1M pass it over
 # An array of names is as wide as its longest: one absurd line must not cost gigabytes.
 MAX_NAME = 1000
 MAX_ENDING, SHOWN = 20, 10  # bytes of an ending, and endings, that sentences name
@@ -98,7 +97,7 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
             f"{', '.join(missing[:3])}{more}; fetch them, or leave them out with dataset.on_bad_image=skip"
         )
     framing = Framing(dataset.resize, dataset.crop, dataset.random_crop)
-    images = ImageFiles(root, names, sizes, times, framing, dataset.source in UPRIGHT, dataset.max_pixels)
+    images = ImageFiles(root, names, sizes, times, framing, SOURCES[dataset.source].upright, dataset.max_pixels)
     return Found(images[kept] if missing else images, kept, tuple(f"{part}: {name}" for name in missing))
 
 

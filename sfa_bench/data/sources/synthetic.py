@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from sfa_bench.data.types import Source
 from sfa_bench.streams import numpy_generator
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
 JITTER = 0.05  # standard deviation of what separates two views of a sample
 GROUP_SPREAD = 3.0  # of the groups' centres
@@ -41,7 +42,7 @@ class Densities:
         return centres + generator.standard_normal(centres.shape)
 
 
-def load(dataset: DatasetConfig, seed: int) -> Source:
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """Draw everything from `data_seed`. Class k belongs to group k mod groups, so that tails have heads beside them."""
     classes, dim = dataset.classes, dataset.dim
     points = classes * (dataset.size + dataset.test_size + dataset.submodes)
@@ -79,7 +80,7 @@ def load(dataset: DatasetConfig, seed: int) -> Source:
         flip=False,
         jitter=JITTER,
         log_density=densities,
-        similar=next_in_group(group_of),
+        class_maps={"default": next_in_group(group_of)},
     )
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files, lists
+from sfa_bench.data.sources.contents import Contents, Files, in_folders, listed
 from sfa_bench.data.sources.names import listed_names
 from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from sfa_bench.config.schema import DatasetConfig
+    from sfa_bench.choices.sources import DatasetConfig
 
 NUM_CLASSES = 50
 TRAIN_LIST, VAL_LIST = "info/train_filelist_google.txt", "info/val_filelist.txt"
@@ -27,7 +29,7 @@ NEEDS = (
 )
 
 
-def load(dataset: DatasetConfig, data_dir: Path) -> Source:
+def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """Training images in the order of their list; the test set is WebVision's validation set of the same classes, and
     ImageNet's is `more_tests["test_imagenet"]`.
 
@@ -49,8 +51,7 @@ def load(dataset: DatasetConfig, data_dir: Path) -> Source:
         test.images,
         test_labels[test.kept],
         NUM_CLASSES,
-        image_files.IMAGENET_MEAN,
-        image_files.IMAGENET_STD,
+        *IMAGENET,
         padding=0,
         flip=dataset.flip,
         labels_are_clean=False,
@@ -81,3 +82,31 @@ def _imagenet(data_dir: Path, left_out: Counter[str]) -> tuple[np.ndarray, np.nd
     by_class = [image_files.images_below(data_dir, folder, left_out) for folder in folders]
     labels = np.repeat(np.arange(NUM_CLASSES), [len(names) for names in by_class])
     return np.array([name for names in by_class for name in names]), labels
+
+
+def _look(dataset: DatasetConfig, found: Contents) -> None:
+    def in_folder(path: Path) -> np.ndarray:
+        return np.char.add(f"{VAL_FOLDER}/".encode(), first_classes(path)[0])
+
+    listed(found.root / TRAIN_LIST, lambda path: first_classes(path)[0], found)
+    listed(found.root / VAL_LIST, in_folder, found)
+    for label in range(NUM_CLASSES):
+        place = f"{IMAGENET_FOLDER}/{label}"
+        in_folders(f"{place}/", [place], found)
+
+
+FILES = Files(
+    tree="""\
+DATA_DIR/
+├── info/
+│   ├── train_filelist_google.txt   lines "google/q0001/abc.jpg 0"
+│   └── val_filelist.txt            lines "val000001.jpg 0"
+├── google/q0001/abc.jpg …          as the first list says, classes 0–49
+├── val_images_256/val000001.jpg …
+└── imagenet/val/
+    ├── 0/*                         ImageNet's validation images of WebVision's class 0
+    └── … 49/*""",
+    where="https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html (version 1.0: Google's images, "
+    "validation images, info), https://image-net.org (ILSVRC-2012 validation images)",
+    look=_look,
+)

@@ -14,19 +14,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from sfa_bench.config.recipes import IMAGE_FILES
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.cores import cores
 from sfa_bench.data import sources
 from sfa_bench.data.images import BadImage, decode, resized
-from sfa_bench.data.sources import human, webvision
-from sfa_bench.data.tools import layouts
+from sfa_bench.data.sources import contents, human, webvision
 from sfa_bench.data.tools.terminal import class_table, plain, table
 from sfa_bench.data.types import Source
 from sfa_bench.errors import ConfigError, DataError
 
 SHOWN = 10  # names of each list on the terminal; --json has all
-DOWNLOADED = ("fashion_mnist", "cifar10", "cifar100")  # by their readers, which a check must not wake
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Check:
     dataset: str
     data_dir: str
     sentence: str | None
-    items: list[layouts.Item]
+    items: list[contents.Item]
     missing: list[str]
     refused: list[str] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
@@ -62,10 +60,9 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
     Args: name: of the data set, as typed; images: decode every image file. Raises: ConfigError where `images` has no
     effect.
     """
-    source = config.dataset.source
-    if images and source not in IMAGE_FILES:
+    if images and SOURCES[config.dataset.source].framing is None:
         raise ConfigError(f"--images has no effect on {name}, whose images are always read; leave it out")
-    here = layouts.contents(config)
+    here = contents.look(config.dataset, config.data_dir)
     found = Check(name, config.data_dir, None, here.items, here.missing, here.refused)
     try:
         _read(config, found)
@@ -78,22 +75,23 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
 
 def _read(config: RunConfig, found: Check) -> None:
     """Counts of every part, by the reader that trains. Raises: DataError."""
-    dataset = config.dataset
+    dataset, described = config.dataset, SOURCES[config.dataset.source]
     folder = sources.existing(config.data_dir)
-    of_images = [item for item in found.items if item.path not in human.FILES.values()]
+    annotated = described.human
+    of_images = [item for item in found.items if annotated is None or item.path != annotated.file]
     absent = sum(not item.found for item in of_images)
-    if dataset.source in DOWNLOADED and absent:
+    if described.checked and absent:  # its reader would download them
         others = f"{absent} of {len(of_images)} files are" if absent > 1 else f"1 of {len(of_images)} files is"
         raise DataError(f"{others} missing in {config.data_dir}: put them there (see below), or give another data_dir")
     source = sources.load(dataset, config.data_dir, config.data_seed)
     found.counts, found.left_out = _counts(source), dict(source.left_out)
     found.classes = None if source.class_names is None else list(source.class_names)
     found.notes += source.notes
-    if dataset.source in layouts.NO_FILES:
+    if described.files is None:
         found.notes.append(f"{dataset.source} needs no files")
-    if dataset.human:
-        path = human.find(folder, dataset.source)
-        labels = str(config.noise.labels or ("worst" if dataset.source == "cifar10" else "noisy"))
+    if dataset.human and annotated is not None:
+        path = human.find(folder, annotated)
+        labels = str(config.noise.labels or annotated.labels[0])
         given = human.load(path, labels, source.train_labels, source.num_classes)
         found.counts[f"train ({labels})"] = np.bincount(given, minlength=source.num_classes).tolist()
         wrong = 100 * float((given != source.train_labels).mean())
@@ -110,7 +108,7 @@ def _counts(source: Source) -> dict[str, list[int]]:
     }
 
 
-def _decode(config: RunConfig, here: layouts.Contents, found: Check) -> None:
+def _decode(config: RunConfig, here: contents.Contents, found: Check) -> None:
     """Read every image as a run would, in threads: decoding lets other threads run."""
     dataset = config.dataset
     unread: list[str] = []  # by the disk, which is no verdict on a picture
@@ -148,7 +146,7 @@ def _decode(config: RunConfig, here: layouts.Contents, found: Check) -> None:
 def show(found: Check, config: RunConfig) -> None:
     """For a terminal: files, classes, what is missing and the layout that is expected."""
     usable = "can be trained on" if found.sentence is None else "cannot be trained on as it is"
-    place = "" if config.dataset.source in layouts.NO_FILES else f" in {found.data_dir}"
+    place = "" if SOURCES[config.dataset.source].files is None else f" in {found.data_dir}"
     print(plain(f"{found.dataset}{place}: {usable}") + "\n")
     if found.items:
         headers = ["file", "", "bytes", "images", "without file"]
@@ -171,8 +169,9 @@ def show(found: Check, config: RunConfig) -> None:
     if others := [sentence for sentence in found.refused if sentence != found.sentence]:
         print("refused too:" if found.sentence in found.refused else "refused:")
         _listing(others)
-    if found.sentence is not None and (found.missing or not found.counts) and found.items:
-        print(f"expected:\n{layouts.tree(config)}\n\nfrom: {layouts.where(config)}")
+    files = contents.files_of(config.dataset)
+    if found.sentence is not None and (found.missing or not found.counts) and found.items and files is not None:
+        print(f"expected:\n{files.tree}\n\nfrom: {files.where}")
 
 
 def _listing(names: Sequence[str]) -> None:
@@ -182,7 +181,7 @@ def _listing(names: Sequence[str]) -> None:
         print(f"  … and {len(names) - SHOWN:,} more (--json lists all)")
 
 
-def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
+def _joined(items: Sequence[contents.Item]) -> list[contents.Item]:
     """Folders of classes as one line: those that are there, then those that are not."""
     lines, classes = [], [item for item in items if item.path.startswith(f"{webvision.IMAGENET_FOLDER}/")]
     for item in items:
@@ -196,11 +195,11 @@ def _joined(items: Sequence[layouts.Item]) -> list[layouts.Item]:
             which += f" ({len(labels)} of {len(classes)})"
             entries, absent = sum(item.entries or 0 for item in group), [name for item in group for name in item.absent]
             path = f"{webvision.IMAGENET_FOLDER}/{which}"
-            lines.append(layouts.Item(path, there, entries=entries, absent=absent))
+            lines.append(contents.Item(path, there, entries=entries, absent=absent))
     return lines
 
 
-def _row(item: layouts.Item) -> list[str]:
+def _row(item: contents.Item) -> list[str]:
     state = "found" if item.found else "MISSING"
     if item.checksum:
         state += f", checksum {item.checksum}"

@@ -16,7 +16,7 @@ from sfa_bench.data.tools import describe as describing
 from sfa_bench.data.tools import export as exporting
 from sfa_bench.data.tools import fingerprints as printing
 from sfa_bench.data.tools.composing import compose_data
-from sfa_bench.data.tools.fake import LAYOUT, make_fake
+from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.data.tools.terminal import plain
 from sfa_bench.errors import ConfigError, RunError
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 def _make_fake(arguments: Sequence[str]) -> int:
     """make a tiny copy of a data set's files, with generated pictures"""
     parser = argparse.ArgumentParser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
-    parser.add_argument("dataset", metavar="DATASET", help=", ".join(LAYOUT))
+    parser.add_argument("dataset", metavar="DATASET", help=", ".join(layouts()))
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
     parser.add_argument("--size", type=int, metavar="N", help="training images a class; a quarter of it for testing")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="equal seeds make equal files (default: 0)")

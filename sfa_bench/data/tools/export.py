@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sfa_bench.choices.noises import NOISES
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.types import Data, EvaluationSet
@@ -76,7 +77,7 @@ def columns(data: Data, config: RunConfig) -> dict[str, np.ndarray]:
     if not isinstance(images, ImageFiles):
         return table
     base = Path(config.data_dir).expanduser()
-    base = base.parent if config.dataset.source == "csv" else base
+    base = base.parent if SOURCES[config.dataset.source].one_file else base
     files = [_paths(images, base)]
     # Test labels are true; those of a validation set held out of noisy data may be wrong.
     val_is_clean = config.dataset.val != "noisy"

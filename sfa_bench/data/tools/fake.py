@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sfa_bench.data.noise import SUPERCLASSES
-from sfa_bench.data.sources import human
-from sfa_bench.data.sources.cifar import LAYOUTS
+from sfa_bench.choices.code import load
+from sfa_bench.choices.sources import SOURCES
+from sfa_bench.data.sources.cifar import LAYOUTS, SUPERCLASSES
 from sfa_bench.data.sources.clothing1m import KEYS, LABELS
 from sfa_bench.data.sources.clothing1m import NUM_CLASSES as CLOTHING_CLASSES
 from sfa_bench.data.sources.webvision import IMAGENET_FOLDER, TRAIN_LIST, VAL_FOLDER, VAL_LIST
@@ -109,7 +109,7 @@ def cifar10n(w: Writer) -> None:
     worse = np.take_along_axis(asked, (asked != clean).argmax(axis=0)[None], axis=0)[0]
     people_keys = {f"random_label{number}": labels for number, labels in enumerate(people, start=1)}
     arrays = {"clean_label": clean, "aggre_label": agree, **people_keys, "worse_label": worse}
-    _save_human(w.path(human.FILES["cifar10"]), arrays)
+    _save_human(w, "cifar10", arrays)
 
 
 def cifar100n(w: Writer) -> None:
@@ -117,7 +117,7 @@ def cifar100n(w: Writer) -> None:
     noisy = w.noisy(clean, 100, 0.4)
     coarse = _coarse()
     lists = {"clean_coarse_label": coarse[clean].tolist(), "noisy_coarse_label": coarse[noisy].tolist()}
-    _save_human(w.path(human.FILES["cifar100"]), {"clean_label": clean, "noisy_label": noisy, **lists})
+    _save_human(w, "cifar100", {"clean_label": clean, "noisy_label": noisy, **lists})
 
 
 def _coarse() -> np.ndarray:
@@ -127,10 +127,12 @@ def _coarse() -> np.ndarray:
     return coarse
 
 
-def _save_human(path: Path, content: dict[str, object]) -> None:
+def _save_human(w: Writer, source: str, content: dict[str, object]) -> None:
+    human = SOURCES[source].human
+    assert human is not None
     buffer = io.BytesIO()
     torch.save(content, buffer)  # into memory: otherwise the archive's folder has the file's name
-    path.write_bytes(buffer.getvalue())
+    w.path(human.file).write_bytes(buffer.getvalue())
 
 
 def _cifar(w: Writer, name: str) -> np.ndarray:
@@ -232,33 +234,36 @@ def own_csv(w: Writer) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """size: training images a class; side: of pictures, None where the format fixes it; file: what data_dir names."""
+    """size: training images a class; side: of pictures, None where the format fixes it; file: what data_dir names;
+    long_tailed: the data set's imbalance is `exp` unless another one is typed.
+    """
 
     write: Callable[[Writer], object]
     size: int
     side: int | None = None
     file: str = ""
     also: tuple[str, ...] = ()
+    long_tailed: bool = False
 
 
 _SMALL_VIEWS = ("dataset.resize=40", "dataset.crop=32")
-LAYOUT = {
-    "fashion_mnist": Layout(fashion_mnist, 60, also=("dataset.checksum=false",)),
-    "cifar10": Layout(cifar10, 60, also=("dataset.checksum=false",)),
-    "cifar100": Layout(cifar100, 12, also=("dataset.checksum=false",)),
-    "cifar10n": Layout(cifar10n, 60, also=("dataset.checksum=false",)),
-    "cifar100n": Layout(cifar100n, 12, also=("dataset.checksum=false",)),
-    "webvision": Layout(webvision, 4, 256, also=_SMALL_VIEWS),
-    "clothing1m": Layout(clothing1m, 8, 256, also=_SMALL_VIEWS),
-    "arrays": Layout(arrays, 40, 16, "data.npz", ("dataset.name=fake",)),
-    "folder": Layout(folder, 20, 64, also=("dataset.name=fake", *_SMALL_VIEWS)),
-    "csv": Layout(own_csv, 20, 64, "data.csv", ("dataset.name=fake", *_SMALL_VIEWS)),
-}
-LONG_TAILED = ("fashion_mnist", "cifar10", "cifar100")  # whose imbalance is `exp` unless another one is typed
-NO_FILES = {
-    "digits": "digits comes with scikit-learn and has no files: type dataset=digits",
-    "synthetic": "synthetic is drawn from data_seed and has no files: type dataset=synthetic",
-}
+_OWN_FILES = ("dataset.checksum=false",)
+FASHION_MNIST = Layout(fashion_mnist, 60, also=_OWN_FILES, long_tailed=True)
+CIFAR10 = Layout(cifar10, 60, also=_OWN_FILES, long_tailed=True)
+CIFAR100 = Layout(cifar100, 12, also=_OWN_FILES, long_tailed=True)
+CIFAR10N = Layout(cifar10n, 60, also=_OWN_FILES)
+CIFAR100N = Layout(cifar100n, 12, also=_OWN_FILES)
+WEBVISION = Layout(webvision, 4, 256, also=_SMALL_VIEWS)
+CLOTHING1M = Layout(clothing1m, 8, 256, also=_SMALL_VIEWS)
+ARRAYS = Layout(arrays, 40, 16, "data.npz", ("dataset.name=fake",))
+FOLDER = Layout(folder, 20, 64, also=("dataset.name=fake", *_SMALL_VIEWS))
+CSV = Layout(own_csv, 20, 64, "data.csv", ("dataset.name=fake", *_SMALL_VIEWS))
+
+
+def layouts() -> dict[str, str]:
+    """The data sets that have one, by the name under which each is chosen, with the name of its code."""
+    named = {name: source.fake for name, source in SOURCES.items() if source.fake is not None}
+    return named | {human.choice: human.fake for source in SOURCES.values() if (human := source.human) is not None}
 
 
 def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, side: int | None = None) -> list[str]:
@@ -267,11 +272,11 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
     Args: size: training images a class; side: pixels of a picture's shorter side, where the layout leaves it open.
     Raises: ConfigError for what cannot be made, RunError when the disk fails.
     """
-    if name in NO_FILES:
-        raise ConfigError(NO_FILES[name])
-    if name not in LAYOUT:
-        raise ConfigError(f"make-fake knows no layout {name}: it makes {', '.join(LAYOUT)}")
-    layout = LAYOUT[name]
+    if name in SOURCES and (why := SOURCES[name].no_files):
+        raise ConfigError(f"{name} {why} and has no files: type dataset={name}")
+    if name not in layouts():
+        raise ConfigError(f"make-fake knows no layout {name}: it makes {', '.join(layouts())}")
+    layout: Layout = load(layouts()[name])
     if size is not None and not 1 <= size <= MOST_OF_FEW:
         raise ConfigError(f"--size {size}: training images a class, 1 to {MOST_OF_FEW:,}")
     if side is not None and layout.side is None:
@@ -287,7 +292,7 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
         generator = np.random.default_rng(seed)
         layout.write(Writer(folder, size or layout.size, side or layout.side or 0, generator))
     place = folder / layout.file if layout.file else folder
-    few = name in LONG_TAILED and (size or layout.size) < 20
+    few = layout.long_tailed and (size or layout.size) < 20
     tail = ["imbalance=none"] if few else []  # imb_factor=0.1, the default, would leave less than two of a class
     return [f"dataset={name}", f"data_dir={_quoted(str(place))}", *layout.also, *tail, "model=convnet", "epochs=10"]
 

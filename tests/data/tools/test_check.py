@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfa_bench.config.schema import DatasetConfig, RunConfig
+from sfa_bench.choices.code import load
+from sfa_bench.choices.sources import SOURCES, DatasetConfig
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.sources import cifar, clothing1m, webvision
+from sfa_bench.data.sources.contents import files_of
 from sfa_bench.data.tools import check as checking
-from sfa_bench.data.tools import layouts
 from sfa_bench.data.tools.command import main
-from sfa_bench.data.tools.fake import LAYOUT, make_fake
+from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.errors import DataError
 
 OWN = "dataset.checksum=false"
@@ -25,9 +27,9 @@ def fake(tmp_path):
     """Make a small copy; gives its data_dir."""
 
     def make(name, size=5):
-        side = 24 if LAYOUT[name].side else None
+        side = 24 if load(layouts()[name]).side else None
         make_fake(name, tmp_path / name, size, side=side)
-        return tmp_path / name / LAYOUT[name].file
+        return tmp_path / name / load(layouts()[name]).file
 
     return make
 
@@ -374,7 +376,7 @@ def test_names_that_a_terminal_cannot_show_are_escaped(fake, command, checked, m
 
 
 def test_a_folder_that_is_not_there_is_refused_for_data_sets_without_files_too(checked, capsys):
-    for name in layouts.NO_FILES:
+    for name in (name for name, source in SOURCES.items() if source.files is None):
         assert main(["check", name, "data_dir=nowhere"]) == 2
         shown = capsys.readouterr()
         assert "data_dir=nowhere does not exist" in shown.err
@@ -382,12 +384,13 @@ def test_a_folder_that_is_not_there_is_refused_for_data_sets_without_files_too(c
 
 
 def test_every_data_set_has_a_drawing_and_a_source():
-    needing = {*LAYOUT} - {"cifar10n", "cifar100n"}
-    assert layouts.TREES.keys() == layouts.WHERE.keys() == needing
-    assert all(len(line) <= 100 for text in layouts.TREES.values() for line in text.splitlines())
-    config = RunConfig(dataset=DatasetConfig(name="cifar10n", source="cifar10", human=True))
-    assert "CIFAR-10_human.pt" in layouts.tree(config)
-    assert "cifar-10-100n" in layouts.where(config)
+    described = {name: files_of(DatasetConfig(source=name)) for name in SOURCES}
+    assert {name for name, files in described.items() if files is not None} == {*layouts()} - {"cifar10n", "cifar100n"}
+    for files in described.values():
+        assert files is None or (files.where and all(len(line) <= 100 for line in files.tree.splitlines()))
+    annotated = files_of(DatasetConfig(name="cifar10n", source="cifar10", human=True))
+    assert "CIFAR-10_human.pt" in annotated.tree
+    assert "cifar-10-100n" in annotated.where
 
 
 def test_the_command_from_another_folder(fake, command, tmp_path):

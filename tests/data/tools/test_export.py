@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from sfa_bench.choices.noises import NoiseConfig
+from sfa_bench.choices.sources import DatasetConfig
 from sfa_bench.config.compose import compose
-from sfa_bench.config.schema import DatasetConfig, ImbalanceConfig, NoiseConfig
+from sfa_bench.config.schema import ImbalanceConfig
 from sfa_bench.data import build
 from sfa_bench.data.images import Framing, ImageFiles
 from sfa_bench.data.tools import export as exporting

@@ -12,18 +12,19 @@ import torchvision
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
+from sfa_bench.choices.code import load
 from sfa_bench.config.compose import compose
 from sfa_bench.data import build
 from sfa_bench.data.sources import cifar, fashion_mnist, human
 from sfa_bench.data.tools.command import main
-from sfa_bench.data.tools.fake import LAYOUT, make_fake
+from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.errors import ConfigError
 
 PICTURES = ("webvision", "clothing1m", "folder", "csv")
 
 
 def small(name, folder, seed=0, size=3):
-    side = 24 if LAYOUT[name].side else None
+    side = 24 if load(layouts()[name]).side else None
     return make_fake(name, folder, size, seed, side)
 
 
@@ -31,7 +32,7 @@ def lines(path):
     return path.read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", LAYOUT)
+@pytest.mark.parametrize("name", layouts())
 def test_equal_seeds_make_equal_files_and_other_seeds_others(tmp_path, contents, name):
     for place, seed in (("a", 1), ("b", 1), ("c", 2)):
         small(name, tmp_path / place, seed)
@@ -40,7 +41,7 @@ def test_equal_seeds_make_equal_files_and_other_seeds_others(tmp_path, contents,
     assert first != other
 
 
-@pytest.mark.parametrize("name", LAYOUT)
+@pytest.mark.parametrize("name", layouts())
 def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path, contents, name):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="nothing is overwritten"):
@@ -117,7 +118,7 @@ def test_cifars_batches_are_what_torchvision_reads(tmp_path):
     assert [len(b["labels"]) for b in batches] == [14] * 5
     assert all(b["data"].dtype == np.uint8 and b["data"].shape == (14, 3072) for b in batches)
     assert (tmp_path / "data_batch_1").read_bytes()[:2] == b"\x80\x02"  # pickle's protocol 2, which Python 2 reads
-    source = cifar.load("cifar10", tmp_path, checksum=False)
+    source = cifar.read("cifar10", tmp_path, checksum=False)
     assert source.train_labels.tolist() == [label for b in batches for label in b["labels"]]
     assert np.bincount(source.train_labels).tolist() == [7] * 10
     pixels = np.concatenate([b["data"] for b in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -132,7 +133,7 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path):
     # spec/data.md §4.2: trees are 47 52 56 59 96, coarse class 17
     trees = {f for f, c in zip(train["fine_labels"], train["coarse_labels"], strict=True) if c == 17}
     assert trees == {47, 52, 56, 59, 96}
-    assert len(cifar.load("cifar100", tmp_path, checksum=False).test_labels) == 100
+    assert len(cifar.read("cifar100", tmp_path, checksum=False).test_labels) == 100
 
 
 def test_torchvision_reads_the_files_of_fashion_mnist(tmp_path):
@@ -140,7 +141,7 @@ def test_torchvision_reads_the_files_of_fashion_mnist(tmp_path):
     for path in (tmp_path / "FashionMNIST/raw").iterdir():
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
     theirs = torchvision.datasets.FashionMNIST(tmp_path, train=True)
-    ours = fashion_mnist.load(tmp_path, checksum=False)
+    ours = fashion_mnist.read(tmp_path, checksum=False)
     assert np.array_equal(theirs.data.numpy(), ours.train_images[..., 0])
     assert theirs.targets.tolist() == ours.train_labels.tolist()
     assert torch.bincount(theirs.targets).tolist() == [4] * 10
@@ -151,7 +152,7 @@ def test_labels_of_people_are_as_the_release_says_of_its_own(tmp_path):
     path = tmp_path / "ten/CIFAR-10_human.pt"
     with torch.serialization.safe_globals(human.ADMITTED):
         content = torch.load(path, weights_only=True)
-    clean = cifar.load("cifar10", tmp_path / "ten", checksum=False).train_labels
+    clean = cifar.read("cifar10", tmp_path / "ten", checksum=False).train_labels
     assert content["clean_label"].tolist() == clean.tolist()
     assert all(isinstance(v, np.ndarray) and v.dtype == np.int64 for v in content.values())
     people = np.stack([content[f"random_label{n}"] for n in (1, 2, 3)])
@@ -163,12 +164,12 @@ def test_labels_of_people_are_as_the_release_says_of_its_own(tmp_path):
         assert chosen in (values[counts.argmax()],) if counts.max() > 1 else chosen in column
     assert (content["aggre_label"] != clean).mean() < (content["worse_label"] != clean).mean()
     small("cifar100n", tmp_path / "hundred", size=3)
-    labels = cifar.load("cifar100", tmp_path / "hundred", checksum=False).train_labels
+    labels = cifar.read("cifar100", tmp_path / "hundred", checksum=False).train_labels
     noisy = human.load(tmp_path / "hundred/CIFAR-100_human.pt", "noisy", labels, 100)
     assert 0.3 < (noisy != labels).mean() < 0.5
 
 
-@pytest.mark.parametrize("name", LAYOUT)
+@pytest.mark.parametrize("name", layouts())
 def test_what_is_printed_trains_on_what_was_made(tmp_path, capsys, name):
     assert main(["make-fake", name, str(tmp_path / "d"), "--size", "4"]) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
@@ -202,7 +203,7 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
 def test_classes_can_be_told_apart(tmp_path, name):
     small(name, tmp_path, size=40)
-    read = fashion_mnist.load(tmp_path, False) if name == "fashion_mnist" else cifar.load(name, tmp_path, False)
+    read = fashion_mnist.read(tmp_path, False) if name == "fashion_mnist" else cifar.read(name, tmp_path, False)
     train, test = (x.reshape(len(x), -1) / 255 for x in (read.train_images, read.test_images))
     model = LogisticRegression(max_iter=200).fit(train, read.train_labels)
     assert model.score(test, read.test_labels) > 0.8

@@ -1,0 +1,386 @@
+"""The methods: what trains, by its code, and what each original ran (spec/methods.md, spec/sfa.md §8).
+
+A new one is a class, an entry here, and a YAML; one that trains as another does with other values is a YAML alone.
+"""
+
+# ruff: noqa: RUF009
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sfa_bench.choices.losses import LossConfig
+from sfa_bench.choices.noises import NOISES, told_rate
+from sfa_bench.choices.options import LONGEST, MANY, option, section
+from sfa_bench.choices.recipes import Recipe
+from sfa_bench.choices.selectors import SelectorConfig
+from sfa_bench.choices.sources import SOURCES
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+
+def _never(config: RunConfig) -> bool:
+    return False
+
+
+def _nothing(config: RunConfig) -> Iterator[str]:
+    yield from ()
+
+
+def _no_refusal(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    yield from ()
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Code that trains; a method is a learner with its options.
+
+    code: `module.Class`, made by its `of` from a `methods.base.Training` and the configuration; None for a class of the
+    user's own.
+    options: keys of `method` that act on it, beside `loss` and `selector`; after_warmup: those that act from the first
+    selection on.
+    networks: how many it always has; None where that is an option.
+    selects: whether it may have a selector, must have one, or decides by itself (`own`) which labels are clean.
+    from_the_first: its own selector selects from the first epoch on, without a warm-up.
+    every_sample: why it cannot train on draws that change from epoch to epoch, as the end of a sentence.
+    resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
+    default_heads: its classifiers start as the framework starts linear ones.
+    asks_rate: whether `noise.assumed_rate`, the share of noisy labels that it is told, enters a run's identity;
+    needs_rate: the keys by which it has to be told; told_type: whether it is told the kind of noise.
+    silent: which of its options do not act in this run; refuses: sentences against values that do not go together.
+    """
+
+    code: str | None
+    options: tuple[str, ...] = ()
+    after_warmup: tuple[str, ...] = ()
+    networks: int | None = None
+    selects: Literal["may", "must", "own"] = "may"
+    from_the_first: bool = False
+    every_sample: str = ""
+    resamples: bool = False
+    subset: bool = False
+    default_heads: bool = False
+    asks_rate: Callable[[RunConfig], bool] = _never
+    needs_rate: Callable[[RunConfig], Iterator[str]] = _nothing
+    told_type: Callable[[RunConfig], bool] = _never
+    silent: Callable[[RunConfig], Iterator[str]] = _nothing
+    refuses: Callable[[RunConfig, frozenset[str]], Iterator[str]] = _no_refusal
+
+
+# ---- one loss on one network
+
+
+def _single_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    method = config.method
+    if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
+        yield "plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false"
+
+
+# ---- ELR
+
+# What ELR+ has on a data set: Beta parameter of its mixup, decay of its twins, and whether that decay (and for 100
+# classes the weight) grows as in its script for CIFAR (spec/methods.md §5).
+ELR_PLUS: Mapping[str, Mapping[str, Any]] = {
+    "webvision": {"mixup_alpha": 1.5},
+    "clothing1m": {"twin_decay": 0.9999},
+    "cifar10": {"ramped": True},
+    "cifar100": {"ramped": True},
+}
+
+
+def _elr_silent(config: RunConfig) -> Iterator[str]:
+    if config.method.plus:
+        yield from ("networks", "mixup")
+
+
+def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    method, classifier = config.method, config.classifier.name
+    if method.plus and "method.networks" in given:
+        yield "method.plus=true has two networks: leave method.networks out"
+    if "method.predict" in given and not method.plus:
+        yield (
+            f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: type "
+            "method.plus=true, or leave method.predict out"
+        )
+    if classifier != "joint" and method.plus and method.predict == "twins":
+        yield (
+            f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or type "
+            "method.predict=trained"
+        )
+
+
+# ---- Co-teaching
+
+
+def _coteaching_asks(config: RunConfig) -> bool:
+    return True  # also where forget_rate says it: old runs keep their hashes
+
+
+def _coteaching_needs(config: RunConfig) -> Iterator[str]:
+    if config.method.forget_rate is None:
+        yield f"method={config.names.get('method')}"
+
+
+# ---- DivideMix
+
+_SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
+
+
+def lambda_u(config: RunConfig) -> float:
+    """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise, for asymmetric noise and on web
+    data (spec/methods.md §1, §7).
+    """
+    if config.method.lambda_u != "paper":
+        return float(config.method.lambda_u)
+    if SOURCES[config.dataset.source].web:
+        return 0.0
+    rate = told_rate(config)
+    assert rate is not None  # else validate has refused it
+    return 0.0 if NOISES[config.noise.name].similar or rate <= 0.2 else 25.0
+
+
+def confidence_penalty(config: RunConfig) -> bool:
+    """Whether DivideMix's warm-up has it; Clothing1M's own script always does (spec/methods.md §7)."""
+    return NOISES[config.noise.name].similar or config.dataset.source == "clothing1m"
+
+
+def _dividemix_asks(config: RunConfig) -> bool:
+    return config.method.lambda_u == "paper"
+
+
+def _dividemix_needs(config: RunConfig) -> Iterator[str]:
+    if config.method.lambda_u == "paper" and not SOURCES[config.dataset.source].web:  # there it is 0 whatever the rate
+        yield "method.lambda_u=paper"
+
+
+def _dividemix_told_type(config: RunConfig) -> bool:
+    return NOISES[config.noise.name].similar or any(_dividemix_needs(config))
+
+
+def _dividemix_silent(config: RunConfig) -> Iterator[str]:
+    if lambda_u(config) == 0:
+        yield "ramp_origin"
+
+
+def _dividemix_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    if config.method.forward == "labelled" and (weight := lambda_u(config)) > 0:
+        yield (
+            f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: type "
+            "method.lambda_u=0, or method.forward=all"
+        )
+
+
+_WEIGHTING = ("schedule", "class_beta", "count_floor")
+LEARNERS: Mapping[str, Learner] = {
+    "single": Learner(
+        "sfa_bench.methods.single.Single",
+        options=("networks", "mixup", *_WEIGHTING),
+        resamples=True,
+        subset=True,
+        refuses=_single_refuses,
+    ),
+    "elr": Learner(
+        "sfa_bench.methods.elr.Elr",
+        options=("networks", "mixup", "plus", "predict"),
+        selects="own",
+        silent=_elr_silent,
+        refuses=_elr_refuses,
+    ),
+    "coteaching": Learner(
+        "sfa_bench.methods.coteaching.CoTeaching",
+        options=("forget_rate", "double_mean", "native"),
+        networks=2,
+        selects="own",
+        asks_rate=_coteaching_asks,
+        needs_rate=_coteaching_needs,
+    ),
+    "rolt": Learner(
+        "sfa_bench.methods.rolt.Rolt",
+        options=("networks", "ensemble_bias", *_WEIGHTING),
+        after_warmup=("ensemble_bias",),
+        selects="must",
+        from_the_first=True,
+        every_sample="averages what it sees of every sample, epoch by epoch",
+        default_heads=True,
+    ),
+    "dividemix": Learner(
+        "sfa_bench.methods.dividemix.DivideMix",
+        options=(*_SSL, *_WEIGHTING),
+        after_warmup=_SSL,
+        networks=2,
+        selects="must",
+        asks_rate=_dividemix_asks,
+        needs_rate=_dividemix_needs,
+        told_type=_dividemix_told_type,
+        silent=_dividemix_silent,
+        refuses=_dividemix_refuses,
+    ),
+    "external": Learner(None),
+}
+AFTER_WARMUP = tuple(dict.fromkeys(key for learner in LEARNERS.values() for key in learner.after_warmup))
+
+if TYPE_CHECKING:
+    LearnerName = str
+else:
+    LearnerName = Literal[tuple(LEARNERS)]
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    learner: LearnerName = option("single", "the code", fixed=True)
+    networks: int = option(1, "2 = an ensemble of two independent networks", low=1, high=2)
+    mixup: bool = option(False, "train on mixed pairs of samples")
+    schedule: Literal["none", "drw", "drs"] = option("none", "class weights, or resampling, from e > 0.8E on")
+    class_beta: float = option(0.9999, "effective number of samples (0 = no weighting)", low=0, below=1)
+    count_floor: float = option(1.0, "smallest class count in weights", above=0)
+    plus: bool = option(False, "ELR+: two networks with averaged twins, and mixup")
+    predict: Literal["twins", "trained"] = option("twins", "ELR+: what predicts; trained = as its release tests")
+    forget_rate: float | None = option(None, "Co-teaching: share left out (null = told rate)", low=0, below=1)
+    double_mean: bool = option(False, "Co-teaching: divide by the kept number once more, as the release")
+    native: bool = option(None, "Co-teaching: no augmentation (null = in its native recipe)", auto=True)
+    ensemble_bias: Literal["corrected", "release"] = option("corrected", "RoLT: bias of its running averages")
+    loss: LossConfig = section(LossConfig)
+    selector: SelectorConfig = section(SelectorConfig)
+    lambda_u: float | Literal["paper"] = option(
+        None, "weight of the unlabelled loss (null = 25, 0 on web data); paper = its 0 or 25", low=0, auto=True
+    )
+    alpha: float = option(None, "Beta parameter of mixup (null = 4, 0.5 on web data)", above=0, high=MANY, auto=True)
+    forward: Literal["all", "labelled"] = option(
+        None, "mixed rows that the network sees (null = all, labelled on web data without lambda_u)", auto=True
+    )
+    temperature: float = option(0.5, "sharpening of guessed labels", above=0)
+    penalty: Literal["uniform", "none"] = option("uniform", "penalty on the mean prediction")
+    guess_mode: Literal["train", "eval"] = option("train", "BatchNorm mode of the network that guesses its labels")
+    partner: Literal["updated", "previous"] = option(
+        None, "network 1 that guides network 2: updated, or the previous epoch's (null = recipe's)", auto=True
+    )
+    ramp_origin: Literal["one_based", "zero_based"] = option(
+        None, "first epoch of the ramp (null = recipe's)", auto=True
+    )
+    ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0, high=LONGEST)
+    revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.Class of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class
+
+
+def options_without_effect(config: RunConfig) -> Iterator[str]:
+    """Keys of `method` that do not act on its learner, or not in this run."""
+    learner = LEARNERS[config.method.learner]
+    of_all = ("learner", "loss", "selector", "revision", "target", "arguments")
+    acting = {*of_all, *learner.options} - set(learner.silent(config))
+    yield from (one.name for one in fields(config.method) if one.name not in acting)
+
+
+def has_warmup(config: RunConfig) -> bool:
+    """Whether epochs come before the first selection: not where nobody selects, nor in RoLT with its own selector."""
+    at_once = LEARNERS[config.method.learner].from_the_first and config.plugin.selector == "none"
+    return not at_once and config.method.selector.name != "none"
+
+
+def warmup_epochs(config: RunConfig) -> int:
+    """Epochs before the first selection."""
+    return config.warmup_epochs if has_warmup(config) else 0
+
+
+# ---- what the originals ran, by the name of the method (spec/methods.md §1, §5, spec/README.md §3)
+
+
+def _by_ten(source: str, ten: Recipe, hundred: Recipe) -> Recipe | None:
+    return {"cifar10": ten, "cifar100": hundred}.get(source)
+
+
+def _sfa(source: str, parallel: Mapping[str, Any]) -> Recipe | None:
+    if source == "webvision":
+        return replace(SOURCES[source].recipe, method=parallel)
+    return SOURCES[source].recipe if source in ("cifar10", "cifar100") else None
+
+
+# The scripts for WebVision train both networks at once, in two processes.
+_PARALLEL = {"partner": "previous", "selector.variant": "webvision"}
+
+
+def _web(source: str, method: Mapping[str, Any]) -> Recipe | None:
+    """DivideMix's parallel WebVision script and its Clothing1M script, which RoLT+'s are, too."""
+    if source == "webvision":  # the lower rate from epoch 51
+        return replace(SOURCES[source].recipe, epochs=101, milestone=0.5, method={**_PARALLEL, **method})
+    if source == "clothing1m":  # from epoch 41
+        return replace(SOURCES[source].recipe, epochs=81, method=method)
+    return None
+
+
+def _dividemix_ran(config: RunConfig) -> Recipe | None:
+    source, plugin = config.dataset.source, config.names.get("plugin")
+    if plugin in ("sfa", "sfa_release"):
+        return _sfa(source, _PARALLEL)
+    if plugin != "none":
+        return None
+    own = {"ramp_origin": "zero_based"}
+    ten = Recipe("preact_resnet18", 301, 10, 64, milestone=0.5, method=own)  # the lower rate from epoch 151
+    return _web(source, own) or _by_ten(source, ten, replace(ten, warmup_epochs=30))
+
+
+def _rolt_plus_ran(config: RunConfig) -> Recipe | None:
+    source = config.dataset.source
+    long_tailed = config.imbalance.name != "none" and config.imb_factor < 1
+    ten = Recipe("preact_resnet18", 300, 50 if long_tailed else 10, 64, milestone=0.5)
+    return _web(source, {}) or _by_ten(source, ten, replace(ten, warmup_epochs=50 if long_tailed else 30))
+
+
+def _ldam_ran(config: RunConfig) -> Recipe | None:
+    lt = Recipe("resnet32", 200, 0, 128, 0.1, 2e-4, own_batch=True, schedule="cifar_lt")
+    return _by_ten(config.dataset.source, lt, lt)
+
+
+def _rolt_ran(config: RunConfig) -> Recipe | None:
+    lt = _ldam_ran(config)
+    return lt and replace(lt, drop_last=True)
+
+
+def _elr_ran(config: RunConfig) -> Recipe | None:
+    source = config.dataset.source
+    if config.method.plus:
+        plus = Recipe("preact_resnet18", 200, 0, 128, own_batch=True)
+        return _by_ten(source, plus, replace(plus, epochs=250, milestone=0.8))
+    elr = Recipe("resnet34", 150, 0, 128, 0.02, 1e-3, own_batch=True, schedule=f"elr_{source}")
+    asymmetric = replace(elr, epochs=120, schedule="elr_cifar10_asymmetric")
+    return _by_ten(source, asymmetric if NOISES[config.noise.name].similar else elr, elr)
+
+
+def _coteaching_ran(config: RunConfig) -> Recipe | None:
+    source = config.dataset.source
+    adam = Recipe("cnn9", 200, 0, 128, 0.001, 0.0, own_batch=True, drop_last=True, adam=True, method={"native": True})
+    adam = replace(adam, schedule=f"coteaching_{source}")
+    return _by_ten(source, adam, adam)
+
+
+NATIVE: Mapping[str, Callable[[RunConfig], Recipe | None]] = {
+    "dividemix": _dividemix_ran,
+    "rolt": _rolt_ran,
+    "rolt_drw": _rolt_ran,
+    "rolt_plus": _rolt_plus_ran,
+    "ldam": _ldam_ran,
+    "ldam_drw": _ldam_ran,
+    "elr": _elr_ran,
+    "coteaching": _coteaching_ran,
+}
+_WITH_PLUGINS = ("dividemix",)  # the others' originals have none
+
+
+def native(config: RunConfig) -> Recipe | None:
+    """What the original of this method with this plug-in ran on this data set; None where there is none."""
+    method = config.names.get("method", "")
+    plain = config.names.get("plugin") == "none"
+    return NATIVE[method](config) if method in NATIVE and (plain or method in _WITH_PLUGINS) else None
+
+
+def natives(config: RunConfig) -> list[str]:
+    """`method=… plugin=…` of all that have one on this data set, with these options."""
+    return [
+        f"method={method} plugin={plugin}"
+        for method in NATIVE
+        for plugin in ("none", "sfa", "sfa_release")
+        if native(replace(config, names={**config.names, "method": method, "plugin": plugin})) is not None
+    ]

@@ -1,0 +1,27 @@
+"""What an option is: its default, its help line, and what may be set."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
+LONGEST = 10**6  # epochs: beyond any training
+MANY = 10**9  # samples, pixels, channels: beyond any data set and any machine
+CORES = 4096  # beyond any machine
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no picture with more than twice as many
+
+
+def option(default: Any = None, help: str = "", **limits: Any) -> Any:
+    """A field with its default, its help line and what the checks need.
+
+    limits: `low`/`high` (inclusive), `above`/`below` (exclusive), `pattern` (of a string), `auto` (null allowed and
+    resolved later), `derived` (never typed), `fixed` (comes with the choice of a group, not typed by itself).
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
+def section(cls: type, help: str = "", **limits: Any) -> Any:
+    """A nested group of options."""
+    return field(default_factory=cls, metadata={"help": help, **limits})

@@ -1,0 +1,143 @@
+"""What lies in `data_dir`: which files of a data set are there, before anything is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfa_bench.choices.code import load
+from sfa_bench.choices.sources import SOURCES
+from sfa_bench.data.sources import files, image_files
+from sfa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from sfa_bench.choices.sources import DatasetConfig
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file or folder that the data set needs.
+
+    checksum: `matches` or `differs` from the official one, None where there is none or nothing to compare;
+    entries: images that a list names or a folder holds; absent: those of them that are not there.
+    """
+
+    path: str
+    found: bool
+    size: int | None = None
+    checksum: str | None = None
+    entries: int | None = None
+    absent: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Contents:
+    """What is there, by name, whether or not it can be read.
+
+    images: names below `root` of the files that a run would open; refused: sentences of the readers on lists and
+    folders, whose images are not looked for.
+    """
+
+    root: Path
+    items: list[Item] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of what is not there, files of lists included."""
+        return [item.path for item in self.items if not item.found] + [a for item in self.items for a in item.absent]
+
+
+@dataclass(frozen=True)
+class Files:
+    """How a data set's files lie, as a drawing; who gives them away; and a look at each, which adds it to `Contents`.
+
+    Nothing is decoded by the look; checksums are compared where official ones exist.
+    """
+
+    tree: str
+    where: str
+    look: Callable[[DatasetConfig, Contents], None]
+
+
+def files_of(dataset: DatasetConfig) -> Files | None:
+    """How its files lie, human annotations included; None where it needs none."""
+    source = SOURCES[dataset.source]
+    if source.files is None:
+        return None
+    described: Files = load(source.files)
+    if not dataset.human or (human := source.human) is None:
+        return described
+    return replace(
+        described,
+        tree=f"{described.tree}\nand, for the labels that people gave,\nDATA_DIR/{human.file}",
+        where=f"{described.where}; CIFAR-N's labels: {human.where}",
+    )
+
+
+def look(dataset: DatasetConfig, data_dir: str) -> Contents:
+    """Look for every file of the data set."""
+    found = Contents(Path(data_dir).expanduser())
+    if (described := files_of(dataset)) is not None:
+        described.look(dataset, found)
+    return found
+
+
+def file(path: Path, root: Path, md5: str | None = None, read: Callable[[Path], bytes] = files.read) -> Item:
+    """A file, and whether what `read` takes from it has the official checksum `md5`."""
+    name = os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
+    if not path.is_file():
+        return Item(name, found=False)
+    checksum = None
+    if md5 is not None:
+        try:
+            same = hashlib.md5(read(path), usedforsecurity=False).hexdigest() == md5
+        except DataError:  # unreadable or torn: not the official file, and the reader says why
+            same = False
+        checksum = "matches" if same else "differs"
+    return Item(name, True, path.stat().st_size, checksum)
+
+
+def listed(path: Path, read: Callable[[Path], np.ndarray], found: Contents) -> None:
+    """A list with the images that its reader takes from it."""
+    item = file(path, found.root)
+    if item.found:
+        with refusal(found):
+            names = read(path)
+            item = replace(item, entries=len(names), absent=_look(names, found))
+    found.items.append(item)
+
+
+def in_folders(name: str, folders: Sequence[str], found: Contents) -> None:
+    """Folders of images as one item `name`; each of them is read on its own, so that all refusals are told."""
+    entries, absent = 0, []
+    for place in folders:
+        if (found.root / place).is_dir():
+            with refusal(found):
+                names = np.array(image_files.images_below(found.root, place))
+                entries += len(names)
+                absent += _look(names, found)
+    found.items.append(Item(name, entries > 0, entries=entries, absent=absent))
+
+
+def _look(names: np.ndarray, found: Contents) -> list[str]:
+    """Keep those images that a run would open; returns the names of the others. Raises: DataError."""
+    sizes, _ = image_files.stat_images(found.root, names)
+    found.images += names[sizes >= 0].tolist()
+    return [name.decode() for name in names[sizes < 0].tolist()]
+
+
+@contextmanager
+def refusal(found: Contents) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        found.refused.append(str(error))
