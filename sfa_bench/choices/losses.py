@@ -8,22 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import option
+from sfa_bench.choices.options import named_by_users, option
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 ANY = "any data set"
+REPLACED = "ce"  # whose place another loss takes: method=ce loss=NAME
 # Whose row of constants a data set takes that has none of its own; cifar10's where nothing is said.
 ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
-NAMES = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")  # of constants
+CONSTANTS = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")  # of constants
 
 
 @dataclass(frozen=True)
 class Loss:
     """A loss of samples.
 
-    code: `module.function`, of (logits, labels, class counts) and its constants; None where it is part of its learner.
+    code: `module.function`, of (logits, labels, class counts) and its constants; None where it is part of its learner,
+    or the user's own.
     constants: data set of the original (with its noise, where they were found for one alone) → name → value; None is
     the code's own.
     balanced: they were found on balanced data, so that on others a run says where its constants are from.
@@ -120,13 +122,15 @@ LOSSES: Mapping[str, Loss] = {
         own_method="keeps targets of its own: type method=elr",
         below={"beta": (1.0, "averages targets")},
     ),
+    "external": Loss(None),
 }
 
+NAMES = named_by_users(LOSSES)  # that can be set
 
 if TYPE_CHECKING:
     LossName = str
 else:
-    LossName = Literal[tuple(LOSSES)]
+    LossName = Literal[NAMES]
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,8 @@ class LossConfig:
     margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
+    target: str | None = option(None, derived=True)  # module.NAME of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def losses_of(learner: str) -> list[str]:
@@ -166,7 +172,7 @@ def knows_noise(config: RunConfig) -> bool:
 def resolve_loss(config: RunConfig) -> LossConfig:
     """The loss with every constant it has, and None for those it has not."""
     loss, source = config.method.loss, config.dataset.source
-    described, nothing = LOSSES[loss.name], dict.fromkeys(NAMES)
+    described, nothing = LOSSES[loss.name], dict.fromkeys(CONSTANTS)
     if not described.constants:
         return replace(loss, **nothing, transferred=False)  # type: ignore[arg-type]
     row = row_of(loss.name, source, config.noise.name)

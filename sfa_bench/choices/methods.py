@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.losses import LossConfig
 from sfa_bench.choices.noises import NOISES, told_rate
-from sfa_bench.choices.options import LONGEST, MANY, option, section
+from sfa_bench.choices.options import LONGEST, MANY, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 from sfa_bench.choices.selectors import SelectorConfig
 from sfa_bench.choices.sources import SOURCES
@@ -225,7 +225,7 @@ AFTER_WARMUP = tuple(dict.fromkeys(key for learner in LEARNERS.values() for key 
 if TYPE_CHECKING:
     LearnerName = str
 else:
-    LearnerName = Literal[tuple(LEARNERS)]
+    LearnerName = Literal[named_by_users(LEARNERS)]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import MANY, option
+from sfa_bench.choices.options import MANY, named_by_users, option
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Model:
     """A backbone: where its code is, and what it takes.
 
     code: `module.Class`, called with the number of channels if `takes_channels`, the side of the images [pixels] if
-    `takes_side`, and the options that it has.
+    `takes_side`, and the options that it has; None: a class of the user's own.
     smallest: side [pixels] of the smallest images.
     vectors: `module.Class` of what takes vectors in its place, called with their dimension; None: images only.
     width: channels of its first stage where a recipe has no other; None: it has one width.
@@ -24,7 +24,7 @@ class Model:
     uncompiled: why `compile=true` is refused; empty where it is not.
     """
 
-    code: str
+    code: str | None
     smallest: int
     vectors: str | None = None
     width: int | None = None
@@ -61,13 +61,15 @@ MODELS: Mapping[str, Model] = {
         options=("pretrained",),
         takes_channels=False,
     ),
+    "external": Model(None, smallest=1, vectors="given"),
 }
 
+NAMES = named_by_users(MODELS)
 
 if TYPE_CHECKING:
     ModelName = str
 else:
-    ModelName = Literal[tuple(MODELS)]
+    ModelName = Literal[NAMES]
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,11 @@ class ModelConfig:
     pretrained: str | Literal[False] = option(
         None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
     )
+    target: str | None = option(None, derived=True)  # module.NAME of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def names_of(test: str) -> str:
     """The models of which an attribute is true (`vectors`, `takes_channels`) or that have an option, as words."""
-    found = [name for name, one in MODELS.items() if test in one.options or getattr(one, test, None)]
+    found = [name for name in NAMES if test in MODELS[name].options or getattr(MODELS[name], test, None)]
     return " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import option
+from sfa_bench.choices.options import named_by_users, option
 from sfa_bench.choices.sources import SOURCES, HumanLabels
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class Noise:
 
     law: `module.function` of a `data.noise.LawInputs`, the rate [K] and the targets [K, K]; None where `source` is not
     `law`.
-    source: of the labels: a law of the classes, `people` (a file of the data set's), or what the `images` show.
+    source: of the labels: a law of the classes, `people` (a file of the data set's), what the `images` show, or a
+    `function` of the user's own.
     count: how many labels flip where `noise.count` is auto; counts: which of them can be typed.
     options: keys of `noise` that act on it.
     ratio: whether `noise_ratio` acts on it, and is then known.
@@ -34,7 +35,7 @@ class Noise:
     """
 
     law: str | None = None
-    source: Literal["law", "people", "images"] = "law"
+    source: Literal["law", "people", "images", "function"] = "law"
     count: Count = "bernoulli"
     counts: tuple[Count, ...] = COUNTS
     options: tuple[str, ...] = ("count",)
@@ -59,13 +60,14 @@ NOISES: Mapping[str, Noise] = {
     # Each class has its own rate.
     "matrix": Noise(_law("from_file"), counts=("exact_per_class", "bernoulli"), options=("count", "file"), ratio=False),
     "none": Noise(_law("nothing"), options=(), ratio=False, legacy="by size"),
+    "external": Noise(source="function", options=()),
 }
 
 
 if TYPE_CHECKING:
     NoiseName = str
 else:
-    NoiseName = Literal[tuple(NOISES)]
+    NoiseName = Literal[named_by_users(NOISES)]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ class NoiseConfig:
     file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
     assumed_rate: float | None = option(None, "rate that methods are told (null = noise_ratio)", low=0, below=1)
     revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.NAME of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
+NAMES = named_by_users(NOISES)
 WITHOUT_RATIO = tuple(name for name, noise in NOISES.items() if not noise.ratio)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
@@ -25,3 +26,8 @@ def option(default: Any = None, help: str = "", **limits: Any) -> Any:
 def section(cls: type, help: str = "", **limits: Any) -> Any:
     """A nested group of options."""
     return field(default_factory=cls, metadata={"help": help, **limits})
+
+
+def named_by_users(choices: Iterable[str]) -> tuple[str, ...]:
+    """The names that can be set: all but `external`, which stands for what a user brings."""
+    return tuple(name for name in choices if name != "external")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import MANY, option, section
+from sfa_bench.choices.options import MANY, named_by_users, option, section
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ SELECTORS: Mapping[str, Selector] = {
     "oracle": Selector("sfa_bench.selectors.oracle.Oracle", mixtures=False, by_class=False, knows=("clean_labels",)),
     "external": Selector(None, balanced_head=True),
 }
-NAMES = tuple(name for name in SELECTORS if name != "external")  # that are known to the configuration
+NAMES = named_by_users(SELECTORS)
 
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import CORES, MANY, MAX_PIXELS, NAME, option, section
+from sfa_bench.choices.options import CORES, MANY, MAX_PIXELS, NAME, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 
 ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel, of pixels in [0, 1]
@@ -204,6 +204,9 @@ SOURCES: Mapping[str, DataSource] = {
         own=True,
         natural=True,
     ),
+    "external": DataSource(
+        _reader("external"), _OWN, no_files="is made by a function of your own", own=True, natural=True
+    ),
 }
 OPTIONS = tuple(dict.fromkeys(key for source in SOURCES.values() for key in source.options))
 OF_IMAGE_FILES = ("resize", "crop", "random_crop", "flip", "warmup_draw", "selection_draw")  # that act on them alone
@@ -222,7 +225,7 @@ if TYPE_CHECKING:
     SourceName = str
     Statistics = str
 else:
-    SourceName, Statistics = Literal[tuple(SOURCES)], Literal[tuple(STATISTICS)]
+    SourceName, Statistics = Literal[named_by_users(SOURCES)], Literal[tuple(STATISTICS)]
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,8 @@ class DatasetConfig:
     overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0, high=MANY)
     submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1, high=MANY)
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
+    target: str | None = option(None, derived=True)  # module.NAME of the user's own
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def named(test: str) -> list[str]:

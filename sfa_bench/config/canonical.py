@@ -23,6 +23,7 @@ from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import OF_IMAGE_FILES, SOURCES
 from sfa_bench.choices.sources import OPTIONS as SOURCE_OPTIONS
+from sfa_bench.config.external import BROUGHT, brought
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
@@ -147,7 +148,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 def own_arguments(config: RunConfig) -> dict[str, Any]:
     """Options of a class of the user's own: they act, also where one is called like a key without effect."""
     found: dict[str, Any] = {}
-    _flatten({group: getattr(config, group).arguments for group in ("method", "plugin")}, "", found)
+    for group in BROUGHT:
+        _flatten(brought(config, group).arguments, f"{BROUGHT[group].path}.", found)
     return found
 
 

@@ -15,13 +15,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sfa_bench.config import user_yaml
+from sfa_bench.choices.losses import REPLACED
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choice_file, choices, split_sweep
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices, split_sweep
 from sfa_bench.config.recipes import resolve
-from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig
 from sfa_bench.config.source_text import bare, parse
 from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
@@ -57,10 +57,12 @@ def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={names[group]}: its YAML leaves no values of {group}; has it a line @package?")
+    if "_target_" in plain["dataset"]:
+        plain["dataset"].setdefault("name", names["dataset"])
     if plain["dataset"].get("name") in (None, "???"):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     given = frozenset(t.key for t in values)
-    own = {group: _take_out(plain[group], group) for group in BROUGHT}
+    own = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
     run = convert(RunConfig, plain, names=names)
     run = resolve(select(_with_own(run, own), given))
     validate(run, given)
@@ -72,20 +74,40 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
 
     Hydra composes each combination of choices once; values are applied to plain data, in a hundredth of its time.
     """
-    found, names = _composed(conf, tuple(t.text for t in typed if t.group))
-    plain = _copied(found)
+    chosen = tuple(t.text for t in typed if t.group)
+    found, names = _composed(conf, chosen)
+    if "_target_" in found.get("dataset", {}):  # of the user's own: its labels and class sizes are taken as they are
+        groups = {t.key for t in typed if t.group}
+        found, names = _composed(conf, (*(f"{g}=none" for g in ("noise", "imbalance") if g not in groups), *chosen))
+    plain, names = _copied(found), dict(names)
+    _put_loss(plain, names)
     for t in (t for t in typed if not t.group):
-        *parents, leaf = t.key.split(".")
+        *parents, leaf = (f"method.{t.key}" if t.key.startswith("loss.") else t.key).split(".")
         node = plain
         for parent in parents:
             node = node.get(parent, {})
-        if leaf not in node:
+        own = "_target_" in node
+        if leaf not in node and not (own and leaf in _kept(t.key)):
             raise _not_an_option(t, names, conf)
         value = list(t.value) if isinstance(t.value, tuple) else t.value
         # The class that a user's own option is for says whether it is a number or a text.
-        own = "_target_" in node and leaf not in BROUGHT.get(t.key.split(".")[0], ())
-        node[leaf] = value if own else bare(value)
+        node[leaf] = value if own and leaf not in _kept(t.key) else bare(value)
     return _interpolated(plain), names
+
+
+def _put_loss(plain: dict[str, Any], names: dict[str, str]) -> None:
+    """A loss that was chosen takes the place of cross-entropy, and its name that of the method (`ce_drw`: NAME_drw)."""
+    loss, values, method = names.pop("loss"), plain.pop("loss", None), names["method"]
+    if loss == "auto":
+        return
+    if (plain["method"].get("loss") or {}).get("name") != REPLACED or not method.startswith(REPLACED):
+        able = ", ".join(name for name in choices("method") if name.startswith(REPLACED))
+        raise ConfigError(
+            f"loss={loss} with method={method}, which has its own: leave loss out, or choose {able}",
+            invalid_combination=True,
+        )
+    plain["method"]["loss"] = values
+    names["method"] = loss + method.removeprefix(REPLACED)
 
 
 @lru_cache(maxsize=64)
@@ -99,10 +121,16 @@ def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, 
             reason = "a list of defaults leads back to itself"
         raise ConfigError(f"the configuration in {conf or CONF} cannot be composed: {reason}") from error
     chosen = config.hydra.runtime.choices
-    names = {g: str(chosen[g]) for g in (*GROUPS, "preset") if g in chosen}
+    names = {g: str(chosen[g]) for g in (*CHOSEN, "preset") if g in chosen}
     plain: Any = OmegaConf.to_container(config, resolve=False)
     del plain["hydra"]
     return plain, names
+
+
+def values_of(group: str, choice: str, conf: Path | None = None) -> dict[str, Any]:
+    """The values that a choice brings to its group, those of its parts included. Raises: ConfigError."""
+    found: dict[str, Any] = _composed(conf, (f"{group}={choice}",))[0].get(group) or {}
+    return found
 
 
 def _copied(node: Any) -> Any:
@@ -182,26 +210,43 @@ def at(plain: Any, path: str) -> Any:
     return plain
 
 
-def _take_out(values: dict[str, Any], group: str) -> tuple[str, dict[str, Any]] | None:
-    """The class of the user's own with its arguments, removed from what the schema knows; None where there is none."""
-    target = values.pop("_target_", None)
+def _kept(key: str) -> tuple[str, ...]:
+    """The keys of an option's group that stay the suite's whatever a class of the user's own takes."""
+    kind = BROUGHT.get(key.split(".")[0])
+    return () if kind is None else kind.kept
+
+
+def _take_out(values: Any, kept: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """What the user brings with its arguments, removed from what the schema knows; None where there is none."""
+    target = values.pop("_target_", None) if isinstance(values, dict) else None
     if target is None:
         return None
-    return str(target), {key: values.pop(key) for key in list(values) if key not in BROUGHT[group]}
+    return str(target), {key: values.pop(key) for key in list(values) if key not in kept}
 
 
 def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
-    if (method := own["method"]) is not None:
-        target, arguments = method
-        found, arguments = check("method", target, arguments)
-        networks = arguments.get("networks", found.networks_used)  # type: ignore[attr-defined]
-        made: Any = {"learner": "external", "target": target, "arguments": arguments, "networks": networks}
-        run = replace(run, method=replace(run.method, **made))
-    if (plugin := own["plugin"]) is not None:
-        target, arguments = plugin
-        _, arguments = check("plugin", target, arguments)
-        made = {"selector": "external", "target": target, "arguments": arguments}
-        run = replace(run, plugin=replace(run.plugin, **made))
+    """The configuration with what the user brings in its sections."""
+    for group, one in own.items():
+        if one is None:
+            continue
+        target, given = one
+        found, arguments = check(group, target, given)
+        brought: Any = {"target": target, "arguments": arguments}
+        match group:
+            case "method":
+                networks = arguments.get("networks", found.networks_used)
+                run = replace(run, method=replace(run.method, learner="external", networks=networks, **brought))
+            case "plugin":
+                run = replace(run, plugin=replace(run.plugin, selector="external", **brought))
+            case "loss":
+                loss = replace(run.method.loss, name="external", **brought)
+                run = replace(run, method=replace(run.method, loss=loss))
+            case "noise":
+                run = replace(run, noise=replace(run.noise, name="external", **brought))
+            case "model":
+                run = replace(run, model=replace(run.model, name="external", **brought))
+            case "dataset":
+                run = replace(run, dataset=replace(run.dataset, source="external", **brought))
     return run
 
 
@@ -220,10 +265,9 @@ def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> Config
     group, inner = t.key.split(".", 1)
     having = []
     for choice in choices(group, conf):
-        node = user_yaml.read(choice_file(group, choice, conf))
-        node = node.get(group, node)  # a choice with `@package _global_` holds its values under its group
-        if _has(node, inner):
-            having.append(choice)
+        with suppress(ConfigError):  # of a user's own file
+            if _has(values_of(group, choice, conf), inner):
+                having.append(choice)
     return ConfigError(
         f"{t.key} has no effect with {group}={names[group]}: it belongs to {group}={' or '.join(having)}",
         invalid_combination=True,

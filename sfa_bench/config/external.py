@@ -1,6 +1,6 @@
-"""Methods and selectors from outside the tree: a YAML with `_target_: module.Class` in the user's own conf folder.
+"""Choices from outside the tree: a YAML with `_target_: module.NAME` in the user's own conf folder.
 
-The folder comes with `--config-dir`; the one above it is put on the import path. The class's signature is the schema
+The folder comes with `--config-dir`; the one above it is put on the import path. Its signature is the schema
 of its options, which are the keys of the YAML that the suite does not act on itself.
 """
 
@@ -12,11 +12,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from sfa_bench.choices import code
 from sfa_bench.config import user_yaml
 from sfa_bench.config.source_text import bare
 from sfa_bench.config.values import NO, alternatives_of, brief, describe, fit, show
@@ -25,10 +28,41 @@ from sfa_bench.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
-# Groups that may bring a class, with the keys that stay the suite's whatever the class takes.
+
+@dataclass(frozen=True)
+class Kind:
+    """What a group may bring.
+
+    base: `module.Class` that it must be a subclass of; None: it is a function. given: what the engine hands over, by
+    position; every other parameter of a class, and every keyword-only one of a function, is an option. kept: keys that
+    stay the suite's. path: of the section of the configuration.
+    """
+
+    path: str
+    base: str | None
+    given: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """For a sentence."""
+        return f"a function of ({', '.join(self.given)})" if self.base is None else f"a subclass of {self.base}"
+
+
 BROUGHT = {
-    "method": ("selector", "revision"),
-    "plugin": ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
+    "method": Kind("method", "sfa_bench.methods.base.Method", ("training",), ("selector", "revision")),
+    "plugin": Kind(
+        "plugin",
+        "sfa_bench.selectors.base.Selector",
+        ("thresholds",),
+        ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
+    ),
+    "loss": Kind("method.loss", None, ("logits", "labels", "class_counts")),
+    "noise": Kind("noise", None, ("labels", "num_classes", "rate", "rng", "images"), ("assumed_rate", "revision")),
+    "model": Kind("model", "torch.nn.Module", ("in_channels", "image_size")),
+    "dataset": Kind(
+        "dataset", None, ("data_dir",), ("name", "normalise", "generator", "val", "val_fraction", "shots", "revision")
+    ),
 }
 FILLED_IN = ("generator",)  # parameters of a selector that the engine fills in, beside the first
 KNOWN = ("rate", "type", "clean_labels", "clean_val", "pretraining")
@@ -60,33 +94,31 @@ def own_options(config_dir: Path | None) -> dict[str, list[str]]:
         return found
     for group in BROUGHT:
         for path in sorted((config_dir / group).glob("*.yaml")):
-            node = _read(path)
-            node = node.get(group, node)
+            node: Any = None
+            with suppress(user_yaml.Broken):  # it is refused where it is chosen
+                node = user_yaml.read(path)
+            if isinstance(node, dict):
+                node = node.get(group, node)
             if isinstance(node, dict) and "_target_" in node:
                 for key in node:
                     found.setdefault(f"{group}.{key}", []).append(path.stem)
-    found.pop("method._target_", None)
-    found.pop("plugin._target_", None)
+    return {key: having for key, having in found.items() if not key.endswith("._target_")}
+
+
+def brought(config: RunConfig, group: str) -> Any:
+    """The section of the configuration that a group's choice fills: with `target` and `arguments`."""
+    found: Any = config
+    for part in BROUGHT[group].path.split("."):
+        found = getattr(found, part)
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    node: Any = user_yaml.read(path) or {}
-    if not isinstance(node, dict):
-        raise ConfigError(f"{path}: must hold lines of KEY: VALUE")
-    return node
-
-
-def load(group: str, target: str) -> type:
-    """The class behind `_target_`. Raises ConfigError where there is none, or it is no Method (no Selector)."""
-    # Here, because only a run with a class of the user's own should wait for Torch while it is composed.
-    from sfa_bench.methods.base import Method
-    from sfa_bench.selectors.base import Selector
-
-    kind: Any = {"method": Method, "plugin": Selector}[group]
+def load(group: str, target: str) -> Any:
+    """The class or function behind `_target_`. Raises ConfigError where there is none, or it is of another kind."""
+    kind = BROUGHT[group]
     module, _, name = str(target).rpartition(".")
     if not module:
-        raise ConfigError(f"{group}._target_={target}: must be MODULE.CLASS")
+        raise ConfigError(f"{group}._target_={target}: must be MODULE.{'NAME' if kind.base is None else 'CLASS'}")
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the user's file raises while it is read
@@ -96,11 +128,23 @@ def load(group: str, target: str) -> type:
                 "--config-dir names"
             ) from error
         raise ConfigError(f"{group}._target_={target} cannot be imported: {describe_error(error)}") from error
-    if not (inspect.isclass(found) and issubclass(found, kind)):
-        raise ConfigError(f"{group}._target_={target}: must be a subclass of {kind.__module__}.{kind.__name__}")
-    if strange := set(found.knows) - set(KNOWN):  # type: ignore[attr-defined]
+    if kind.base is None:
+        fits = callable(found) and not inspect.isclass(found) and _takes(found, len(kind.given))
+    else:  # loaded here, because only a run with a class of the user's own should wait for Torch while it is composed
+        fits = inspect.isclass(found) and issubclass(found, code.load(kind.base))
+    if not fits:
+        raise ConfigError(f"{group}._target_={target}: must be {kind.wanted}")
+    if strange := set(getattr(found, "knows", ())) - set(KNOWN):
         raise ConfigError(f"{target}.knows={', '.join(map(str, strange))}: must be among {', '.join(KNOWN)}")
     return found
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many positional arguments and options alone."""
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    return len(required) <= count <= len(positional) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 def describe_error(error: BaseException) -> str:
@@ -111,8 +155,8 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
 
 
-def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
-    """The class, and its keyword arguments in the types of its signature with the plain ones of its defaults added.
+def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The class or function, and its options in the types of its signature, with the plain ones of its defaults added.
 
     So a record says all that acted, and a run's hash changes with a default in the user's file.
     """
@@ -123,7 +167,7 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[type, 
         parameters = inspect.signature(found).parameters
     wanted = {
         name: p
-        for name, p in list(parameters.items())[1:]
+        for name, p in list(parameters.items())[len(BROUGHT[group].given) :]
         if name not in FILLED_IN and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     }
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -171,7 +215,7 @@ def sources(config: RunConfig) -> dict[str, str]:
     """SHA-256 of each file that holds a class of the user's own, by `module.Class`."""
     found = {}
     for group in BROUGHT:
-        if (target := getattr(config, group).target) is not None:
+        if (target := brought(config, group).target) is not None:
             path = inspect.getsourcefile(load(group, target))
             found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
     return found

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from sfa_bench.choices.options import CORES
-from sfa_bench.config.compose import compose
+from sfa_bench.config.compose import compose, values_of
 from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
-from sfa_bench.config.schema import GROUPS, RunConfig
+from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
 from sfa_bench.errors import ConfigError
 
@@ -38,7 +38,7 @@ def help_text(config_dir: Path | None = None) -> str:
     check_conf(conf)
     parts = [INTRO, "Groups (GROUP=CHOICE; * = default)", *_groups(conf), "", "Keys (KEY=VALUE)", *_keys(RunConfig)]
     for group in GROUPS:
-        lines = list(_keys(options()[group][0], f"{group}.", _chosen(group)))
+        lines = list(_keys(options()[group][0], f"{group}.", values_of(group, _default_choices()[group])))
         if lines:
             parts += ["", f"Options of {group}", *lines]
     return "\n".join([*parts, "", OUTRO])
@@ -49,16 +49,9 @@ def _default_choices() -> dict[str, str]:
     return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
 
 
-def _chosen(group: str) -> dict[str, Any]:
-    """The values of a group's default choice."""
-    path = CONF / group / f"{_default_choices()[group]}.yaml"
-    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return values
-
-
 def _groups(conf: Path | None) -> Iterator[str]:
     default = _default_choices()
-    for group in (*GROUPS, *APPENDED):
+    for group in (*CHOSEN, *APPENDED):
         yield f"  {'+' if group in APPENDED else ''}{group}"
         for choice in choices(group, conf):
             mark = "*" if default.get(group) == choice else " "
@@ -75,7 +68,7 @@ def _keys(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> I
     """One line an option that can be typed: key, default (of the default choice), meaning, what is allowed."""
     defaults: dict[str, Any] = {f.name: f.default for f in fields(cls)} | (chosen or {})
     for name, (kind, limits) in options(cls).items():
-        if "." in name or limits.get("fixed") or (not prefix and name in GROUPS):
+        if "." in name or limits.get("fixed") or (not prefix and name in CHOSEN):
             continue
         if is_dataclass(kind):
             yield from _keys(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)

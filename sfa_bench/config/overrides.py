@@ -26,7 +26,7 @@ from hydra.errors import HydraException
 from sfa_bench.config import user_yaml
 from sfa_bench.config.external import own_options
 from sfa_bench.config.hydras import CONF, check_key, is_hydras
-from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.schema import CHOSEN
 from sfa_bench.config.source_text import TypedFloat, TypedInt, length, parse, values
 from sfa_bench.config.values import brief, check_value, nearest, options, show, takes_text, unknown_key
 from sfa_bench.errors import ConfigError
@@ -61,8 +61,8 @@ class Typed:
 
 
 def choices(group: str, config_dir: Path | None = None) -> tuple[str, ...]:
-    """The choices of a group: its YAML files, here and in the user's own conf folder."""
-    found = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml")]
+    """The choices of a group: its YAML files, here and in the user's own conf folder, but for the parts (`_NAME`)."""
+    found = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml") if p.stem[0] != "_"]
     if twice := {name for name in found if found.count(name) > 1}:
         raise ConfigError(f"{config_dir}/{group}: {', '.join(twice)} exists in the suite already; call yours otherwise")
     return tuple(sorted(found))
@@ -80,7 +80,7 @@ def check_conf(config_dir: Path | None) -> None:
     """Refuse a folder of the user's own that is none, holds no choice, or one that could not be composed."""
     if config_dir is not None:
         user_yaml.check_exists(config_dir)
-        user_yaml.check_folder(config_dir, (*GROUPS, *APPENDED))
+        user_yaml.check_folder(config_dir, (*CHOSEN, *APPENDED))
 
 
 def choice_file(group: str, choice: str, config_dir: Path | None = None) -> Path:
@@ -146,7 +146,7 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
         if not override.is_sweep_override() and not is_hydras(override.key_or_group):
             ((value, shown),) = _values(override, None)
             shown = NULL if value is None and dot else _kept(override.key_or_group, value, shown)
-            text = f"{key}=choice({shown})" if group in GROUPS and dot else f"{key}={shown}"
+            text = f"{key}=choice({shown})" if group in CHOSEN and dot else f"{key}={shown}"
         found.append(text)
     return found
 
@@ -216,7 +216,7 @@ def _advice(text: str, error: HydraException) -> str:
 
 def _glued(value: str) -> str | None:
     """The next setting where it stands at the end of a value without a space before it: `0.2method=ce`."""
-    known = {*GROUPS, *options()}
+    known = {*CHOSEN, *options()}
     for word in re.finditer(r"([A-Za-z_][\w.]*)=", value):
         keys = [word[1][start:] for start in range(len(word[1])) if word[1][start:] in known]
         if keys:
@@ -231,9 +231,9 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
         return []
     known = options()
     own = own_options(conf)
-    groups = [*GROUPS, *APPENDED]
+    groups = [*CHOSEN, *APPENDED]
     if key not in known and key not in groups and key not in own:
-        raise unknown_key(key, [*groups, *own, *(k for k in known if k not in GROUPS)])
+        raise unknown_key(key, [*groups, *own, *(k for k in known if k not in CHOSEN)])
     if override.is_delete():
         raise ConfigError(f"~{key}: keys cannot be removed; give it a value, or leave it out for its default")
     if override.package is not None:

@@ -123,10 +123,10 @@ class RunConfig:
         """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""
         plain = _plain(self)
         del plain["names"]
-        for group in ("method", "plugin"):
-            own = plain[group].pop("arguments")
-            if (target := plain[group].pop("target")) is not None:
-                plain[group] |= {"_target_": target, **own}
+        for node in (plain["method"]["loss"], *(plain[group] for group in GROUPS)):
+            own = node.pop("arguments", {})
+            if (target := node.pop("target", None)) is not None:
+                node |= {"_target_": target, **own}
         if isinstance(plain["device"], tuple):
             plain["device"] = list(plain["device"])
         return plain
@@ -141,3 +141,4 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "classifier", "model", "recipe")
+CHOSEN = (*GROUPS, "loss")  # groups of conf/ with a default; a loss fills method.loss

@@ -24,7 +24,7 @@ from sfa_bench.config.overrides import (
     last_of_each,
     refuse_too_many,
 )
-from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.schema import CHOSEN
 from sfa_bench.config.source_text import Loader, TypedFloat, TypedInt, bare
 from sfa_bench.config.values import options, show, takes_text
 from sfa_bench.errors import ConfigError
@@ -133,7 +133,7 @@ def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]], c
 def _acts(job: Sequence[Typed], key: str, values: Sequence[Any], conf: Path | None) -> bool:
     """Whether a key that is not typed has one of these values: by a choice, by another key, or by the recipe."""
     plain, names = plain_config(job, conf)
-    if key in (*GROUPS, *APPENDED):
+    if key in (*CHOSEN, *APPENDED):
         return names.get(key) in values
     value = at(plain, key)
     if value is None and value not in values:

@@ -15,6 +15,7 @@ from torch import Tensor
 from sfa_bench import memory
 from sfa_bench.choices.noises import NOISES
 from sfa_bench.choices.sources import SOURCES, STATISTICS
+from sfa_bench.config import external
 from sfa_bench.data import cache, imbalance, instance, sources, validation
 from sfa_bench.data.bayes import bounds
 from sfa_bench.data.groups import shot_groups
@@ -24,7 +25,7 @@ from sfa_bench.data.loader import loader_for
 from sfa_bench.data.noise import corrupt, noise_law, transition_matrix
 from sfa_bench.data.sources import human
 from sfa_bench.data.types import Data, EvaluationSet, Images, LearnerView, Source, Transform
-from sfa_bench.errors import DataError, RunError
+from sfa_bench.errors import ConfigError, DataError, RunError
 from sfa_bench.store.claim import Holder
 from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.streams import numpy_generator
@@ -86,6 +87,8 @@ def build(
         index = imbalance.take(remaining, counts, numpy_generator(seed, "subset"))
         if given_by_people is not None:
             observed = given_by_people[index]
+        elif config.noise.target is not None:
+            observed = own_noise(config, given[index], num_classes, source.train_images, index)
         elif law is not None:
             observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
         else:
@@ -125,6 +128,8 @@ def build(
         return data
     assert isinstance(view.images, Tensor)
     assert isinstance(test.images, Tensor)
+    if config.noise.target is not None:
+        return data  # nobody knows the likelihood of its labels
     if law is None:
         vectors = view.images.double().numpy()
         likelihood = instance.likelihood(vectors, observed, num_classes, config.noise_ratio, seed)
@@ -139,6 +144,29 @@ def build(
         test.labels.numpy(),
     )
     return replace(data, bayes=bayes)
+
+
+def own_noise(
+    config: RunConfig, labels: np.ndarray, num_classes: int, images: np.ndarray | ImageFiles, index: np.ndarray
+) -> np.ndarray:
+    """Observed labels int64 [N] by a function of the user's own. Raises: DataError where it fails, or gives others."""
+    target, rng = str(config.noise.target), numpy_generator(config.data_seed, "noise")
+    shown = images[index] if isinstance(images, np.ndarray) and images.dtype == np.uint8 else None
+    try:
+        noisy = external.load("noise", target)(
+            labels.copy(), num_classes, config.noise_ratio, rng, shown, **config.noise.arguments
+        )
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:  # a user's own code may fail in any way
+        raise DataError(f"{target} failed: {external.describe_error(error)}") from error
+    noisy = np.asarray(noisy)
+    if noisy.shape != labels.shape or noisy.dtype.kind not in "iu" or not ((noisy >= 0) & (noisy < num_classes)).all():
+        raise DataError(
+            f"{target} must return the noisy labels, {len(labels)} whole numbers from 0 to {num_classes - 1}, not "
+            f"{noisy.dtype} {list(noisy.shape)}"
+        )
+    return noisy.astype(np.int64)
 
 
 def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:

@@ -17,9 +17,9 @@ def imbalance(config: RunConfig) -> str:
 
 def noise(config: RunConfig) -> str:
     """`joint 0.4`, `human worst`, `no noise`, or of natural data `labels as they are`."""
-    name = config.noise.name
-    if name == "none":
+    name = config.noise.name if config.noise.target is None else config.names.get("noise", "own")
+    if config.noise.name == "none":
         return "labels as they are" if SOURCES[config.dataset.source].natural else "no noise"
-    described = NOISES[name]
+    described = NOISES[config.noise.name]
     words = [name, *([config.noise.labels] if "labels" in described.options and config.noise.labels else [])]
     return " ".join([*words, *([number(config.noise_ratio)] if described.ratio else [])])

@@ -177,6 +177,6 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
     }
     told |= dict.fromkeys(SELECTORS[method.selector.name].knows, True)
     for group in external.BROUGHT:
-        if (target := getattr(config, group).target) is not None:
-            told |= dict.fromkeys(external.load(group, target).knows, True)  # type: ignore[attr-defined]
+        if (target := external.brought(config, group).target) is not None:
+            told |= dict.fromkeys(getattr(external.load(group, target), "knows", ()), True)
     return [name for name in external.KNOWN if told.get(name)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.models import MODELS, names_of
+from sfa_bench.choices.models import MODELS, NAMES, names_of
 from sfa_bench.errors import ConfigError
+from sfa_bench.models.external import OwnBackbone
 from sfa_bench.models.network import Backbone, Network
 
 if TYPE_CHECKING:
@@ -36,13 +38,17 @@ def build(
     pretrained weights does not fit (models.pretrained).
     """
     described = MODELS[model.name]
+    if model.target is not None:
+        with seeded(seed):
+            own = OwnBackbone(model.target, in_channels, image_size, model.arguments)
+            return Network(own, num_classes, abc="abc" in heads, cosine=cosine, default_heads=default_heads)
     if not image_size and described.vectors is None:
         raise ConfigError(
             f"model={model.name} takes images, and these are vectors: use model={names_of('vectors')}",
             invalid_combination=True,
         )
     if image_size and min(image_size) < described.smallest:
-        smallest = min(MODELS, key=lambda name: MODELS[name].smallest)
+        smallest = min(NAMES, key=lambda name: MODELS[name].smallest)
         side = MODELS[smallest].smallest
         raise ConfigError(
             f"model={model.name} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "
@@ -56,9 +62,7 @@ def build(
             f"{names_of('takes_channels')}",
             invalid_combination=True,
         )
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return Network(
             _backbone(model, in_channels, min(image_size, default=0)),
             num_classes,
@@ -66,6 +70,15 @@ def build(
             cosine=cosine,
             default_heads=default_heads,
         )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What draws from Torch's global generator draws from `seed`; the generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
@@ -78,5 +91,6 @@ def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
     if side == 0:
         assert described.vectors is not None
         return load(described.vectors)(in_channels, **chosen)
+    assert described.code is not None
     given = [in_channels] * described.takes_channels + [side] * described.takes_side
     return load(described.code)(*given, **chosen)

@@ -5,12 +5,11 @@ from dataclasses import fields
 
 import pytest
 import torch
-import yaml
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.losses import LOSSES, NAMES, LossConfig, losses_of
-from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.choices.losses import CONSTANTS, LOSSES, NAMES, LossConfig, losses_of
+from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.overrides import choices
 from sfa_bench.errors import ConfigError
 
 
@@ -19,8 +18,8 @@ def constants(loss):
 
 
 def test_constants_are_keys():
-    assert {*NAMES, "name", "transferred"} == {field.name for field in fields(LossConfig)}
-    assert all(constants(loss) <= set(NAMES) for loss in LOSSES.values())
+    assert {*CONSTANTS, "name", "transferred", "target", "arguments"} == {field.name for field in fields(LossConfig)}
+    assert all(constants(loss) <= set(CONSTANTS) for loss in LOSSES.values())
 
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.code])
@@ -33,7 +32,7 @@ def test_its_code_takes_its_constants_and_no_others(name):
 
 @pytest.mark.parametrize("method", [m for m in choices("method") if m not in ("coteaching", "dividemix", "rolt_plus")])
 def test_a_methods_yaml_has_the_constants_of_its_loss(method):
-    typed = yaml.safe_load(choice_file("method", method).read_text(encoding="utf-8"))["loss"]
+    typed = values_of("method", method)["loss"]
     rolt = typed["name"] == "ce" and method.startswith("rolt")  # may have ldam's instead
     assert set(typed) - {"name"} == constants(LOSSES["ldam" if rolt and "margin" in typed else typed["name"]])
 
@@ -45,7 +44,7 @@ def test_who_takes_which():
     assert losses_of("dividemix") == losses_of("coteaching") == losses_of("external") == []
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_single_networks_take_what_is_theirs(name):
     words = ["plugin=none", "method=ce", f"method.loss.name={name}"]
     if "single" in LOSSES[name].learners:

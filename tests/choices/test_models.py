@@ -2,20 +2,19 @@
 
 import pytest
 import torch
-import yaml
 
 from sfa_bench import models
-from sfa_bench.choices.models import MODELS, ModelConfig, names_of
-from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.choices.models import MODELS, NAMES, ModelConfig, names_of
+from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.overrides import choices
 from sfa_bench.errors import ConfigError
 
 
 def test_each_is_a_choice_and_each_choice_is_described():
-    assert sorted(MODELS) == sorted(set(choices("model")) - {"auto"})
+    assert sorted(NAMES) == sorted(set(choices("model")) - {"auto"})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_takes_images_down_to_the_smallest_and_none_below(name):
     model, side = ModelConfig(name=name, pretrained=False), MODELS[name].smallest
     network = models.build(model, 3, (side, side), 10, ("main",), seed=0).eval()
@@ -27,7 +26,7 @@ def test_it_takes_images_down_to_the_smallest_and_none_below(name):
         models.build(model, 3, (side, side - 1), 10, ("main",), seed=0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_planning_refuses_what_building_would(name):
     side = MODELS[name].smallest
     words = ["dataset=folder", "dataset.name=mine", f"model={name}"]
@@ -37,9 +36,9 @@ def test_planning_refuses_what_building_would(name):
             compose([*words, f"dataset.crop={side - 1}"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_its_yaml_has_the_options_that_act_on_it(name):
-    keys = set(yaml.safe_load(choice_file("model", name).read_text(encoding="utf-8")))
+    keys = set(values_of("model", name))
     assert keys == {"name", *MODELS[name].options, *(["width"] if MODELS[name].width else [])}
 
 

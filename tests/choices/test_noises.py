@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import yaml
 
-from sfa_bench.choices.noises import COUNTS, NOISES, OPTIONS, WITHOUT_RATIO, NoiseConfig
+from sfa_bench.choices.noises import COUNTS, NAMES, NOISES, OPTIONS, WITHOUT_RATIO, NoiseConfig
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.overrides import choices
 from sfa_bench.data.noise import noise_law
 from sfa_bench.data.sources.cifar import CLASS_MAPS
 from sfa_bench.errors import ConfigError
@@ -16,13 +15,13 @@ LAWS = [name for name, noise in NOISES.items() if noise.source == "law"]
 
 
 def test_each_is_a_choice_and_each_choice_is_described():
-    assert sorted(NOISES) == sorted(choices("noise"))
+    assert sorted(NAMES) == sorted(choices("noise"))
     assert WITHOUT_RATIO == ("human", "matrix", "none")
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", NAMES)
 def test_its_yaml_has_the_options_that_act_on_it(name):
-    keys = set(yaml.safe_load(choice_file("noise", name).read_text(encoding="utf-8")))
+    keys = set(values_of("noise", name))
     assert keys - {"name", "assumed_rate", "revision"} == set(NOISES[name].options)
     assert set(NOISES[name].options) <= set(OPTIONS)
 
@@ -43,13 +42,13 @@ def test_its_law_counts_as_it_may_be_asked_to(name, count, tmp_path):
             noise_law(*made)
 
 
-@pytest.mark.parametrize("name", [name for name in NOISES if name not in ("human", "matrix")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("human", "matrix")])
 def test_the_ratio_counts_where_it_acts(name):
     hashes = {run_hash(compose(["dataset=cifar10", f"noise={name}", f"noise_ratio={ratio}"])) for ratio in (0.2, 0.4)}
     assert len(hashes) == 1 + NOISES[name].ratio
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_releases_generator_takes_what_it_knows(name):
     words = ["dataset=cifar10", f"noise={name}", "dataset.generator=legacy"]
     if NOISES[name].legacy is not None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sfa_bench.choices.methods import lambda_u
-from sfa_bench.config.compose import check_overrides, compose, split_sweep
+from sfa_bench.config.compose import check_overrides, compose, split_sweep, values_of
 from sfa_bench.config.overrides import CONF, choices
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.errors import ConfigError
@@ -118,9 +118,7 @@ def test_yaml_files_repeat_the_defaults_of_the_schema():
 
     for group, choice in [(g, c) for g in GROUPS for c in choices(g)]:
         text = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
-        node = yaml.safe_load(text)
-        node = node.get(group, node)
-        for path, value in leaves(node):
+        for path, value in leaves(values_of(group, choice)):
             if path in ("name", "source") or (group, path) in MADE_OF:
                 continue
             assert value == default(getattr(RunConfig(), group), path), f"{group}={choice} {path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,19 @@ def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
 
     Mean and std are taken over all training images, per channel. Labels count as noisy as they come.
     """
-    arrays = _read(path)
-    train, test = (_check_images(arrays[name], name, path) for name in ("x_train", "x_test"))
+    return checked(_read(path), str(path))
+
+
+def checked(arrays: Mapping[str, np.ndarray], place: str) -> Source:
+    """The data set of these arrays. place: where they come from, for sentences. Raises: DataError."""
+    train, test = (_check_images(arrays[name], name, place) for name in ("x_train", "x_test"))
     if train.shape[1:] != test.shape[1:]:
-        raise DataError(f"{path}: images of x_train are {list(train.shape[1:])}, of x_test {list(test.shape[1:])}")
+        raise DataError(f"{place}: images of x_train are {list(train.shape[1:])}, of x_test {list(test.shape[1:])}")
     truth = arrays.get("y_train_clean")
-    num_classes = _num_classes(arrays["y_train"] if truth is None else truth, path)
+    num_classes = _num_classes(arrays["y_train"] if truth is None else truth, place)
 
     def labels(name: str, count: int) -> np.ndarray:
-        return files.check_labels(arrays[name], count, num_classes, f"{name} of {path}")
+        return files.check_labels(arrays[name], count, num_classes, f"{name} of {place}")
 
     mean, std = files.pixel_statistics(train)
     return Source(
@@ -69,25 +74,25 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is truncated or no .npz of plain arrays ({error})") from error
 
 
-def _check_images(images: np.ndarray, name: str, path: Path) -> np.ndarray:
+def _check_images(images: np.ndarray, name: str, place: str) -> np.ndarray:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise DataError(
-            f"{name} of {path} must be uint8 [N, H, W] or [N, H, W, C], not {images.dtype} {list(images.shape)}"
+            f"{name} of {place} must be uint8 [N, H, W] or [N, H, W, C], not {images.dtype} {list(images.shape)}"
         )
     if len(images) == 0:
-        raise DataError(f"{name} of {path} holds no image")
+        raise DataError(f"{name} of {place} holds no image")
     return images if images.ndim == 4 else images[..., None]
 
 
-def _num_classes(labels: np.ndarray, path: Path) -> int:
+def _num_classes(labels: np.ndarray, place: str) -> int:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"the labels in {path} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
+        raise DataError(f"the labels in {place} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
     present = np.unique(labels)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps) and present[0] >= 0:
-        raise DataError(f"class {gaps[0]} has no training image in {path}: labels must be 0…K-1 without a gap")
+        raise DataError(f"class {gaps[0]} has no training image in {place}: labels must be 0…K-1 without a gap")
     if len(present) < 2:
-        raise DataError(f"the training labels in {path} hold {len(present)} class(es); at least two are needed")
+        raise DataError(f"the training labels in {place} hold {len(present)} class(es); at least two are needed")
     return len(present)
 
 

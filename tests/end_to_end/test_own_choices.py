@@ -1,0 +1,280 @@
+"""A loss, noise model, backbone and data set of the user's own, one function and one YAML each, trained and recorded.
+
+Where a user's own part computes what one of the suite's does, the run must give the same numbers to the bit.
+"""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.compose import compose
+from sfa_bench.errors import ConfigError
+from sfa_bench.main import main
+
+CODE = """
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import sfa_bench
+from sfa_bench.data.sources import digits as suite_digits
+from sfa_bench.models.convnet import ConvNet
+
+
+def cross_entropy(logits, labels, class_counts, *, scale: float = 1.0):
+    assert class_counts.shape == (10,) and class_counts.dtype == torch.int64
+    return scale * F.cross_entropy(logits, labels, reduction="none")
+
+
+def summed(logits, labels, class_counts):
+    return F.cross_entropy(logits, labels)
+
+
+def shift(labels, num_classes, rate, rng, images, *, by: int = 1):
+    assert images.dtype == np.uint8 and len(images) == len(labels)
+    flipped = rng.permutation(len(labels))[: int(rate * len(labels))]
+    labels[flipped] = (labels[flipped] + by) % num_classes
+    return labels
+
+
+def outside(labels, num_classes, rate, rng, images):
+    return labels + num_classes
+
+
+class Wide(nn.Module):
+    def __init__(self, in_channels, image_size, *, width: int = 16):
+        super().__init__()
+        self.net = ConvNet(in_channels, min(image_size), width=width)
+        self.num_features = self.net.feature_width
+
+    def forward(self, images):
+        return self.net(images)
+
+
+class Flat(nn.Module):
+    num_features = 7
+
+    def __init__(self, in_channels, image_size):
+        super().__init__()
+        self.layer = nn.Linear(in_channels * image_size[0] * image_size[1], 5)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+
+def digits(data_dir, *, first: int = 10):
+    assert data_dir is None
+    source = suite_digits.load(None, None, 0)
+    train, test = source.train_labels < first, source.test_labels < first
+    return sfa_bench.Arrays(
+        source.train_images[train], source.train_labels[train], source.test_images[test], source.test_labels[test],
+        y_train_clean=source.train_labels[train], class_names=[f"digit {k}" for k in range(first)],
+    )
+
+
+def blobs(data_dir, *, dim: int = 6):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    x = rng.normal(size=(120, dim)) + 4 * np.eye(3, dim)[labels]
+    return sfa_bench.Arrays(x[:90], labels[:90], x[90:], labels[90:])
+
+
+def listed(data_dir):
+    return [1, 2]
+"""
+CHOICES = {
+    "loss/mine": "_target_: {0}.cross_entropy\nscale: 1\n",
+    "loss/summed": "_target_: {0}.summed\n",
+    "noise/shift": "_target_: {0}.shift\nby: 1\n",
+    "noise/outside": "_target_: {0}.outside\n",
+    "model/wide": "_target_: {0}.Wide\nwidth: 16\n",
+    "model/flat": "_target_: {0}.Flat\n",
+    "dataset/ten": "_target_: {0}.digits\n",
+    "dataset/blobs": "_target_: {0}.blobs\ndim: 6\n",
+    "dataset/listed": "_target_: {0}.listed\n",
+}
+SHORT = ["epochs=2", "warmup_epochs=1", "batch_size=64", "device=cpu"]
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    module = f"own_parts_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{module}.py").write_text(CODE)
+    for name, text in CHOICES.items():
+        path = tmp_path / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(module))
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "conf"
+
+
+@pytest.fixture
+def train(conf, tmp_path, capfd):
+    """A run's exit status, record (None without one), predictions, and what was said."""
+
+    def run(*typed):
+        runs = tmp_path / f"runs_{len([*tmp_path.glob('runs_*')])}"
+        status = main([*SHORT, *typed, f"runs_dir={runs}", "--config-dir", str(conf)])
+        records = [*runs.glob("*/*/*/run.json")]
+        said = " ".join("".join(capfd.readouterr()).split())
+        if not records or status:
+            return status, None, None, said
+        with np.load(records[0].parent / "predictions.npz") as saved:
+            predictions = {name: saved[name] for name in saved.files}
+        return status, json.loads(records[0].read_text()), predictions, said
+
+    return run
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("plugin", ["none", "sfa"])
+def test_a_loss_of_ones_own_trains_as_the_suite_s(train, plugin):
+    status, record, mine, _ = train("method=ce", "loss=mine", f"plugin={plugin}")
+    assert status == 0
+    assert record["names"]["method"] == "mine"
+    assert "loss" not in record["names"]
+    _, usual, theirs, _ = train("method=ce", f"plugin={plugin}")
+    assert same(mine, theirs)
+    assert record["hash"] != usual["hash"]
+    assert any("own_parts" in name for name in record["environment"]["own_code"])
+
+
+def test_its_options_are_set_by_its_group(train, conf):
+    _, record, mine, _ = train("method=ce_drw", "loss=mine", "plugin=none", "loss.scale=0.5")
+    assert record["names"]["method"] == "mine_drw"
+    assert record["config"]["method"]["loss"]["scale"] == 0.5
+    _, _, theirs, _ = train("method=ce_drw", "plugin=none")
+    assert not same(mine, theirs)
+    with pytest.raises(ConfigError, match=r"loss\.scale=much: must be a number"):
+        compose(["method=ce", "loss=mine", "loss.scale=much"], conf)
+
+
+@pytest.mark.parametrize(
+    ("typed", "usual", "name"),
+    [
+        ("method=ce loss=gce", "method=gce", "gce"),
+        ("method=ce loss=gce method.loss.q=0.5", "method=gce method.loss.q=0.5", "gce"),
+        ("method=ce_drw loss=ldam", "method=ldam_drw", "ldam_drw"),
+        ("method=ce loss=ce", "method=ce", "ce"),
+    ],
+)
+def test_a_loss_of_the_suite_is_the_method_of_its_name(typed, usual, name):
+    one, other = compose([*typed.split(), "plugin=none"]), compose([*usual.split(), "plugin=none"])
+    assert run_hash(one) == run_hash(other)
+    assert one.names == other.names
+    assert one.names["method"] == name
+
+
+def test_a_loss_takes_the_place_of_cross_entropy_alone(conf):
+    for method in ("dividemix", "gce", "rolt", "elr"):
+        with pytest.raises(ConfigError, match=rf"loss=mine with method={method}, which has its own"):
+            compose([f"method={method}", "plugin=none", "loss=mine"], conf)
+
+
+def test_a_loss_that_is_summed_is_refused_by_name(train):
+    status, record, _, said = train("method=ce", "plugin=none", "loss=summed")
+    assert (status, record) == (1, None)
+    assert "summed gave [] for" in said
+    assert "one value for each" in said
+
+
+def test_noise_of_ones_own_is_recorded_as_it_came_out(train):
+    status, record, _, _ = train("method=ce", "plugin=none", "noise=shift", "noise.by=2", "noise_ratio=0.5")
+    assert status == 0
+    assert record["names"]["noise"] == "shift"
+    confusion = np.array(record["data"]["confusion"])
+    moved = np.roll(np.eye(10, dtype=bool), 2, axis=1)
+    assert confusion[moved].sum() == confusion.sum() // 2
+    assert confusion[~moved & ~np.eye(10, dtype=bool)].sum() == 0
+    assert record["data"]["noise_rate"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_its_options_and_the_ratio_count(conf):
+    typed = ["method=ce", "plugin=none", "noise=shift"]
+    changes = [[], ["noise.by=2"], ["noise_ratio=0.3"], ["data_seed=1"]]
+    assert len({run_hash(compose([*typed, *change], conf)) for change in changes}) == len(changes)
+
+
+def test_labels_that_are_none_are_refused(train):
+    status, record, _, said = train("method=ce", "plugin=none", "noise=outside")
+    assert (status, record) == (2, None)
+    assert "must return the noisy labels" in said
+
+
+@pytest.mark.parametrize("plugin", ["none", "sfa"])
+def test_a_backbone_of_ones_own_trains_as_the_suite_s(train, plugin):
+    status, record, mine, _ = train("method=ce", f"plugin={plugin}", "model=wide")
+    assert status == 0
+    assert record["names"]["model"] == "wide"
+    _, _, theirs, _ = train("method=ce", f"plugin={plugin}")
+    assert same(mine, theirs)
+
+
+def test_a_backbone_that_gives_other_features_is_refused(train):
+    status, record, _, said = train("method=ce", "plugin=none", "model=flat")
+    assert (status, record) == (2, None)
+    assert "Flat gives [2, 5] for 2 images: it must give [2, num_features] = [2, 7]" in said
+
+
+def test_a_data_set_of_ones_own_trains_as_its_file(train, tmp_path):
+    typed = ["method=dividemix", "plugin=sfa", "noise=joint", "imbalance=exp"]
+    status, record, mine, _ = train(*typed, "dataset=ten")
+    assert status == 0
+    assert record["names"]["dataset"] == "ten"
+    assert record["data"]["classes"][3] == "digit 3"
+    from sfa_bench.data.sources import digits
+
+    source = digits.load(None, None, 0)
+    arrays = {"x_train": source.train_images, "y_train": source.train_labels, "y_train_clean": source.train_labels}
+    np.savez(tmp_path / "ten.npz", **arrays, x_test=source.test_images, y_test=source.test_labels)
+    _, other, theirs, _ = train(*typed, "dataset=arrays", "dataset.name=file", f"data_dir={tmp_path}/ten.npz")
+    assert record["data"]["fingerprints"] == other["data"]["fingerprints"]
+    assert same(mine, theirs)
+
+
+def test_features_in_place_of_images(train):
+    status, record, _, said = train("method=ce", "plugin=sfa", "dataset=blobs", "dataset.name=three", "epochs=8")
+    assert status == 0, said
+    assert record["names"]["dataset"] == "three"
+    assert (record["names"]["noise"], record["names"]["imbalance"]) == ("none", "none")  # as they are
+    assert record["metrics"]["test/acc"] > 90
+
+
+def test_what_is_no_data_set_is_refused(train):
+    status, record, _, said = train("method=ce", "plugin=none", "dataset=listed")
+    assert (status, record) == (2, None)
+    assert "listed returned list: it must return sfa_bench.Arrays" in said
+
+
+def test_a_sweep_over_ones_own_and_the_suite_s(train, tmp_path, conf):
+    runs = tmp_path / "swept"
+    typed = ["method=ce", "plugin=none", "loss=auto,mine,gce", "noise=shift,pair", "model=wide,auto"]
+    with pytest.raises(SystemExit) as ended:
+        main(["-m", *typed, *SHORT, f"runs_dir={runs}", "isolate=false", "--config-dir", str(conf)])
+    assert ended.value.code == 0
+    records = [json.loads(path.read_text()) for path in runs.glob("*/*/*/run.json")]
+    assert len(records) == 12
+    assert {record["names"]["method"] for record in records} == {"ce", "mine", "gce"}
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "sentence"),
+    [
+        ("loss", "torch.nn.functional.relu", r"must be a function of \(logits, labels, class_counts\)"),
+        ("noise", "numpy.ndarray", r"must be a function of \(labels, num_classes, rate, rng, images\)"),
+        ("model", "collections.OrderedDict", "must be a subclass of torch.nn.Module"),
+        ("dataset", "os.getcwd", r"must be a function of \(data_dir\)"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(conf, group, target, sentence):
+    (conf / group / "other.yaml").write_text(f"_target_: {target}\n")
+    with pytest.raises(ConfigError, match=sentence):
+        compose(["method=ce", "plugin=none", f"{group}=other"], conf)
