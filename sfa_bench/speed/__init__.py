@@ -1,1 +1,1 @@
-"""How fast the suite is on this machine, beside a plain baseline: `python -m sfa_bench.speed`."""
+"""How fast the suite is on this machine: `sfa-bench speed` or `python -m sfa_bench.speed`."""

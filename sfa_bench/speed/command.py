@@ -1,4 +1,4 @@
-"""`python -m sfa_bench.speed`: how fast this machine runs the suite, beside a plain baseline in the same rounds.
+"""`sfa-bench speed`: how fast this machine runs the suite.
 
 Prints the machine's limits and a table (Markdown), or one JSON object. Without --full, epochs are timed over as many
 steps as fit into the budget and multiplied; the JSON says how many (`steps_measured`). All ends within 15 minutes on
@@ -14,45 +14,65 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.speed.jobs import PHASES, jobs
 
+if TYPE_CHECKING:  # Torch, which --help and a wrong option do without
+    from sfa_bench.speed.settings import Setting, Side
+
+Sides = Callable[[argparse.Namespace, "Setting"], dict[str, "Side"]]  # whom to measure, by what was typed
+Finish = Callable[[dict[str, Any]], str]  # may add figures to what was found; the Markdown of it
+
 SECONDS = 1.0  # with which all ends within 15 minutes on 2 cores
-PROG = "python -m sfa_bench.speed"
 
 
 class Parser(argparse.ArgumentParser):
     """Refuses in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; {PROG} --help lists the options")
+        raise ConfigError(f"{message}; {self.prog} --help lists the options")
 
 
 def main(arguments: Sequence[str]) -> int:
+    """The exit status, as of `run`."""
+    from sfa_bench.speed.report import markdown
+
+    return run(parser("sfa-bench speed", __doc__), arguments, _the_suite, markdown)
+
+
+def _the_suite(options: argparse.Namespace, setting: Setting) -> dict[str, Side]:
+    from sfa_bench.speed.settings import Side
+
+    return {"suite": Side("sfa_bench.speed.phases", setting)}
+
+
+def run(parser: Parser, arguments: Sequence[str], sides: Sides, finish: Finish) -> int:
     """The exit status: 0, also where a phase had no time; 1 where one failed; 2 where something is refused."""
     try:
-        return _measure(_parser().parse_args(arguments))
+        options = parser.parse_args(arguments)
+        found = _measured(options, sides)
     except ConfigError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    text = finish(found)
+    print(json.dumps(found, indent=1) if options.json else text)
+    failed = [entry for entry in found["phases"] if entry["error"]]
+    return 1 if found["limits"]["error"] or len(failed) > len(found.get("left_out", ())) else 0
 
 
-def _parser() -> Parser:
-    parser = Parser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(prog: str, description: str | None) -> Parser:
+    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
     parser.add_argument("--full", action="store_true", help="whole epochs, widths 16, 32 and 64, batches of 64 to 256")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
     parser.add_argument("--threads", type=_positive(int), metavar="N", help="default: as many as there are cores")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "auto"), default="auto", help="of the suite's training (default: auto)"
-    )
-    parser.add_argument(
-        "--baseline", choices=("fp32", "bf16"), default="fp32", help="precision of the baseline (default: fp32)"
     )
     parser.add_argument("--phase", metavar="NAME,…", help="only these, of " + ", ".join(PHASES))
     parser.add_argument(
@@ -71,9 +91,8 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     return convert
 
 
-def _measure(options: argparse.Namespace) -> int:
-    from sfa_bench.engine import machine  # Torch, which --help and a wrong option do without
-    from sfa_bench.speed import report
+def _measured(options: argparse.Namespace, sides: Sides) -> dict[str, Any]:
+    from sfa_bench.engine import machine
     from sfa_bench.speed.measure import measure
     from sfa_bench.speed.settings import MODEL, Setting
 
@@ -83,22 +102,17 @@ def _measure(options: argparse.Namespace) -> int:
     device = machine.devices(options.device)[0]
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {options.device}: only cpu and cuda are measured, whose clocks are known")
-    budget = options.seconds or (None if options.full else SECONDS)
     threads = options.threads or cores()
     bfloat16 = machine.uses_bfloat16(options.precision, device, MODEL)
-    setting = Setting(
-        str(device), threads, bfloat16=bfloat16, plain_bfloat16=options.baseline == "bf16", seconds=budget
-    )
+    seconds = options.seconds or (None if options.full else SECONDS)
+    setting = Setting(str(device), threads, bfloat16=bfloat16, seconds=seconds)
     began = time.monotonic()
-    found = measure(setting, jobs(phases, options.full), hurry=not options.full, say=_say)
-    found = {
-        "environment": machine.environment([device], threads, setting.bfloat16),
+    found = measure(sides(options, setting), jobs(phases, options.full), hurry=not options.full, say=_say)
+    return {
+        "environment": machine.environment([device], threads, bfloat16),
         **found,
         "total_seconds": round(time.monotonic() - began, 1),
     }
-    print(json.dumps(found, indent=1) if options.json else report.markdown(found))
-    failed = [entry for entry in found["phases"] if entry["error"]]
-    return 1 if found["limits"]["error"] or len(failed) > len(found.get("left_out", ())) else 0
 
 
 def _say(sentence: str) -> None:

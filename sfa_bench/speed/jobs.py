@@ -13,6 +13,10 @@ class Job(NamedTuple):
     width: int | None = None
     batch: int | None = None
 
+    @property
+    def num_classes(self) -> int:
+        return 100 if self.phase.endswith("-100") else 10
+
 
 PHASES = {
     "loader": "one augmented view of every image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfa_bench.engine.machine import has_bfloat16
 from sfa_bench.models import Network
-from sfa_bench.speed.settings import SIDE, Passed, Setting
+from sfa_bench.speed.settings import SIDE, Passed, Side
 from sfa_bench.speed.timing import repeated
 
 ROUNDS = 5
@@ -61,10 +62,9 @@ def flops_of_image(network: Network, device: torch.device) -> tuple[int, int]:
     return forward.get_total_flops() // 2, both.get_total_flops() // 2
 
 
-def operations(passed: Passed, flops: tuple[int, int], side: str, setting: Setting) -> dict[str, int]:
-    """Operations by the precision that they run in; selection passes of the suite stay in fp32."""
+def operations(passed: Passed, flops: tuple[int, int], side: Side) -> dict[str, int]:
+    """Operations by the precision that they run in."""
     forward, both = flops
-    step = "bf16" if (setting.bfloat16 if side == "ours" else setting.plain_bfloat16) else "fp32"
-    found = {"fp32" if side == "ours" else step: passed.selected * forward}
-    found[step] = found.get(step, 0) + passed.trained * both + passed.guessed * forward
+    found = Counter({side.precision: passed.trained * both + passed.guessed * forward})
+    found[side.precision if side.bfloat16_selection else "fp32"] += passed.selected * forward
     return {precision: count for precision, count in found.items() if count}

@@ -32,12 +32,28 @@ class Setting:
 
     device: str = "cpu"
     threads: int = 1
-    bfloat16: bool = False  # around the suite's backbone
-    plain_bfloat16: bool = False  # around the baseline's networks, for all that they do
+    bfloat16: bool = False  # around the networks
     seconds: float | None = 3.0
     size: int = 50_000
     imb_factor: float = 0.01
     batch_size: int = 64  # labelled; plain batches have twice as many
+
+
+class Side(NamedTuple):
+    """Who is measured; the suite alone, or it and what it is compared with.
+
+    module: its name; `prepare(setting, job)` in it gives the `Measure` of a job. It is imported in the process that
+    measures, and only there: what is imported counts among its memory. bfloat16_selection: bfloat16 acts on selection
+    passes, too.
+    """
+
+    module: str
+    setting: Setting
+    bfloat16_selection: bool = False
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.setting.bfloat16 else "fp32"
 
 
 def like(num_classes: int) -> str:
@@ -45,7 +61,7 @@ def like(num_classes: int) -> str:
     return "cifar10" if num_classes == 10 else "cifar100"
 
 
-def composed(setting: Setting, plugin: str, width: int, num_classes: int = 10) -> RunConfig:
+def composed(setting: Setting, plugin: str, width: int | None, num_classes: int = 10) -> RunConfig:
     """The configuration of the run that an epoch is taken from."""
     return compose(
         [
@@ -110,7 +126,7 @@ def made_scores(probe: Probe) -> np.ndarray:
 
 
 def given_selection(data: Data) -> Selection:
-    """The samples with a right label: given to both sides, so that an epoch has the same steps whoever selects."""
+    """The samples with a right label: given, so that an epoch has the same steps whoever selects."""
     labels = data.view.observed_labels.numpy()
     mask = data.clean_labels == labels
     probability = np.where(mask, 0.9, 0.1)
@@ -142,8 +158,7 @@ def passed_by_dividemix(labelled: int, unlabelled: int, batch_size: int) -> Pass
 
 def amount(setting: Setting, job: Job) -> tuple[int, Passed | None]:
     """Images of the whole that a job measures, and what of them goes through a network."""
-    kind, _, number = job.phase.partition("-")
-    clean, observed = made_labels(setting, 100 if number == "100" else 10)
+    clean, observed = made_labels(setting, job.num_classes)
     count, labelled = len(clean), int((clean == observed).sum())
     passed = {
         "forward": Passed(guessed=job.batch or 0),
@@ -155,5 +170,5 @@ def amount(setting: Setting, job: Job) -> tuple[int, Passed | None]:
     passed["dividemix-sfa"] = passed["dividemix"]
     if job.phase in passed:
         return passed[job.phase].total, passed[job.phase]
-    views = {"loader": 2 if number == "2" else 1, "selection": 2, "mixtures": 1, "batched": 1}
-    return views[kind] * count, None
+    times = 2 if job.phase in ("loader-2", "selection-10", "selection-100") else 1  # views; networks
+    return times * count, None

@@ -36,7 +36,7 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class Watch:
+class Stopwatch:
     """Times passes whose `step` is called as each step begins, with the number of steps of one pass.
 
     The first step is not counted: it may wait for processes that start. What precedes it counts once.

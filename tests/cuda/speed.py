@@ -4,7 +4,7 @@ soon as it is made.
 The lines, in order of what they decide: `machine`, its limits; `steps`, by batch and precision, and what deterministic
 kernels cost; `graphs`, what a CUDA graph or `torch.compile` would gain; `waiting`, the share of an epoch in which the
 device waits; `selection`, what selectors take on the host; `baseline` and `baseline_bf16`, DivideMix with SFA beside
-the plain baseline (`python -m sfa_bench.speed`); `jobs`, several runs at once on the device, also with NVIDIA's MPS.
+the plain baseline (`python -m benchmarks.speed`); `jobs`, several runs at once on the device, also with NVIDIA's MPS.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from proof import ROOT, Results, run
 
 from sfa_bench import numerics
 from sfa_bench.speed.limits import limits
-from sfa_bench.speed.ours import EPOCH, Suite
+from sfa_bench.speed.phases import EPOCH, TimedMethod
 from sfa_bench.speed.settings import Setting, made_probe
 from sfa_bench.speed.timing import now, repeated
 
@@ -71,25 +71,25 @@ class Speed:
         for precision in ("bf16", "fp32", "tf32"):
             for deterministic in (True, False):
                 numerics.choose_kernels(self.device, tf32=precision == "tf32", deterministic=deterministic)
-                suite = Suite(self.setting(precision == "bf16"), "none", width)
-                suite.method.prepare(0, 1)
-                suite.method.networks[0].train()
+                timed = TimedMethod(self.setting(precision == "bf16"), "none", width)
+                timed.method.prepare(0, 1)
+                timed.method.networks[0].train()
                 for batch in batches:
                     entry = {"precision": precision, "deterministic": deterministic, "width": width, "batch": batch}
-                    found.append({**entry, "images_per_second": round(self.rate(suite, batch), 1)})
+                    found.append({**entry, "images_per_second": round(self.rate(timed, batch), 1)})
                     self.results.add("steps", found)
 
-    def rate(self, suite, batch):
-        act = self.step_of(suite, batch)
+    def rate(self, timed, batch):
+        act = self.step_of(timed, batch)
         for _ in range(3):
             act()
-        return batch / repeated(act, suite.device, self.budget).seconds
+        return batch / repeated(act, timed.device, self.budget).seconds
 
-    def step_of(self, suite, batch):
-        rows = torch.arange(batch) % len(suite.data.index)
-        images = suite.method.loaders[suite.device].test_view(rows)
-        labels = suite.method.labels[rows].to(suite.device)
-        return lambda: suite.method.step(0, F.cross_entropy(suite.method.forward(0, images).main, labels))
+    def step_of(self, timed, batch):
+        rows = torch.arange(batch) % len(timed.data.index)
+        images = timed.method.loaders[timed.device].test_view(rows)
+        labels = timed.method.labels[rows].to(timed.device)
+        return lambda: timed.method.step(0, F.cross_entropy(timed.method.forward(0, images).main, labels))
 
     def graphs(self):
         """Images/s of a step at batch 128 in bf16 as it is, as one CUDA graph, and compiled."""
@@ -99,17 +99,17 @@ class Speed:
             entry = {"width": width, "batch": 128}
             found.append(entry)
             for kind in ("eager",) if self.rehearse else ("eager", "graph", "compiled"):
-                suite = Suite(self.setting(True), "none", width)
-                suite.method.prepare(0, 1)
-                suite.method.networks[0].train()
-                suite.method.t.compiled = kind == "compiled"
-                act = self.step_of(suite, 128)
+                timed = TimedMethod(self.setting(True), "none", width)
+                timed.method.prepare(0, 1)
+                timed.method.networks[0].train()
+                timed.method.t.compiled = kind == "compiled"
+                act = self.step_of(timed, 128)
                 began = now(self.device)
                 act = self.captured(act) if kind == "graph" else act
                 for _ in range(3):
                     act()
                 entry[f"{kind}_start"] = round(now(self.device) - began, 2)
-                entry[kind] = round(128 / repeated(act, suite.device, self.budget).seconds, 1)
+                entry[kind] = round(128 / repeated(act, timed.device, self.budget).seconds, 1)
                 self.results.add("graphs", found)
 
     def captured(self, act):
@@ -130,7 +130,7 @@ class Speed:
         phases = "loader-2" if self.rehearse else "warm-up,dividemix-sfa"
         words = ["--json", "--device", self.device.type, "--precision", "bf16", "--phase", phases]
         words += ["--seconds", f"{self.budget:g}", "--baseline", precision]
-        command = [sys.executable, "-m", "sfa_bench.speed", *words]
+        command = [sys.executable, "-m", "benchmarks.speed", *words]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
         found = json.loads(done.stdout) if done.stdout else {"error": done.stderr[-2000:]}
         found.get("environment", {}).pop("host", None)
@@ -149,15 +149,15 @@ class Speed:
             ("dividemix-sfa, selectors first", EPOCH, False),
         ):
             numerics.choose_kernels(self.device, tf32=False, deterministic=True)
-            suite = Suite(self.setting(True), "sfa", 4 if self.rehearse else 64)
-            suite.method.t.select_aside = aside
-            suite.method.epoch(1)
+            timed = TimedMethod(self.setting(True), "sfa", 4 if self.rehearse else 64)
+            timed.method.t.select_aside = aside
+            timed.method.epoch(1)
             activities = [torch.profiler.ProfilerActivity.CPU]
             if self.device.type == "cuda":
                 activities = [torch.profiler.ProfilerActivity.CUDA]
             began = now(self.device)
             with torch.profiler.profile(activities=activities) as profile:
-                suite.method.epoch(epoch)
+                timed.method.epoch(epoch)
                 took = now(self.device) - began
             busy = sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
             found[phase] = {"seconds": round(took, 3), "kernels": round(busy, 3), "waits": round(1 - busy / took, 3)}
@@ -170,7 +170,7 @@ class Speed:
         for classes in (10, 100):
             probe = made_probe(setting, classes)
             for fit in ("sklearn", "batched"):
-                selector = Suite(setting, "sfa", 4, classes).method.t.selectors[0]
+                selector = TimedMethod(setting, "sfa", 4, classes).method.t.selectors[0]
                 selector.thresholds = replace(selector.thresholds, fit=fit)
                 act = partial(selector.select, probe, EPOCH)
                 act()

@@ -9,10 +9,10 @@ import torch
 
 from sfa_bench import models
 from sfa_bench.engine.cost import forward_flops
-from sfa_bench.speed import limits, ours, report, settings, timing
-from sfa_bench.speed.jobs import PHASES, Job, jobs
-from sfa_bench.speed.settings import Passed, Setting
-from sfa_bench.speed.timing import Timing, Watch, repeated
+from sfa_bench.speed import limits, phases, report, settings, timing
+from sfa_bench.speed.jobs import PHASES, jobs
+from sfa_bench.speed.settings import Passed, Setting, Side
+from sfa_bench.speed.timing import Stopwatch, Timing, repeated
 
 CPU = torch.device("cpu")
 SMALL = Setting(size=300, imb_factor=0.1, batch_size=16, seconds=0.0)
@@ -46,7 +46,7 @@ def passing(watch, clock, steps, seconds, start=3.0, first=50.0):
 
 
 def test_a_pass_that_is_ended_is_its_start_and_as_many_steps_as_it_would_have_had(clock):
-    watch = Watch(CPU)
+    watch = Stopwatch(CPU)
     found = watch.time(passing(watch, clock, 10, 2.0), 5.0)
     assert found == Timing(3 + 10 * 2.0, 3, 10)  # 3 steps are the first to pass 5 seconds
     assert watch.time(passing(watch, clock, 10, 2.0), 0.0, passes=2) == Timing(2 * (3 + 10 * 2.0), 1, 20)
@@ -54,7 +54,7 @@ def test_a_pass_that_is_ended_is_its_start_and_as_many_steps_as_it_would_have_ha
 
 @pytest.mark.parametrize("budget", [None, 1e3])
 def test_a_pass_that_is_not_ended_is_what_it_took(clock, budget):
-    watch = Watch(CPU)
+    watch = Stopwatch(CPU)
     both = passing(watch, clock, 4, 2.0)
     assert watch.time(lambda: (both(), both()), budget, passes=2) == Timing(2 * (3 + 50 + 3 * 2), 8, 8)
 
@@ -68,18 +68,12 @@ def rounds(*seconds):
     return [{"pass": Timing(s / 4, 1, 2), "training": Timing(3 * s / 4, 3, 6)} for s in seconds]
 
 
-def test_rates_shares_and_ratios_are_those_by_hand():
-    found = report.line(
-        Job("dividemix", 64),
-        {"ours": rounds(2, 4, 3), "plain": rounds(8, 8, 3)},
-        images=600,
-        operations={"ours": {"fp32": 100, "bf16": 1000}, "plain": {"fp32": 1100}},
-        limits={"matmul_fp32": 500.0, "matmul_bf16": 2000.0},
-        peaks={"ours": (7, "process"), "plain": (9, "process")},
-    )
-    assert found["ratio"] == {"median": 2.0, "least": 1.0, "greatest": 4.0}
-    mine, theirs = found["ours"], found["plain"]
+def test_rates_and_shares_are_those_by_hand():
+    limits = {"matmul_fp32": 500.0, "matmul_bf16": 2000.0}
+    mine = report.figures(rounds(2, 4, 3), 600, {"fp32": 100, "bf16": 1000}, limits, (7, "process"))
+    theirs = report.figures(rounds(8, 8, 3), 600, {"fp32": 1100}, limits, (9, "process"))
     assert (mine["seconds"], mine["images_per_second"]) == (3, 200)
+    assert mine["round_seconds"] == [2, 4, 3]
     assert mine["share"] == pytest.approx((100 / 500 + 1000 / 2000) / 3)
     assert (theirs["seconds"], theirs["images_per_second"]) == (8, 75)
     assert theirs["share"] == pytest.approx(1100 / 500 / 8)
@@ -96,16 +90,16 @@ def test_there_is_no_share_without_products_or_without_their_limit():
 
 def test_operations_go_by_the_precision_that_they_run_in():
     passed, flops = Passed(trained=10, guessed=5, selected=2), (3, 8)
-    fp32, both = Setting(), Setting(bfloat16=True, plain_bfloat16=True)
-    assert limits.operations(passed, flops, "ours", fp32) == {"fp32": 10 * 8 + 7 * 3}
-    assert limits.operations(passed, flops, "ours", both) == {"fp32": 2 * 3, "bf16": 10 * 8 + 5 * 3}
-    assert limits.operations(passed, flops, "plain", Setting(bfloat16=True)) == {"fp32": 10 * 8 + 7 * 3}
-    assert limits.operations(passed, flops, "plain", both) == {"bf16": 10 * 8 + 7 * 3}
-    assert limits.operations(Passed(trained=1), flops, "ours", both) == {"bf16": 8}
+    fp32, bf16 = Side("", Setting()), Side("", Setting(bfloat16=True))
+    assert limits.operations(passed, flops, fp32) == {"fp32": 10 * 8 + 7 * 3}
+    assert limits.operations(passed, flops, bf16) == {"fp32": 2 * 3, "bf16": 10 * 8 + 5 * 3}
+    assert limits.operations(passed, flops, fp32._replace(bfloat16_selection=True)) == {"fp32": 10 * 8 + 7 * 3}
+    assert limits.operations(passed, flops, bf16._replace(bfloat16_selection=True)) == {"bf16": 10 * 8 + 7 * 3}
+    assert limits.operations(Passed(trained=1), flops, bf16) == {"bf16": 8}
 
 
 def test_a_step_needs_three_forwards_but_no_gradient_of_the_pictures():
-    width, method = 4, ours.Suite(SMALL, "none", 4).method
+    width, method = 4, phases.TimedMethod(SMALL, "none", 4).method
     network = models.build(settings.composed(SMALL, "none", width).model, 3, (32, 32), 10, ("main",), 0)
     forward, both = limits.flops_of_image(network, CPU)
     stem = 2 * 3 * width * 9 * 32 * 32
@@ -121,35 +115,33 @@ def test_the_limits_of_this_processor():
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_every_phase_is_measured_and_has_both_sides(full):
-    from sfa_bench.speed.plain import phases as plain
-
+def test_every_phase_is_measured(full):
     assert [*dict.fromkeys(job.phase for job in jobs(list(PHASES), full))] == list(PHASES)
-    assert ours.SIDES.keys() == plain.SIDES.keys() == PHASES.keys()
+    assert phases.PHASES.keys() == PHASES.keys()
     widths = {job.width for job in jobs(["step", "dividemix"], full)}
     assert widths == ({16, 32, 64} if full else {64})
 
 
 def test_timing_an_epoch_leaves_the_method_as_it_was():
-    suite = ours.Suite(SMALL, "sfa", 4)
-    selectors, loaders = suite.method.t.selectors, suite.method.loaders
-    parts = {**suite.passes(0.0), **suite.training(0.0)}
+    timed = phases.TimedMethod(SMALL, "sfa", 4)
+    selectors, loaders = timed.method.t.selectors, timed.method.loaders
+    parts = {**timed.passes(0.0), **timed.training(0.0)}
     assert parts["training"].measured < parts["training"].steps
-    assert suite.method.t.selectors is selectors
-    assert suite.method.loaders is loaders
-    assert "select" not in vars(suite.method)
+    assert timed.method.t.selectors is selectors
+    assert timed.method.loaders is loaders
+    assert "select" not in vars(timed.method)
 
 
 @pytest.mark.parametrize("num_classes", [2, 30, 300])
 def test_any_number_of_classes_can_be_measured(num_classes):
-    suite = ours.Suite(Setting(size=600, imb_factor=1, batch_size=16), "sfa", 4, num_classes)
-    assert suite.data.observed_counts.sum() == 600
-    assert suite.data.noise_rate == 0.5
-    probe = settings.made_probe(suite.setting, num_classes, suite.method.networks[0].feature_width)
-    suite.answer(probe)
-    suite.method.select(ours.EPOCH)
-    assert suite.method.probes[1].features.shape == probe.features.shape == (600, 32)
-    assert suite.method.probes[1].logits.shape == (600, num_classes)
+    timed = phases.TimedMethod(Setting(size=600, imb_factor=1, batch_size=16), "sfa", 4, num_classes)
+    assert timed.data.observed_counts.sum() == 600
+    assert timed.data.noise_rate == 0.5
+    probe = settings.made_probe(timed.setting, num_classes, timed.method.networks[0].feature_width)
+    timed.answer(probe)
+    timed.method.select(phases.EPOCH)
+    assert timed.method.probes[1].features.shape == probe.features.shape == (600, 32)
+    assert timed.method.probes[1].logits.shape == (600, num_classes)
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system keeps the peak of a process")

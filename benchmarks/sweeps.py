@@ -1,4 +1,4 @@
-"""How fast sweeps are: `python tests/benchmarks/sweeps.py parallel | scale`; no test, as it takes minutes.
+"""How fast sweeps are: `python -m benchmarks.sweeps parallel | scale`.
 
 parallel: throughput of 8 equal runs by 2 workers of one thread against 1 worker of one thread, in alternating pairs.
 scale: planning, repeating and watching sweeps over ledgers of finished runs that are generated; seconds of a process
@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
-import ledger_scale  # noqa: E402
+import ledger_scale  # type: ignore[import-not-found]  # noqa: E402
 
 AXES = ["method=ce,gce,balanced_softmax,dividemix", "plugin=none,sfa"]
 AXES += ["noise_ratio=0.1,0.2,0.3,0.4,0.5", "imb_factor=0.1,0.05,0.02,0.01,1"]
@@ -56,7 +56,7 @@ def child(what, *words):
 def parallel(pairs):
     sweep = ["dataset=digits", "method=dividemix", "plugin=sfa", "replicate=0,1,2,3,4,5,6,7", "threads=1"]
     kinds = {"1 worker": [], "2 workers": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]}
-    seconds = {kind: [] for kind in kinds}
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(pairs):
         for kind, words in kinds.items():
             with tempfile.TemporaryDirectory() as folder:

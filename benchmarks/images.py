@@ -1,4 +1,4 @@
-"""How fast image files are read, and what a large list of them costs: `python tests/benchmarks/images.py speed|start`.
+"""How fast image files are read, and what a large list of them costs: `python -m benchmarks.images speed|start`.
 
 `speed`: images/s decoded, augmented and normalised with 1 and 2 workers, from the cache and from files, beside a plain
 torchvision `ImageFolder` in a `DataLoader`; 2,000 generated JPEGs of 256×256 pixels, WebVision's framing. Ratios are to
@@ -134,7 +134,7 @@ except Enough:
 def first_step(folder: Path, *words: str) -> tuple[float, float]:
     """Seconds from the start of Python, and peak memory in MB, when the second training step begins."""
     command = [sys.executable, "-c", FIRST_STEP, str(time.time()), *words, f"runs_dir={tempfile.mkdtemp(dir=folder)}"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     seconds, peak = answer.stdout.split()
     return float(seconds), float(peak)
 

@@ -1,6 +1,6 @@
-"""Where a training step's time goes: `python tests/benchmarks/step.py --width 64 --batch 128 --precision bf16`.
+"""Where a training step's time goes: `python -m benchmarks.step --width 64 --batch 128 --precision bf16`.
 
-Torch's profiler over the suite's step (cross-entropy and SGD, as the phase `step` of `python -m sfa_bench.speed`): the
+Torch's profiler over the suite's step (cross-entropy and SGD, as the phase `step` of `sfa-bench speed`): the
 share of each kind of operation in Markdown, and what convolutions reach of the matrix products' limit.
 """
 
@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sfa_bench.cores import cores
 from sfa_bench.engine.machine import keep_freed_memory, set_threads
-from sfa_bench.speed import limits, ours
+from sfa_bench.speed import limits, phases
 from sfa_bench.speed.jobs import Job
 from sfa_bench.speed.settings import Setting
 
@@ -42,7 +42,7 @@ def main() -> None:
     limit = limits.limits(cpu, options.seconds)[f"matmul_{options.precision}"]
     if limit is None:
         parser.error("this processor has no unit for bfloat16; type --precision fp32")
-    measure = ours.step(Setting(bfloat16=bfloat16, threads=cores()), Job("step", options.width, options.batch))
+    measure = phases.step(Setting(bfloat16=bfloat16, threads=cores()), Job("step", options.width, options.batch))
     measure(options.seconds)
     plain = measure(options.seconds)["step"].seconds
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
@@ -53,7 +53,7 @@ def main() -> None:
         kind = next((KINDS[name] for name in KINDS if name in event.key), "everything else")
         microseconds[kind] += event.self_cpu_time_total
     whole = sum(microseconds.values())
-    network = ours.Suite(Setting(size=40, imb_factor=1), "none", options.width).method.networks[0]
+    network = phases.TimedMethod(Setting(size=40, imb_factor=1), "none", options.width).method.networks[0]
     needed = limits.flops_of_image(network, cpu)[1] * options.batch / limit
     print(f"{options.batch / plain:,.0f} images/s without the profiler, {needed / plain:.0%} of the limit\n")
     print("| what | ms a step | share |\n|---|--:|--:|")

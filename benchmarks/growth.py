@@ -1,6 +1,6 @@
-"""How cost grows with samples, classes, width and jobs in parallel; no test, as it takes minutes.
+"""How cost grows with samples, classes, width and jobs in parallel.
 
-`python tests/benchmarks/growth.py measure -o growth.json`, then `… plot growth.json -o docs/growth.png`; both print a
+`python -m benchmarks.growth measure -o growth.json`, then `… plot growth.json -o docs/growth.png`; both print a
 table in Markdown.
 
 One epoch of DivideMix with SFA on random pictures, in fp32: its parts and the peak memory, along one axis at a time.
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from sfa_bench.speed.children import Child
+from sfa_bench.speed.child import Child
 from sfa_bench.speed.settings import Setting, made_probe
 
 if TYPE_CHECKING:
-    from sfa_bench.speed.ours import Suite
+    from sfa_bench.speed.phases import TimedMethod
 
 CPU = torch.device("cpu")
 PARTS = ("selection forward", "selectors", "report", "training")
@@ -62,45 +62,45 @@ QUICK = {
 def serve(there: Connection, setting: Setting, point: Point) -> None:
     """One job: prepare; then, at a word, answer with the seconds of each part, and the bytes of libraries and epoch."""
     from sfa_bench.engine.machine import keep_freed_memory, set_threads
-    from sfa_bench.speed.ours import Suite
+    from sfa_bench.speed.phases import TimedMethod
     from sfa_bench.speed.timing import forget_peak, peak_bytes
 
     keep_freed_memory()
     set_threads(setting.threads)
     # Much is imported only where it is first used, which is no part of an epoch.
     tiny = Setting(threads=setting.threads, seconds=0.0, size=40, imb_factor=1)
-    timed(Suite(tiny, "sfa", 4), tiny)
+    seconds_of(TimedMethod(tiny, "sfa", 4), tiny)
     forget_peak(CPU)
     libraries = peak_bytes(CPU)[0]
-    suite = Suite(setting, "sfa", point.width, point.classes)
+    timed = TimedMethod(setting, "sfa", point.width, point.classes)
     there.send((False, None))
     there.recv()
-    seconds, peak = timed(suite, setting)
+    seconds, peak = seconds_of(timed, setting)
     there.send((False, {**seconds, "libraries": libraries, "peak": peak}))
 
 
-def timed(suite: Suite, setting: Setting) -> tuple[dict[str, float], int]:
+def seconds_of(timed: TimedMethod, setting: Setting) -> tuple[dict[str, float], int]:
     """Seconds of each part of an epoch, and the most bytes that the process had meanwhile."""
     from sfa_bench.data.groups import shot_groups
     from sfa_bench.engine.report import describe_selections
-    from sfa_bench.speed.ours import EPOCH
+    from sfa_bench.speed.phases import EPOCH
     from sfa_bench.speed.timing import forget_peak, peak_bytes, repeated
 
-    forget_peak(suite.device)  # that of making the data
-    found = {**suite.forward(setting.seconds), **suite.training(setting.seconds)}
-    peak = peak_bytes(suite.device)[0]
+    forget_peak(timed.device)  # that of making the data
+    found = {**timed.forward(setting.seconds), **timed.training(setting.seconds)}
+    peak = peak_bytes(timed.device)[0]
 
-    probe = made_probe(setting, suite.data.view.num_classes, suite.method.networks[0].feature_width)
-    suite.answer(probe)
-    forget_peak(suite.device)
-    found["selectors"] = repeated(lambda: suite.method.select(EPOCH), suite.device, None)
-    data, counts = suite.data, suite.data.observed_counts
+    probe = made_probe(setting, timed.data.view.num_classes, timed.method.networks[0].feature_width)
+    timed.answer(probe)
+    forget_peak(timed.device)
+    found["selectors"] = repeated(lambda: timed.method.select(EPOCH), timed.device, None)
+    data, counts = timed.data, timed.data.observed_counts
     known = data.view.observed_labels.numpy(), data.clean_labels, shot_groups("", counts, counts), None
-    probes, selections = suite.method.probes, suite.method.selections
-    found["report"] = repeated(lambda: describe_selections(probes, selections, *known), suite.device, None)
+    probes, selections = timed.method.probes, timed.method.selections
+    found["report"] = repeated(lambda: describe_selections(probes, selections, *known), timed.device, None)
     # A network computes its answers batch by batch; its stand-in has all of them from the start.
     prepared = sum(array.nbytes for array in (probe.features, probe.logits, probe.abc_logits) if array is not None)
-    peak = max(peak, peak_bytes(suite.device)[0] - prepared)
+    peak = max(peak, peak_bytes(timed.device)[0] - prepared)
     return {part: found[part].seconds for part in PARTS}, peak
 
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import digits, plain_dividemix_sfa
+from benchmarks import plain_phases as plain
+from benchmarks.plain_dividemix_sfa import FeatureAverages, clean_by_class, clean_by_loss, convnet
 from sfa_bench import models
 from sfa_bench.config.compose import compose
 from sfa_bench.data import build
@@ -18,12 +21,8 @@ from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.selectors.base import Thresholds
 from sfa_bench.selectors.loss import LossMixture
 from sfa_bench.selectors.sfa import StochasticFeatureAveraging
-from sfa_bench.speed import ours, settings
+from sfa_bench.speed import phases, settings
 from sfa_bench.speed.jobs import PHASES, Job
-from sfa_bench.speed.plain import phases as plain
-from sfa_bench.speed.plain import whole
-from sfa_bench.speed.plain.network import convnet
-from sfa_bench.speed.plain.selection import Averages, by_class, by_loss
 from sfa_bench.speed.settings import Passed, Setting
 
 SMALL = Setting(size=300, imb_factor=0.1, batch_size=16, seconds=None)
@@ -43,10 +42,10 @@ def sides():
     """
 
     def make(plugin):
-        suite, other = ours.Suite(SMALL, plugin, 4), plain.Plain(SMALL, 4, balanced=plugin == "sfa")
-        for mine, theirs in zip(suite.method.networks, other.learner.networks, strict=True):
+        suite, other = phases.TimedMethod(SMALL, plugin, 4), plain.TimedBaseline(SMALL, 4, balanced=plugin == "sfa")
+        for mine, theirs in zip(suite.method.networks, other.method.networks, strict=True):
             theirs.double().load_state_dict(mine.double().state_dict())
-        return suite.method, other.learner
+        return suite.method, other.method
 
     return make
 
@@ -90,7 +89,7 @@ def test_a_step_of_dividemix_has_the_suites_loss_and_gradient(sides, plugin):
     given = Given(w, LOG_COUNTS, torch.Generator().manual_seed(2))
     mine = method._loss(0, given, rows, tuple(seen), 0.3, 7.0)
     permutation = torch.randperm(14, generator=torch.Generator().manual_seed(2))
-    theirs = learner.mixed_loss(0, seen, method.labels[rows], w[rows].float(), 0.3, permutation, 7.0, LOG_COUNTS)
+    theirs = learner.mixmatch_loss(0, seen, method.labels[rows], w[rows].float(), 0.3, permutation, 7.0, LOG_COUNTS)
     torch.testing.assert_close(theirs, mine, rtol=1e-5, atol=0)
     same_gradients(method, learner, mine, theirs)
     assert (learner.trained, learner.guessed) == (method.cost.trained, method.cost.guessed) == (14, 4 * 3 + 2 * 4)
@@ -102,7 +101,7 @@ def test_a_warm_up_step_has_the_suites_loss_and_gradient(sides):
     method.networks[0].train()
     learner.networks[0].train()
     mine = torch.nn.functional.cross_entropy(method.forward(0, images).main, labels)
-    theirs = learner.plain_loss(0, images, labels, LOG_COUNTS)
+    theirs = learner.warm_up_loss(0, images, labels, LOG_COUNTS)
     torch.testing.assert_close(theirs, mine, rtol=1e-5, atol=0)
     same_gradients(method, learner, mine, theirs)
 
@@ -116,13 +115,13 @@ def same_gradients(method, learner, mine, theirs):
 
 def test_its_networks_run_in_bfloat16_where_it_is_asked_to():
     """Eight bits of mantissa: near fp32's answers, and not them; what it computes from them is fp32."""
-    setting = replace(SMALL, plain_bfloat16=True)
-    exact, rounded = (plain.Plain(one, 16, balanced=True).learner for one in (SMALL, setting))
+    setting = replace(SMALL, bfloat16=True)
+    exact, rounded = (plain.TimedBaseline(one, 16, balanced=True).method for one in (SMALL, setting))
     for mine, theirs in zip(exact.networks, rounded.networks, strict=True):
         theirs.load_state_dict(mine.state_dict())
     images = views(8, 1).float()
     with torch.no_grad():
-        for a, b in zip(exact.answers(0, images), rounded.answers(0, images), strict=True):
+        for a, b in zip(exact.forward(0, images), rounded.forward(0, images), strict=True):
             assert b.dtype == torch.float32
             assert 0 < (a - b).norm() < 0.05 * a.norm()
 
@@ -136,8 +135,8 @@ def test_both_optimisers_are_set_alike(sides):
 
 @pytest.mark.parametrize("phase", ["warm-up", "dividemix-sfa"])
 def test_a_whole_epoch_takes_as_many_images_in_both_and_as_the_report_counts(phase):
-    suite = ours.Suite(SMALL, "sfa", 4)
-    other = plain.Plain(SMALL, 4, balanced=True)
+    suite = phases.TimedMethod(SMALL, "sfa", 4)
+    other = plain.TimedBaseline(SMALL, 4, balanced=True)
     _, passed = settings.amount(SMALL, Job(phase, 4))
     for side in (suite, other):
         parts = {}
@@ -147,7 +146,7 @@ def test_a_whole_epoch_takes_as_many_images_in_both_and_as_the_report_counts(pha
         else:
             parts = {**side.passes(None), **side.training(None)}
         assert all(timing.measured == timing.steps for timing in parts.values())
-    ledger, learner = suite.method.cost, other.learner
+    ledger, learner = suite.method.cost, other.method
     assert Passed(ledger.trained, ledger.guessed, ledger.selected) == passed
     assert Passed(learner.trained, learner.guessed, learner.selected) == passed
     assert len(learner.losses) == ledger.steps
@@ -157,11 +156,11 @@ def test_a_whole_run_on_digits_takes_as_many_images_in_both(tmp_path, monkeypatc
     config = compose(["epochs=2", "warmup_epochs=1"])
     data = build(config)
     selection = settings.given_selection(data)  # each side's own would depend on its random numbers
-    monkeypatch.setattr(Averages, "select", lambda *_: selection.clean_probability)
-    whole.prepare(tmp_path, config, data)
-    learner = whole.train(tmp_path)
+    monkeypatch.setattr(FeatureAverages, "select", lambda *_: selection.clean_probability)
+    digits.prepare(tmp_path, config, data)
+    learner = plain_dividemix_sfa.train(tmp_path)
     method = build_method(config, data, [torch.device("cpu")])
-    method.t.selectors = [ours.Given(selection)] * 2
+    method.t.selectors = [phases.GivenSelection(selection)] * 2
     for e in (1, 2):
         method.epoch(e)
     cost = method.cost
@@ -176,7 +175,7 @@ def test_a_whole_run_on_digits_takes_as_many_images_in_both(tmp_path, monkeypatc
 def test_both_sides_of_every_phase_measure_the_same_parts(phase):
     setting = replace(SMALL, size=1500 if phase.endswith("100") else 300, seconds=0.0)
     job = Job(phase, 4, 8 if phase in ("forward", "step") else None)
-    mine, theirs = (side.SIDES[phase](setting, job)(0.0) for side in (ours, plain))
+    mine, theirs = (side.PHASES[phase](setting, job)(0.0) for side in (phases, plain))
     assert mine.keys() == theirs.keys()
     assert all(part.seconds > 0 and 1 <= part.measured <= part.steps for part in (*mine.values(), *theirs.values()))
 
@@ -189,9 +188,9 @@ def test_the_real_setting_is_cifar10_with_its_long_tail_and_half_of_the_labels_w
 
 
 def test_both_train_on_the_same_arrays():
-    loader, data = plain.Plain(SMALL, 4, balanced=False).learner, settings.made_data(SMALL)
-    dataset = plain.Pictures(loader.path, data.view.transform, 0)
-    suite = ours.Suite(SMALL, "none", 4)
+    baseline = plain.TimedBaseline(SMALL, 4, balanced=False).method
+    dataset = plain.ImageDataset(baseline.path, baseline.augmentation, 0)
+    suite = phases.TimedMethod(SMALL, "none", 4)
     seen = suite.method.loaders[torch.device("cpu")].test_view(torch.arange(len(dataset)))
     torch.testing.assert_close(torch.stack([dataset[i][0] for i in range(len(dataset))]), seen)
     assert [dataset[i][1] for i in range(len(dataset))] == suite.method.labels.tolist()
@@ -203,13 +202,13 @@ def test_its_averages_select_what_the_suites_selector_does():
     probe = replace(probe, logits=unsure, abc_logits=unsure)
     config = settings.composed(SMALL, "sfa", 4)
     suites = build_selectors(config, settings.made_data(SMALL), 1)[0]
-    averages = Averages(10, suites.sample_min)
+    averages = FeatureAverages(10, suites.sample_min)
     suites.generator = partial(np.random.default_rng)
     for epoch in (31, 120, 190):  # the first call starts the moments
         mine = suites.select(probe, epoch)
         theirs = averages.select(
             torch.from_numpy(probe.features),
-            plain._confidence(probe),
+            plain.confidence_of(probe),
             probe.observed_labels,
             epoch,
             np.random.default_rng(epoch),
@@ -218,19 +217,19 @@ def test_its_averages_select_what_the_suites_selector_does():
         np.testing.assert_allclose(theirs, mine.clean_probability, atol=1e-6)
         np.testing.assert_allclose(averages.mean, suites.mean, atol=1e-9)
         np.testing.assert_allclose(averages.square, suites.square, atol=1e-9)
-    assert plain._averages(probe).sample_min == suites.sample_min
+    assert plain.feature_averages(np.bincount(probe.observed_labels))[0].sample_min == suites.sample_min
 
 
 def test_its_mixtures_are_the_suites():
     probe = settings.made_probe(SMALL, 10)
     scores = settings.made_scores(probe)
     found = class_posteriors(scores, probe.observed_labels, 10, larger=True, rescale=True)
-    np.testing.assert_allclose(by_class(scores, probe.observed_labels, 10), found.probability, atol=1e-9)
+    np.testing.assert_allclose(clean_by_class(scores, probe.observed_labels, 10), found.probability, atol=1e-9)
     losses = torch.nn.functional.cross_entropy(
         torch.from_numpy(probe.logits).double(), torch.from_numpy(probe.observed_labels), reduction="none"
     )
     mine = LossMixture(Thresholds()).select(probe, 31)
-    np.testing.assert_allclose(by_loss(losses), mine.clean_probability, atol=1e-6)
+    np.testing.assert_allclose(clean_by_loss(losses), mine.clean_probability, atol=1e-6)
 
 
 @pytest.mark.parametrize(("phase", "fits"), [("mixtures-100", 0), ("batched-100", 1)])
@@ -238,13 +237,13 @@ def test_only_the_batched_phase_fits_all_classes_at_once(phase, fits, monkeypatc
     fitted = []
     monkeypatch.setattr(batched, "fit_mixtures", lambda groups: fitted.append(len(groups)) or fit_mixtures(groups))
     setting = replace(SMALL, size=3000)
-    assert ours.SIDES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
+    assert phases.PHASES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
     assert len(fitted) == fits
-    assert plain.SIDES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
+    assert plain.PHASES[phase](setting, Job(phase))(0.0)["mixtures"].steps == 1
 
 
 def test_the_selection_without_a_forward_is_made_from_the_prepared_answers():
-    measure = ours.SIDES["selection-10"](SMALL, Job("selection-10"))
+    measure = phases.PHASES["selection-10"](SMALL, Job("selection-10"))
     seen = []
     probe = settings.made_probe(SMALL, 10)
 
@@ -258,4 +257,4 @@ def test_the_selection_without_a_forward_is_made_from_the_prepared_answers():
     assert len(seen) == 2
     np.testing.assert_array_equal(seen[0].logits, probe.logits)
     np.testing.assert_array_equal(seen[1].features, probe.features.astype(np.float16).astype(np.float32))
-    assert set(plain.SIDES["selection-10"](SMALL, Job("selection-10"))(None)) == {"selection"}
+    assert set(plain.PHASES["selection-10"](SMALL, Job("selection-10"))(None)) == {"selection"}

@@ -1,8 +1,8 @@
-"""What tools.hours reckons with: `python tests/benchmarks/flops.py forward|rate > tools/measured/FILE.csv`.
+"""What tools.hours reckons with: `python -m benchmarks.flops forward|rate > tools/measured/FILE.csv`.
 
 forward: floating-point operations of one image through each backbone, as a run's record counts them (forward.csv).
-rate: operations/s of training steps of a PreAct ResNet-18 (width 64, 64 images of 32×32, fp32): the median of 10 steps,
-as many threads as cores (rate.csv).
+rate: operations/s of training steps of a PreAct ResNet-18 (width 64, 64 images of 32×32, fp32), as `sfa-bench speed`
+takes them: the mean of some seconds, as many threads as cores (rate.csv).
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import argparse
 import csv
 import datetime
 import os
-import statistics
 import sys
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from sfa_bench.config.compose import compose
 from sfa_bench.engine import machine
 from sfa_bench.engine.cost import forward_flops
 from sfa_bench.models.build import build
 from sfa_bench.models.network import Network
+from sfa_bench.speed.jobs import Job
+from sfa_bench.speed.phases import step
+from sfa_bench.speed.settings import Setting
 
 SHAPES = {
     "cifar10": (3, 32, 32, 10),
@@ -37,7 +37,7 @@ FORWARDS = (
     ("webvision", "inception_resnet_v2"),
     ("clothing1m", "resnet50"),
 )
-STEPS, BATCH = 10, 64
+BATCH, SECONDS = 64, 5.0
 
 
 def network_of(dataset: str, model: str) -> Network:
@@ -65,25 +65,16 @@ def rate(condition: str) -> list[dict[str, Any]]:
     machine.keep_freed_memory()
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    network = network_of("cifar10", "preact_resnet18")
-    operations = 3 * BATCH * flops(network, "cifar10")
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
-    images, labels = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10
-    seconds = []
-    for _ in range(STEPS + 2):
-        started = time.perf_counter()
-        loss = F.cross_entropy(network(images).main, labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        seconds.append(time.perf_counter() - started)
+    measure = step(Setting(threads=threads), Job("step", 64, BATCH))
+    measure(1.0)  # warm-up
+    operations = 3 * BATCH * flops(network_of("cifar10", "preact_resnet18"), "cifar10")
     return [
         {
             "machine": f"{threads} cores of an {machine.processor()} with {torch.backends.cpu.get_cpu_capability()}",
             "condition": condition,
             "work": f"training steps of a PreAct ResNet-18 (width 64, {BATCH} images of 32×32, fp32)",
             "date": datetime.date.today().isoformat(),
-            "flops_per_second": f"{operations / statistics.median(seconds[2:]):.3g}",
+            "flops_per_second": f"{operations / measure(SECONDS)['step'].seconds:.3g}",
         }
     ]
 

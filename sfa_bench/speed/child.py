@@ -1,11 +1,10 @@
-"""Each side of a line is measured in a process of its own, so that its peak memory is its own."""
+"""Each line is measured in a process of its own (one for each side), so that its peak memory is its own."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +14,9 @@ from typing import Any
 
 import torch
 
-from sfa_bench import numerics
 from sfa_bench.errors import RunError
 from sfa_bench.speed.jobs import Job
-from sfa_bench.speed.settings import Setting
+from sfa_bench.speed.settings import Setting, Side
 
 
 class OutOfTime(RunError):
@@ -85,29 +83,18 @@ def _main(target: Callable[..., None], there: Connection, arguments: tuple[Any, 
         there.send((True, f"{type(error).__name__}: {reason[0]}".rstrip(": ")))
 
 
-def serve_side(there: Connection, side: str, setting: Setting, job: Job, folder: str) -> None:
-    """Prepare a side; then for each budget that comes its parts, and at the word `peak` its memory.
-
-    folder: of files that the side needs; whoever asked for the side removes it.
-    """
-    from sfa_bench.engine.machine import keep_freed_memory, set_threads
+def serve_phase(there: Connection, side: Side, job: Job) -> None:
+    """Prepare a phase; then for each budget that comes its parts, and at the word `peak` its memory."""
+    from sfa_bench.engine.machine import set_threads
     from sfa_bench.speed.timing import peak_bytes
 
-    # Only what this side needs: what is imported counts among its memory.
-    phases = import_module(f"sfa_bench.speed.{'ours' if side == 'ours' else 'plain.phases'}")
-
-    set_threads(setting.threads)
-    tempfile.tempdir = folder
-    device = torch.device(setting.device)
-    if side == "ours":  # as a run does by default; the baseline has what Torch has
-        keep_freed_memory()
-        numerics.choose_kernels(device, tf32=False, deterministic=True)
-    measure = phases.SIDES[job.phase](setting, job)
+    set_threads(side.setting.threads)
+    measure = import_module(side.module).prepare(side.setting, job)
     there.send((False, None))
     while True:
         request = there.recv()
         if request == "peak":
-            there.send((False, peak_bytes(device)))
+            there.send((False, peak_bytes(torch.device(side.setting.device))))
             continue
         gc.collect()
         there.send((False, measure(request)))
