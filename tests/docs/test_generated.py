@@ -89,3 +89,12 @@ def test_a_record_has_no_key_that_the_page_does_not_explain(tmp_path, monkeypatc
         assert record[heading].keys() <= documented(heading), heading
     groups = {"many", "medium", "few", "head", "mid", "tail"}
     assert {key for key in record["selection"] if key.split("/")[-1] not in groups} <= documented("selection")
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "preset"])
+def test_the_overview_names_every_choice_of_a_group_and_the_default_first(group):
+    page = (ROOT / "docs/reference/choices.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith((f"| `{group}` |", f"| `+{group}` |")))
+    named = [name for name in re.findall(r"`([\w]+)`", line.split("|", 2)[2]) if name in choices(group)]
+    assert sorted(named) == sorted(choices(group)), "docs/reference/choices.md"
+    assert group == "preset" or f"| `{named[0]}` (default) |" in configuration()
