@@ -1,4 +1,4 @@
-"""Every published number with what runs it here: `python -m tools.reproduction [RUNS…] -o docs/reproduction.md`.
+"""Every published number with what runs it here: `python -m tools.reproduction [RUNS…] -o PAGE.md`.
 
 A number of each published method and setting, its source, our counterpart with its command and expected cost, and ours
 where RUNS have it. `--cost-from RUNS` and `--check RUNS` write what the expectation rests on and how it holds
@@ -64,7 +64,7 @@ class Page:
         condition = "" if self.typed else f", {rate['condition']}: {rate['work']}"
         return [
             "# Published numbers and how to run them\n",
-            "Written by `python -m tools.reproduction -o docs/reproduction.md`; with folders of finished runs it "
+            "Written by `python -m tools.reproduction -o PAGE.md`; with folders of finished runs it "
             "shows them under *ours*: mean ± sample standard deviation (number of runs).\n",
             f"{len(numbers())} published numbers stand here as they were found, {sum(map(_absent, numbers()))} of them "
             "of methods that the suite has not. *matched* is the suite's recipe, *native* the original's own. No row "

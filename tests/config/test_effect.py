@@ -12,6 +12,7 @@ from sfa_bench.config.overrides import last_of_each
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 from sfa_bench.sweep.plan import plan
+from tools.reproduction import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,12 +96,14 @@ def test_of_a_key_typed_twice_the_last_counts_and_that_is_said(capsys):
 
 def documented():
     """Every command of the pages whose words are all there; whole sweep files have a test of their own."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("results/*/README.md"))]:
-        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for found in re.findall(r"^(?:.*&& )?python run\.py(.*)$", text, re.MULTILINE):
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("results/*/README.md"))]
+    texts = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in pages}
+    texts["reproduction.md"] = Page([]).text()  # made for the site, as `tools.reproduction` writes it
+    for name, text in texts.items():
+        for found in re.findall(r"^(?:.*&& )?python run\.py(.*)$", text.replace("\\\n", " "), re.MULTILINE):
             words = shlex.split(found, comments=True)
             if not {"--help", "--cfg"} & set(words) and not any("…" in word or "+sweep" in word for word in words):
-                yield page.name, words
+                yield name, words
 
 
 def test_no_documented_command_is_refused(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The README's section on your own method or selector, followed to the letter in a fresh folder."""
+"""The guides to a method and a selector of your own, followed to the letter in a fresh folder."""
 
 import json
 import os
@@ -12,11 +12,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
-SECTION = (ROOT / "README.md").read_text().split("## Your own method or selector\n")[1].split("\n## ")[0]
-FILES = dict(re.findall(r"`(conf/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)```", SECTION, re.DOTALL))
-COPY, RUN = re.findall(
-    r"```\n(.*?)```\n", re.sub(r"```(yaml|python)\n.*?```\n", "", SECTION, flags=re.DOTALL), re.DOTALL
-)
+GUIDES = [(ROOT / f"docs/guides/own-{name}.md").read_text(encoding="utf-8") for name in ("method", "selector")]
+
+
+def files(guide):
+    return dict(re.findall(r"`(conf/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)```", guide, re.DOTALL))
+
+
+def commands(guide):
+    """The lines that copy the example, and those that run it."""
+    without = re.sub(r"```(yaml|python)\n.*?```\n", "", guide, flags=re.DOTALL)
+    copy, run = re.findall(r"```\n(.*?)```\n", without, re.DOTALL)
+    return copy, run
 
 
 def shell(lines, cwd, home):
@@ -28,15 +35,18 @@ def shell(lines, cwd, home):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home folder in which the steps have been taken: files copied and written, then the commands in order."""
-    home = tmp_path_factory.mktemp("home")
-    copied = shell(COPY, ROOT, home)
-    assert copied.returncode == 0, copied.stderr
+    home, said = tmp_path_factory.mktemp("home"), ""
     mine = home / "mine"
-    for name, text in FILES.items():
-        (mine / name).write_text(text)
-    done = shell(RUN, mine, home)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (home / "said.txt").write_text(done.stdout + done.stderr)
+    for guide in GUIDES:
+        copy, run = commands(guide)
+        copied = shell(copy, ROOT, home)
+        assert copied.returncode == 0, copied.stderr
+        for name, text in files(guide).items():
+            (mine / name).write_text(text)
+        done = shell(run, mine, home)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout + done.stderr
+    (home / "said.txt").write_text(said)
     return home
 
 
@@ -45,11 +55,12 @@ def records(home):
     return {(record["names"]["method"], record["names"]["plugin"]): record for record in found}
 
 
-def test_the_readme_shows_the_examples_as_they_are():
-    for name, text in FILES.items():
+def test_the_guides_show_the_examples_as_they_are():
+    shown_files = {name: text for guide in GUIDES for name, text in files(guide).items()}
+    for name, text in shown_files.items():
         assert text == (EXAMPLES / name).read_text()
-    assert set(FILES) == {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("conf/*/*.yaml")}
-    (shown,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+    assert set(shown_files) == {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("conf/*/*.yaml")}
+    (shown,) = re.findall(r"```python\n(.*?)```", "".join(GUIDES), re.DOTALL)
     assert textwrap.indent(shown, "    ") in (EXAMPLES / "neighbours.py").read_text()
 
 

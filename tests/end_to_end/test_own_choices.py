@@ -245,7 +245,7 @@ def test_features_in_place_of_images(train):
     assert status == 0, said
     assert record["names"]["dataset"] == "three"
     assert (record["names"]["noise"], record["names"]["imbalance"]) == ("none", "none")  # as they are
-    assert record["metrics"]["test/acc"] > 90
+    assert record["metrics"]["test/acc/last"] > 90
 
 
 def test_what_is_no_data_set_is_refused(train):
