@@ -1,4 +1,6 @@
-"""What a table must say besides its numbers (design.md §6.6): what was measured, on what, and what is mixed."""
+"""What a table must say besides its numbers (explanation/rules.md §6): what was measured, on what, and what is
+mixed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What can go wrong, by what it means for the exit status (design.md §2). The message is the sentence a user reads."""
+"""What can go wrong, by what it means for the exit status (explanation/runs.md §1). The message is the sentence a user
+reads.
+"""
 
 
 class ConfigError(Exception):

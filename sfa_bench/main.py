@@ -1,4 +1,6 @@
-"""What `run.py` does: compose, refuse or run (design.md §2). Torch is imported only once something is to be trained."""
+"""What `run.py` does: compose, refuse or run (explanation/runs.md §1). Torch is imported only once something is to be
+trained.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products and convolutions in fp32 inside, whatever the training may do (design.md §6.4)."""
+    """Products and convolutions in fp32 inside, whatever the training may do (explanation/rules.md §4)."""
     allowed = torch.backends.cudnn.allow_tf32
     if allowed:
         _allow_tf32(False)

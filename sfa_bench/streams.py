@@ -1,4 +1,4 @@
-"""Random streams: every draw of the suite comes from a generator derived here (design.md §6.1).
+"""Random streams: every draw of the suite comes from a generator derived here (explanation/rules.md §1).
 
 A generator is a function of (seed, stream name, network, epoch) and of nothing else. Nothing random is stored in a
 checkpoint: resuming at an epoch boundary re-derives the same draws, and adding a consumer never shifts another one's.

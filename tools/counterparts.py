@@ -84,8 +84,8 @@ def words(number: Number) -> tuple[str, ...] | None:
 
 
 def _count(number: Number) -> list[str]:
-    """Who is flipped, where the original's way is not the suite's default (spec/data.md §4): TABASCO, whose protocol
-    DaSC has, draws each sample for itself; DivideMix takes ρN of all samples also for asymmetric noise.
+    """Who is flipped, where the original's way is not the suite's default (algorithms/data.md §4): TABASCO, whose
+    protocol DaSC has, draws each sample for itself; DivideMix takes ρN of all samples also for asymmetric noise.
     """
     line = number.line
     if "TABASCO protocol" in line["note"]:

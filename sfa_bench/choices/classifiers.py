@@ -1,4 +1,6 @@
-"""Classifiers fitted on a finished run's features (spec/methods.md §10). A new one: a function, an entry, a YAML."""
+"""Classifiers fitted on a finished run's features (algorithms/methods.md §10). A new one: a function, an entry, a
+YAML.
+"""
 
 # ruff: noqa: RUF009
 

@@ -1,4 +1,4 @@
-"""The losses of single networks (spec/methods.md §2, §5). A new one is a function, an entry here, and a YAML."""
+"""The losses of single networks (algorithms/methods.md §2, §5). A new one is a function, an entry here, and a YAML."""
 
 # ruff: noqa: RUF009
 
@@ -32,8 +32,8 @@ class Loss:
     learners: who takes it; own_method: the only method that does, and why, as the end of a sentence.
     cosine: its main head is a cosine classifier, with the constant `scale`.
     weighted: samples have their class's weight from the first epoch on.
-    plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (spec/methods.md §3.1).
-    neutral: values of constants that change nothing.
+    plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (algorithms/methods.md
+    §3.1). neutral: values of constants that change nothing.
     below: constants with an upper end of their own, and why.
     """
 

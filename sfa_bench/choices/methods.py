@@ -1,4 +1,4 @@
-"""The methods: what trains, by its code, and what each original ran (spec/methods.md, spec/sfa.md §8).
+"""The methods: what trains, by its code, and what each original ran (algorithms/methods.md, algorithms/sfa.md §8).
 
 A new one is a class, an entry here, and a YAML; one that trains as another does with other values is a YAML alone.
 """
@@ -82,7 +82,7 @@ def _single_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
 # ---- ELR
 
 # What ELR+ has on a data set: Beta parameter of its mixup, decay of its twins, and whether that decay (and for 100
-# classes the weight) grows as in its script for CIFAR (spec/methods.md §5).
+# classes the weight) grows as in its script for CIFAR (algorithms/methods.md §5).
 ELR_PLUS: Mapping[str, Mapping[str, Any]] = {
     "webvision": {"mixup_alpha": 1.5},
     "clothing1m": {"twin_decay": 0.9999},
@@ -131,7 +131,7 @@ _SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", 
 
 def lambda_u(config: RunConfig) -> float:
     """The weight as a number; DivideMix's paper has no unlabelled loss at 20 % noise, for asymmetric noise and on web
-    data (spec/methods.md §1, §7).
+    data (algorithms/methods.md §1, §7).
     """
     if config.method.lambda_u != "paper":
         return float(config.method.lambda_u)
@@ -143,7 +143,7 @@ def lambda_u(config: RunConfig) -> float:
 
 
 def confidence_penalty(config: RunConfig) -> bool:
-    """Whether DivideMix's warm-up has it; Clothing1M's own script always does (spec/methods.md §7)."""
+    """Whether DivideMix's warm-up has it; Clothing1M's own script always does (algorithms/methods.md §7)."""
     return NOISES[config.noise.name].similar or config.dataset.source == "clothing1m"
 
 
@@ -285,7 +285,7 @@ def warmup_epochs(config: RunConfig) -> int:
     return config.warmup_epochs if has_warmup(config) else 0
 
 
-# ---- what the originals ran, by the name of the method (spec/methods.md §1, §5, spec/README.md §3)
+# ---- what the originals ran, by the name of the method (algorithms/methods.md §1, §5, algorithms/README.md §3)
 
 
 def _by_ten(source: str, ten: Recipe, hundred: Recipe) -> Recipe | None:

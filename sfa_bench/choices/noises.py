@@ -1,4 +1,4 @@
-"""The noise models (spec/data.md §4). A new one is a function of `data.noise`, an entry here, and a YAML."""
+"""The noise models (algorithms/data.md §4). A new one is a function of `data.noise`, an entry here, and a YAML."""
 
 # ruff: noqa: RUF009
 

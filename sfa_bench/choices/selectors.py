@@ -1,4 +1,6 @@
-"""Who decides which labels are clean (spec/sfa.md, spec/methods.md §7–9). A new one is a class and an entry here."""
+"""Who decides which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9). A new one is a class and an entry
+here.
+"""
 
 # ruff: noqa: RUF009
 

@@ -1,4 +1,6 @@
-"""The data sets (spec/data.md §1–2, §7; recipes: design.md §3). A new one is a reader, an entry here, and a YAML."""
+"""The data sets (algorithms/data.md §1–2, §7; recipes: explanation/runs.md §2). A new one is a reader, an entry here,
+and a YAML.
+"""
 
 # ruff: noqa: RUF009
 
@@ -17,7 +19,7 @@ HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "cle
 
 @dataclass(frozen=True)
 class HumanAnnotations:
-    """The labels that people gave to a data set's training images (spec/data.md §5).
+    """The labels that people gave to a data set's training images (algorithms/data.md §5).
 
     choice: of the data set that has them; file: their name in `data_dir`; where: who gives it away; labels: which there
     are, the first by default; fake: see `DataSource`.
@@ -44,7 +46,7 @@ class DataSource:
     `selection_draw`; upright: their EXIF orientation is applied.
     one_file: `data_dir` names a file. own: a user's own data, which need a name. natural: its labels and class sizes
     are what the world made: what nobody adds to them is not known to be none. web: crawled from the web with its
-    noise, for which DivideMix and SFA have constants of their own (spec/methods.md §7); release_sample_min: SFA's
+    noise, for which DivideMix and SFA have constants of their own (algorithms/methods.md §7); release_sample_min: SFA's
     `sample_min` in its release.
     checked: its files have official checksums, which dataset.checksum=false does not ask for, and its reader downloads
     them.

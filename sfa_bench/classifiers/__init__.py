@@ -1,1 +1,1 @@
-"""Decoupled classifiers: fitted on a frozen backbone once training is over (spec/methods.md §10)."""
+"""Decoupled classifiers: fitted on a frozen backbone once training is over (algorithms/methods.md §10)."""

@@ -1,4 +1,4 @@
-"""The class-aware sampler (spec/methods.md §10)."""
+"""The class-aware sampler (algorithms/methods.md §10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes two runs the same run: the canonical configuration and its hash (design.md §4 "Identity").
+"""What makes two runs the same run: the canonical configuration and its hash (explanation/runs.md §5).
 
 Left out: values at the schema's default, the machine, names of choices, and keys without effect. What is scaled to the
 length of a run enters as it acts, not as it was typed.

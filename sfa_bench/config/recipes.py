@@ -1,4 +1,4 @@
-"""Recipes (design.md §3 "Matched recipes" and "Other lengths"; native ones: spec/methods.md §1, spec/README.md §3)."""
+"""Recipes (protocol.md §3; native ones: algorithms/methods.md §1, algorithms/README.md §3)."""
 
 from __future__ import annotations
 

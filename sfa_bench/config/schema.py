@@ -1,4 +1,5 @@
-"""The typed, closed configuration of one run (design.md §3): every key, its type, its range and one line of help.
+"""The typed, closed configuration of one run (explanation/runs.md §2): every key, its type, its range and one line of
+help.
 
 The sections of what can be chosen are described with it, in `choices/`.
 
@@ -46,7 +47,7 @@ class ImbalanceConfig:
 
 @dataclass(frozen=True)
 class Effective:
-    """What acts in this run, after scaling to its length (design.md §3 "Other lengths")."""
+    """What acts in this run, after scaling to its length (protocol.md §3)."""
 
     beta: float
     phi: float

@@ -1,4 +1,4 @@
-"""Values that exist but do not go together (design.md §3 "Not valid together"): refused with the way out."""
+"""Values that exist but do not go together (explanation/runs.md §3): refused with the way out."""
 
 from __future__ import annotations
 

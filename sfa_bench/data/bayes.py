@@ -1,4 +1,4 @@
-"""What the best possible selector and classifier reach, where the densities are known (spec/data.md §11)."""
+"""What the best possible selector and classifier reach, where the densities are known (algorithms/data.md §11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to the data of one run: source → long tail → noise → validation split (spec/data.md)."""
+"""From a configuration to the data of one run: source → long tail → noise → validation split (algorithms/data.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class-balanced draws of a part of the training set (spec/data.md §2, Clothing1M)."""
+"""Class-balanced draws of a part of the training set (algorithms/data.md §2, Clothing1M)."""
 
 from __future__ import annotations
 

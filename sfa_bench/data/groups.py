@@ -1,4 +1,4 @@
-"""Which classes count as many, medium, few and as head, mid, tail (spec/data.md §7, design.md §4)."""
+"""Which classes count as many, medium, few and as head, mid, tail (algorithms/data.md §7, protocol.md §2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def shot_groups(
     Args: basis_counts [K] decide many, medium and few (`dataset.shots.basis`); rank_counts [K] (clean where known)
     decide head, mid and tail: max(1, int(0.3K)) classes at each end. Ties: the lower class first. observed: the basis
     is `observed`; then the rule of 100 and 20 samples, which CIFAR-100 always has, takes the place of FIXED_TEN, as in
-    RoLT's release (spec/quirks.md Q36).
+    RoLT's release (algorithms/quirks.md Q36).
     """
     num_classes = len(basis_counts)
     rule = SOURCES[source].shots

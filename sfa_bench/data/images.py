@@ -1,4 +1,6 @@
-"""Images that stay in files until they are asked for: decoding them, and framing views of them (spec/data.md §1)."""
+"""Images that stay in files until they are asked for: decoding them, and framing views of them (algorithms/data.md
+§1).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The long tail: how many samples of every class are kept, and which ones (spec/data.md §3)."""
+"""The long tail: how many samples of every class are kept, and which ones (algorithms/data.md §3)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def class_counts(
 
     With m = total / K: `exp` keeps int(m·IF^(c/(K-1))); `step` keeps int(m) of the first K//2 classes and int(m·IF) of
     the rest; `none` keeps everything. Never more than `available` int64 [K].
-    by_rank: for data with a long tail of their own, as mini-WebVision (spec/data.md §3): c is the rank of a class by
-    what is available, the lower class first among equals, and m the largest class.
+    by_rank: for data with a long tail of their own, as mini-WebVision (algorithms/data.md §3): c is the rank of a class
+    by what is available, the lower class first among equals, and m the largest class.
 
     Raises: DataError when a class would be left without a sample.
     """

@@ -1,4 +1,5 @@
-"""Part-dependent label noise (Xia et al., 2020, Appendix; spec/data.md §4): what an image shows decides the new label.
+"""Part-dependent label noise (Xia et al., 2020, Appendix; algorithms/data.md §4): what an image shows decides the new
+label.
 
 Sample i loses its label with probability q_i ~ N(ρ, 0.1²) truncated to [0, 1], whatever it shows; the new label is
 drawn from softmax(x_i W_a) without the class a of its own, where W_a [D, K] is standard normal and one for each class.

@@ -1,4 +1,4 @@
-"""The label sets of the public releases, number for number (`dataset.generator=legacy`, spec/data.md §6).
+"""The label sets of the public releases, number for number (`dataset.generator=legacy`, algorithms/data.md §6).
 
 The order of the draws is the point here: NumPy's legacy generator shuffles each class's list and draws the joint
 labels, Python's generator shuffles the positions and draws the symmetric labels, both seeded alike.

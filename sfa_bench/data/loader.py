@@ -43,7 +43,8 @@ def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tens
 
 
 def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
-    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (spec/data.md §1). Vectors stay.
+    """uint8 [B, C, H, W] to float32: scaled to [0, 1], then normalised per channel (algorithms/data.md §1). Vectors
+    stay.
 
     out: where to write them, float32 [B, C, H, W].
     """
@@ -307,7 +308,7 @@ def pixels(images: Images, rows: np.ndarray) -> Tensor:
 
 
 def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Split `order` into batches; nothing is dropped (design.md §3, small sets).
+    """Split `order` into batches; nothing is dropped (algorithms/data.md §1, small sets).
 
     A last batch of one row is merged into the one before, because batch statistics need two rows; fewer rows than
     `batch_size` are one batch.

@@ -1,8 +1,8 @@
-"""Label noise: who loses the label, and what takes its place (spec/data.md §4).
+"""Label noise: who loses the label, and what takes its place (algorithms/data.md §4).
 
 A `NoiseLaw` says it in one form for every model: class a loses a label at `rate[a]`, and the new label is drawn from
 row a of `target`. A row of zeros is a class that keeps its labels. Flips are computed from the clean labels of all
-samples at once (spec/quirks.md Q52), on the class counts before noise (Q20).
+samples at once (algorithms/quirks.md Q52), on the class counts before noise (Q20).
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def noise_law(
 
 
 def transition_matrix(law: NoiseLaw, counts: np.ndarray) -> np.ndarray:
-    """T[a, b] = P(observed b | clean a), float64 [K, K], with the rates that integer counts leave (spec/data.md §4)."""
+    """T[a, b] = P(observed b | clean a), float64 [K, K], with the rates that integer counts leave (algorithms/data.md
+    §4).
+    """
     rate = law.rate
     if law.count == "exact":
         rate = np.full(len(counts), int(rate[0] * counts.sum()) / counts.sum())

@@ -1,4 +1,4 @@
-"""Reading CIFAR's pickles without giving them a way to run anything (design.md §6.5)."""
+"""Reading CIFAR's pickles without giving them a way to run anything (explanation/rules.md §5)."""
 
 from __future__ import annotations
 

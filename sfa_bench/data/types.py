@@ -1,4 +1,6 @@
-"""What the data part hands on, and to whom: methods see a `LearnerView`, which has no clean labels (design.md §5)."""
+"""What the data part hands on, and to whom: methods see a `LearnerView`, which has no clean labels
+(contributing/architecture.md §2).
+"""
 
 from __future__ import annotations
 
@@ -61,10 +63,10 @@ class Data:
 
     `index` int64 [N] is the position in the original training set; `clean_labels` int64 [N] are -1 where unknown, and
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
-    digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (spec/data.md §7); `bayes`
-    bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part of
-    their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch of
-    each network. `skipped` are the image files that were left out because nothing can be read from them, as
+    digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (algorithms/data.md §7);
+    `bayes` bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part
+    of their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch
+    of each network. `skipped` are the image files that were left out because nothing can be read from them, as
     `part: name`; `left_out` counts the files that are no images by their ending. `class_names` [K] where the data have
     them; `notes` are sentences that a user should hear.
     """
@@ -114,9 +116,9 @@ class Source:
     the true ones if the files tell them.
 
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
-    imbalance goes by the rank of a class's natural size, not by its number (spec/data.md §3). `skipped` are the files
-    that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`; `original` int64
-    [n] are then the positions of the training images in the list as it stands, None for all of it. `left_out`,
+    imbalance goes by the rank of a class's natural size, not by its number (algorithms/data.md §3). `skipped` are the
+    files that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`; `original`
+    int64 [n] are then the positions of the training images in the list as it stands, None for all of it. `left_out`,
     `class_names`, `notes`: see `Data`.
     """
 

@@ -1,4 +1,4 @@
-"""Held-out validation samples (`dataset.val`, spec/data.md §9): a noisy split, or a clean balanced one."""
+"""Held-out validation samples (`dataset.val`, algorithms/data.md §9): a noisy split, or a clean balanced one."""
 
 from __future__ import annotations
 

@@ -156,8 +156,8 @@ def _external_selector(config: RunConfig, thresholds: Thresholds, k: int) -> Sel
 
 
 def averages_losses(config: RunConfig) -> bool:
-    """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (spec/methods.md §7);
-    where each selection is made among other samples, there is nothing to average.
+    """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (algorithms/methods.md
+    §7); where each selection is made among other samples, there is nothing to average.
     """
     at = SELECTORS[config.method.selector.name].averaged_at
     return at is not None and told_rate(config) == at and not config.dataset.selection_draw

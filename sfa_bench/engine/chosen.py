@@ -1,4 +1,4 @@
-"""Each network as it was when a data set's own validation set liked it best (spec/methods.md §7, Clothing1M)."""
+"""Each network as it was when a data set's own validation set liked it best (algorithms/methods.md §7, Clothing1M)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run costs: seconds per phase, samples, floating-point operations, memory (design.md §4)."""
+"""What a run costs: seconds per phase, samples, floating-point operations, memory (explanation/runs.md §4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a run reports: accuracies of the ensemble and how good a selection was (design.md §4, spec/data.md §7-8).
+"""What a run reports: accuracies of the ensemble and how good a selection was (protocol.md §4, algorithms/data.md
+§7-8).
 
 Arrays in, plain floats and lists out. What is undefined is None, never NaN and never a made-up zero.
 """
@@ -24,7 +25,7 @@ Logits = Sequence[Mapping[str, NDArray]]
 
 
 def ensemble(logits: Logits, how: str) -> NDArray[np.float64]:
-    """Log-probabilities [M, K] of all networks and heads together (spec/sfa.md §9).
+    """Log-probabilities [M, K] of all networks and heads together (algorithms/sfa.md §9).
 
     `logit_sum` is the softmax of the mean logit vector (same argmax as the sum), `prob_mean` the mean of the softmaxes;
     `main` and `abc` are `logit_sum` over that head alone.

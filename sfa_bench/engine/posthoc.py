@@ -1,4 +1,4 @@
-"""A decoupled classifier on a finished run: found by its hash, or trained first (design.md §3, `classifier`)."""
+"""A decoupled classifier on a finished run: found by its hash, or trained first (algorithms/methods.md §10)."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _fit(
 
 
 def _curves(figures: dict[str, Any]) -> list[str]:
-    """The whole curve of τ-norm, since its best power is chosen on it (spec/methods.md §10)."""
+    """The whole curve of τ-norm, since its best power is chosen on it (algorithms/methods.md §10)."""
     return [
         f"{network.replace('_', ' ')}: tau {found['tau']:g}, accuracy by tau "
         + " ".join(f"{tau:g}:{accuracy:.1f}" for tau, accuracy in found["curve"].items())

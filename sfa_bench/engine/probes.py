@@ -1,4 +1,4 @@
-"""What selectors saw, on disk: `probes/epoch_0010.npz` (design.md §4), for `python -m sfa_bench.replay`."""
+"""What selectors saw, on disk: `probes/epoch_0010.npz` (explanation/runs.md §4), for `python -m sfa_bench.replay`."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def predictions(
     logits: list[dict[str, np.ndarray]],
     more_logits: Mapping[str, list[dict[str, np.ndarray]]] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
-    """The arrays of `predictions.npz` (design.md §4); per-network ones are stacked along the first axis.
+    """The arrays of `predictions.npz` (explanation/runs.md §4); per-network ones are stacked along the first axis.
 
     Args: logits of the test set for each network, and `more_logits` by name: of `data.more_tests`, and `test_at_val`,
     of the test set by each network as its own validation accuracy chose it.

@@ -1,4 +1,6 @@
-"""One run from start to record: claim the folder, train or go on, evaluate, keep what was done (design.md §4)."""
+"""One run from start to record: claim the folder, train or go on, evaluate, keep what was done (explanation/runs.md
+§4).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run at the next step (design.md §6.9)."""
+"""SIGINT and SIGTERM end a run at the next step (explanation/rules.md §9)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SMALLER_LR = "a smaller lr may help"
 
 @dataclass(frozen=True)
 class Optimisation:
-    """SGD with momentum, or Adam, on all parameters (spec/methods.md §1).
+    """SGD with momentum, or Adam, on all parameters (algorithms/methods.md §1).
 
     The matched schedule drops the rate once; an original's own comes by the name of its schedule.
     """
@@ -50,13 +50,13 @@ class Optimisation:
         return self.lr * schedules.NATIVE[self.schedule](epoch, self.epochs)
 
     def first_moment(self, epoch: int) -> float:
-        """Adam's β₁, which Co-teaching lowers where its rate begins to fall (spec/methods.md §6)."""
+        """Adam's β₁, which Co-teaching lowers where its rate begins to fall (algorithms/methods.md §6)."""
         return schedules.coteaching_first_moment(self.schedule, epoch, self.epochs)
 
 
 @dataclass(frozen=True)
 class BalancedHead:
-    """The auxiliary balanced classifier's options (spec/sfa.md §7); a network without the head has none."""
+    """The auxiliary balanced classifier's options (algorithms/sfa.md §7); a network without the head has none."""
 
     counts: str = "selected"  # or "observed"; the warm-up, which selects nothing, always uses the observed ones
     count_floor: float = 1.0
@@ -141,7 +141,9 @@ class Method:
     # ---- shared by all
 
     def forward(self, k: int, images: Tensor, copied: Network | None = None) -> Output:
-        """Features and logits of network k, or of a copy; only the backbone may run in bfloat16 (design.md §6.4)."""
+        """Features and logits of network k, or of a copy; only the backbone may run in bfloat16 (explanation/rules.md
+        §4).
+        """
         network = self.networks[k] if copied is None else copied
         # Each number of images is compiled by itself: none for the last batches of an epoch, nor for guesses.
         full = len(images) in (self.t.plain_batch, 2 * self.t.batch_size, 4 * self.t.batch_size)
@@ -245,7 +247,7 @@ class Method:
         return torch.from_numpy(selection.class_counts)
 
     def probe(self, k: int, e: int) -> Probe:
-        """Evaluation-mode pass of network k over what it selects from in epoch e, in fp32 (design.md §6.4)."""
+        """Evaluation-mode pass of network k over what it selects from in epoch e, in fp32 (explanation/rules.md §4)."""
         return self._probes([k], e)[0]
 
     def _probes(self, networks: Sequence[int], e: int) -> list[Probe]:

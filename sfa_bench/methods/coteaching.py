@@ -1,4 +1,4 @@
-"""Co-teaching (Han et al., NeurIPS 2018): each network learns what the other finds easy (spec/methods.md §6)."""
+"""Co-teaching (Han et al., NeurIPS 2018): each network learns what the other finds easy (algorithms/methods.md §6)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """DivideMix (Li et al. 2020): two networks select for each other and learn the rest without its labels.
 
-spec/methods.md §7; with the balanced head spec/sfa.md §7; with the prototype selector it is RoLT+ (spec/methods.md §9).
+algorithms/methods.md §7; with the balanced head algorithms/sfa.md §7; with the prototype selector it is RoLT+
+(algorithms/methods.md §9).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class DivideMix(Method):
     Clothing1M, where unlabelled pictures act as partners alone.
     partner: network 2 is guided by network 1 as this epoch has `updated` it, or by a copy of it as the `previous` epoch
     left it: the scripts for WebVision, which train both at once.
-    schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, spec/methods.md §9), by the
+    schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, algorithms/methods.md §9), by the
     observed counts of the whole training set; class_beta, count_floor: of those weights.
     """
 
@@ -180,7 +181,7 @@ class DivideMix(Method):
     def _loss(
         self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], share: float, weight: float
     ) -> Tensor:
-        """Steps 1–5 of spec/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
+        """Steps 1–5 of algorithms/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
 
         views: two of the labelled images and two of the unlabelled ones; share: the draw from Beta(α, α); weight: λ of
         this step.
@@ -249,5 +250,5 @@ class DivideMix(Method):
         return log_prior(counts, floor).to(device)
 
     def _unlabelled_weight(self, e: int, fraction: float) -> float:
-        """λ at this point of epoch e (spec/methods.md §7)."""
+        """λ at this point of epoch e (algorithms/methods.md §7)."""
         return mixmatch.unlabelled_weight(self.lambda_u, e + fraction - self.ramp_start, self.ramp_epochs)

@@ -1,4 +1,4 @@
-"""Early-learning regularisation (Liu et al., NeurIPS 2020), and ELR+ (spec/methods.md §5)."""
+"""Early-learning regularisation (Liu et al., NeurIPS 2020), and ELR+ (algorithms/methods.md §5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""RoLT (Wei et al. 2021): prototypes find clean samples, guesses soften the labels of the rest (spec/methods.md §8).
+"""RoLT (Wei et al. 2021): prototypes find clean samples, guesses soften the labels of the rest (algorithms/methods.md
+§8).
 
-With a selecting plug-in its mask and its prototypes take the place of RoLT's own (spec/sfa.md §8).
+With a selecting plug-in its mask and its prototypes take the place of RoLT's own (algorithms/sfa.md §8).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Rolt(Method):
         return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
 
     def _clean(self, k: int, e: int) -> Cleaned:
-        """Steps 1–5 of spec/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
+        """Steps 1–5 of algorithms/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
         probe, selection = self.probes[k], self.selections[k]
         unit, center = centre_and_normalise(probe.features)
         prototypes = selection.prototypes
@@ -136,7 +137,7 @@ class Rolt(Method):
         return mean.value(k, e)
 
     def _epoch_labels(self, e: int, cleaned: Cleaned | None, frozen: Tensor | None) -> Tensor:
-        """Whose counts margins and class weights follow (spec/methods.md §8.7)."""
+        """Whose counts margins and class weights follow (algorithms/methods.md §8.7)."""
         if frozen is not None:
             return frozen
         if cleaned is None or e < self.soft_from:
@@ -146,7 +147,9 @@ class Rolt(Method):
     def _components(
         self, e: int, rows: Tensor, cleaned: Cleaned | None, frozen: Tensor | None
     ) -> list[tuple[float, Tensor]]:
-        """The label lists of a batch with their weights (spec/methods.md §8.6); a selected row has its own in each."""
+        """The label lists of a batch with their weights (algorithms/methods.md §8.6); a selected row has its own in
+        each.
+        """
         observed, num_classes = self.labels[rows], self.t.view.num_classes
         if cleaned is None or e < self.soft_from:
             return [(1.0, observed)]
@@ -159,7 +162,7 @@ class Rolt(Method):
         return [(0.4, linear), (0.2, prototype), (0.2, observed), *uniform]
 
     def extra_heads(self, k: int, features: np.ndarray) -> dict[str, np.ndarray]:
-        """Nearest class mean with the prototypes of the epoch's start (spec/methods.md §8.8)."""
+        """Nearest class mean with the prototypes of the epoch's start (algorithms/methods.md §8.8)."""
         stored = self.prototypes[k]
         if stored is None:
             return {}

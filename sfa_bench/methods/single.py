@@ -1,5 +1,5 @@
 """One loss on one network, or on two as an ensemble; optionally a schedule, mixup, a selector and a balanced head
-(spec/methods.md §2–4, spec/sfa.md §8).
+(algorithms/methods.md §2–4, algorithms/sfa.md §8).
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Single(Method):
         return mean.value(k, e)
 
     def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
-        # Priors, margins and weights inside a loss follow the samples in use (spec/methods.md §3.5).
+        # Priors, margins and weights inside a loss follow the samples in use (algorithms/methods.md §3.5).
         drawn = self.counts_of(order) if self.t.warmup_draw else self.observed_counts
         counts = torch.from_numpy(selection.class_counts) if selection else drawn
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
@@ -154,7 +154,7 @@ class Single(Method):
     def _mixed_loss(
         self, k: int, given: Given, rows: Tensor, images: Tensor, mixing: torch.Generator, share: float
     ) -> Tensor:
-        """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (spec/methods.md §4)."""
+        """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (algorithms/methods.md §4)."""
         device = self.devices[k]
         permutation = torch.randperm(len(rows), generator=mixing)
         out = self.forward(k, mixmatch.mix(images, share, send(permutation, device)))

@@ -1,4 +1,4 @@
-"""Backbones with named heads (spec/models.md). `build` makes a network from its configuration."""
+"""Backbones with named heads (algorithms/models.md). `build` makes a network from its configuration."""
 
 from sfa_bench.models.build import build
 from sfa_bench.models.network import Backbone, Network, Output

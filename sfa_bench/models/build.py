@@ -33,7 +33,7 @@ def build(
 
     Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads ("main",) or ("main", "abc");
     cosine: the scale of a cosine main head, None for a linear one; default_heads: linear heads start as Torch makes
-    them, whatever the backbone's own start (RoLT's classifier, spec/models.md §2).
+    them, whatever the backbone's own start (RoLT's classifier, algorithms/models.md §2).
     Raises: ConfigError when the images are too small for the model or have not its channels, and when a file of
     pretrained weights does not fit (models.pretrained).
     """

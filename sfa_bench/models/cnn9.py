@@ -1,4 +1,4 @@
-"""The nine-layer CNN of Co-teaching (spec/models.md §4)."""
+"""The nine-layer CNN of Co-teaching (algorithms/models.md §4)."""
 
 from __future__ import annotations
 

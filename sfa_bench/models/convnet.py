@@ -1,4 +1,4 @@
-"""The small network for digits, for users' arrays and for tests (spec/models.md §4, "small CNN")."""
+"""The small network for digits, for users' arrays and for tests (algorithms/models.md §4, "small CNN")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inception-ResNet-v2, the backbone of mini-WebVision (spec/models.md §3): timm's."""
+"""Inception-ResNet-v2, the backbone of mini-WebVision (algorithms/models.md §3): timm's."""
 
 from __future__ import annotations
 

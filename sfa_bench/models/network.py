@@ -1,4 +1,6 @@
-"""A backbone with its heads: `main`, and the balanced head `abc` where a plug-in asks for it (spec/models.md §5)."""
+"""A backbone with its heads: `main`, and the balanced head `abc` where a plug-in asks for it (algorithms/models.md
+§5).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Backbone(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """scale · cos of the angle between feature and class vector, [B, d] → [B, K] (spec/methods.md §3.2, models.md §2).
+    """scale · cos of the angle between feature and class vector, [B, d] → [B, K] (algorithms/methods.md §3.2,
+    algorithms/models.md §2).
 
     LDAM's classifier: no bias, class vectors drawn from uniform(−1, 1) and scaled to unit length. The scale makes its
     outputs logits, so that heads can be added up and softmaxes taken; the loss subtracts its margins from them.

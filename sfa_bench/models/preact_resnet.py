@@ -1,4 +1,4 @@
-"""PreAct ResNet-18 as DivideMix, RoLT+ and SFA train it, and the usual CIFAR version (spec/models.md §1)."""
+"""PreAct ResNet-18 as DivideMix, RoLT+ and SFA train it, and the usual CIFAR version (algorithms/models.md §1)."""
 
 from __future__ import annotations
 

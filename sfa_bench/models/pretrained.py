@@ -1,4 +1,6 @@
-"""Weights that a backbone starts from, out of a file of the user's (design.md §6.5: nothing in it can execute)."""
+"""Weights that a backbone starts from, out of a file of the user's (explanation/rules.md §5: nothing in it can
+execute).
+"""
 
 from __future__ import annotations
 

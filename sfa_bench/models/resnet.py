@@ -1,4 +1,4 @@
-"""ResNet-32 for CIFAR, the backbone of LDAM, RoLT and BALMS (spec/models.md §2)."""
+"""ResNet-32 for CIFAR, the backbone of LDAM, RoLT and BALMS (algorithms/models.md §2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNet-34 with CIFAR's stem, the backbone of ELR (spec/models.md §4)."""
+"""ResNet-34 with CIFAR's stem, the backbone of ELR (algorithms/models.md §4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNet-50, the backbone of Clothing1M (spec/models.md §4): torchvision's."""
+"""ResNet-50, the backbone of Clothing1M (algorithms/models.md §4): torchvision's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""RoLT's label cleaning: running averages of predictions, and losses over several label lists (spec/methods.md §8)."""
+"""RoLT's label cleaning: running averages of predictions, and losses over several label lists (algorithms/methods.md
+§8).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of one sample (spec/methods.md §2): (logits [B, K], labels [B], class counts [K]) → [B].
+"""Losses of one sample (algorithms/methods.md §2): (logits [B, K], labels [B], class counts [K]) → [B].
 
 In the formulas p = softmax(z), p_y the probability of the observed label, CE = −log p_y.
 """

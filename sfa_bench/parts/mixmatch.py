@@ -1,4 +1,6 @@
-"""The pieces of DivideMix's semi-supervised step (spec/methods.md §7) and of the balanced head (spec/sfa.md §7)."""
+"""The pieces of DivideMix's semi-supervised step (algorithms/methods.md §7) and of the balanced head (algorithms/sfa.md
+§7).
+"""
 
 from __future__ import annotations
 

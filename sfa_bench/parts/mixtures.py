@@ -1,4 +1,6 @@
-"""Two-component Gaussian mixtures that turn a score into a clean probability (spec/sfa.md §5, spec/methods.md §7)."""
+"""Two-component Gaussian mixtures that turn a score into a clean probability (algorithms/sfa.md §5,
+algorithms/methods.md §7).
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,7 @@ def class_posteriors(
     min_samples: int = 2,
     **mixture: Any,
 ) -> Posteriors:
-    """One mixture per observed class (spec/sfa.md §5).
+    """One mixture per observed class (algorithms/sfa.md §5).
 
     Args: scores [N]; labels [N] observed labels; larger: the clean component has the larger mean; rescale: min-max the
     scores within each class first; min_samples (2 or more): smaller classes get no mixture; fit, monotone, max_iter,

@@ -1,4 +1,4 @@
-"""Class prototypes in the space of centred unit features (spec/sfa.md §2, spec/methods.md §8)."""
+"""Class prototypes in the space of centred unit features (algorithms/sfa.md §2, algorithms/methods.md §8)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def centre_and_normalise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def instant_centroids(
     unit: np.ndarray, labels: np.ndarray, gate: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean unit feature of the gated samples of each class (spec/sfa.md §2.4); not normalised again.
+    """Mean unit feature of the gated samples of each class (algorithms/sfa.md §2.4); not normalised again.
 
     Args: unit [N, d] centred unit features; labels [N] observed labels; gate [N] bool.
     Returns: centroids [K, d] float64 and the number of gated samples [K]. A class with none has a zero row, which is
@@ -53,7 +53,7 @@ def instant_centroids(
 
 
 def label_scores(unit: np.ndarray, prototypes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Negative squared distance of each row to the prototype of its own label: [N] (spec/sfa.md §2.8)."""
+    """Negative squared distance of each row to the prototype of its own label: [N] (algorithms/sfa.md §2.8)."""
     scores = np.empty(len(unit))
     for rows in _blocks(len(unit)):
         apart = unit[rows] - prototypes[labels[rows]]

@@ -1,4 +1,4 @@
-"""Class weights and resampling for long tails (spec/methods.md §3)."""
+"""Class weights and resampling for long tails (algorithms/methods.md §3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def effective_weights(class_counts: Tensor, beta: float, floor: float = 1.0) -> 
 
 
 def class_balanced_weights(class_counts: Tensor, beta: float = 0.9999, floor: float = 1.0) -> Tensor:
-    """Those weights scaled to sum to K, float32 [K] (spec/methods.md §3.1)."""
+    """Those weights scaled to sum to K, float32 [K] (algorithms/methods.md §3.1)."""
     weights = effective_weights(class_counts, beta, floor)
     return (len(weights) * weights / weights.sum()).to(torch.float32)
 
@@ -24,6 +24,8 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def resample(labels: Tensor, class_counts: Tensor, beta: float, floor: float, generator: torch.Generator) -> Tensor:
-    """N rows drawn with replacement, each in proportion to its class's effective weight (DRS, spec/methods.md §3.4)."""
+    """N rows drawn with replacement, each in proportion to its class's effective weight (DRS, algorithms/methods.md
+    §3.4).
+    """
     weights = effective_weights(class_counts, beta, floor)[labels]
     return torch.multinomial(weights, len(labels), replacement=True, generator=generator)

@@ -1,4 +1,6 @@
-"""When rates, weights and keep fractions change over the epochs (spec/methods.md §1, §3.3, §6). Epochs count from 1."""
+"""When rates, weights and keep fractions change over the epochs (algorithms/methods.md §1, §3.3, §6). Epochs count from
+1.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def _coteaching_entry(epoch: int, epochs: int) -> int:
 
 
 def _coteaching_start(schedule: str, epochs: int) -> int:
-    """The entry from which its rate falls, there still whole, and Adam's β₁ is lower (spec/methods.md §6)."""
+    """The entry from which its rate falls, there still whole, and Adam's β₁ is lower (algorithms/methods.md §6)."""
     return first_after(0.5 if schedule == "coteaching_cifar100" else 0.4, epochs) - 1
 
 

@@ -1,1 +1,1 @@
-"""Who is clean? Each selector answers, at the start of an epoch, for one network (spec/README.md §2)."""
+"""Who is clean? Each selector answers, at the start of an epoch, for one network (algorithms/README.md §2)."""

@@ -82,7 +82,8 @@ class Thresholds:
         **notes: Any,
     ) -> Selection:
         """Select what is above the threshold; a class left without a sample is kept whole or left empty (`keep_all`,
-        `none`: spec/sfa.md §5). Samples of an unsplit class have probability 1: nothing speaks against any of them.
+        `none`: algorithms/sfa.md §5). Samples of an unsplit class have probability 1: nothing speaks against any of
+        them.
         """
         mask = probability > self.p_threshold
         fallbacks = dict(notes.pop("fallbacks", {}))

@@ -1,4 +1,4 @@
-"""Small loss is clean: DivideMix's mixture over all samples, and its class-wise variant (spec/methods.md §7)."""
+"""Small loss is clean: DivideMix's mixture over all samples, and its class-wise variant (algorithms/methods.md §7)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class LossMixture(Selector):
     """One mixture over the losses of all samples; with `average_losses` over the mean of the last five epochs' (the
     release does so at a noise ratio of 0.9).
 
-    reg_covar: floor of the mixture's variances, 5e-4 but in DivideMix's parallel WebVision script (spec/methods.md §7).
-    It knows no classes, so none is kept whole: a class whose samples all have a high loss is left empty.
+    reg_covar: floor of the mixture's variances, 5e-4 but in DivideMix's parallel WebVision script
+    (algorithms/methods.md §7). It knows no classes, so none is kept whole: a class whose samples all have a high loss
+    is left empty.
     """
 
     def __init__(self, thresholds: Thresholds, *, average_losses: bool = False, reg_covar: float = 5e-4):

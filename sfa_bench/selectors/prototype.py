@@ -1,4 +1,4 @@
-"""Near the class prototype is clean: RoLT's distance with one refinement (spec/methods.md §8–9)."""
+"""Near the class prototype is clean: RoLT's distance with one refinement (algorithms/methods.md §8–9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs,
 class Prototype(Selector):
     """Prototypes of all samples → mask → prototypes of the masked samples → mixture per observed class.
 
-    webvision: RoLT+'s variant there, without the refinement and with mixtures that stop early (spec/methods.md §9).
+    webvision: RoLT+'s variant there, without the refinement and with mixtures that stop early (algorithms/methods.md
+    §9).
     """
 
     def __init__(self, thresholds: Thresholds, *, webvision: bool = False):

@@ -1,4 +1,4 @@
-"""Stochastic Feature Averaging: near a centroid *drawn* from a running Gaussian is clean (spec/sfa.md §1–6)."""
+"""Stochastic Feature Averaging: near a centroid *drawn* from a running Gaussian is clean (algorithms/sfa.md §1–6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ HIGHEST_GATE = 0.999
 
 
 def sample_min(value: int | str, observed_counts: Any) -> int:
-    """Gated samples above which a class is drawn; `auto` is 6 % of the largest observed class (design.md §3)."""
+    """Gated samples above which a class is drawn; `auto` is 6 % of the largest observed class (algorithms/sfa.md
+    §2.7).
+    """
     return int(0.06 * int(observed_counts.max())) if value == "auto" else int(value)
 
 

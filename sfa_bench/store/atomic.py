@@ -1,4 +1,6 @@
-"""Files that are whole or not there: written beside their place, flushed, then renamed into it (design.md §4)."""
+"""Files that are whole or not there: written beside their place, flushed, then renamed into it (explanation/runs.md
+§6).
+"""
 
 from __future__ import annotations
 

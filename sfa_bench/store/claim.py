@@ -1,4 +1,4 @@
-"""One process per run folder, on one machine or on a shared file system (design.md §4).
+"""One process per run folder, on one machine or on a shared file system (explanation/runs.md §6).
 
 A claim is a file `.claim.N`; the highest N counts. Taking over a stale claim N is the exclusive creation of claim N+1,
 which only one of many newcomers can do, and N never falls, so that a newcomer that slept between looking and creating

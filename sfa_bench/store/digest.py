@@ -1,6 +1,6 @@
-"""SHA-256 digests that files carry, so that one flipped bit is seen (design.md §7): in a ZIP archive (`.pt`, `.npz`) as
-the archive's comment, which every reader of ZIP passes over; in JSON as the last key. Files of the first edition have
-none and are taken as they are.
+"""SHA-256 digests that files carry, so that one flipped bit is seen (explanation/runs.md §7): in a ZIP archive (`.pt`,
+`.npz`) as the archive's comment, which every reader of ZIP passes over; in JSON as the last key. Files of the first
+edition have none and are taken as they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The folder of one run (design.md §4): whatever happens to the process or the disk, what was finished stays."""
+"""The folder of one run (explanation/runs.md §6): whatever happens to the process or the disk, what was finished
+stays.
+"""
 
 from __future__ import annotations
 

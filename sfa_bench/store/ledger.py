@@ -1,4 +1,4 @@
-"""All runs below a folder: the disk is the ledger (design.md §4)."""
+"""All runs below a folder: the disk is the ledger (explanation/runs.md §6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What sweeps asked for, in `RUNS_DIR/.sweeps/` (design.md §4): the same sweep is one file, an extended one another."""
+"""What sweeps asked for, in `RUNS_DIR/.sweeps/` (explanation/runs.md §6): the same sweep is one file, an extended one
+another.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The record of a run, `run.json` (design.md §4): its keys, its states, and JSON that every reader can parse."""
+"""The record of a run, `run.json` (explanation/runs.md §4): its keys, its states, and JSON that every reader can
+parse.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a record's sections are, as every reader relies on it (design.md §4); further keys are anything plain."""
+"""What a record's sections are, as every reader relies on it (explanation/runs.md §4); further keys are anything
+plain.
+"""
 
 from __future__ import annotations
 

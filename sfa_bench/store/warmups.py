@@ -1,4 +1,4 @@
-"""Shared warm-ups, in `RUNS_DIR/.warmup/` (design.md §4): epochs that several runs of a sweep begin with.
+"""Shared warm-ups, in `RUNS_DIR/.warmup/` (explanation/runs.md §6): epochs that several runs of a sweep begin with.
 
 `<warm-up hash>/` is made by a sweep that has two such runs or more, and asks them to share. `<conditions>/` below it is
 like a run's folder, with a claim and a checkpoint: those who share must have the same data, versions, device, precision

@@ -1,4 +1,6 @@
-"""`analysis/` reads run folders: it starts without Torch and imports no training code (design.md §5)."""
+"""`analysis/` reads run folders: it starts without Torch and imports no training code (contributing/architecture.md
+§1).
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Other people's predictions become a record only when they are of our labels (design.md §4)."""
+"""Other people's predictions become a record only when they are of our labels (explanation/runs.md §4)."""
 
 import io
 import json

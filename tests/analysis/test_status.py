@@ -1,4 +1,4 @@
-"""`analysis.status`: what the disk says of runs and sweeps (design.md §4)."""
+"""`analysis.status`: what the disk says of runs and sweeps (explanation/runs.md §6)."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Decoupled classifiers against their formulas in NumPy and scikit-learn (spec/methods.md §10)."""
+"""Decoupled classifiers against their formulas in NumPy and scikit-learn (algorithms/methods.md §10)."""
 
 import copy
 import math

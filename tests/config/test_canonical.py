@@ -1,4 +1,4 @@
-"""Two runs are one exactly when nothing that acts differs (design.md §4 "Identity")."""
+"""Two runs are one exactly when nothing that acts differs (explanation/runs.md §5)."""
 
 import hashlib
 import json

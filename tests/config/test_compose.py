@@ -1,4 +1,4 @@
-"""What is typed becomes the configuration that design.md §3 describes."""
+"""What is typed becomes the configuration that explanation/runs.md §2 describes."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Constants of losses by data set, as spec/methods.md §2 and §5 list them."""
+"""Constants of losses by data set, as algorithms/methods.md §2 and §5 list them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The tables of design.md §3 and of spec/methods.md §1, number by number."""
+"""The tables of protocol.md §3 and of algorithms/methods.md §1, number by number."""
 
 import math
 
@@ -62,7 +62,7 @@ def test_native_recipe(typed, epochs, warmup, drop, ramp_origin):
     assert run.recipe.effective.ramp_epochs == 16
 
 
-# model, epochs, batch, lr, weight decay, schedule, Adam, last batch dropped (spec/methods.md §1, §5, §6)
+# model, epochs, batch, lr, weight decay, schedule, Adam, last batch dropped (algorithms/methods.md §1, §5, §6)
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [

@@ -1,4 +1,6 @@
-"""WebVision and Clothing1M: recipes, constants, and a backbone that starts from a file (design.md §3, spec §7)."""
+"""WebVision and Clothing1M: recipes, constants, and a backbone that starts from a file (protocol.md §3,
+algorithms/methods.md §7).
+"""
 
 import hashlib
 import os
@@ -24,7 +26,7 @@ def schedule(run):
     return (run.model.name, run.epochs, run.warmup_epochs, run.batch_size, recipe.effective.plain_batch, *rate)
 
 
-# design.md §3 "Matched recipes"
+# protocol.md §3
 MATCHED = {
     "webvision": ("inception_resnet_v2", 100, 1, 32, 64, 0.01, 5e-4, 0.9, 0.1, 50),
     "clothing1m": ("resnet50", 80, 1, 32, 64, 0.002, 1e-3, 0.9, 0.1, 41),

@@ -66,7 +66,7 @@ def test_the_subset_does_not_depend_on_the_noise(make_config):
     assert first.fingerprints["images"] == second.fingerprints["images"]
     assert first.fingerprints["clean_labels"] == second.fingerprints["clean_labels"]
     assert first.fingerprints["observed_labels"] != second.fingerprints["observed_labels"]
-    # the noise ratio counts in full, .45 is not .5 (spec/quirks.md Q46)
+    # the noise ratio counts in full, .45 is not .5 (algorithms/quirks.md Q46)
     assert build(make_config(noise="symmetric", noise_ratio=0.5)).noise_rate != second.noise_rate
 
 

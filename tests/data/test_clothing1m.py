@@ -1,4 +1,4 @@
-"""Clothing1M's layout, made here in small (spec/data.md §2)."""
+"""Clothing1M's layout, made here in small (algorithms/data.md §2)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A user's own images in a table (design.md §3, dataset=csv)."""
+"""A user's own images in a table (algorithms/data.md §2)."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""A user's own images in folders (design.md §3, dataset=folder)."""
+"""A user's own images in folders (algorithms/data.md §2)."""
 
 import shutil
 

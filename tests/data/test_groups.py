@@ -36,7 +36,7 @@ def test_ten_classes_have_fixed_groups(source):
 @pytest.mark.parametrize("source", ["cifar10", "fashion_mnist", "digits"])
 @pytest.mark.parametrize(
     ("counts", "groups"),
-    [  # spec/data.md §7: clean CIFAR-10 at 0.01 has 8 and 2; and §4.1: after symmetric noise nothing is few (Q36)
+    [  # algorithms/data.md §7: clean CIFAR-10 at 0.01 has 8 and 2; and §4.1: after symmetric noise nothing is few (Q36)
         ([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50], ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9], [])),
         ([2911, 2021, 1487, 1168, 976, 861, 792, 751, 726, 711], ([*range(10)], [], [])),
         ([101, 100, 20, 19, 0, 500, 5, 20, 21, 99], ([0, 5], [1, 2, 7, 8, 9], [3, 4, 6])),

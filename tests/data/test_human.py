@@ -1,4 +1,4 @@
-"""CIFAR-N: labels that people gave, from files in the official structure that are made here (spec/data.md §5)."""
+"""CIFAR-N: labels that people gave, from files in the official structure that are made here (algorithms/data.md §5)."""
 
 import os
 import pickle

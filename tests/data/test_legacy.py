@@ -1,4 +1,4 @@
-"""The label sets of the releases, number for number (spec/data.md §6)."""
+"""The label sets of the releases, number for number (algorithms/numbers.md §4)."""
 
 import numpy as np
 import pytest

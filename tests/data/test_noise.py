@@ -114,7 +114,7 @@ def test_asymmetric_flips_of_a_long_tail_are_the_published_ones():
     flips = {a: int(confusion[a].sum() - confusion[a, a]) for a in range(10)}
     assert flips == {0: 0, 1: 0, 2: 1198, 3: 928, 4: 718, 5: 556, 6: 0, 7: 0, 8: 0, 9: 200}
     assert confusion.sum(axis=0).tolist() == [6198, 4071, 1799, 1948, 1078, 1763, 1077, 1552, 645, 300]
-    # cat ↔ dog: computed from the clean labels, so nobody flips back (spec/quirks.md Q52)
+    # cat ↔ dog: computed from the clean labels, so nobody flips back (algorithms/quirks.md Q52)
     assert confusion[3, 5] == 928
     assert confusion[5, 3] == 556
 

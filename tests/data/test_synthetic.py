@@ -1,4 +1,4 @@
-"""Synthetic data and their bounds against SciPy's densities, Monte Carlo and brute force (spec/data.md §11)."""
+"""Synthetic data and their bounds against SciPy's densities, Monte Carlo and brute force (algorithms/data.md §11)."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""mini-WebVision's layout, made here in small, with all that its lists can hold (spec/data.md §2, Q68)."""
+"""mini-WebVision's layout, made here in small, with all that its lists can hold (algorithms/data.md §2, Q68)."""
 
 import shutil
 

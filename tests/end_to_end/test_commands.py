@@ -1,4 +1,4 @@
-"""The commands of design.md §2 as a user types them: what they print and their exit status."""
+"""The commands of explanation/runs.md §1 as a user types them: what they print and their exit status."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A run that is killed or stopped and started again ends with the same bits (design.md §6.1, §6.9)."""
+"""A run that is killed or stopped and started again ends with the same bits (explanation/rules.md §1, §9)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`logger=tensorboard` (design.md §3): the same numbers as metrics.jsonl, also where a run was cut off."""
+"""`logger=tensorboard` (explanation/runs.md §2): the same numbers as metrics.jsonl, also where a run was cut off."""
 
 import builtins
 import io

@@ -1,4 +1,4 @@
-"""The validation set chooses an epoch for each network by itself (spec/methods.md §7, Clothing1M)."""
+"""The validation set chooses an epoch for each network by itself (algorithms/methods.md §7, Clothing1M)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the record says a run costs, against counts by hand (design.md §4 `cost`)."""
+"""What the record says a run costs, against counts by hand (explanation/runs.md §4 `cost`)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the record says a method was told, by its options (design.md §4 `knows`)."""
+"""What the record says a method was told, by its options (explanation/runs.md §4 `knows`)."""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""What selectors saw is kept, and replayed to what training selected, or another setting would have (design.md §4)."""
+"""What selectors saw is kept, and replayed to what training selected, or another setting would have
+(explanation/runs.md §4).
+"""
 
 import errno
 import io
@@ -108,7 +110,7 @@ def test_the_last_replayed_masks_and_probabilities_are_those_of_the_predictions(
 
 
 def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E):
-    """SFA's selector of network k as spec/sfa.md and design.md §3 "Other lengths" have it, for `replicate=0`."""
+    """SFA's selector of network k as algorithms/sfa.md and protocol.md §3 have it, for `replicate=0`."""
     return StochasticFeatureAveraging(
         Thresholds(),
         moments=moments,

@@ -1,4 +1,4 @@
-"""The course of a run, its folder and its record (design.md §4, §6)."""
+"""The course of a run, its folder and its record (explanation/runs.md §4, §7)."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""`thumbs.npz`: the wrongly labelled pictures of a run (design.md §4)."""
+"""`thumbs.npz`: the wrongly labelled pictures of a run (explanation/runs.md §4)."""
 
 from types import SimpleNamespace
 

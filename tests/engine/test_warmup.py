@@ -1,4 +1,4 @@
-"""Runs that begin with the same epochs share them, to the same bits (design.md §3 `share_warmup`)."""
+"""Runs that begin with the same epochs share them, to the same bits (explanation/runs.md §6)."""
 
 import io
 import json

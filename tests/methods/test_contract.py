@@ -1,4 +1,6 @@
-"""What every learner promises with every plug-in that fits it, built as a run builds it (design.md §5 "A method")."""
+"""What every learner promises with every plug-in that fits it, built as a run builds it (contributing/architecture.md
+§3).
+"""
 
 import copy
 import io
@@ -194,8 +196,8 @@ def steps(rows, size):
 
 
 def specified_updates(config, e, k, rows, masks):
-    """Train-mode forwards of network k in epoch e: one a step (spec/methods.md §2–6, §8); in DivideMix with five of
-    them, for u₁, u₂, x₁, x₂ and the mixed rows (§7); with ELR and mixup one more, for the targets (§5).
+    """Train-mode forwards of network k in epoch e: one a step (algorithms/methods.md §2–6, §8); in DivideMix with five
+    of them, for u₁, u₂, x₁, x₂ and the mixed rows (§7); with ELR and mixup one more, for the targets (§5).
     """
     method, size = config.method, config.batch_size
     if method.learner == "dividemix" and e > 1:

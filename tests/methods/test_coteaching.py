@@ -1,4 +1,4 @@
-"""Co-teaching against spec/methods.md §6 written out again: who hands what to whom, and how much of it."""
+"""Co-teaching against algorithms/methods.md §6 written out again: who hands what to whom, and how much of it."""
 
 import copy
 from dataclasses import replace
@@ -47,7 +47,7 @@ def reference(each, keep):
 
 
 def table(epochs, forget_rate):
-    """F by epoch, as spec/methods.md §6 lists it."""
+    """F by epoch, as algorithms/methods.md §6 lists it."""
     entries = np.concatenate([np.linspace(0, forget_rate, 10), np.full(max(0, epochs - 10), forget_rate)])
     return [entries[min(e, epochs - 1)] for e in range(1, epochs + 1)]
 

@@ -1,4 +1,4 @@
-"""One step of DivideMix against spec/methods.md §7 and spec/sfa.md §7 written out again, in plain Torch."""
+"""One step of DivideMix against algorithms/methods.md §7 and algorithms/sfa.md §7 written out again, in plain Torch."""
 
 import copy
 
@@ -92,7 +92,7 @@ def reference(method, k, u_rows, class_weights=None):
         return labelled + WEIGHT * ((log_p[8:].exp() - targets[8:]) ** 2).sum() / (3 * len(log_p[8:]))
 
     z = trained.main(features)
-    # Deferred weights are those of a row's own observed label, not of its partner's (spec/methods.md §9).
+    # Deferred weights are those of a row's own observed label, not of its partner's (algorithms/methods.md §9).
     loss = two_terms(z) if class_weights is None else two_terms(z, torch.cat([class_weights[labels[X]]] * 2))
     if trained.abc is not None:
         detached = method.t.head.detach
@@ -249,7 +249,7 @@ def test_the_penalty_acts_on_the_main_head_only(learner):
 
 @pytest.mark.parametrize("count", [1.0, 17.0])
 def test_with_equal_counts_the_balanced_terms_are_the_main_terms_of_the_other_head(learner, count):
-    """Property 9 of spec/sfa.md §10, with both heads given the same weights."""
+    """Property 9 of algorithms/sfa.md §10, with both heads given the same weights."""
     plain, both = learner(penalty="none"), learner(head=BalancedHead(), penalty="none")
     for network in both.networks:
         network.abc.load_state_dict(network.main.state_dict())

@@ -1,4 +1,6 @@
-"""Dropout in training: one stream for each network and epoch, nothing global, nothing to store (design.md §6)."""
+"""Dropout in training: one stream for each network and epoch, nothing global, nothing to store (explanation/rules.md
+§1).
+"""
 
 import copy
 import random

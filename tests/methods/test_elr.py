@@ -1,4 +1,6 @@
-"""ELR against the vector of spec/methods.md §2 and by hand; ELR+'s averages and targets (spec/methods.md §5)."""
+"""ELR against the numbers of algorithms/numbers.md §1 and by hand; ELR+'s averages and targets (algorithms/methods.md
+§5).
+"""
 
 import copy
 import math

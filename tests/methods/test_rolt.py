@@ -1,4 +1,4 @@
-"""RoLT's epochs against spec/methods.md §8 written out again; its prototypes and its second head."""
+"""RoLT's epochs against algorithms/methods.md §8 written out again; its prototypes and its second head."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""RoLT, RoLT with deferred weights and RoLT+ as the configuration builds them (spec/methods.md §1, §8, §9)."""
+"""RoLT, RoLT with deferred weights and RoLT+ as the configuration builds them (algorithms/methods.md §1, §8, §9)."""
 
 from dataclasses import replace
 from types import SimpleNamespace

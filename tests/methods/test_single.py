@@ -1,4 +1,6 @@
-"""Single-network learners against spec/sfa.md §8 (first row and "ABC without SFA") and spec/methods.md §3.5–4."""
+"""Single-network learners against algorithms/sfa.md §8 (first row and "ABC without SFA") and algorithms/methods.md
+§3.5–4.
+"""
 
 import copy
 

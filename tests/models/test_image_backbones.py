@@ -1,4 +1,6 @@
-"""The backbones of WebVision and Clothing1M against spec/models.md §3–4; whose layers they are is not tested again."""
+"""The backbones of WebVision and Clothing1M against algorithms/models.md §3–4; whose layers they are is not tested
+again.
+"""
 
 import math
 

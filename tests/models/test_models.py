@@ -1,4 +1,4 @@
-"""The networks against spec/models.md: counts, shapes, initial weights, and what the seed decides."""
+"""The networks against algorithms/models.md: counts, shapes, initial weights, and what the seed decides."""
 
 import copy
 import math

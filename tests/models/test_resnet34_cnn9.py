@@ -1,4 +1,4 @@
-"""ELR's and Co-teaching's networks and LDAM's cosine head against spec/models.md §2 and §4, and torchvision."""
+"""ELR's and Co-teaching's networks and LDAM's cosine head against algorithms/models.md §2 and §4, and torchvision."""
 
 import math
 from types import SimpleNamespace

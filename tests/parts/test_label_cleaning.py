@@ -1,4 +1,6 @@
-"""RoLT's averages and losses over label lists against spec/methods.md §2 and §8, closed forms and brute force."""
+"""RoLT's averages and losses over label lists against algorithms/numbers.md §1, algorithms/methods.md §8, closed forms
+and brute force.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ EVERYONE = torch.ones(3, dtype=torch.bool)
 
 
 def cleaned_lists(replaced=EVERYONE):
-    """0.4 on (1,2,3), 0.2 on (0,1,3), 0.2 on ỹ = (0,2,3), 0.2 uniform, as spec/methods.md §2 has them."""
+    """0.4 on (1,2,3), 0.2 on (0,1,3), 0.2 on ỹ = (0,2,3), 0.2 uniform, as algorithms/numbers.md §1 has them."""
     lists = [(0.4, torch.tensor([1, 2, 3])), (0.2, torch.tensor([0, 1, 3])), (0.2, LABELS)]
     return [*lists, *uniform_component(0.2, LABELS, replaced, 4)]
 
@@ -28,7 +30,7 @@ def test_the_cleaned_target_has_the_specified_loss():
 
 
 def test_ldams_margins_act_in_every_label_list():
-    margins = np.array([0.1880, 0.2364, 0.3344, 0.5])  # of these counts, spec/methods.md §2
+    margins = np.array([0.1880, 0.2364, 0.3344, 0.5])  # of these counts, algorithms/numbers.md §1
 
     def loss(row, label):
         z = 3.0 * LOGITS[row].numpy()  # cosines = rows/10, scale 30

@@ -1,4 +1,4 @@
-"""Losses against the table of spec/methods.md §2 and against finite differences."""
+"""Losses against the table of algorithms/numbers.md §1 and against finite differences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The pieces of the semi-supervised step against the test values of spec/methods.md §7."""
+"""The pieces of the semi-supervised step against algorithms/numbers.md §2."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Mixtures against scikit-learn called directly, closed cases, and the guards of spec/sfa.md §5."""
+"""Mixtures against scikit-learn called directly, closed cases, and the guards of algorithms/sfa.md §5."""
 
 import numpy as np
 import pytest

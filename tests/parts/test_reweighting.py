@@ -1,4 +1,4 @@
-"""Class weights and resampling against spec/methods.md §2 (vector) and §3."""
+"""Class weights and resampling against algorithms/numbers.md §1 and algorithms/methods.md §3."""
 
 import pytest
 import torch

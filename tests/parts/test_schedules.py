@@ -1,4 +1,4 @@
-"""Rates, switches and keep fractions at their milestones (spec/methods.md §1, §3.3, §5, §6)."""
+"""Rates, switches and keep fractions at their milestones (algorithms/methods.md §1, §3.3, §5, §6)."""
 
 import math
 

@@ -127,7 +127,9 @@ def test_the_class_wise_loss_mixture_fits_each_observed_class_with_the_library_d
 
 
 def plain_prototypes(p, mask):
-    """spec/methods.md §8 in NumPy: scores of the samples against the prototypes of the masked ones, and posteriors."""
+    """algorithms/methods.md §8 in NumPy: scores of the samples against the prototypes of the masked ones, and
+    posteriors.
+    """
     g = p.features.astype(np.float64)
     g = g - g.mean(axis=0)
     g = g / np.sqrt((g**2).sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""SFA's selector against spec/sfa.md §10: its test vectors and its properties 1–8."""
+"""SFA's selector against algorithms/numbers.md §3 and the properties 1–8 of algorithms/sfa.md §10."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sfa_bench.store.record import KEYS, dumps, loads, new_record, plain
 
-# design.md §4, "A run's folder"
+# explanation/runs.md §4
 CONTRACT = [
     *("schema", "state", "hash", "config", "names", "command", "data"),
     *("metrics", "selection", "knows", "cost", "environment", "error"),

@@ -1,4 +1,4 @@
-"""Each job of a sweep in a process of its own: what kills one run kills nothing else (design.md §4)."""
+"""Each job of a sweep in a process of its own: what kills one run kills nothing else (explanation/runs.md §6)."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a sweep finds on the disk before it launches anything (design.md §4)."""
+"""What a sweep finds on the disk before it launches anything (explanation/runs.md §6)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Planning applies values to plain data; Hydra, given everything, composes the same (design.md §4)."""
+"""Planning applies values to plain data; Hydra, given everything, composes the same (explanation/runs.md §4)."""
 
 import itertools
 

@@ -1,4 +1,6 @@
-"""A user's own data: an `.npz` with x_train, y_train, x_test, y_test and optionally y_train_clean (design.md §3)."""
+"""A user's own data: an `.npz` with x_train, y_train, x_test, y_test and optionally y_train_clean (algorithms/data.md
+§2).
+"""
 
 from __future__ import annotations
 

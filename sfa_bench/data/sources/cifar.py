@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, Python version (spec/data.md §1–2)."""
+"""CIFAR-10 and CIFAR-100, Python version (algorithms/data.md §1–2)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LAYOUTS = {
 }
 
 
-# CIFAR-100's fine classes by superclass, in the order of the coarse ids 0…19 (spec/data.md §4.2)
+# CIFAR-100's fine classes by superclass, in the order of the coarse ids 0…19 (algorithms/data.md §4.2)
 _SUPERCLASS_IDS = """
     4 30 55 72 95   1 32 67 73 91   54 62 70 82 92  9 10 16 28 61   0 51 53 57 83
     22 39 40 86 87  5 20 25 84 94   6 7 14 18 24    3 42 43 88 97   12 17 37 68 76

@@ -1,4 +1,4 @@
-"""Clothing1M: a million pictures of shops with the labels of 14 classes found beside them (spec/data.md §1–2)."""
+"""Clothing1M: a million pictures of shops with the labels of 14 classes found beside them (algorithms/data.md §1–2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own images in a table: columns path, label, split and perhaps clean_label (design.md §3)."""
+"""A user's own images in a table: columns path, label, split and perhaps clean_label (algorithms/data.md §2)."""
 
 from __future__ import annotations
 

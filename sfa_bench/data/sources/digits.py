@@ -1,4 +1,4 @@
-"""scikit-learn's embedded 8×8 digits: nothing to download (design.md §3)."""
+"""scikit-learn's embedded 8×8 digits: nothing to download (algorithms/data.md §1)."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
 
 
 def read(data_dir: Path, checksum: bool) -> Source:
-    """60,000 training and 10,000 test images [28, 28, 1] (spec/data.md §1–2)."""
+    """60,000 training and 10,000 test images [28, 28, 1] (algorithms/data.md §1–2)."""
     names = [name + ending for name in MD5 for ending in ("", ".gz")]
     raw = data_dir / "FashionMNIST" / "raw"
     folder = files.first_folder((data_dir, raw, DEBIAN_FOLDER), names)

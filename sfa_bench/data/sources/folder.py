@@ -1,4 +1,4 @@
-"""A user's own images in folders: train/<class>/…, test/<class>/… and perhaps val/<class>/… (design.md §3)."""
+"""A user's own images in folders: train/<class>/…, test/<class>/… and perhaps val/<class>/… (algorithms/data.md §2)."""
 
 from __future__ import annotations
 

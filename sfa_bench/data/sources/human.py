@@ -1,4 +1,4 @@
-"""The labels that people gave to CIFAR's training images, CIFAR-10N and CIFAR-100N (spec/data.md §5)."""
+"""The labels that people gave to CIFAR's training images, CIFAR-10N and CIFAR-100N (algorithms/data.md §5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of images below a data folder: safe names, listings, and a look at each file (design.md §6.5)."""
+"""Files of images below a data folder: safe names, listings, and a look at each file (explanation/rules.md §5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files that list images: `<relative path> <class>`, or paths alone (spec/data.md §2)."""
+"""Text files that list images: `<relative path> <class>`, or paths alone (algorithms/data.md §2)."""
 
 from __future__ import annotations
 

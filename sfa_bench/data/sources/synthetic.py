@@ -1,4 +1,4 @@
-"""A hierarchy of Gaussian classes whose densities are known (spec/data.md §11)."""
+"""A hierarchy of Gaussian classes whose densities are known (algorithms/data.md §11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mini-WebVision: classes 0–49 of WebVision 1.0's Google images, and two test sets (spec/data.md §1–2)."""
+"""mini-WebVision: classes 0–49 of WebVision 1.0's Google images, and two test sets (algorithms/data.md §1–2)."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path):
     train = pickle.loads((tmp_path / "train").read_bytes(), encoding="latin1")
     assert np.bincount(train["fine_labels"]).tolist() == [2] * 100
     assert np.bincount(train["coarse_labels"]).tolist() == [10] * 20
-    # spec/data.md §4.2: trees are 47 52 56 59 96, coarse class 17
+    # algorithms/data.md §4.2: trees are 47 52 56 59 96, coarse class 17
     trees = {f for f, c in zip(train["fine_labels"], train["coarse_labels"], strict=True) if c == 17}
     assert trees == {47, 52, 56, 59, 96}
     assert len(cifar.read("cifar100", tmp_path, checksum=False).test_labels) == 100
@@ -156,7 +156,7 @@ def test_labels_of_people_are_as_the_release_says_of_its_own(tmp_path):
     assert content["clean_label"].tolist() == clean.tolist()
     assert all(isinstance(v, np.ndarray) and v.dtype == np.int64 for v in content.values())
     people = np.stack([content[f"random_label{n}"] for n in (1, 2, 3)])
-    # spec/data.md §5: wrong in the worst labels exactly where at least one of the three is wrong
+    # algorithms/data.md §5: wrong in the worst labels exactly where at least one of the three is wrong
     assert np.array_equal(content["worse_label"] != clean, (people != clean).any(axis=0))
     assert (content["worse_label"] == people).any(axis=0).all()
     for column, chosen in zip(people.T, content["aggre_label"], strict=True):

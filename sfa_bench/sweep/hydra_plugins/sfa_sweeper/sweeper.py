@@ -1,4 +1,6 @@
-"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, end (design.md §2)."""
+"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, end (explanation/runs.md
+§1).
+"""
 
 from __future__ import annotations
 
