@@ -6,6 +6,7 @@ what is of another type or out of range, is refused, and nothing that is read is
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, get_origin, get_type_hints
@@ -18,13 +19,16 @@ from sfa_bench.errors import ConfigError
 MAPPING = "mapping"  # marks one as a list of pairs: JSON's keys are texts, those of a user's own option may be numbers
 
 
-def to_stored(config: RunConfig) -> dict[str, Any]:
-    """The values that differ from the schema's, nested as the schema is, in JSON's types."""
-    return _different(config)
+_to_json_text = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # made once: a sweep may have a million
+
+
+def to_json(config: RunConfig) -> str:
+    """The values that differ from the schema's, nested as the schema is, in one line of ASCII."""
+    return _to_json_text(_different(config))
 
 
 def from_stored(stored: Any) -> RunConfig:
-    """The configuration that `to_stored` was given. Raises ConfigError for anything else."""
+    """The configuration that `to_json` was given, from its parsed text. Raises ConfigError for anything else."""
     try:
         config: RunConfig = _read(RunConfig, stored)
     except (TypeError, ValueError) as error:  # a marked mapping that is no list of pairs
@@ -52,7 +56,7 @@ def _different(section: Any) -> dict[str, Any]:
         if is_dataclass(kind):
             found[name] = _different(value)
         else:
-            found[name] = _to_json(value) if isinstance(value, dict | list | tuple) else value
+            found[name] = _listed(value) if isinstance(value, dict | list | tuple) else value
     return found
 
 
@@ -77,7 +81,7 @@ def _value(path: str, kind: Any, value: Any) -> Any:
     if get_origin(kind) is dict:  # names, and arguments, which the class's own signature has checked
         if not isinstance(value, dict) or (path == "names" and not all(isinstance(v, str) for v in value.values())):
             raise _refused(path, value)
-        return _from_json(value)
+        return _unlisted(value)
     if path == "method.selector.name":  # "external", which a plug-in brings, cannot be typed
         if not isinstance(value, str) or value not in SELECTORS:
             raise _refused(path, value)
@@ -93,17 +97,17 @@ def _refused(path: str, value: Any) -> ConfigError:
     return ConfigError(f"{path}={brief(show(value))} is no value of a configuration")
 
 
-def _to_json(value: Any) -> Any:
+def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         if MAPPING not in value and all(isinstance(key, str) for key in value):
-            return {key: _to_json(one) for key, one in value.items()}
-        return {MAPPING: [[key, _to_json(one)] for key, one in value.items()]}
-    return [_to_json(one) for one in value] if isinstance(value, list | tuple) else value
+            return {key: _listed(one) for key, one in value.items()}
+        return {MAPPING: [[key, _listed(one)] for key, one in value.items()]}
+    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _from_json(value: Any) -> Any:
+def _unlisted(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {MAPPING}:
-            return {key: _from_json(one) for key, one in value[MAPPING]}
-        return {key: _from_json(one) for key, one in value.items()}
-    return [_from_json(one) for one in value] if isinstance(value, list) else value
+            return {key: _unlisted(one) for key, one in value[MAPPING]}
+        return {key: _unlisted(one) for key, one in value.items()}
+    return [_unlisted(one) for one in value] if isinstance(value, list) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import make_importable
 from sfa_bench.config.overrides import Typed
-from sfa_bench.config.stored import to_stored
+from sfa_bench.config.stored import to_json
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
@@ -87,7 +86,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.duplicates += 1
             continue
         result.runs[identity] = job
-        result.configs[identity] = json.dumps(to_stored(config), separators=(",", ":"), allow_nan=False)
+        result.configs[identity] = to_json(config)
         folders[identity] = run_path(config.runs_dir, config.recorded_names, identity)
         wanted.setdefault(config.runs_dir, set()).add(identity)
         if config.retry_failed:

@@ -10,14 +10,14 @@ import pytest
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.stored import from_stored, to_stored
+from sfa_bench.config.stored import from_stored, to_json
 from sfa_bench.errors import ConfigError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def again(config):
-    return from_stored(json.loads(json.dumps(to_stored(config))))
+    return from_stored(json.loads(to_json(config)))
 
 
 def kept_commands():
@@ -59,7 +59,7 @@ def test_arguments_of_a_class_of_the_users_own_come_back_with_the_types_of_their
 
 
 def changed(path, value):
-    stored = json.loads(json.dumps(to_stored(compose([]))))
+    stored = json.loads(to_json(compose([])))
     *parents, leaf = path.split(".")
     node = stored
     for parent in parents:

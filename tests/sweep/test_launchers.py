@@ -1,6 +1,5 @@
 """What a job is given by each launcher: threads, and whose GPU."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ from omegaconf import OmegaConf
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
-from sfa_bench.config.stored import to_stored
+from sfa_bench.config.stored import to_json
 from sfa_bench.sweep import handover, job, work
 from sfa_bench.sweep.stop import KEY, StopFile
 
@@ -80,7 +79,7 @@ def test_a_job_that_was_given_its_device_takes_no_slot(tmp_path, monkeypatch, sl
 @pytest.mark.parametrize(("remote", "slot"), [({}, True), ({"num_cpus": 3, "num_gpus": 1}, False)])
 def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote, slot):
     config = compose(["runs_dir=runs"])
-    runs = [(run_hash(config), "again", json.dumps(to_stored(config)))]
+    runs = [(run_hash(config), "again", to_json(config))]
     (reference,) = handover.write_runs(StopFile(tmp_path / "stop").runs, runs).values()
     hydra = OmegaConf.create(
         {

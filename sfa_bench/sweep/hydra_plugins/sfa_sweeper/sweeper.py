@@ -181,6 +181,7 @@ class SfaSweeper(Sweeper):
 
         runs = ((h, command(planned.runs[h], self.own_conf), config) for h, config in planned.configs.items())
         references = write_runs(self.stop.runs, runs)
+        planned.configs.clear()  # some hundred bytes a run, which nobody needs any more
         return {tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(found)}" for h, found in references.items()}
 
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
