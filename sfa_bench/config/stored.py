@@ -48,15 +48,17 @@ def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def _different(section: Any) -> dict[str, Any]:
+    usual_of = _fields(type(section))
     found: dict[str, Any] = {}
-    for name, (kind, usual) in _fields(type(section)).items():
-        value = getattr(section, name)
-        if value is usual or (type(value) is type(usual) and value == usual):
+    for name, value in vars(section).items():
+        usual, kind = usual_of[name][1], type(value)
+        if value is usual:
             continue
-        if is_dataclass(kind):
-            found[name] = _different(value)
-        else:
-            found[name] = _listed(value) if isinstance(value, dict | list | tuple) else value
+        if value is None or kind in (int, float, str, bool, dict, list, tuple):
+            if kind is not type(usual) or value != usual:
+                found[name] = _listed(value)
+        elif different := _different(value):
+            found[name] = different
     return found
 
 
