@@ -48,7 +48,8 @@ def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def _different(section: Any) -> dict[str, Any]:
-    usual_of = _fields(type(section))
+    cls: Any = type(section)
+    usual_of = _fields(cls)
     found: dict[str, Any] = {}
     for name, value in vars(section).items():
         usual, kind = usual_of[name][1], type(value)
