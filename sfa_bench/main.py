@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import plain_config, requested
+from sfa_bench.config.compose import requested
 from sfa_bench.config.help import help_text
-from sfa_bench.config.hydras import CONF, check_options, check_values
-from sfa_bench.config.overrides import last_of_each
+from sfa_bench.config.hydras import CONF, check_options, check_values, is_hydras, option_parser
+from sfa_bench.config.overrides import as_axes, check_overrides, last_of_each
 from sfa_bench.config.terminal import Display
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
@@ -87,9 +87,7 @@ def _where(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
+    parser = option_parser()
     parser.error = _refuse  # type: ignore[method-assign, assignment]
     # Intermixed: options may stand between overrides, as in `run.py method=ce -m seed=0,1`.
     options, rest = parser.parse_known_intermixed_args(list(arguments))
@@ -134,23 +132,21 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
 
 def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
-    from sfa_bench.config.overrides import as_axes, check_overrides
+    from sfa_bench.sweep.plan import Plan, plan
 
-    # What exists nowhere, or what Hydra could not compose, refuses the whole sweep, first of all.
-    typed = check_overrides(overrides, config_dir, sweep=True)
-    check_values(overrides, config_dir)
-    keys = [one.key for one in typed]
-    plain_config([one for one in typed if one.group and one.key != "sweep" and keys.count(one.key) == 1], config_dir)
+    # Before Hydra is started: what exists nowhere, or does not compose, refuses the whole sweep.
+    words = [word for word in as_axes(overrides) if word not in ("hydra/sweeper=sfa", "hydra.mode=MULTIRUN")]
+    hydras = [word for word in words if is_hydras(word.lstrip("+~"))]
+    check_overrides([word for word in overrides if is_hydras(word.lstrip("+~"))], config_dir, sweep=True)
+    check_values(hydras, config_dir)
+    Plan.of_this_process = plan([word for word in words if word not in hydras], config_dir)
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
     Display.answers = False
-    words = [word for word in as_axes(overrides) if word not in ("hydra/sweeper=sfa", "hydra.mode=MULTIRUN")]
     return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *words], "the sweep cannot be composed")
 
 
 def _ask_hydra(options: Namespace, arguments: list[str]) -> int:
     """Questions that Hydra answers itself."""
-    from sfa_bench.config.overrides import check_overrides
-
     if not options.shell_completion:  # which has words of its own
         check_overrides(options.overrides, _config_dir(options), sweep=bool(options.info))
         check_values(options.overrides, _config_dir(options))

@@ -35,19 +35,24 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 
     config_dir: the user's own conf folder beside the suite's.
     """
-    conf = None if config_dir is None else config_dir.resolve()
-    make_importable(conf)
-    typed = check_overrides(overrides, conf)
-    check_values(overrides, conf)
-    return compose_typed(typed, conf)
+    return compose_typed(*_checked(overrides, config_dir))
 
 
 def requested(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
     """`compose` of the one run that a user asks for: an option that cannot act is refused as well."""
-    config = compose(overrides, config_dir)
-    for option in idle(config, check_overrides(overrides, config_dir)):
+    typed, conf = _checked(overrides, config_dir)
+    config = compose_typed(typed, conf)
+    for option in idle(config, typed):
         raise no_effect(option, config)
     return config
+
+
+def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Typed], Path | None]:
+    conf = None if config_dir is None else config_dir.resolve()
+    make_importable(conf)
+    typed = check_overrides(overrides, conf)
+    check_values(overrides, conf)
+    return typed, conf
 
 
 def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:

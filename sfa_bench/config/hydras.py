@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -31,6 +32,9 @@ _OPTIONS = {
     "experimental_rerun": "it reads a pickle, which can run anything; the command of a run is in its run.json",
 }
 _FORMS = ("run", "multirun", "cfg", "info", "shell_completion")
+_FLAGS = {"h": "help", "r": "run", "m": "multirun", "sc": "shell-completion"}  # by their short forms
+_WITH_VALUE = {"p": "package", "cp": "config-path", "cn": "config-name", "cd": "config-dir"}
+_INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 _COMPLETION = ("install", "uninstall", "query")
 _SHELLS = ("bash", "fish", "zsh")
 _KEYS = {
@@ -41,6 +45,23 @@ _KEYS = {
     "hydra.overrides": "Hydra fills it in itself; leave it out",
     "hydra.launcher._target_": "a launcher is chosen by its name, hydra/launcher=NAME",
 }
+
+
+def option_parser() -> ArgumentParser:
+    """Hydra's own options, which `check_options` then holds against what the suite does."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
+    for letter, name in _FLAGS.items():
+        parser.add_argument(f"--{name}", f"-{letter}", action="store_true")
+    for letter, name in _WITH_VALUE.items():
+        parser.add_argument(f"--{name}", f"-{letter}")
+    for name in ("hydra-help", "resolve"):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--experimental-rerun")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
+    return parser
 
 
 def check_options(options: Namespace) -> None:
@@ -89,7 +110,7 @@ def check_values(overrides: Sequence[str], conf: Path | None) -> None:
     if not own:
         return
     base = composed(conf, groups)
-    known = [*_paths(base.hydra, "hydra")]
+    known = [*_paths(OmegaConf.to_container(base.hydra), "hydra")]
     for text in (text for text in own if text not in groups):
         key = text.lstrip("+").partition("=")[0]
         if key not in known:
@@ -126,9 +147,9 @@ def _check_added(text: str, key: str, known: Sequence[str], launcher: str) -> No
 def _paths(node: Any, path: str) -> Iterator[str]:
     if path != "hydra":
         yield path
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for key in node:
-            yield from _paths(node._get_node(key), f"{path}.{key!s}")
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            yield from _paths(inner, f"{path}.{key!s}")
 
 
 def composed(conf: Path | None, overrides: Sequence[str]) -> DictConfig:

@@ -174,7 +174,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             parsed.append(parse(text))
             if not parsed[-1].key_or_group:
                 raise ConfigError(f"cannot read {_short(text)}: type KEY=VALUE (python run.py --help lists the keys)")
-            if any(isinstance(one, Sweep | Glob) for one in _parts(parsed[-1]._value)):
+            if any(isinstance(one, Sweep | Glob) for one in _parts(parsed[-1].value())):
                 raise ConfigError(
                     f"cannot read {_short(text)}: range(…), choice(…) and glob(…) stand alone, not in a list"
                 )

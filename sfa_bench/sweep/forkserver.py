@@ -16,6 +16,7 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sfa_bench.config.terminal import Display, prepare
@@ -37,9 +38,6 @@ def serve(answers: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     for name in PRELOADED:
         __import__(name)
-    from sfa_bench.config.compose import compose
-
-    compose([])  # Hydra's grammar, for all
     requests = Lines(sys.stdin.fileno())
     while (request := requests.next()) is not None:
         if "signal" in request:
@@ -93,11 +91,17 @@ def _child(request: dict[str, Any], writing: int) -> None:
 
 def _work(request: dict[str, Any]) -> dict[str, Any]:
     from sfa_bench.engine.signals import Interrupted
+    from sfa_bench.errors import ConfigError
+    from sfa_bench.sweep.handover import read_run
     from sfa_bench.sweep.work import work
 
     try:
         _listen()
-        return work(**request)
+        conf = request["config_dir"]
+        run = read_run(Path(request["runs"]), request["run"], None if conf is None else Path(conf))
+        return work(run.config, run.command, request["threads"], request["quiet"], request["slot"])
+    except ConfigError as error:
+        return {"state": "refused", "message": str(error)}
     except Interrupted as interrupted:
         return {"state": "interrupted", "signal": interrupted.number}
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfa_bench.config.compose import compose
 from sfa_bench.config.terminal import Display, duration, prepare
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import process_start
-from sfa_bench.store.record import command
+from sfa_bench.sweep import handover
 from sfa_bench.sweep.isolation import ForkServer, record_death
 from sfa_bench.sweep.orphans import end_with
 from sfa_bench.sweep.stop import KEY, Counted, StopFile
@@ -32,7 +31,7 @@ class Outcome:
     """What became of a job: `done`, `failed`, `refused` (by its data) or `interrupted`; plain: it crosses processes."""
 
     state: str
-    command: str
+    hash: str
     message: str = ""
 
 
@@ -51,31 +50,31 @@ def job(cfg: DictConfig) -> Outcome:
     stop = StopFile(Path(hydra.job.env_set[KEY]))
     owner = int(hydra.job.env_set[f"{KEY}_PID"])
     here = stop.path in StopFile.made_here
-    overrides = [str(override) for override in hydra.overrides.task]
+    reference = hydra.job.env_set[handover.KEY]
+    identity = handover.hash_of(reference)
     config_dir = own_conf(hydra)
-    again = command(overrides, config_dir)
     # Relative paths are those of the folder where the sweep was typed: with `hydra.job.chdir=true` Hydra has left it,
     # and a running cluster's workers are where that was started.
     os.chdir(hydra.runtime.cwd)
     if stop.asked():
-        return Outcome("interrupted", again)
+        return Outcome("interrupted", identity)
     try:
-        config = compose(overrides, config_dir)
+        run = handover.read_run(stop.runs, reference, config_dir)
     except ConfigError as error:
-        return Outcome("refused", again, str(error))
-    request: dict[str, Any] = {
-        "overrides": overrides,
-        "config_dir": None if config_dir is None else str(config_dir),
-        "command": again,
+        return Outcome("refused", identity, str(error))
+    config, again = run.config, run.command
+    how: dict[str, Any] = {
         "threads": threads(hydra.launcher),
         "quiet": parallel_jobs(hydra.launcher) > 1 or not here,
         "slot": config.isolate and not gives_device(hydra.launcher),
     }
+    own = None if config_dir is None else str(config_dir)
+    request = {"runs": str(stop.runs), "run": reference, "config_dir": own, **how}
     local = "joblib" in hydra.launcher._target_
     if local:  # a worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays
         end_with(owner)
     if not config.isolate:
-        answer = work(**request)
+        answer = work(config, again, **how)
     else:
         answer = ForkServer.get().run(request, stop.asked)
         while answer["state"] == "interrupted" and "submitit" in hydra.launcher._target_ and not stop.asked():
@@ -100,7 +99,7 @@ def job(cfg: DictConfig) -> Outcome:
         print(" · ".join([f"a run {what}: {answer['message']}", *_progress(stop)]), flush=True)
     if answer["state"] in ("failed", "refused") and config.fail_fast:
         stop.ask(f"fail_fast: {answer['message']}")
-    return Outcome(answer["state"], again, answer.get("message", ""))
+    return Outcome(answer["state"], identity, answer.get("message", ""))
 
 
 def _progress(stop: StopFile) -> list[str]:

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import make_importable
 from sfa_bench.config.overrides import Typed
+from sfa_bench.config.stored import to_json
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
@@ -23,10 +25,14 @@ from sfa_bench.store.warmups import shared_folder
 class Plan:
     """The jobs of a sweep, each a list of overrides; equal configurations stand for one run."""
 
+    # What this process sweeps: made before Hydra is started, which makes the sweeper and hands it nothing of ours.
+    of_this_process: ClassVar[Plan]
+
     asked: int = 0
     duplicates: int = 0
     not_valid: list[tuple[list[str], str]] = field(default_factory=list)
     runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all that make sense
+    configs: dict[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as JSON
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be tried again
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
@@ -80,6 +86,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             result.duplicates += 1
             continue
         result.runs[identity] = job
+        result.configs[identity] = to_json(config)
         folders[identity] = run_path(config.runs_dir, config.recorded_names, identity)
         wanted.setdefault(config.runs_dir, set()).add(identity)
         if config.retry_failed:
@@ -102,6 +109,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             if state == "failed":
                 result.failed_before[identity] = _written(folder)
             result.begun[_words(state, folder)] += 1
+    result.configs = {identity: result.configs[identity] for identity in missing}
     result.warmups = _shared({h: result.warmups[h] for h in missing if h in result.warmups}, trained)
     result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result

@@ -22,7 +22,7 @@ METRIC = "test/acc/final"
 def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], config_dir: Path | None) -> list[str]:
     """A line for each run that is not done, by what is on the disk: folder, error, and the command that repeats it.
 
-    Brings `planned.done` up to date. outcomes: by command, of this sweep's jobs, whose words come first: a full disk
+    Brings `planned.done` up to date. outcomes: by hash, of this sweep's jobs, whose words come first: a full disk
     takes no record of what failed on it.
     """
     found = {
@@ -37,7 +37,7 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
         state, folder = found.get(identity, ("new", None))
         if state == "done":
             continue
-        outcome = outcomes.get(again)
+        outcome = outcomes.get(identity)
         if outcome is not None and outcome.state == "refused":
             lines.append(f"refused: {outcome.message}; again: {again}")
         elif outcome is not None and outcome.state == "failed":

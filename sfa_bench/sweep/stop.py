@@ -50,6 +50,11 @@ class StopFile:
             return ""
 
     @property
+    def runs(self) -> Path:
+        """Where the sweep writes what its jobs are to run, see `handover`."""
+        return self.path.with_suffix(".runs")
+
+    @property
     def counted(self) -> Path:
         """Where the jobs that end are counted, see `Counted`."""
         return self.path.with_suffix(".ended")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.terminal import duration
 from sfa_bench.errors import ConfigError, RunError
@@ -16,9 +15,7 @@ from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
 
 
-def work(
-    overrides: list[str], config_dir: str | None, command: str, threads: int, quiet: bool, slot: bool
-) -> dict[str, Any]:
+def work(config: RunConfig, command: str, threads: int, quiet: bool, slot: bool) -> dict[str, Any]:
     """Run one configuration; what became of it, in plain types: `state` and a `message`, or the `signal` that came.
 
     slot: with `device=auto`, take one of this machine's GPUs; in a process of its own only, which it is bound to.
@@ -26,7 +23,6 @@ def work(
     from sfa_bench.engine.signals import Interrupted
 
     try:
-        config = compose(overrides, None if config_dir is None else Path(config_dir))
         if slot and config.device == "auto":
             from sfa_bench.sweep.slots import take_slot
 

@@ -22,7 +22,9 @@ from processes import (
     worker_of,
 )
 
+from sfa_bench.sweep.handover import write_runs
 from sfa_bench.sweep.isolation import ForkServer
+from sfa_bench.sweep.plan import plan
 from sfa_bench.sweep.slots import wait_for_slot
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -114,8 +116,11 @@ def test_a_signal_to_all_processes_interrupts_runs_and_fails_none(tmp_path, laun
 
 
 def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path):
-    overrides = [*SMALL, "epochs=500", f"runs_dir={tmp_path}"]
-    request = {"overrides": overrides, "config_dir": None, "command": "", "threads": 1, "quiet": True, "slot": False}
+    planned = plan([*SMALL, "epochs=500", f"runs_dir={tmp_path}"])
+    ((identity, config),) = planned.configs.items()
+    runs = tmp_path / "a.runs"
+    reference = write_runs(runs, [(identity, "", config)])[identity]
+    request = {"runs": str(runs), "run": reference, "config_dir": None, "threads": 1, "quiet": True, "slot": False}
     server = ForkServer()
     server._send(request)
     server.signal(signal.SIGTERM)  # while the server imports Torch

@@ -7,8 +7,11 @@ import pytest
 from hydra_plugins.sfa_sweeper.sweeper import allow_time_outs
 from omegaconf import OmegaConf
 
-from sfa_bench.sweep import job, work
-from sfa_bench.sweep.stop import KEY
+from sfa_bench.config.canonical import run_hash
+from sfa_bench.config.compose import compose
+from sfa_bench.config.stored import to_json
+from sfa_bench.sweep import handover, job, work
+from sfa_bench.sweep.stop import KEY, StopFile
 
 RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher."
@@ -68,17 +71,20 @@ def test_a_job_that_was_given_its_device_takes_no_slot(tmp_path, monkeypatch, sl
     taken = []
     monkeypatch.setattr("sfa_bench.sweep.slots.take_slot", taken.append)
     monkeypatch.setattr(work, "_start", lambda config, command, quiet, threads: tmp_path)
-    words = [f"runs_dir={tmp_path}", "jobs_per_gpu=3"]
-    assert work.work(words, None, "again", threads=1, quiet=True, slot=slot)["state"] == "done"
+    config = compose([f"runs_dir={tmp_path}", "jobs_per_gpu=3"])
+    assert work.work(config, "again", threads=1, quiet=True, slot=slot)["state"] == "done"
     assert taken == [3] * slot
 
 
 @pytest.mark.parametrize(("remote", "slot"), [({}, True), ({"num_cpus": 3, "num_gpus": 1}, False)])
 def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote, slot):
+    config = compose(["runs_dir=runs"])
+    runs = [(run_hash(config), "again", to_json(config))]
+    (reference,) = handover.write_runs(StopFile(tmp_path / "stop").runs, runs).values()
     hydra = OmegaConf.create(
         {
             "launcher": ray(**remote),
-            "job": {"env_set": {KEY: f"{tmp_path}/stop", f"{KEY}_PID": "1"}},
+            "job": {"env_set": {KEY: f"{tmp_path}/stop", f"{KEY}_PID": "1", handover.KEY: reference}},
             "overrides": {"task": ["runs_dir=runs"]},
             "runtime": {"config_sources": [], "cwd": str(tmp_path)},
         }

@@ -56,6 +56,7 @@ class SfaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sfa_bench.config.hydras import quoted
+        from sfa_bench.sweep import handover
         from sfa_bench.sweep.job import own_conf
         from sfa_bench.sweep.stop import KEY, StopFile
 
@@ -64,18 +65,18 @@ class SfaSweeper(Sweeper):
         self.own_conf = own_conf(config.hydra)
         self.runs_dir, self.output = Path(config.runs_dir), Path(config.hydra.sweep.dir)
         self.stop = StopFile.new(self.runs_dir)
-        # Every launcher, wherever its workers are, composes a job from these.
-        for key, value in ((KEY, str(self.stop.path)), (f"{KEY}_PID", str(os.getpid()))):
+        # Every launcher, wherever its workers are, composes a job from these; which run is its own, each is told.
+        for key, value in ((KEY, str(self.stop.path)), (f"{KEY}_PID", str(os.getpid())), (handover.KEY, "")):
             config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={quoted(value)}")
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from sfa_bench.sweep.plan import plan
+        from sfa_bench.sweep.plan import Plan
         from sfa_bench.sweep.results import failures, results
 
-        planned = plan(arguments, self.own_conf)
+        planned = Plan.of_this_process
         print(planned, flush=True)
         for job, reason in planned.not_valid:
             print(f"not valid: {' '.join(job)}: {reason}", flush=True)
@@ -130,16 +131,19 @@ class SfaSweeper(Sweeper):
             ) from error
 
     def _launch(self, planned: Plan) -> dict[str, Outcome]:
-        """Run what is missing; what became of the jobs, by command. Raises SystemExit once a signal has stopped it.
+        """Run what is missing; what became of the jobs, by hash. Raises SystemExit once a signal has stopped it.
 
         A launcher that fails (joblib when it loses a worker, submitit when the cluster drops a job) is started again
         for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
         where none of them had begun, since then it is the launcher that cannot be used.
         """
+        from sfa_bench.engine.signals import Interrupted
+        from sfa_bench.sweep.handover import remove_runs
         from sfa_bench.sweep.ray_cluster import ray_cluster
         from sfa_bench.sweep.results import unfinished
         from sfa_bench.sweep.stop import Counted
 
+        references = self._hand_over(planned)
         counted = Counted(self.stop.counted)
         counted.begin(len(planned.missing))
         outcomes: dict[str, Outcome] = {}
@@ -147,8 +151,12 @@ class SfaSweeper(Sweeper):
         with ray_cluster(self.launcher_config), Stopping(self.stop) as stopping:
             while jobs:
                 try:
-                    self._launch_batches(jobs, outcomes)
+                    self._launch_batches([[*job, references[tuple(job)]] for job in jobs], outcomes)
+                    remove_runs(self.stop.runs)  # all jobs have answered: none waits in a cluster's queue
                     break
+                except Interrupted:  # in this very process
+                    remove_runs(self.stop.runs)
+                    raise
                 except Exception as error:  # the launcher's own: what was done is on the disk
                     print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
                     left, begun = unfinished(self.runs_dir, planned, jobs)
@@ -167,6 +175,17 @@ class SfaSweeper(Sweeper):
             print(f"stopped by {reason}; the same command goes on from there", file=sys.stderr)
         return outcomes
 
+    def _hand_over(self, planned: Plan) -> dict[tuple[str, ...], str]:
+        """Write what is to run where every job can read it; by job, the override that tells it which run is its own."""
+        from sfa_bench.config.hydras import quoted
+        from sfa_bench.store.record import command
+        from sfa_bench.sweep.handover import KEY, write_runs
+
+        runs = ((h, command(planned.runs[h], self.own_conf), config) for h, config in planned.configs.items())
+        references = write_runs(self.stop.runs, runs)
+        planned.configs.clear()  # some hundred bytes a run, which nobody needs any more
+        return {tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(found)}" for h, found in references.items()}
+
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
         from sfa_bench.sweep.job import batch_size
 
@@ -178,7 +197,7 @@ class SfaSweeper(Sweeper):
                 if getattr(returned, "status", None) != JobStatus.COMPLETED:
                     print(f"a job was lost: {returned._return_value}", file=sys.stderr)
                 else:
-                    outcomes[returned.return_value.command] = returned.return_value
+                    outcomes[returned.return_value.hash] = returned.return_value
 
 
 class Stopping:
