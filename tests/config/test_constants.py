@@ -2,13 +2,13 @@
 
 import pytest
 
-from sfa_bench.choices.losses import NAMES
+from sfa_bench.choices.losses import CONSTANTS
 from sfa_bench.config.compose import compose
 
 
 def constants(run):
     loss = run.method.loss
-    return {name: getattr(loss, name) for name in NAMES if getattr(loss, name) is not None}
+    return {name: getattr(loss, name) for name in CONSTANTS if getattr(loss, name) is not None}
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,13 @@ import pictures
 import pytest
 import torch
 import torchvision
-import yaml
 from rich.console import Console
 
 from sfa_bench import numerics
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.config.canonical import hashes, run_hash
-from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import choice_file, choices
+from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.overrides import choices
 from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import options
 from sfa_bench.data.cache import Cache
@@ -447,8 +446,7 @@ def _leaves(node, prefix):
 
 @cache
 def _method(name):
-    node = yaml.safe_load(choice_file("method", name).read_text(encoding="utf-8"))
-    return node.get("method", node)
+    return values_of("method", name)
 
 
 def _chosen(base):

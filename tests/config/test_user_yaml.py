@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sfa_bench import replay
 from sfa_bench.config import user_yaml
 from sfa_bench.config.compose import compose
-from sfa_bench.config.overrides import CONF
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.data.tools import command as data_command
 from sfa_bench.errors import ConfigError
@@ -110,10 +109,9 @@ def test_a_pipe_and_a_device_are_no_yaml(tmp_path):
 
 def test_all_that_a_composition_could_reach_is_read_first(tmp_path):
     """Also what lists of defaults lead to, outside the groups, and folders that are links into themselves."""
-    choice = (CONF / "method/ce.yaml").read_text(encoding="utf-8")
     for folder in ("method/deeper", "shared"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "method/mine.yaml").write_text("defaults:\n  - /shared/part@_here_\n" + choice)
+    (tmp_path / "method/mine.yaml").write_text("defaults:\n  - ce\n  - /shared/part@_here_\n")
     (tmp_path / "method/deeper/again").symlink_to(tmp_path / "method")
     (tmp_path / "shared/part.yaml").write_text("smoothing: 0\n")
     with pytest.raises(ConfigError, match=r"unknown key method\.smoothing"):  # composed
