@@ -24,12 +24,12 @@ from tools.counterparts import ASSUMED
 KINDS = ("trained", "guessed", "selected")
 SELECTORS = {"dividemix": "loss_gmm", "rolt": "proto", "rolt_drw": "proto", "rolt_plus": "proto"}  # their own
 TRAIN = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "webvision": (65_944, 50), "clothing1m": (1_000_000, 14)}
-# Images evaluated every epoch, and at the end once more: WebVision's and ImageNet's; Clothing1M's clean sets.
+# Images evaluated every epoch: WebVision's and ImageNet's; Clothing1M's clean sets.
 TESTED = {
-    "cifar10": (10_000, 10_000),
-    "cifar100": (10_000, 10_000),
-    "webvision": (5_000, 5_000),
-    "clothing1m": (24_839, 10_526),
+    "cifar10": 10_000,
+    "cifar100": 10_000,
+    "webvision": 5_000,
+    "clothing1m": 24_839,
 }
 
 
@@ -79,8 +79,8 @@ def _splits(fields: Mapping[str, Any]) -> bool:
     return bool(fields["method.learner"] == "dividemix")
 
 
-def forwards(run: Run, factor: Factor, train: int, tested: tuple[int, int]) -> float:
-    """Images forwarded by a whole run, a trained one counted three times; `tested`: every epoch, and at its end.
+def forwards(run: Run, factor: Factor, train: int, tested: int) -> float:
+    """Images forwarded by a whole run, a trained one counted three times; `tested`: in every epoch.
 
     In the warm-up every network trains on all samples, or the draw of an epoch, once.
     """
@@ -90,7 +90,7 @@ def forwards(run: Run, factor: Factor, train: int, tested: tuple[int, int]) -> f
     later = (fields.get("dataset.selection_draw") or train) if factor.selected else plain
     training = 3 * networks * first * plain + factor.forwards * (epochs - first) * later
     crt = fields["classifier.epochs"] * train if fields["classifier"] == "crt" else 0  # frozen features, once an epoch
-    return training + crt + networks * (epochs * tested[0] + tested[1])
+    return training + crt + networks * epochs * tested
 
 
 def flops(run: Run) -> float:
@@ -187,7 +187,7 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
             if kind(run.fields) not in _factors():
                 continue
             data, cost = run.record["data"]["samples"], run.record["cost"]
-            tested = (data["test"] + data["val"], data["test"])
+            tested = data["test"] + data["val"]
             expected = forwards(
                 run, nearest(*kind(run.fields), run.fields.get("noise_ratio", 0.0)), data["train"], tested
             )

@@ -86,7 +86,7 @@ def build_method(
         selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
         select_aside=devices[0].type != "cpu",
-        head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach) if len(heads) == 2 else None,
+        head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach),
     )
     if on_step is not None:
         training.on_step = on_step

@@ -43,6 +43,7 @@ from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import new_record, plain
 
 logger = logging.getLogger("sfa_bench")
+Answers = tuple[list[dict[str, np.ndarray]], dict[str, list[dict[str, np.ndarray]]]]
 
 
 def run(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
@@ -194,6 +195,7 @@ class Session:
         self.record["knows"] = knows(config, self.data.own_val)
         self.chosen = Chosen(config.eval.ensemble) if self.data.own_val else None
         self.epoch = 0  # the last whole one
+        self.answers: Answers | None = None  # as they were last evaluated, which after the last epoch is always done
         self.rows: list[dict[str, Any]] = []
         self.lines = hashlib.sha256()  # of all lines of metrics.jsonl so far
         self.went_on_after = 0  # the epoch of the checkpoint that this process began with
@@ -418,8 +420,7 @@ class Session:
     def _evaluate(self) -> dict[str, Any]:
         how = self.config.eval.ensemble
         e = self.epoch + 1
-        logits = self._predict(self.data.test, "test", e)
-        more = {name: self._predict(part, name, e) for name, part in self.data.more_tests.items()}
+        logits, more = self.answers = self._answer(e)
         row = tested(self.data, logits, more, how)
         if self.data.val is not None:
             answers, labels = self._predict(self.data.val, "validation", e), self.data.val.labels.numpy()
@@ -427,6 +428,11 @@ class Session:
             if self.chosen is not None:
                 self.chosen.update(e, answers, labels, logits)
         return row
+
+    def _answer(self, e: int) -> Answers:
+        """Logits of the test images, and of those of further test sets."""
+        more = {name: self._predict(part, name, e) for name, part in self.data.more_tests.items()}
+        return self._predict(self.data.test, "test", e), more
 
     def _predict(self, images: EvaluationSet, what: str, e: int) -> list[dict[str, np.ndarray]]:
         self.cost.evaluated += len(images.images) * len(self.method.networks)
@@ -453,9 +459,7 @@ class Session:
         return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
 
     def _finish(self) -> None:
-        self.cost.enter("evaluation")
-        logits = self._predict(self.data.test, "test", self.epoch)
-        more = {name: self._predict(part, name, self.epoch) for name, part in self.data.more_tests.items()}
+        logits, more = self.answers or self._answer(self.epoch)  # none where only the record was missing
         if self.chosen is not None:
             more["test_at_val"] = [dict(heads) for heads in self.chosen.logits]
         self.cost.enter("storage")

@@ -21,6 +21,7 @@ from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
 from sfa_bench.numerics import full_precision
 from sfa_bench.parts import schedules
+from sfa_bench.parts.losses import log_prior
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
 PIECE = 64 * 32 * 32  # pixels, see `pieces`
@@ -62,6 +63,10 @@ class BalancedHead:
     count_floor: float = 1.0
     detach: bool = False
 
+    def log_prior(self, class_counts: Tensor, device: torch.device) -> Tensor:
+        """What shifts its logits before the softmax, float32 [K] (algorithms/sfa.md §7)."""
+        return log_prior(class_counts, self.count_floor).to(device)
+
 
 @dataclass
 class Ledger:
@@ -95,7 +100,7 @@ class Training:
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
     select_aside: bool = False  # selectors compute while the device trains, as far as its epoch lets them
-    head: BalancedHead | None = None
+    head: BalancedHead = field(default_factory=BalancedHead)  # its options, where the networks have one
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
     warmup_draw: int = 0  # samples of the class-balanced draw for an epoch without selection; 0 = all
     selection_draw: int = 0  # of the draw for each selection, which that epoch trains on; 0 = all
@@ -156,7 +161,7 @@ class Method:
         if self.t.autocast:
             features = features.float()
         # A detached head learns from the features without shaping them.
-        for_abc = features.detach() if self.t.head is not None and self.t.head.detach else features
+        for_abc = features.detach() if self.t.head.detach else features
         return Output(features, network.main(features), None if network.abc is None else network.abc(for_abc))
 
     def _compile(self) -> list[Callable[[Tensor], Tensor]]:
@@ -200,6 +205,30 @@ class Method:
         self.optimisers[k].step()
         self.cost.steps += 1
 
+    def begin(self, k: int, e: int, phase: str) -> None:
+        """Network k is about to train in epoch e."""
+        self.t.on_phase(phase)
+        self.prepare(k, e)
+        self.networks[k].train()
+
+    def descend(self, k: int, e: int, losses: Iterable[tuple[Tensor, int]]) -> float | None:
+        """A step of network k on each loss as it comes, with the images that it was forwarded for; their mean.
+
+        Whoever gives the losses goes on after the step. Returns None without a step; raises RunError where a loss is
+        not finite.
+        """
+        mean = RunningMean()
+        for loss, images in losses:
+            self.step(k, loss)
+            self.cost.trained += images
+            mean.add(loss)
+        return mean.value(k, e)
+
+    def figures(self, e: int, losses: Sequence[float | None]) -> dict[str, float | None]:
+        """What an epoch reports of its networks' mean losses."""
+        trained = [loss for loss in losses if loss is not None]
+        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+
     def rows(self, k: int, e: int) -> Tensor:
         """Positions of the samples that network k learns from in an epoch without selection: all, or a draw."""
         if not self.t.warmup_draw:
@@ -242,7 +271,7 @@ class Method:
         """
         if selection is None:
             return self.observed_counts
-        if self.t.head is not None and self.t.head.counts == "observed":
+        if self.t.head.counts == "observed":
             return self.observed_counts if selection.rows is None else self.counts_of(torch.from_numpy(selection.rows))
         return torch.from_numpy(selection.class_counts)
 

@@ -12,7 +12,6 @@ from sfa_bench.choices.noises import told_rate
 from sfa_bench.data.types import Transform
 from sfa_bench.methods.base import Method, RunningMean, Training
 from sfa_bench.numerics import send
-from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.schedules import keep_fraction
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ class CoTeaching(Method):
             training = replace(training, view=replace(training.view, transform=plain))
         super().__init__(training)
         self.forget_rate, self.double_mean = forget_rate, double_mean
-        self.floor = training.head.count_floor if training.head else 1.0
-        self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
+        self.class_counts = self.observed_counts  # of the samples of this epoch
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> CoTeaching:
@@ -48,28 +46,20 @@ class CoTeaching(Method):
         return cls(training, forget_rate=told, double_mean=method.double_mean, native=method.native)
 
     def epoch(self, e: int) -> dict[str, float | None]:
-        self.t.on_phase("training")
         for k in (0, 1):
-            self.prepare(k, e)
-            self.networks[k].train()
+            self.begin(k, e, "training")
         keep = keep_fraction(e, self.t.epochs, self.forget_rate)
         augmentation = self.generator("augmentation", 0, e)
         means = (RunningMean(), RunningMean())
         order = self.epoch_order(0, e)
-        self.log_counts = log_prior(self.counts_of(order), self.floor)
+        self.class_counts = self.counts_of(order)
         for rows, images in self.views(0, self.plain_batches(order), augmentation, "training"):
             losses = self._losses(rows, images, keep)
             for k, loss in enumerate(losses):
                 self.step(k, loss)
                 means[k].add(loss)
             self.cost.trained += 2 * len(rows)
-        values = [mean.value(k, e) for k, mean in enumerate(means)]
-        trained = [value for value in values if value is not None]
-        return {
-            "loss": sum(trained) / len(trained) if trained else None,
-            "lr": self.t.optimisation.rate(e),
-            "kept": keep,
-        }
+        return {**self.figures(e, [mean.value(k, e) for k, mean in enumerate(means)]), "kept": keep}
 
     def _losses(self, rows: Tensor, images: Tensor, keep: float) -> list[Tensor]:
         """Both losses of one batch, from forwards that precede both steps."""
@@ -84,6 +74,7 @@ class CoTeaching(Method):
             if self.double_mean:
                 loss = loss / kept
             if (abc := outs[k].abc) is not None:
-                loss = loss + F.cross_entropy(abc + send(self.log_counts, self.devices[k]), labels[k])
+                log_counts = self.t.head.log_prior(self.class_counts, self.devices[k])
+                loss = loss + F.cross_entropy(abc + log_counts, labels[k])
             losses.append(loss)
         return losses

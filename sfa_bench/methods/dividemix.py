@@ -17,11 +17,10 @@ from torch import Tensor
 from sfa_bench import streams
 from sfa_bench.choices.methods import confidence_penalty, lambda_u
 from sfa_bench.data.loader import batches
-from sfa_bench.methods.base import Method, RunningMean, Training, set_mode
+from sfa_bench.methods.base import Method, Training, set_mode
 from sfa_bench.models import Network
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
-from sfa_bench.parts.losses import log_prior
 from sfa_bench.parts.reweighting import class_balanced_weights
 from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection
@@ -109,82 +108,70 @@ class DivideMix(Method):
         )
 
     def epoch(self, e: int) -> dict[str, float | None]:
-        rates: dict[str, float | None] = {"lr": self.t.optimisation.rate(e)}
         if not self.selects_in(e):
-            self.t.on_phase("warm-up")
-            losses = [self._warm_up(k, e) for k in (0, 1)]
-        else:
-            self.select(e)
-            self.t.on_phase("training")
-            if self.earlier is not None:
-                self.earlier.load_state_dict(self.networks[0].state_dict())
-            # Each network trains on what the other selected; network 2 sees network 1 updated, or as it was here.
-            losses = [self._train(k, e, self.selections[1 - k]) for k in (0, 1)]
-            rates["lambda_u"] = self._unlabelled_weight(e, 0)
-        trained = [loss for loss in losses if loss is not None]
-        return {"loss": sum(trained) / len(trained) if trained else None, **rates}
+            return self.figures(e, [self.descend(k, e, self._warm_up(k, e)) for k in (0, 1)])
+        self.select(e)
+        if self.earlier is not None:
+            self.earlier.load_state_dict(self.networks[0].state_dict())
+        # Each network trains on what the other selected; network 2 sees network 1 updated, or as it was here.
+        losses = [self.descend(k, e, self._losses(k, e, self.selections[1 - k])) for k in (0, 1)]
+        return {**self.figures(e, losses), "lambda_u": self._unlabelled_weight(e, 0)}
 
-    def _warm_up(self, k: int, e: int) -> float | None:
-        network, device = self.networks[k], self.devices[k]
-        network.train()
-        self.prepare(k, e)
-        augmentation = self.generator("augmentation", k, e)
+    def _warm_up(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
+        self.begin(k, e, "warm-up")
         order = self.epoch_order(k, e)
-        log_counts = self._log_counts(self.counts_of(order), device)
-        mean = RunningMean()
-        for rows, images in self.views(k, self.plain_batches(order), augmentation, "warm-up"):
+        log_counts = self.t.head.log_prior(self.counts_of(order), self.devices[k])
+        for rows, images in self.views(k, self.plain_batches(order), self.generator("augmentation", k, e), "warm-up"):
             out = self.forward(k, images)
-            labels = send(self.labels[rows], device)
+            labels = send(self.labels[rows], self.devices[k])
             loss = F.cross_entropy(out.main, labels)
             if self.confidence_penalty:
                 loss = loss + mixmatch.negative_entropy(out.main)
             if out.abc is not None:
                 loss = loss + F.cross_entropy(out.abc + log_counts, labels)
-            self.step(k, loss)
-            self.cost.trained += len(rows)
-            mean.add(loss)
-        return mean.value(k, e)
+            yield loss, len(rows)
 
-    def _train(self, k: int, e: int, selection: Selection) -> float | None:
+    def _losses(self, k: int, e: int, selection: Selection) -> Iterator[tuple[Tensor, int]]:
         """One pass over the labelled samples in shuffled batches, with as many unlabelled batches beside them."""
-        selected = torch.from_numpy(selection.mask)
-        rejected = ~selected
-        if selection.rows is not None:  # what was not drawn for the selection is no part of this epoch
-            rejected &= torch.zeros_like(selected).index_fill(0, torch.from_numpy(selection.rows), True)
-        labelled, unlabelled = selected.nonzero()[:, 0], rejected.nonzero()[:, 0]
-        self.prepare(k, e)
-        self.networks[k].train()
+        self.begin(k, e, "training")
         self.networks[1 - k].eval()
-        order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
-        steps = list(batches(order, self.t.batch_size))
-        others = self._cycle(unlabelled, self.generator("unlabelled", k, e))
+        steps, others = self._co_divided(k, e, selection)
         parts = [rows for x_rows in steps for rows in (x_rows, next(others))]
         views = self.loaders[self.devices[k]].train_views(parts, self.generator("augmentation", k, e), copies=2)
         beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         given = Given(
             torch.from_numpy(selection.clean_probability),
-            self._log_counts(self.counts_for_head(selection), self.devices[k]),
+            self.t.head.log_prior(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
         )
-        ramp_steps = len(labelled) // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
-        mean = RunningMean()
+        labelled = sum(len(rows) for rows in steps)
+        ramp_steps = labelled // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
         for b, x_rows in enumerate(steps):
             self.t.on_step("training", k, b, len(steps))
-            share = float(beta.beta(self.alpha, self.alpha))
             weight = self._unlabelled_weight(e, b / ramp_steps)
-            loss = self._loss(k, given, x_rows, (*next(views), *next(views)), share, weight)
-            self.step(k, loss)
-            mean.add(loss)
-        return mean.value(k, e)
+            yield self._loss(
+                k, given, x_rows, (*next(views), *next(views)), float(beta.beta(self.alpha, self.alpha)), weight
+            )
+
+    def _co_divided(self, k: int, e: int, selection: Selection) -> tuple[list[Tensor], Iterator[Tensor]]:
+        """Batches of the labelled samples, and of the unlabelled ones without end, both shuffled."""
+        selected = torch.from_numpy(selection.mask)
+        rejected = ~selected
+        if selection.rows is not None:  # what was not drawn for the selection is no part of this epoch
+            rejected &= torch.zeros_like(selected).index_fill(0, torch.from_numpy(selection.rows), True)
+        labelled = selected.nonzero()[:, 0]
+        order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
+        others = self._cycle(rejected.nonzero()[:, 0], self.generator("unlabelled", k, e))
+        return list(batches(order, self.t.batch_size)), others
 
     def _loss(
-        self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], share: float, weight: float
-    ) -> Tensor:
+        self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], lam: float, weight: float
+    ) -> tuple[Tensor, int]:
         """Steps 1–5 of algorithms/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
 
-        views: two of the labelled images and two of the unlabelled ones; share: the draw from Beta(α, α); weight: λ of
-        this step.
+        views: two of the labelled images and two of the unlabelled ones; lam: the draw from Beta(α, α); weight: λᵤ of
+        this step. Returns the loss and the images that the network was trained on.
         """
         device = self.devices[k]
         x1, x2, u1, u2 = views
@@ -203,13 +190,12 @@ class DivideMix(Method):
             t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
             set_mode(self.networks[k], training=True)
         targets = torch.cat([t_x, t_x, t_u, t_u])
-        share = max(share, 1 - share)
+        lam = max(lam, 1 - lam)
         permutation = send(torch.randperm(len(inputs), generator=given.mixing), device)
-        mixed, mixed_targets = mixmatch.mix(inputs, share, permutation), mixmatch.mix(targets, share, permutation)
+        mixed, mixed_targets = mixmatch.mix(inputs, lam, permutation), mixmatch.mix(targets, lam, permutation)
         if self.forwarded == "labelled":
             mixed, mixed_targets = mixed[:split], mixed_targets[:split]
         out = self.forward(k, mixed)
-        self.cost.trained += len(mixed)
 
         # Targets come from the main head only, and serve both heads.
         row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
@@ -223,7 +209,7 @@ class DivideMix(Method):
             loss = loss + semi_supervised(out.abc + given.log_counts)
         if self.penalty == "uniform":
             loss = loss + mixmatch.prior_penalty(out.main)
-        return loss
+        return loss, len(mixed)
 
     def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
         """Main-head prediction of network k, or of a copy; images and answer live where the trained network is."""
@@ -244,10 +230,6 @@ class DivideMix(Method):
             if len(rows) == 0:
                 yield rows
             yield from batches(rows[torch.randperm(len(rows), generator=generator)], self.t.batch_size)
-
-    def _log_counts(self, counts: Tensor, device: torch.device) -> Tensor:
-        floor = 1.0 if self.t.head is None else self.t.head.count_floor
-        return log_prior(counts, floor).to(device)
 
     def _unlabelled_weight(self, e: int, fraction: float) -> float:
         """λ at this point of epoch e (algorithms/methods.md §7)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,11 +13,10 @@ from torch import Tensor
 
 from sfa_bench import streams
 from sfa_bench.choices.methods import ELR_PLUS
-from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.methods.base import Method, Training
 from sfa_bench.models import Network, Output
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
-from sfa_bench.parts.losses import log_prior
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -78,8 +78,7 @@ class Elr(Method):
         self.targets = [torch.zeros(rows, classes, device=device) for device in self.devices]
         self.twins = [copy.deepcopy(network).eval() for network in self.networks] if plus else []
         self.updates = [0] * self.networks_used
-        self.floor = training.head.count_floor if training.head else 1.0
-        self.log_counts = log_prior(self.observed_counts, self.floor)  # of the samples of this epoch
+        self.class_counts = self.observed_counts  # of the samples of this epoch
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> Elr:
@@ -97,30 +96,21 @@ class Elr(Method):
         )
 
     def epoch(self, e: int) -> dict[str, float | None]:
-        self.t.on_phase("training")
-        losses = [self._train(k, e) for k in range(self.networks_used)]
-        trained = [loss for loss in losses if loss is not None]
-        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+        return self.figures(e, [self.descend(k, e, self._losses(k, e)) for k in range(self.networks_used)])
 
-    def _train(self, k: int, e: int) -> float | None:
-        self.prepare(k, e)
-        self.networks[k].train()
-        augmentation, mixing = self.generator("augmentation", k, e), self.generator("mixup", k, e)
-        share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
-        mean = RunningMean()
+    def _losses(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
+        self.begin(k, e, "training")
+        mixing, beta = self.generator("mixup", k, e), streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         order = self.epoch_order(k, e)
-        self.log_counts = log_prior(self.counts_of(order), self.floor)
-        for rows, images in self.views(k, self.plain_batches(order), augmentation, "training"):
+        self.class_counts = self.counts_of(order)
+        for rows, images in self.views(k, self.plain_batches(order), self.generator("augmentation", k, e), "training"):
             if self.mixup:
-                loss = self._mixed_loss(k, rows, images, float(share.beta(self.mixup_alpha, self.mixup_alpha)), mixing)
+                lam = float(beta.beta(self.mixup_alpha, self.mixup_alpha))
+                yield self._mixed_loss(k, rows, images, lam, mixing), len(rows)
             else:
-                loss = self._plain_loss(k, rows, images)
-            self.step(k, loss)
-            self.cost.trained += len(rows)
-            mean.add(loss)
+                yield self._plain_loss(k, rows, images), len(rows)
             if self.plus:
                 self._average(k)
-        return mean.value(k, e)
 
     def _plain_loss(self, k: int, rows: Tensor, images: Tensor) -> Tensor:
         labels = send(self.labels[rows], images.device)
@@ -129,23 +119,23 @@ class Elr(Method):
         loss = F.cross_entropy(out.main, labels) + self.weight * regulariser(targets, out.main)
         return loss + self._balanced(out, labels)
 
-    def _mixed_loss(self, k: int, rows: Tensor, images: Tensor, share: float, mixing: torch.Generator) -> Tensor:
-        """Targets from unmixed images, loss on mixed ones; in ELR+ the share is that of the nearer partner."""
+    def _mixed_loss(self, k: int, rows: Tensor, images: Tensor, lam: float, mixing: torch.Generator) -> Tensor:
+        """Targets from unmixed images, loss on mixed ones; in ELR+ lam is that of the nearer partner."""
         device = images.device
         with torch.no_grad():
             if self.plus:  # the other network's average decides; its batch statistics stay as they are (PROJ)
                 other = self.devices[1 - k]
                 guess = self.twins[1 - k](images.to(other)).main.to(device)
-                share = max(share, 1 - share)
+                lam = max(lam, 1 - lam)
             else:
                 guess = self.forward(k, images).main
         self.cost.guessed += len(rows)
         targets = self._updated(k, rows, guess)
         permutation = send(torch.randperm(len(rows), generator=mixing), device)
-        out = self.forward(k, mixmatch.mix(images, share, permutation))
+        out = self.forward(k, mixmatch.mix(images, lam, permutation))
         labels = F.one_hot(send(self.labels[rows], device), self.t.view.num_classes).float()
-        mixed_labels = mixmatch.mix(labels, share, permutation)
-        mixed_targets = mixmatch.mix(targets, share, permutation)
+        mixed_labels = mixmatch.mix(labels, lam, permutation)
+        mixed_targets = mixmatch.mix(targets, lam, permutation)
         strength = 1.0
         if self.plus and self.ramped and self.t.view.num_classes == 100:
             strength = self._ramp(self.updates[k] + 1)
@@ -157,7 +147,7 @@ class Elr(Method):
         loss = loss + self.weight * strength * regulariser(mixed_targets, out.main)
         if out.abc is not None:
             balanced = mixmatch.soft_cross_entropy(
-                out.abc + send(self.log_counts, device), mixmatch.mix(labels, share, permutation)
+                out.abc + self.t.head.log_prior(self.class_counts, device), mixmatch.mix(labels, lam, permutation)
             )
             loss = loss + balanced
         return loss
@@ -170,7 +160,9 @@ class Elr(Method):
         return self.targets[k][index]
 
     def _balanced(self, out: Output, labels: Tensor) -> Tensor | float:
-        return 0.0 if out.abc is None else F.cross_entropy(out.abc + send(self.log_counts, labels.device), labels)
+        if out.abc is None:
+            return 0.0
+        return F.cross_entropy(out.abc + self.t.head.log_prior(self.class_counts, labels.device), labels)
 
     def _ramp(self, step: int) -> float:
         """exp(−5(1 − step/S)²), 1 from step S on."""

@@ -6,6 +6,7 @@ With a selecting plug-in its mask and its prototypes take the place of RoLT's ow
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.methods.base import Method, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, prototype_scores, uniform_component
-from sfa_bench.parts.losses import Loss, log_prior, loss_of
+from sfa_bench.parts.losses import Loss, loss_of
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
 from sfa_bench.parts.reweighting import class_balanced_weights
 from sfa_bench.parts.schedules import first_after
@@ -82,9 +83,7 @@ class Rolt(Method):
         if self.selects_in(e):
             self.select(e)
             cleaned = [self._clean(k, e) for k in range(self.networks_used)]
-        losses = [self._train(k, e, cleaned[k]) for k in range(self.networks_used)]
-        trained = [loss for loss in losses if loss is not None]
-        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+        return self.figures(e, [self.descend(k, e, self._losses(k, e, one)) for k, one in enumerate(cleaned)])
 
     def _clean(self, k: int, e: int) -> Cleaned:
         """Steps 1–5 of algorithms/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
@@ -103,11 +102,9 @@ class Rolt(Method):
             self.frozen[k] = torch.where(keep, self.labels, guess)
         return Cleaned(keep, guess, torch.from_numpy(distances.argmax(axis=1)))
 
-    def _train(self, k: int, e: int, cleaned: Cleaned | None) -> float | None:
+    def _losses(self, k: int, e: int, cleaned: Cleaned | None) -> Iterator[tuple[Tensor, int]]:
         phase = "warm-up" if cleaned is None else "training"
-        self.t.on_phase(phase)
-        self.prepare(k, e)
-        self.networks[k].train()
+        self.begin(k, e, phase)
         device, num_classes = self.devices[k], self.t.view.num_classes
         frozen = self.frozen[k] if e >= self.frozen_from else None
         label_counts = torch.bincount(self._epoch_labels(e, cleaned, frozen), minlength=num_classes)
@@ -115,12 +112,10 @@ class Rolt(Method):
         if frozen is not None:
             weights = class_balanced_weights(label_counts, self.class_beta, self.count_floor).to(device)
         selection = None if cleaned is None else self.selections[k]
-        floor = 1.0 if self.t.head is None else self.t.head.count_floor
-        log_counts = log_prior(self.counts_for_head(selection), floor).to(device)
-        augmentation = self.generator("augmentation", k, e)
+        log_counts = self.t.head.log_prior(self.counts_for_head(selection), device)
         label_counts = label_counts.to(device)
-        mean = RunningMean()
-        for rows, images in self.views(k, self.plain_batches(self.epoch_order(k, e)), augmentation, phase):
+        parts = self.plain_batches(self.epoch_order(k, e))
+        for rows, images in self.views(k, parts, self.generator("augmentation", k, e), phase):
             out = self.forward(k, images)
             components = [(w, send(y, device)) for w, y in self._components(e, rows, cleaned, frozen)]
             loss = component_loss(self.loss, out.main, components, label_counts, weights)
@@ -131,10 +126,7 @@ class Rolt(Method):
                 else:
                     keep = send(cleaned.keep[rows].nonzero()[:, 0], device)
                     loss = loss + balanced[keep].sum() / max(1, len(keep))
-            self.step(k, loss)
-            self.cost.trained += len(rows)
-            mean.add(loss)
-        return mean.value(k, e)
+            yield loss, len(rows)
 
     def _epoch_labels(self, e: int, cleaned: Cleaned | None, frozen: Tensor | None) -> Tensor:
         """Whose counts margins and class weights follow (algorithms/methods.md §8.7)."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from sfa_bench import streams
 from sfa_bench.choices.losses import LOSSES
-from sfa_bench.methods.base import Method, RunningMean, Training
+from sfa_bench.methods.base import Method, Training
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
-from sfa_bench.parts.losses import Loss, log_prior, loss_of
+from sfa_bench.parts.losses import Loss, loss_of
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
 from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection
@@ -90,54 +91,43 @@ class Single(Method):
     def epoch(self, e: int) -> dict[str, float | None]:
         if self.selects_in(e):
             self.select(e)
-        losses = [self._train(k, e) for k in range(self.networks_used)]
-        trained = [loss for loss in losses if loss is not None]
-        return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.t.optimisation.rate(e)}
+        return self.figures(e, [self.descend(k, e, self._losses(k, e)) for k in range(self.networks_used)])
 
-    def _train(self, k: int, e: int) -> float | None:
+    def _losses(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
         selection = self.selections[k] if self.selects_in(e) else None
         phase = "training" if selection or not self.t.selectors else "warm-up"
-        self.t.on_phase(phase)
-        self.prepare(k, e)
-        self.networks[k].train()
+        self.begin(k, e, phase)
         device = self.devices[k]
         order = self._order(k, e, selection)
         given = self._given(selection, order, e, device)
-        augmentation = self.generator("augmentation", k, e)
         mixing = self.generator("mixup", k, e)
-        share = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
-        mean = RunningMean()
+        beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
         parts = self.plain_batches(order)
         if self.mixup:
             if given.keep is not None:
                 parts = [rows[given.keep[rows]] for rows in parts]
             parts = [rows for rows in parts if len(rows) > 1]  # else nothing to mix with, and no batch statistics
-        for rows, images in self.views(k, parts, augmentation, phase):
-            keep = None if given.keep is None else given.keep[rows]
+        for rows, images in self.views(k, parts, self.generator("augmentation", k, e), phase):
             if self.mixup:
-                loss = self._mixed_loss(k, given, rows, images, mixing, float(share.beta(1, 1)))
-            else:
-                out = self.forward(k, images)
-                labels = send(self.labels[rows], device)
-                main = None if keep is None else send(keep.nonzero()[:, 0], device)
-                loss = self._main(out.main, labels, given, None if self.main_subset == "all" else main)
-                if out.abc is not None:
-                    loss = loss + self._reduce(self._balanced(out.abc, labels, given), main)
-            self.step(k, loss)
-            self.cost.trained += len(rows)
-            mean.add(loss)
-        return mean.value(k, e)
+                yield self._mixed_loss(k, given, rows, images, mixing, float(beta.beta(1, 1))), len(rows)
+                continue
+            out = self.forward(k, images)
+            labels = send(self.labels[rows], device)
+            keep = None if given.keep is None else send(given.keep[rows].nonzero()[:, 0], device)
+            loss = self._main(out.main, labels, given, None if self.main_subset == "all" else keep)
+            if out.abc is not None:
+                loss = loss + self._reduce(self._balanced(out.abc, labels, given), keep)
+            yield loss, len(rows)
 
     def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
         # Priors, margins and weights inside a loss follow the samples in use (algorithms/methods.md §3.5).
         drawn = self.counts_of(order) if self.t.warmup_draw else self.observed_counts
         counts = torch.from_numpy(selection.class_counts) if selection else drawn
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
-        floor = 1.0 if self.t.head is None else self.t.head.count_floor
         return Given(
             torch.from_numpy(selection.mask) if selection else None,
             counts.to(device),
-            log_prior(self.counts_for_head(selection) if selection else drawn, floor).to(device),
+            self.t.head.log_prior(self.counts_for_head(selection) if selection else drawn, device),
             None if weights is None else weights.to(device),
         )
 
@@ -152,14 +142,14 @@ class Single(Method):
         return resample(self.labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
 
     def _mixed_loss(
-        self, k: int, given: Given, rows: Tensor, images: Tensor, mixing: torch.Generator, share: float
+        self, k: int, given: Given, rows: Tensor, images: Tensor, mixing: torch.Generator, lam: float
     ) -> Tensor:
         """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (algorithms/methods.md §4)."""
         device = self.devices[k]
         permutation = torch.randperm(len(rows), generator=mixing)
-        out = self.forward(k, mixmatch.mix(images, share, send(permutation, device)))
+        out = self.forward(k, mixmatch.mix(images, lam, send(permutation, device)))
         loss = out.main.new_zeros(())
-        for weight, labels in ((share, self.labels[rows]), (1 - share, self.labels[rows[permutation]])):
+        for weight, labels in ((lam, self.labels[rows]), (1 - lam, self.labels[rows[permutation]])):
             labels = send(labels, device)
             loss = loss + weight * self._main(out.main, labels, given, None)
             if out.abc is not None:

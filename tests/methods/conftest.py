@@ -7,7 +7,7 @@ import torch
 from sfa_bench import models
 from sfa_bench.choices.models import ModelConfig
 from sfa_bench.data.types import LearnerView, Transform
-from sfa_bench.methods.base import Optimisation, Training
+from sfa_bench.methods.base import BalancedHead, Optimisation, Training
 from sfa_bench.selectors.base import Selection, Selector
 
 
@@ -59,7 +59,7 @@ def make_training():
             warmup_epochs=warmup,
             devices=[torch.device("cpu")],
             selectors=list(selectors),
-            head=head,
+            head=head or BalancedHead(),
         )
 
     return make

@@ -116,7 +116,7 @@ def test_with_the_previous_partner_the_second_network_trains_as_if_the_first_had
         alone.networks[0].load_state_dict(both.networks[0].state_dict())
         both.epoch(e)
         alone.select(e)
-        alone._train(1, e, alone.selections[0])
+        alone.descend(1, e, alone._losses(1, e, alone.selections[0]))
         assert same(both.networks[1], alone.networks[1])
     updated = learner()
     updated.epoch(1)

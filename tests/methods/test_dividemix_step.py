@@ -50,7 +50,9 @@ def four_views(method):
 def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, weight=WEIGHT):
     given = Given(W, log_counts, torch.Generator().manual_seed(2), class_weights)
     stream = method.loaders[torch.device("cpu")].train_views([X, u_rows], torch.Generator().manual_seed(1), copies=2)
-    return method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, weight)
+    loss, images = method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, weight)
+    method.trained_on = images
+    return loss
 
 
 def reference(method, k, u_rows, class_weights=None):
@@ -188,7 +190,7 @@ def test_the_trained_network_updates_its_batch_statistics_five_times_and_the_fro
     assert counts == [{updates}, {0}]
     assert method.networks[0].training
     assert method.cost.guessed == 4 * len(U) + 2 * len(X)
-    assert method.cost.trained == 2 * (len(X) + len(U))
+    assert method.trained_on == 2 * (len(X) + len(U))
 
 
 def test_where_labelled_rows_alone_are_forwarded_unlabelled_pictures_are_their_partners(learner):
@@ -199,7 +201,7 @@ def test_where_labelled_rows_alone_are_forwarded_unlabelled_pictures_are_their_p
         method.networks[1].eval()
         method.networks[0].backbone.register_forward_pre_hook(lambda _, given: forwarded.append(len(given[0])))
         losses.append(loss_of(method, u_rows=u_rows).item())
-        assert method.cost.trained == 2 * len(X)
+        assert method.trained_on == 2 * len(X)
         assert method.cost.guessed == 4 * len(U) + 2 * len(X)
     assert forwarded == 2 * [len(U), len(U), len(X), len(X), 2 * len(X)]
     assert losses[0] != pytest.approx(losses[1])
@@ -213,7 +215,7 @@ def test_without_an_unlabelled_weight_all_rows_are_forwarded_unless_told_otherwi
         four_views(method)
         method.networks[1].eval()
         losses[forwarded] = loss_of(method, weight=0.0).item()
-        assert method.cost.trained == 2 * (len(X) + (len(U) if forwarded == "all" else 0))
+        assert method.trained_on == 2 * (len(X) + (len(U) if forwarded == "all" else 0))
     assert losses["all"] != pytest.approx(losses["labelled"])
 
 
