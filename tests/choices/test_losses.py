@@ -60,3 +60,9 @@ def test_what_has_no_code_of_its_own_says_whose_it_is():
     with pytest.raises(ValueError, match="the loss elr keeps targets of its own: type method=elr"):
         make_loss("elr")
     assert make_loss("gce", q=None)(torch.zeros(1, 2), torch.tensor([0]), torch.ones(2)).shape == (1,)
+
+
+def test_each_that_single_networks_take_is_a_choice():
+    assert {*choices("loss")} == {name for name in NAMES if "single" in LOSSES[name].learners} | {"auto"}
+    for name in set(choices("loss")) - {"auto"}:
+        assert values_of("loss", name).keys() == {"name", *constants(LOSSES[name])}

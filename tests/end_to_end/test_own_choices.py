@@ -4,7 +4,9 @@ Where a user's own part computes what one of the suite's does, the run must give
 """
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 
+ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import numpy as np
 import torch
@@ -279,3 +282,36 @@ def test_what_is_of_another_kind_is_refused(conf, group, target, sentence):
     (conf / group / "other.yaml").write_text(f"_target_: {target}\n")
     with pytest.raises(ConfigError, match=sentence):
         compose(["method=ce", "plugin=none", f"{group}=other"], conf)
+
+
+def test_the_guide_to_the_letter(tmp_path, monkeypatch, capfd):
+    page = (ROOT / "docs" / "guides" / "own-parts.md").read_text(encoding="utf-8")
+    module = f"mine_{abs(hash(str(tmp_path)))}"  # the guide's `mine`, but new to this process
+    code = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    (tmp_path / f"{module}.py").write_text(code)
+    ((named, text),) = re.findall(r"```yaml\n# (conf/\S+)\n(.*?)```", page, re.DOTALL)
+    for name, content in {
+        named: text,
+        "conf/noise/shifted.yaml": "_target_: mine.shifted\n",
+        "conf/model/tiny.yaml": "_target_: mine.Tiny\nwidth: 8\n",
+        "conf/dataset/measurements.yaml": "_target_: mine.measurements\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content.replace("mine.", f"{module}."))
+    (tmp_path / "data" / "lab").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 8, 8)).astype(np.uint8), np.arange(60) % 2
+    arrays = {"x_train": images[:40], "y_train": labels[:40], "x_test": images[40:], "y_test": labels[40:]}
+    np.savez(tmp_path / "data" / "lab" / "all.npz", **arrays)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    typed = "method=ce loss=softened plugin=sfa loss.temperature=1.5 noise=shifted model=tiny dataset=measurements"
+    status = main([*typed.split(), "imbalance=exp", "imb_factor=0.5", *SHORT, "--config-dir", "conf"])
+    assert status == 0, capfd.readouterr()
+    (record,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/*/run.json")]
+    names = record["names"]
+    assert [names[group] for group in ("dataset", "method", "noise", "model")] == [
+        *("measurements", "softened", "shifted", "tiny")
+    ]
+    assert record["data"]["classes"] == ["a", "b"]
+    assert record["config"]["method"]["loss"]["temperature"] == 1.5
