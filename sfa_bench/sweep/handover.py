@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from sfa_bench.store.folder import writing
 KEY = "SFA_BENCH_RUN"  # in `hydra.job.env_set`, beside the stop file's
 # The run's hash, where its line begins, how many bytes it has, and their SHA-256.
 REFERENCE = re.compile(r"([0-9a-f]{12}):(\d{1,15}):(\d{1,8}):([0-9a-f]{64})")
+
+
+LEFT_BEHIND = 30 * 24 * 3600  # seconds, longer than a job waits in a queue
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ def write_runs(path: Path, runs: Iterable[tuple[str, str, str]]) -> dict[str, st
 
     Raises: RunError with a sentence when the disk refuses.
     """
+    for left in path.parent.glob("*.runs"):  # by a sweep that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND:
+                left.unlink()
     references, begin = {}, 0
     with writing(path), replacing(path) as file:
         for identity, command, config in runs:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 
 import pytest
@@ -140,3 +141,13 @@ def test_a_file_that_is_gone_is_refused(handed):
     path.unlink()
     with pytest.raises(ConfigError, match="it cannot be read"):
         read_run(path, next(iter(references.values())), None)
+
+
+def test_what_killed_sweeps_left_behind_goes_after_a_month(tmp_path):
+    old, young = tmp_path / "old.runs", tmp_path / "young.runs"
+    for path, days in ((old, 31), (young, 29)):
+        path.write_text("{}")
+        then = time.time() - days * 24 * 3600
+        os.utime(path, (then, then))
+    write_runs(tmp_path / "new.runs", [("0" * 12, "", "{}")])
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["new.runs", "young.runs"]
