@@ -3,7 +3,6 @@
 import copy
 import math
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.errors import ConfigError
 from sfa_bench.models import build
 
@@ -19,7 +19,7 @@ BOTH = ("main", "abc")
 
 
 def make(name, *, width=None, variant="dividemix", channels=3, size=(32, 32), classes=10, heads=("main",), seed=0):
-    return build(SimpleNamespace(name=name, width=width, variant=variant), channels, size, classes, heads, seed)
+    return build(ModelConfig(name=name, width=width, variant=variant), channels, size, classes, heads, seed)
 
 
 def parameters(module):

@@ -1,19 +1,19 @@
 """A file of weights that a backbone starts from: taken whole, or refused in a sentence with nothing of it run."""
 
 import pickle
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.errors import ConfigError
 from sfa_bench.models import build
 
 
 def make(path, *, name="resnet50", heads=("main", "abc"), seed=0):
-    model = SimpleNamespace(name=name, width=None, variant="dividemix", pretrained=str(path))
+    model = ModelConfig(name=name, width=None, variant="dividemix", pretrained=str(path))
     return build(model, 3, (107, 107), 14, heads, seed)
 
 
@@ -64,7 +64,7 @@ def test_two_networks_start_from_the_same_backbone_with_heads_of_their_own(file)
     assert not torch.equal(one.abc.weight, two.abc.weight)
     assert one.backbone.layers.conv1.weight.data_ptr() != two.backbone.layers.conv1.weight.data_ptr()
     scratch = build(
-        SimpleNamespace(name="resnet50", width=None, variant="", pretrained=False), 3, (107, 107), 14, (), 1
+        ModelConfig(name="resnet50", width=None, variant="dividemix", pretrained=False), 3, (107, 107), 14, (), 1
     )
     assert torch.equal(one.main.weight, scratch.main.weight)  # the file changes no other draw
 

@@ -1,7 +1,6 @@
 """ELR's and Co-teaching's networks and LDAM's cosine head against algorithms/models.md §2 and §4, and torchvision."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from sfa_bench.choices.models import ModelConfig
 from sfa_bench.models import Network, build
 from sfa_bench.models.cnn9 import ChannelDropout, Cnn9
 from sfa_bench.models.network import CosineHead
@@ -16,7 +16,7 @@ from sfa_bench.models.resnet34 import ResNet34
 
 
 def make(name, *, classes=10, channels=3, side=32, heads=("main",), seed=0, **options):
-    model = SimpleNamespace(name=name, width=None, variant="dividemix")
+    model = ModelConfig(name=name, width=None, variant="dividemix")
     return build(model, channels, (side, side), classes, heads, seed, **options)
 
 
