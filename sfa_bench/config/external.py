@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,10 +211,10 @@ def make(group: str, target: str, *given: Any, **arguments: Any) -> Any:
         raise RunError(f"{target} cannot be made: {describe_error(error)}") from error
 
 
-def sources(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of each file that holds a class of the user's own, by `module.Class`."""
+def sources(config: RunConfig, groups: Iterable[str] = BROUGHT) -> dict[str, str]:
+    """SHA-256 of each file that holds what the user brings to these groups, by `module.NAME`."""
     found = {}
-    for group in BROUGHT:
+    for group in groups:
         if (target := brought(config, group).target) is not None:
             path = inspect.getsourcefile(load(group, target))
             found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sfa_bench.config import external
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.types import Data
@@ -23,7 +24,9 @@ def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolde
     identity = hashes(config).warmup
     if identity is None or not (folder := shared_folder(config.runs_dir, identity)).is_dir():
         return None
-    return under(folder, {**conditions(environment), "data": data.fingerprints})
+    # A selector of the user's own acts later; a loss or a backbone is in these epochs, and its file may have changed.
+    own = external.sources(config, [group for group in external.BROUGHT if group != "plugin"])
+    return under(folder, {**conditions(environment), "data": data.fingerprints, **({"own": own} if own else {})})
 
 
 def conditions(environment: dict[str, Any]) -> dict[str, Any]:

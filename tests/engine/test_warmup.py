@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -216,3 +217,27 @@ def test_who_shares_holds_no_claim_while_it_trains_on(tmp_path, monkeypatch):
     )
     run(config)
     assert seen == [None, None]
+
+
+def test_a_changed_file_of_the_users_own_shares_with_nobody_who_had_the_other(tmp_path, monkeypatch):
+    """A loss acts in these epochs; a selector acts after them, and shares with runs that have none."""
+    module = f"own_warmup_{abs(hash(str(tmp_path)))}"
+    code = "import torch.nn.functional as F\nfrom sfa_bench.selectors.base import Selector\n\n"
+    code += "def loss(logits, labels, class_counts):\n    return F.cross_entropy(logits, labels, reduction='none')\n"
+    code += "\nclass Mine(Selector):\n    def __init__(self, thresholds):\n        pass\n"
+    (tmp_path / f"{module}.py").write_text(code)
+    for name, target in (("loss", "loss"), ("plugin", "Mine")):
+        (tmp_path / "conf" / name).mkdir(parents=True)
+        (tmp_path / "conf" / name / "mine.yaml").write_text(f"_target_: {module}.{target}\n")
+    monkeypatch.setattr("sys.path", list(sys.path))
+    data, environment = SimpleNamespace(fingerprints={"images": "a"}), {"device": "cpu"}
+
+    def place(*typed):
+        config = compose(["method=ce", "warmup_epochs=2", f"runs_dir={tmp_path}", *typed], tmp_path / "conf")
+        shared_folder(tmp_path, hashes(config).warmup).mkdir(parents=True, exist_ok=True)
+        return find(config, data, environment).path
+
+    own_loss, own_selector = place("loss=mine", "plugin=sfa"), place("plugin=mine")
+    (tmp_path / f"{module}.py").write_text(code + "# changed\n")
+    assert place("loss=mine", "plugin=sfa") != own_loss
+    assert place("plugin=mine") == own_selector
