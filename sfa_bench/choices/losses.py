@@ -147,6 +147,7 @@ class LossConfig:
     margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
+    revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
     target: str | None = option(None, derived=True)  # module.NAME of the user's own
     arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 

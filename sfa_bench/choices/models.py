@@ -80,6 +80,7 @@ class ModelConfig:
     pretrained: str | Literal[False] = option(
         None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
     )
+    revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
     target: str | None = option(None, derived=True)  # module.NAME of the user's own
     arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 

@@ -82,8 +82,11 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
     chosen = tuple(t.text for t in typed if t.group)
     found, names = _composed(conf, chosen)
     if "_target_" in found.get("dataset", {}):  # of the user's own: its labels and class sizes are taken as they are
-        groups = {t.key for t in typed if t.group}
-        found, names = _composed(conf, (*(f"{g}=none" for g in ("noise", "imbalance") if g not in groups), *chosen))
+        usual, groups = _composed(None, ())[1], {t.key for t in typed if t.group}
+        left = [
+            g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]
+        ]  # by YAML and preset, too
+        found, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
     plain, names = _copied(found), dict(names)
     _put_loss(plain, names)
     for t in (t for t in typed if not t.group):
@@ -113,9 +116,11 @@ def _put_loss(plain: dict[str, Any], names: dict[str, str]) -> None:
         )
     plain["method"]["loss"] = values
     names["method"] = loss + method.removeprefix(REPLACED)
+    if values and "_target_" in values and names["method"] in choices("method"):
+        raise ConfigError(f"loss={loss}: a method of the suite is called {names['method']}; call your loss otherwise")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)  # a sweep whose seeds vary slowest comes back to each of its combinations
 def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     """Hydra's composition of the chosen groups as plain data, interpolations as they stand, and the choices made."""
     try:

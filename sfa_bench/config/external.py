@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -57,9 +58,9 @@ BROUGHT = {
         ("thresholds",),
         ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
     ),
-    "loss": Kind("method.loss", None, ("logits", "labels", "class_counts")),
+    "loss": Kind("method.loss", None, ("logits", "labels", "class_counts"), ("revision",)),
     "noise": Kind("noise", None, ("labels", "num_classes", "rate", "rng", "images"), ("assumed_rate", "revision")),
-    "model": Kind("model", "torch.nn.Module", ("in_channels", "image_size")),
+    "model": Kind("model", "torch.nn.Module", ("in_channels", "image_size"), ("revision",)),
     "dataset": Kind(
         "dataset", None, ("data_dir",), ("name", "normalise", "generator", "val", "val_fraction", "shots", "revision")
     ),
@@ -185,6 +186,10 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, d
             raise ConfigError(f"{group}.{name} has no value: {target} needs one; give it in the YAML or type it")
         if isinstance(parameter.default, bool | int | float | str | None):
             complete[name] = parameter.default
+    try:
+        json.dumps(complete, allow_nan=False, default=str)
+    except ValueError:
+        raise ConfigError(f"{group}: the options of {target} must be finite numbers, defaults included") from None
     return found, complete
 
 
@@ -216,6 +221,10 @@ def sources(config: RunConfig, groups: Iterable[str] = BROUGHT) -> dict[str, str
     found = {}
     for group in groups:
         if (target := brought(config, group).target) is not None:
-            path = inspect.getsourcefile(load(group, target))
+            brought_by_user = inspect.unwrap(load(group, target))  # of a decorated function, the user's file
+            try:
+                path = inspect.getsourcefile(brought_by_user)
+            except TypeError:  # an object that can be called: the file that makes it
+                path = importlib.import_module(target.rpartition(".")[0]).__file__
             found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
     return found

@@ -18,7 +18,9 @@ def constants(loss):
 
 
 def test_constants_are_keys():
-    assert {*CONSTANTS, "name", "transferred", "target", "arguments"} == {field.name for field in fields(LossConfig)}
+    assert {*CONSTANTS, "name", "transferred", "revision", "target", "arguments"} == {
+        field.name for field in fields(LossConfig)
+    }
     assert all(constants(loss) <= set(CONSTANTS) for loss in LOSSES.values())
 
 

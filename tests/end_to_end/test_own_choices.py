@@ -3,6 +3,7 @@
 Where a user's own part computes what one of the suite's does, the run must give the same numbers to the bit.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose
+from sfa_bench.config.compose import _composed, compose
+from sfa_bench.config.external import sources
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 
@@ -315,3 +317,46 @@ def test_the_guide_to_the_letter(tmp_path, monkeypatch, capfd):
     ]
     assert record["data"]["classes"] == ["a", "b"]
     assert record["config"]["method"]["loss"]["temperature"] == 1.5
+
+
+def test_a_raised_revision_is_another_run(conf):
+    for group, name in (("loss", "mine"), ("model", "wide"), ("noise", "shift"), ("dataset", "ten")):
+        typed = ["method=ce", "plugin=none", f"{group}={name}"]
+        before = run_hash(compose(typed, conf))
+        path = conf / group / f"{name}.yaml"
+        path.write_text(path.read_text() + "revision: 2\n")
+        _composed.cache_clear()  # of this process; the next command is another
+        assert run_hash(compose(typed, conf)) != before
+
+
+def test_a_loss_called_like_a_method_is_refused(conf):
+    (conf / "loss" / "dividemix.yaml").write_text((conf / "loss" / "mine.yaml").read_text())
+    with pytest.raises(ConfigError, match="a method of the suite is called dividemix; call your loss otherwise"):
+        compose(["method=ce", "plugin=none", "loss=dividemix"], conf)
+
+
+def test_noise_that_the_yaml_of_a_data_set_asks_for_stays(conf):
+    target = (conf / "dataset" / "ten.yaml").read_text()
+    text = f"# @package _global_\ndefaults:\n  - override /noise: symmetric\n  - _self_\n\ndataset:\n  {target}"
+    (conf / "dataset" / "noisy.yaml").write_text(text)
+    names = compose(["method=ce", "plugin=none", "dataset=noisy"], conf).names
+    assert (names["noise"], names["imbalance"]) == ("symmetric", "none")
+
+
+def test_objects_that_can_be_called_and_decorated_functions_have_the_users_file(conf, tmp_path):
+    (module,) = tmp_path.glob("own_parts_*.py")
+    code = CODE + "\n\nclass Cosine(nn.Module):\n    def forward(self, logits, labels, class_counts):\n"
+    code += "        return logits.sum(1)\n\n\nmade = Cosine()\n\n\n"
+    code += "@torch.no_grad()\ndef still(labels, num_classes, rate, rng, images):\n    return labels\n"
+    module.write_text(code)
+    (conf / "loss" / "made.yaml").write_text(f"_target_: {module.stem}.made\n")
+    (conf / "noise" / "still.yaml").write_text(f"_target_: {module.stem}.still\n")
+    run = compose(["method=ce", "plugin=none", "loss=made", "noise=still"], conf)
+    assert set(sources(run).values()) == {hashlib.sha256(module.read_bytes()).hexdigest()}
+
+
+def test_an_option_without_end_is_refused(conf, tmp_path):
+    (module,) = tmp_path.glob("own_parts_*.py")
+    module.write_text(CODE.replace("scale: float = 1.0", "scale: float = 1.0, clip: float = float('inf')"))
+    with pytest.raises(ConfigError, match="must be finite numbers"):
+        compose(["method=ce", "plugin=none", "loss=mine"], conf)
