@@ -83,9 +83,8 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
     found, names = _composed(conf, chosen)
     if "_target_" in found.get("dataset", {}):  # of the user's own: its labels and class sizes are taken as they are
         usual, groups = _composed(None, ())[1], {t.key for t in typed if t.group}
-        left = [
-            g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]
-        ]  # by YAML and preset, too
+        # unless the command, its YAML or a preset says otherwise
+        left = [g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]]
         found, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
     plain, names = _copied(found), dict(names)
     _put_loss(plain, names)

@@ -30,7 +30,7 @@ DATA = "fashion_as_cifar"
 
 def cifar_format(source: Path, target: Path) -> None:
     """Fashion-MNIST, padded with black to 32×32 and in three equal channels, as CIFAR-10's Python files."""
-    data = fashion_mnist.load(source, checksum=False)
+    data = fashion_mnist.read(source, checksum=False)
     target.mkdir(parents=True, exist_ok=True)
     for i, rows in enumerate(np.array_split(np.arange(len(data.train_labels)), 5), start=1):
         write(target / f"data_batch_{i}", data.train_images[rows], data.train_labels[rows])
