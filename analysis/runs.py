@@ -29,6 +29,7 @@ NOTED = ("precision", "revision")
 # What has no effect, and with which choices of a group.
 WITHOUT = {"noise": ("noise_ratio", WITHOUT_RATIO), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
+CHECKED = frozenset(named("checked"))
 CHECKSUM = "dataset.checksum"
 
 
@@ -49,7 +50,7 @@ class Run:
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)
-        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in named("checked"):
+        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in CHECKED:
             config[CHECKSUM] = True  # false says something only where there are official checksums
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 

@@ -25,7 +25,7 @@ if str(ROOT) not in sys.path:  # MkDocs loads this file by its path
 
 from sfa_bench.cli import COMMANDS  # noqa: E402
 from sfa_bench.config.overrides import APPENDED, CONF, choice_file, choices  # noqa: E402
-from sfa_bench.config.schema import CORES, GROUPS, RunConfig  # noqa: E402
+from sfa_bench.config.schema import CHOSEN, CORES, GROUPS, RunConfig  # noqa: E402
 from sfa_bench.config.values import describe, options, range_text, show  # noqa: E402
 from tools.reproduction import Page  # noqa: E402
 
@@ -50,7 +50,7 @@ def configuration() -> str:
         "`KEY=VALUE` and a choice with `GROUP=CHOICE`; a preset or a sweep file is `+preset=NAME` or `+sweep=NAME`. "
         "Defaults of a group's options are those of its default choice; null stands for the value that the help names.",
         "## Groups and choices",
-        *(_choices(group) for group in (*GROUPS, *APPENDED)),
+        *(_choices(group) for group in (*CHOSEN, *APPENDED)),
         "## Keys of a run",
         _table(_rows(RunConfig)),
     ]

@@ -59,7 +59,7 @@ def samples(run: Run) -> int:
 
 
 def before_selection(fields: Mapping[str, Any]) -> int:
-    """Epochs before the first selection, as config.recipes.warmup_epochs has it."""
+    """Epochs before the first selection, as choices.methods.warmup_epochs has it."""
     own = fields["method.learner"] == "rolt" and fields["plugin.selector"] == "none"
     return 0 if own or fields["method.selector.name"] == "none" else int(fields["warmup_epochs"])
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import named_by_users, option
+from sfa_bench.choices.options import Brought, named_by_users, option
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -134,7 +134,7 @@ else:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Brought):
     """Constants are null where the loss has none of that name; else the data set's own (choices/losses.py)."""
 
     name: LossName = option("ce", "the main head's, by its method's name")
@@ -148,8 +148,6 @@ class LossConfig:
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.NAME of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def losses_of(learner: str) -> list[str]:

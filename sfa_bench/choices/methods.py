@@ -8,12 +8,12 @@ A new one is a class, an entry here, and a YAML; one that trains as another does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.losses import LossConfig
 from sfa_bench.choices.noises import NOISES, told_rate
-from sfa_bench.choices.options import LONGEST, MANY, named_by_users, option, section
+from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 from sfa_bench.choices.selectors import SelectorConfig
 from sfa_bench.choices.sources import SOURCES
@@ -229,7 +229,7 @@ else:
 
 
 @dataclass(frozen=True)
-class MethodConfig:
+class MethodConfig(Brought):
     learner: LearnerName = option("single", "the code", fixed=True)
     networks: int = option(1, "2 = an ensemble of two independent networks", low=1, high=2)
     mixup: bool = option(False, "train on mixed pairs of samples")
@@ -262,8 +262,6 @@ class MethodConfig:
     )
     ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0, high=LONGEST)
     revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.Class of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class
 
 
 def options_without_effect(config: RunConfig) -> Iterator[str]:
@@ -288,7 +286,7 @@ def warmup_epochs(config: RunConfig) -> int:
 # ---- what the originals ran, by the name of the method (algorithms/methods.md §1, §5, algorithms/README.md §3)
 
 
-def _by_ten(source: str, ten: Recipe, hundred: Recipe) -> Recipe | None:
+def _on_cifar(source: str, ten: Recipe, hundred: Recipe) -> Recipe | None:
     return {"cifar10": ten, "cifar100": hundred}.get(source)
 
 
@@ -319,19 +317,19 @@ def _dividemix_ran(config: RunConfig) -> Recipe | None:
         return None
     own = {"ramp_origin": "zero_based"}
     ten = Recipe("preact_resnet18", 301, 10, 64, milestone=0.5, method=own)  # the lower rate from epoch 151
-    return _web(source, own) or _by_ten(source, ten, replace(ten, warmup_epochs=30))
+    return _web(source, own) or _on_cifar(source, ten, replace(ten, warmup_epochs=30))
 
 
 def _rolt_plus_ran(config: RunConfig) -> Recipe | None:
     source = config.dataset.source
     long_tailed = config.imbalance.name != "none" and config.imb_factor < 1
     ten = Recipe("preact_resnet18", 300, 50 if long_tailed else 10, 64, milestone=0.5)
-    return _web(source, {}) or _by_ten(source, ten, replace(ten, warmup_epochs=50 if long_tailed else 30))
+    return _web(source, {}) or _on_cifar(source, ten, replace(ten, warmup_epochs=50 if long_tailed else 30))
 
 
 def _ldam_ran(config: RunConfig) -> Recipe | None:
     lt = Recipe("resnet32", 200, 0, 128, 0.1, 2e-4, own_batch=True, schedule="cifar_lt")
-    return _by_ten(config.dataset.source, lt, lt)
+    return _on_cifar(config.dataset.source, lt, lt)
 
 
 def _rolt_ran(config: RunConfig) -> Recipe | None:
@@ -343,17 +341,17 @@ def _elr_ran(config: RunConfig) -> Recipe | None:
     source = config.dataset.source
     if config.method.plus:
         plus = Recipe("preact_resnet18", 200, 0, 128, own_batch=True)
-        return _by_ten(source, plus, replace(plus, epochs=250, milestone=0.8))
+        return _on_cifar(source, plus, replace(plus, epochs=250, milestone=0.8))
     elr = Recipe("resnet34", 150, 0, 128, 0.02, 1e-3, own_batch=True, schedule=f"elr_{source}")
     asymmetric = replace(elr, epochs=120, schedule="elr_cifar10_asymmetric")
-    return _by_ten(source, asymmetric if NOISES[config.noise.name].similar else elr, elr)
+    return _on_cifar(source, asymmetric if NOISES[config.noise.name].similar else elr, elr)
 
 
 def _coteaching_ran(config: RunConfig) -> Recipe | None:
     source = config.dataset.source
     adam = Recipe("cnn9", 200, 0, 128, 0.001, 0.0, own_batch=True, drop_last=True, adam=True, method={"native": True})
     adam = replace(adam, schedule=f"coteaching_{source}")
-    return _by_ten(source, adam, adam)
+    return _on_cifar(source, adam, adam)
 
 
 NATIVE: Mapping[str, Callable[[RunConfig], Recipe | None]] = {

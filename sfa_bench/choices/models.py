@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from sfa_bench.choices.options import MANY, named_by_users, option
+from sfa_bench.choices.options import MANY, Brought, named_by_users, option
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ MODELS: Mapping[str, Model] = {
         options=("pretrained",),
         takes_channels=False,
     ),
-    "external": Model(None, smallest=1, vectors="given"),
+    "external": Model(None, smallest=1, vectors="as images"),  # it is told what it will be given
 }
 
 NAMES = named_by_users(MODELS)
@@ -73,7 +73,7 @@ else:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Brought):
     name: ModelName = option(None, "the backbone", auto=True, fixed=True)
     width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, high=MANY, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
@@ -81,8 +81,6 @@ class ModelConfig:
         None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
     )
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.NAME of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def names_of(test: str) -> str:

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from sfa_bench.choices.options import named_by_users, option
+from sfa_bench.choices.options import Brought, named_by_users, option
 from sfa_bench.choices.sources import SOURCES, HumanLabels
 
 if TYPE_CHECKING:
@@ -62,16 +62,16 @@ NOISES: Mapping[str, Noise] = {
     "none": Noise(_law("nothing"), options=(), ratio=False, legacy="by size"),
     "external": Noise(source="function", options=()),
 }
-
+NAMES = named_by_users(NOISES)
 
 if TYPE_CHECKING:
     NoiseName = str
 else:
-    NoiseName = Literal[named_by_users(NOISES)]
+    NoiseName = Literal[NAMES]
 
 
 @dataclass(frozen=True)
-class NoiseConfig:
+class NoiseConfig(Brought):
     name: NoiseName = option("joint", "the noise law", fixed=True)
     count: Literal["auto", Count] = option("auto", "how many labels flip: auto = the law's usual way")
     include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
@@ -80,11 +80,8 @@ class NoiseConfig:
     file: str | None = option(None, "text or .npy file with a row-stochastic KxK matrix (noise=matrix)")
     assumed_rate: float | None = option(None, "rate that methods are told (null = noise_ratio)", low=0, below=1)
     revision: int = option(1, "raised when a change of the noise changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.NAME of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
-NAMES = named_by_users(NOISES)
 WITHOUT_RATIO = tuple(name for name, noise in NOISES.items() if not noise.ratio)
 
 

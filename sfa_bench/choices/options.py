@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 SEEDS = 2**63  # what Torch's and NumPy's generators take, exclusive
@@ -31,3 +31,11 @@ def section(cls: type, help: str = "", **limits: Any) -> Any:
 def named_by_users(choices: Iterable[str]) -> tuple[str, ...]:
     """The names that can be set: all but `external`, which stands for what a user brings."""
     return tuple(name for name in choices if name != "external")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """A section that a user's own class or function may fill: `module.NAME`, and the options of its signature."""
+
+    target: str | None = option(None, derived=True)
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from sfa_bench.choices.options import MANY, named_by_users, option, section
+from sfa_bench.choices.options import MANY, Brought, named_by_users, option, section
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class GmmConfig:
 
 
 @dataclass(frozen=True)
-class PluginConfig:
+class PluginConfig(Brought):
     selector: Literal["none", "sfa", "external"] = option(
         "none", "selector the plug-in brings (replaces the method's)", fixed=True
     )
@@ -133,5 +133,3 @@ class PluginConfig:
     abc: AbcConfig = section(AbcConfig)
     gmm: GmmConfig = section(GmmConfig)
     revision: int = option(1, "raised when a change of the plug-in changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.Class of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of that class

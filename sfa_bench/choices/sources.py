@@ -7,10 +7,10 @@ and a YAML.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfa_bench.choices.options import CORES, MANY, MAX_PIXELS, NAME, named_by_users, option, section
+from sfa_bench.choices.options import CORES, MANY, MAX_PIXELS, NAME, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 
 ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel, of pixels in [0, 1]
@@ -19,7 +19,7 @@ HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "cle
 
 @dataclass(frozen=True)
 class HumanAnnotations:
-    """The labels that people gave to a data set's training images (algorithms/data.md §5).
+    """Human annotations of a data set's training images (algorithms/data.md §5).
 
     choice: of the data set that has them; file: their name in `data_dir`; where: who gives it away; labels: which there
     are, the first by default; fake: see `DataSource`.
@@ -236,7 +236,7 @@ class ShotsConfig:
 
 
 @dataclass(frozen=True)
-class DatasetConfig:
+class DatasetConfig(Brought):
     name: str = option(
         None, "identity of the data in folders and tables (required for arrays, folder, csv)", pattern=NAME
     )
@@ -287,8 +287,6 @@ class DatasetConfig:
     overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0, high=MANY)
     submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1, high=MANY)
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
-    target: str | None = option(None, derived=True)  # module.NAME of the user's own
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"derived": True})  # of it
 
 
 def named(test: str) -> list[str]:

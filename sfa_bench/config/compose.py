@@ -58,6 +58,7 @@ def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Ty
 def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:
     """`compose` of overrides that are read and checked already, as a sweep has them; `conf` is resolved, importable."""
     plain, names = plain_config(typed, conf)
+    del names["loss"]  # which the method is called by
     values = [t for t in typed if not t.group]
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
@@ -87,7 +88,7 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
         left = [g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]]
         found, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
     plain, names = _copied(found), dict(names)
-    _put_loss(plain, names)
+    _put_loss(plain, names, conf)
     for t in (t for t in typed if not t.group):
         *parents, leaf = (f"method.{t.key}" if t.key.startswith("loss.") else t.key).split(".")
         node = plain
@@ -102,9 +103,9 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
     return _interpolated(plain), names
 
 
-def _put_loss(plain: dict[str, Any], names: dict[str, str]) -> None:
+def _put_loss(plain: dict[str, Any], names: dict[str, str], conf: Path | None) -> None:
     """A loss that was chosen takes the place of cross-entropy, and its name that of the method (`ce_drw`: NAME_drw)."""
-    loss, values, method = names.pop("loss"), plain.pop("loss", None), names["method"]
+    loss, values, method = names["loss"], plain.pop("loss", None), names["method"]
     if loss == "auto":
         return
     if (plain["method"].get("loss") or {}).get("name") != REPLACED or not method.startswith(REPLACED):
@@ -115,8 +116,8 @@ def _put_loss(plain: dict[str, Any], names: dict[str, str]) -> None:
         )
     plain["method"]["loss"] = values
     names["method"] = loss + method.removeprefix(REPLACED)
-    if values and "_target_" in values and names["method"] in choices("method"):
-        raise ConfigError(f"loss={loss}: a method of the suite is called {names['method']}; call your loss otherwise")
+    if values and "_target_" in values and names["method"] in choices("method", conf):
+        raise ConfigError(f"loss={loss}: there is a method called {names['method']}; call your loss otherwise")
 
 
 @lru_cache(maxsize=4096)  # a sweep whose seeds vary slowest comes back to each of its combinations

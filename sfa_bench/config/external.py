@@ -118,14 +118,15 @@ def load(group: str, target: str) -> Any:
     """The class or function behind `_target_`. Raises ConfigError where there is none, or it is of another kind."""
     kind = BROUGHT[group]
     module, _, name = str(target).rpartition(".")
+    form = "MODULE.FUNCTION" if kind.base is None else "MODULE.CLASS"
     if not module:
-        raise ConfigError(f"{group}._target_={target}: must be MODULE.{'NAME' if kind.base is None else 'CLASS'}")
+        raise ConfigError(f"{group}._target_={target}: must be {form}")
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the user's file raises while it is read
         if isinstance(error, (ModuleNotFoundError, AttributeError)) and str(error).count(module):
             raise ConfigError(
-                f"{group}._target_={target}: {error}; it is MODULE.CLASS, and the module lies beside the folder that "
+                f"{group}._target_={target}: {error}; it is {form}, and the module lies beside the folder that "
                 "--config-dir names"
             ) from error
         raise ConfigError(f"{group}._target_={target} cannot be imported: {describe_error(error)}") from error

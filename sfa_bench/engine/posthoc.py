@@ -18,7 +18,7 @@ from sfa_bench import numerics
 from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.classifiers.fit import Fitted, fit
-from sfa_bench.config import canonical
+from sfa_bench.config import canonical, external
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import building, machine
@@ -28,7 +28,7 @@ from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import summary
 from sfa_bench.engine.report import predictions, tested
 from sfa_bench.engine.resume import load
-from sfa_bench.engine.run import Waiting, banner, log_file, refuse_other_data, run
+from sfa_bench.engine.run import Waiting, banner, changed_code, log_file, refuse_other_data, run
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
@@ -71,6 +71,8 @@ def _fit(
 ) -> None:
     old = base.read_record()
     assert old is not None
+    if changed := changed_code(config, old):
+        raise ConfigError(f"{changed} since {base.path} was trained: raise revision in its YAML to train it again")
     record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
     record |= {"data": old["data"], "selection": old["selection"], "knows": old["knows"]}
     folder.write_config(record["config"])
@@ -130,11 +132,12 @@ def _fit_and_test(
     threads = machine.set_threads(config.threads or old["environment"].get("threads"))
     numerics.choose_kernels(devices[0], tf32=False, deterministic=config.deterministic)
     record["environment"] = machine.environment(devices, threads, False, deterministic=config.deterministic)
+    record["environment"]["own_code"] = external.sources(config)
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
     say = partial(console.print, highlight=False, soft_wrap=True)
     with building.data(config):
         data = build_data(config, say=say, on_step=stop.check, wait=wait)
-    refuse_other_data(old, data)
+    refuse_other_data(config, old, data)
     with building.networks(config):
         method = build_method(config, data, devices)
     stack.callback(method.close)

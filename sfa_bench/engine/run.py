@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,7 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
                 wait = Waiting(console, stop, "decodes the images that this run was made on")
                 with building.data(config):
                     data = build_data(looked_at, on_step=stop.check, wait=wait)
-                refuse_other_data(record, data)
+                refuse_other_data(config, record, data)
             if changed := changed_code(config, record):
                 console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
             console.print(f"already done: {path}", highlight=False, soft_wrap=True)
@@ -100,8 +100,11 @@ def _user_data(config: RunConfig) -> bool:
     return SOURCES[config.dataset.source].natural or not config.dataset.checksum
 
 
-def refuse_other_data(record: dict[str, Any], data: Data) -> None:
+def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> None:
+    """Raises: ConfigError where the data are not the record's; of code that makes other ones, others speak."""
     old = record["data"].get("fingerprints")
+    if changed_code(config, record, ("noise", "dataset")):
+        return
     if old and old != data.fingerprints:
         changed = ", ".join(name for name in data.fingerprints if data.fingerprints[name] != old.get(name))
         raise ConfigError(
@@ -110,10 +113,10 @@ def refuse_other_data(record: dict[str, Any], data: Data) -> None:
         )
 
 
-def changed_code(config: RunConfig, record: dict[str, Any]) -> str:
-    """Says which classes of the user's own have other code than in the record; empty where none."""
+def changed_code(config: RunConfig, record: dict[str, Any], groups: Iterable[str] = external.BROUGHT) -> str:
+    """Says what of the user's own has other code than in the record; empty where nothing."""
     old = record["environment"].get("own_code") or {}
-    changed = [name for name, content in external.sources(config).items() if old.get(name, content) != content]
+    changed = [name for name, content in external.sources(config, groups).items() if old.get(name, content) != content]
     return f"the code of {' and '.join(changed)} has changed" if changed else ""
 
 
@@ -216,7 +219,7 @@ class Session:
         with building.data(self.config), self.cost.phase("data"):
             data = build_data(self.config, say=self.display.say, on_step=self.stop.check, wait=wait)
         if old is not None:
-            refuse_other_data(old, data)
+            refuse_other_data(self.config, old, data)
         return data
 
     def _build_method(self) -> None:
@@ -459,6 +462,7 @@ class Session:
         return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
 
     def _finish(self) -> None:
+        self.cost.enter("evaluation")
         logits, more = self.answers or self._answer(self.epoch)  # none where only the record was missing
         if self.chosen is not None:
             more["test_at_val"] = [dict(heads) for heads in self.chosen.logits]

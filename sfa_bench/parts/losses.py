@@ -145,7 +145,8 @@ def own_loss(target: str, arguments: Mapping[str, Any]) -> Loss:
     function = external.load("loss", target)
 
     def checked(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-        values = function(logits, labels, counts, **arguments)
+        # whole numbers, also where a selector weighs its samples
+        values = function(logits, labels, counts.round().to(torch.int64), **arguments)
         if not isinstance(values, Tensor) or values.shape != labels.shape:
             found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise RunError(f"the loss {target} gave {found} for {len(labels)} rows: it must give one value for each")

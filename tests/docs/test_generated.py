@@ -7,7 +7,7 @@ import pytest
 
 from sfa_bench.cli import COMMANDS
 from sfa_bench.config.overrides import APPENDED, choices
-from sfa_bench.config.schema import GROUPS
+from sfa_bench.config.schema import CHOSEN
 from sfa_bench.config.values import options
 from sfa_bench.main import main
 from sfa_bench.store.record import KEYS
@@ -33,7 +33,7 @@ def test_the_configuration_lists_every_key_with_a_meaning_and_every_choice():
         assert default.startswith("`")
         assert allowed
         assert meaning, path
-    for group in (*GROUPS, *APPENDED):
+    for group in (*CHOSEN, *APPENDED):
         for choice in choices(group):
             assert found[choice][-1], choice
     assert "| `dividemix` (default) |" in page
@@ -91,7 +91,7 @@ def test_a_record_has_no_key_that_the_page_does_not_explain(tmp_path, monkeypatc
     assert {key for key in record["selection"] if key.split("/")[-1] not in groups} <= documented("selection")
 
 
-@pytest.mark.parametrize("group", [*GROUPS, "preset"])
+@pytest.mark.parametrize("group", [*CHOSEN, "preset"])
 def test_the_overview_names_every_choice_of_a_group_and_the_default_first(group):
     page = (ROOT / "docs/reference/choices.md").read_text(encoding="utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith((f"| `{group}` |", f"| `+{group}` |")))

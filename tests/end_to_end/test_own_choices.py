@@ -17,6 +17,7 @@ from sfa_bench.config.compose import _composed, compose
 from sfa_bench.config.external import sources
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
+from sfa_bench.sweep.plan import plan
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -122,8 +123,8 @@ def conf(tmp_path, monkeypatch):
 def train(conf, tmp_path, capfd):
     """A run's exit status, record (None without one), predictions, and what was said."""
 
-    def run(*typed):
-        runs = tmp_path / f"runs_{len([*tmp_path.glob('runs_*')])}"
+    def run(*typed, runs=None):
+        runs = runs or tmp_path / f"runs_{len([*tmp_path.glob('runs_*')])}"
         status = main([*SHORT, *typed, f"runs_dir={runs}", "--config-dir", str(conf)])
         records = [*runs.glob("*/*/*/run.json")]
         said = " ".join("".join(capfd.readouterr()).split())
@@ -331,7 +332,7 @@ def test_a_raised_revision_is_another_run(conf):
 
 def test_a_loss_called_like_a_method_is_refused(conf):
     (conf / "loss" / "dividemix.yaml").write_text((conf / "loss" / "mine.yaml").read_text())
-    with pytest.raises(ConfigError, match="a method of the suite is called dividemix; call your loss otherwise"):
+    with pytest.raises(ConfigError, match="there is a method called dividemix; call your loss otherwise"):
         compose(["method=ce", "plugin=none", "loss=dividemix"], conf)
 
 
@@ -360,3 +361,57 @@ def test_an_option_without_end_is_refused(conf, tmp_path):
     module.write_text(CODE.replace("scale: float = 1.0", "scale: float = 1.0, clip: float = float('inf')"))
     with pytest.raises(ConfigError, match="must be finite numbers"):
         compose(["method=ce", "plugin=none", "loss=mine"], conf)
+
+
+def edit(tmp_path, old, new):
+    """Change the user's file as an editor does between two commands."""
+    (module,) = tmp_path.glob("own_parts_*.py")
+    text = module.read_text()
+    assert old in text
+    module.write_text(text.replace(old, new))
+    del sys.modules[module.stem]  # the next command is another process
+
+
+def test_changed_noise_is_changed_code_and_no_other_data(train, tmp_path):
+    typed = ["method=ce", "plugin=none", "noise=shift"]
+    assert train(*typed, runs=tmp_path / "kept")[0] == 0
+    edit(tmp_path, "labels[flipped] + by", "labels[flipped] + by + 1")
+    status, _, _, said = train(*typed, runs=tmp_path / "kept")
+    assert status == 0
+    assert "shift has changed since: raise revision in its YAML" in said
+    assert "already done" in said
+    (path,) = (tmp_path / "kept").glob("*/*/*/run.json")
+    record = json.loads(path.read_text())
+    unfinished = {key: value for key, value in record.items() if key != "digest"} | {"state": "interrupted"}
+    path.write_text(json.dumps(unfinished))
+    status, _, _, said = train(*typed, runs=tmp_path / "kept")
+    assert status == 0, said
+    again = json.loads(path.read_text())
+    assert again["state"] == "done"
+    assert again["data"]["fingerprints"] != record["data"]["fingerprints"]
+
+
+def test_a_classifier_is_fitted_on_the_backbone_that_was_trained(train, tmp_path):
+    typed = ["method=ce", "plugin=none", "model=wide"]
+    assert train(*typed, "classifier=tau_norm", runs=tmp_path / "kept")[0] == 0
+    records = [json.loads(path.read_text()) for path in (tmp_path / "kept").glob("*/*/*/run.json")]
+    assert len(records) == 2
+    assert all(any("Wide" in name for name in record["environment"]["own_code"]) for record in records)
+    edit(tmp_path, "return self.net(images)", "return 2 * self.net(images)")
+    status, _, _, said = train(*typed, "classifier=ncm", runs=tmp_path / "kept")
+    assert status == 2
+    assert "Wide has changed since" in said
+    assert "raise revision in its YAML to train it again" in said
+
+
+def test_a_sweep_leaves_out_by_loss_also_where_none_is_typed(conf, tmp_path):
+    (conf / "sweep").mkdir()
+    (conf / "sweep" / "some.yaml").write_text(
+        "common:\n  plugin: none\nblocks:\n  - method: [ce, ce_mixup]\n  - {method: ce, loss: [mine, gce]}\n"
+        "exclude:\n  - {method: ce_mixup, loss: auto}\n  - {loss: gce}\n"
+    )
+    planned = plan(["+sweep=some", f"runs_dir={tmp_path}/planned"], conf)
+    assert [[word for word in job if word.startswith(("method=", "loss="))] for job in planned.runs.values()] == [
+        ["method=ce"],
+        ["method=ce", "loss=mine"],
+    ]
