@@ -8,12 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
-import yaml
-
 from analysis.metrics import is_percent
 from analysis.runs import Cells, Run
 from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
-from sfa_bench.config.overrides import CONF
+from sfa_bench.config.compose import values_of
+from sfa_bench.config.overrides import choices
 
 WHICH = {
     "test/acc/final": "test accuracy, mean over the last max(1, int(0.05·E)) of E epochs",
@@ -134,9 +133,5 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def current_revision(group: str, name: str) -> int:
-    """The revision of a choice in this version of the suite; 1 where its YAML names none or it is not of the suite."""
-    path = next((path for path in (CONF / group).glob("*.yaml") if path.stem == name), None)
-    if path is None:
-        return 1
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return int((values.get(group) or values).get("revision", 1))
+    """The revision of a choice in this version of the suite; 1 where it is not of the suite."""
+    return int(values_of(group, name).get("revision", 1)) if name in choices(group) else 1

@@ -25,7 +25,7 @@ import numpy as np
 
 from analysis.members import Wanted, read_members
 from analysis.runs import Run, load, words
-from sfa_bench.config.overrides import CONF
+from sfa_bench.config.overrides import choices
 from sfa_bench.config.terminal import door
 from sfa_bench.engine.metrics import selection_metrics, summarise, test_metrics
 from sfa_bench.errors import ConfigError, RunError
@@ -93,7 +93,7 @@ def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: 
     like = ours.run
     if not re.fullmatch(NAME, method):
         raise ConfigError(f"--method {method!r}: a name has letters, digits, '_', '-' and '.', 100 at most")
-    if (CONF / "method" / f"{method}.yaml").exists():
+    if method in choices("method"):
         raise ConfigError(
             f"--method {method} is a method of the suite; give other code another name: {method}_original"
         )

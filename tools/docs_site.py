@@ -10,23 +10,21 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # MkDocs loads this file by its path
     sys.path.insert(0, str(ROOT))
 
 from sfa_bench.cli import COMMANDS  # noqa: E402
-from sfa_bench.config.overrides import APPENDED, CONF, choice_file, choices  # noqa: E402
-from sfa_bench.config.schema import CHOSEN, CORES, GROUPS, RunConfig  # noqa: E402
-from sfa_bench.config.values import describe, options, range_text, show  # noqa: E402
+from sfa_bench.config.help import default_choices, first_comment, keys, keys_of  # noqa: E402
+from sfa_bench.config.overrides import APPENDED, choice_file, choices  # noqa: E402
+from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig  # noqa: E402
+from sfa_bench.config.values import describe, range_text, show  # noqa: E402
 from tools.reproduction import Page  # noqa: E402
 
 if TYPE_CHECKING:
@@ -52,28 +50,17 @@ def configuration() -> str:
         "## Groups and choices",
         *(_choices(group) for group in (*CHOSEN, *APPENDED)),
         "## Keys of a run",
-        _table(_rows(RunConfig)),
+        _table(_rows(keys(RunConfig))),
     ]
     for group in GROUPS:
-        rows = list(_rows(options()[group][0], f"{group}.", _chosen(group)))
+        rows = list(_rows(keys_of(group)))
         if rows:
             parts += [f"## Options of `{group}`", _table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _default_choices() -> dict[str, str]:
-    listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
-    return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
-
-
-def _chosen(group: str) -> dict[str, Any]:
-    path = choice_file(group, _default_choices()[group])
-    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return values
-
-
 def _choices(group: str) -> str:
-    default = _default_choices().get(group)
+    default = default_choices().get(group)
     lines = [f"### `{'+' if group in APPENDED else ''}{group}`", "", "| choice | what it is |", "|:--|:--|"]
     for choice in choices(group):
         mark = " (default)" if choice == default else ""
@@ -81,26 +68,12 @@ def _choices(group: str) -> str:
     return "\n".join(lines)
 
 
-def first_comment(path: Path) -> str:
-    """The first comment of a YAML file that is not Hydra's package directive."""
-    comments = (line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
-    return next((c for c in comments if not c.startswith("@")), "")
-
-
-def _rows(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> Iterator[tuple[str, str, str, str]]:
+def _rows(found: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[tuple[str, str, str, str]]:
     """Key, default, what is allowed, help, for each option that can be set."""
-    defaults: dict[str, Any] = {f.name: f.default for f in fields(cls)} | (chosen or {})
-    for name, (kind, limits) in options(cls).items():
-        if "." in name or limits.get("fixed") or (not prefix and name in GROUPS):
-            continue
-        if is_dataclass(kind):
-            yield from _rows(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)
-            continue
-        # An upper end that nobody reaches is not worth its words.
-        short = {key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES}
-        ranged = range_text("value", short)
+    for path, default, kind, limits in found:
+        ranged = range_text("value", limits)
         allowed = describe(kind).removeprefix("one of ") + (f", {ranged}" if ranged != "value" else "")
-        yield prefix + name, show(defaults[name]), allowed, limits["help"]
+        yield path, show(default), allowed, limits["help"]
 
 
 def _table(rows: Any) -> str:

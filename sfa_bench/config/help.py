@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -36,52 +36,72 @@ def help_text(config_dir: Path | None = None) -> str:
     """What a run is made of: groups and choices, one run's keys, options of the groups."""
     conf = config_dir
     check_conf(conf)
-    parts = [INTRO, "Groups (GROUP=CHOICE; * = default)", *_groups(conf), "", "Keys (KEY=VALUE)", *_keys(RunConfig)]
+    parts = [
+        INTRO,
+        "Groups (GROUP=CHOICE; * = default)",
+        *_groups(conf),
+        "",
+        "Keys (KEY=VALUE)",
+        *_lines(keys(RunConfig)),
+    ]
     for group in GROUPS:
-        lines = list(_keys(options()[group][0], f"{group}.", values_of(group, _default_choices()[group])))
+        lines = list(_lines(keys_of(group)))
         if lines:
             parts += ["", f"Options of {group}", *lines]
     return "\n".join([*parts, "", OUTRO])
 
 
-def _default_choices() -> dict[str, str]:
+def default_choices() -> dict[str, str]:
+    """Group → the choice that stands in conf/config.yaml."""
     listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
 
 
 def _groups(conf: Path | None) -> Iterator[str]:
-    default = _default_choices()
+    default = default_choices()
     for group in (*CHOSEN, *APPENDED):
         yield f"  {'+' if group in APPENDED else ''}{group}"
         for choice in choices(group, conf):
             mark = "*" if default.get(group) == choice else " "
-            yield f"   {mark} {choice:<20} {_first_comment(choice_file(group, choice, conf))}"
+            yield f"   {mark} {choice:<20} {first_comment(choice_file(group, choice, conf))}"
 
 
-def _first_comment(path: Path) -> str:
-    """The first comment that is not Hydra's package directive."""
+def first_comment(path: Path) -> str:
+    """The first comment of a YAML file that is not Hydra's package directive."""
     comments = (line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
     return next((c for c in comments if not c.startswith("@")), "")
 
 
-def _keys(cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None) -> Iterator[str]:
-    """One line an option that can be typed: key, default (of the default choice), meaning, what is allowed."""
+def keys(
+    cls: Any, prefix: str = "", chosen: dict[str, Any] | None = None
+) -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
+    """Path, default (of the default choice, where its values are given), type and metadata of what can be set."""
     defaults: dict[str, Any] = {f.name: f.default for f in fields(cls)} | (chosen or {})
     for name, (kind, limits) in options(cls).items():
-        if "." in name or limits.get("fixed") or (not prefix and name in CHOSEN):
+        if "." in name or limits.get("fixed") or (not prefix and name in GROUPS):
             continue
         if is_dataclass(kind):
-            yield from _keys(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)
-            continue
-        yield f"  {prefix + name:<32} {show(defaults[name]):<11} {limits['help']}{_allowed(name, kind, limits)}"
+            yield from keys(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)
+        else:
+            # An upper end that nobody reaches is not worth its words.
+            short = {key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES}
+            yield prefix + name, defaults[name], kind, short
 
 
-def _allowed(name: str, kind: Any, limits: Any) -> str:
+def keys_of(group: str) -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
+    """`keys` of a group's options."""
+    return keys(options()[group][0], f"{group}.", values_of(group, default_choices()[group]))
+
+
+def _lines(found: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[str]:
+    for path, default, kind, limits in found:
+        yield f"  {path:<32} {show(default):<11} {limits['help']}{_allowed(kind, limits)}"
+
+
+def _allowed(kind: Any, limits: Mapping[str, Any]) -> str:
     words = describe(kind)
-    # An upper end that nobody reaches is not worth its words.
-    limits = {key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES}
-    if range_text(name, limits) != name:
-        return f" ({range_text('value', limits)})"
+    if (ranged := range_text("value", limits)) != "value":
+        return f" ({ranged})"
     few = words.startswith("one of ") and words.count(",") < 8
     return f" ({words.removeprefix('one of ')})" if few else ""
 

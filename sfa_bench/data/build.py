@@ -88,7 +88,7 @@ def build(
         if given_by_people is not None:
             observed = given_by_people[index]
         elif config.noise.target is not None:
-            observed = own_noise(config, given[index], num_classes, source.train_images, index)
+            observed = _own_noise(config, given[index], num_classes, source.train_images, index)
         elif law is not None:
             observed = corrupt(given[index], law, numpy_generator(seed, "noise"))
         else:
@@ -146,7 +146,7 @@ def build(
     return replace(data, bayes=bayes)
 
 
-def own_noise(
+def _own_noise(
     config: RunConfig, labels: np.ndarray, num_classes: int, images: np.ndarray | ImageFiles, index: np.ndarray
 ) -> np.ndarray:
     """Observed labels int64 [N] by a function of the user's own. Raises: DataError where it fails, or gives others."""

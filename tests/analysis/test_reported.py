@@ -1,6 +1,7 @@
 """Published numbers beside ours, and the shapes of tables by name."""
 
 import csv
+import shutil
 from collections import Counter
 from importlib import resources
 
@@ -9,6 +10,7 @@ import pytest
 from analysis.reported import numbers
 from analysis.runs import load
 from analysis.table import main, make_table
+from sfa_bench.config import compose, hydras
 
 CIFAR = {"dataset": "cifar10", "noise__name": "joint", "imbalance__name": "exp", "model__name": "resnet32"}
 
@@ -139,8 +141,19 @@ def test_runs_of_an_older_revision_are_stale(ledger, monkeypatch):
     assert make_table(load([ledger.root])[0], ["method"]).notes == [sentence]
 
 
-def test_the_revision_is_that_of_the_configuration():
+def test_the_revision_is_that_of_the_configuration(tmp_path, monkeypatch):
     from analysis.context import current_revision
+
+    shutil.copytree(hydras.CONF, tmp_path / "conf")
+    shared = tmp_path / "conf" / "plugin" / "none.yaml"  # part of every other plug-in
+    shared.write_text(shared.read_text().replace("revision: 1", "revision: 2"))
+    with monkeypatch.context() as patch:
+        patch.setattr(hydras, "CONF", tmp_path / "conf")
+        compose._composed.cache_clear()
+        current_revision.cache_clear()
+        assert current_revision("plugin", "sfa_release") == 2
+    compose._composed.cache_clear()
+    current_revision.cache_clear()
 
     assert current_revision("method", "coteaching") == 1  # below `method:` in its file
     assert current_revision("method", "nobody_knows") == 1

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from sfa_bench.cli import COMMANDS
+from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import APPENDED, choices
 from sfa_bench.config.schema import CHOSEN
-from sfa_bench.config.values import options
+from sfa_bench.config.values import options, show
 from sfa_bench.main import main
 from sfa_bench.store.record import KEYS
 from tools.docs_site import ROOT, commands, configuration, help_of
@@ -98,3 +99,14 @@ def test_the_overview_names_every_choice_of_a_group_and_the_default_first(group)
     named = [name for name in re.findall(r"`([\w]+)`", line.split("|", 2)[2]) if name in choices(group)]
     assert sorted(named) == sorted(choices(group)), "docs/reference/choices.md"
     assert group == "preset" or f"| `{named[0]}` (default) |" in configuration()
+
+
+def test_defaults_are_the_default_choices_with_what_they_share_with_others():
+    plain = compose([]).to_plain()["plugin"]
+    shown = dict(re.findall(r"\| `(plugin\.[\w.]+)` \| `([^`]*)` \|", configuration()))
+    assert shown["plugin.head"] == "abc" == plain["head"]  # which conf/plugin/sfa.yaml has from abc.yaml
+    for path, default in shown.items():
+        value = plain
+        for part in path.split(".")[1:]:
+            value = value[part]
+        assert default in (show(value), "null"), path

@@ -32,7 +32,8 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
         raise DataError(f"{target} failed: {external.describe_error(error)}") from error
     if not isinstance(made, Arrays):
         raise DataError(f"{target} returned {type(made).__name__}: it must return sfa_bench.Arrays")
-    given = {name: np.asarray(value) for name, value in vars(made).items() if name[1] == "_" and value is not None}
+    arrays_of = {name: value for name, value in vars(made).items() if name != "class_names" and value is not None}
+    given = {name: np.asarray(value) for name, value in arrays_of.items()}
     place = f"what {target} returned"
     source = features(given, place) if given["x_train"].dtype.kind == "f" else arrays.checked(given, place)
     names = made.class_names
@@ -47,8 +48,9 @@ def features(given: dict[str, np.ndarray], place: str) -> Source:
         x = given[name]
         if x.ndim != 2 or x.dtype.kind != "f" or 0 in x.shape or not np.isfinite(x).all():
             raise DataError(f"{name} of {place} must be finite floats [N, D], not {x.dtype} {list(x.shape)}")
+    # Labels and classes are checked as those of images; one black pixel stands for each row.
     blank = {name: np.zeros((len(given[name]), 1, 1), dtype=np.uint8) for name in ("x_train", "x_test")}
-    source = arrays.checked({**given, **blank}, place)  # labels and classes; pixels have no part in it
+    source = arrays.checked({**given, **blank}, place)
     train, test = (np.ascontiguousarray(given[name], dtype=np.float32) for name in ("x_train", "x_test"))
     if train.shape[1] != test.shape[1]:
         raise DataError(f"{place}: x_train has {train.shape[1]} features, x_test {test.shape[1]}")
