@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench.methods.base import Method, Training
+from sfa_bench.methods.loss import loss_of
 from sfa_bench.numerics import send
 from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, prototype_scores, uniform_component
-from sfa_bench.parts.losses import Loss, loss_of
+from sfa_bench.parts.losses import Loss
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
 from sfa_bench.parts.reweighting import class_balanced_weights
 from sfa_bench.parts.schedules import first_after

@@ -14,9 +14,10 @@ from torch import Tensor
 from sfa_bench import streams
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.methods.base import Method, Training
+from sfa_bench.methods.loss import loss_of
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
-from sfa_bench.parts.losses import Loss, loss_of
+from sfa_bench.parts.losses import Loss
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
 from sfa_bench.parts.schedules import first_after
 from sfa_bench.selectors.base import Selection

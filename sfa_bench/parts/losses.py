@@ -6,18 +6,15 @@ In the formulas p = softmax(z), p_y the probability of the observed label, CE = 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench.choices.code import load
-from sfa_bench.choices.losses import CONSTANTS, LOSSES, LossConfig
-from sfa_bench.config import external
-from sfa_bench.errors import RunError
+from sfa_bench.choices.losses import LOSSES
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -131,25 +128,3 @@ def make_loss(name: str, **constants: float | None) -> Loss:
     if code is None:
         raise ValueError(f"the loss {name} {LOSSES[name].own_method}")
     return partial(load(code), **{key: value for key, value in constants.items() if value is not None})
-
-
-def loss_of(described: LossConfig) -> Loss:
-    """The loss of a resolved configuration."""
-    if described.target is not None:
-        return own_loss(described.target, described.arguments)
-    return make_loss(described.name, **{name: getattr(described, name) for name in CONSTANTS})
-
-
-def own_loss(target: str, arguments: Mapping[str, Any]) -> Loss:
-    """A loss of the user's own. Raises, when it is called: RunError where it does not give one value for each row."""
-    function = external.load("loss", target)
-
-    def checked(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-        # whole numbers, also where a selector weighs its samples
-        values = function(logits, labels, counts.round().to(torch.int64), **arguments)
-        if not isinstance(values, Tensor) or values.shape != labels.shape:
-            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise RunError(f"the loss {target} gave {found} for {len(labels)} rows: it must give one value for each")
-        return values
-
-    return checked

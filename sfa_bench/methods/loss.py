@@ -1,0 +1,36 @@
+"""The loss that a configuration asks for, of the suite's own or of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfa_bench.choices.losses import CONSTANTS, LossConfig
+from sfa_bench.config import external
+from sfa_bench.errors import RunError
+from sfa_bench.parts.losses import Loss, make_loss
+
+
+def loss_of(described: LossConfig) -> Loss:
+    """The loss of a resolved configuration."""
+    if described.target is not None:
+        return own_loss(described.target, described.arguments)
+    return make_loss(described.name, **{name: getattr(described, name) for name in CONSTANTS})
+
+
+def own_loss(target: str, arguments: Mapping[str, Any]) -> Loss:
+    """A loss of the user's own. Raises, when it is called: RunError where it does not give one value for each row."""
+    function = external.load("loss", target)
+
+    def checked(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+        # whole numbers, also where a selector weighs its samples
+        values = function(logits, labels, counts.round().to(torch.int64), **arguments)
+        if not isinstance(values, Tensor) or values.shape != labels.shape:
+            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise RunError(f"the loss {target} gave {found} for {len(labels)} rows: it must give one value for each")
+        return values
+
+    return checked
