@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from sfa_bench.choices.options import MANY, Brought, named_by_users, option, section
@@ -20,8 +20,8 @@ class Selector:
     code: `module.Class`, made by its `of` from `selectors.base.SelectorInputs`; None where nobody selects, or for a
     class of the user's own.
     mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act; by_class: one for each class.
-    variants: `method.selector.variant` acts on it.
-    options: keys of `plugin` that act on it alone; effective: of `recipe.effective`.
+    options: keys of `method.selector` that act on it, beside those that act on all; plugin_options: keys of `plugin`
+    that act on it alone; effective: of `recipe.effective`.
     balanced_head: it goes by the balanced head's logits where there is one.
     running_means: it keeps running averages of centroids unless `plugin.moments=none`.
     asks_rate: it is told the share of wrong labels; averaged_at: the share at which it averages over epochs.
@@ -33,8 +33,8 @@ class Selector:
     code: str | None
     mixtures: bool = True
     by_class: bool = True
-    variants: bool = False
     options: tuple[str, ...] = ()
+    plugin_options: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
     balanced_head: bool = False
     running_means: bool = False
@@ -49,14 +49,14 @@ class Selector:
 SELECTORS: Mapping[str, Selector] = {
     "none": Selector(None, mixtures=False, by_class=False),
     "loss_gmm": Selector(
-        "sfa_bench.selectors.loss.LossMixture", by_class=False, variants=True, asks_rate=True, averaged_at=0.9
+        "sfa_bench.selectors.loss.LossMixture", by_class=False, options=("variant",), asks_rate=True, averaged_at=0.9
     ),
     "loss_gmm_cls": Selector("sfa_bench.selectors.loss.ClassLossMixture"),
     # Since revision 2 these two see features in half precision, as a saved probe holds them.
-    "proto": Selector("sfa_bench.selectors.prototype.Prototype", variants=True, revision=2),
+    "proto": Selector("sfa_bench.selectors.prototype.Prototype", options=("variant",), revision=2),
     "sfa": Selector(
         "sfa_bench.selectors.sfa.StochasticFeatureAveraging",
-        options=("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor"),
+        plugin_options=("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor"),
         effective=("beta", "phi"),
         balanced_head=True,
         running_means=True,
@@ -70,6 +70,7 @@ SELECTORS: Mapping[str, Selector] = {
     "external": Selector(None, balanced_head=True),
 }
 NAMES = named_by_users(SELECTORS)
+OF_ALL = ("name", "view", "no_clean_class")  # keys of `method.selector` that are no options of one
 
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class SelectorConfig:
     no_clean_class: Literal["keep_all", "none"] = option(
         "keep_all", "a class with no sample selected: keep all or none"
     )
+
+
+OPTIONS = tuple(field.name for field in fields(SelectorConfig) if field.name not in OF_ALL)
 
 
 @dataclass(frozen=True)

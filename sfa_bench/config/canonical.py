@@ -20,6 +20,8 @@ from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
 from sfa_bench.choices.methods import LEARNERS, has_warmup, lambda_u, options_without_effect, warmup_epochs
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
+from sfa_bench.choices.selectors import OF_ALL as SELECTOR_KEYS
+from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import OF_IMAGE_FILES, SOURCES
 from sfa_bench.choices.sources import OPTIONS as SOURCE_OPTIONS
@@ -50,7 +52,7 @@ SHOTS_REVISION = 2
 # What acts from the first selection on only; of a plug-in that is all but its head.
 AFTER_WARMUP = {
     *("dataset.selection_draw", "noise.assumed_rate", *(f"method.{key}" for key in LEARNERS_AFTER_WARMUP)),
-    *(f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class", "revision")),
+    *(f"method.selector.{key}" for key in (*SELECTOR_KEYS, *SELECTOR_OPTIONS, "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
 OF_THE_HEAD = {"plugin.head", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision"}
@@ -227,8 +229,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
         yield "plugin.main_subset"
     if not has_warmup(config):
         yield "warmup_epochs"
-    if not described.variants:
-        yield "method.selector.variant"
+    yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in described.options)
     if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
     if not described.mixtures:  # nor does anybody compare a probability
@@ -236,7 +237,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
     for other in SELECTORS.values():
-        yield from (f"plugin.{key}" for key in other.options if key not in described.options)
+        yield from (f"plugin.{key}" for key in other.plugin_options if key not in described.plugin_options)
         yield from (f"recipe.effective.{key}" for key in other.effective if key not in described.effective)
     if plugin.moments == "none":
         yield "recipe.effective.beta"

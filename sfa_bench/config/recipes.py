@@ -127,7 +127,7 @@ def _variant(config: RunConfig, recipe: Recipe) -> Literal["usual", "webvision"]
     if given is not None:
         return given
     own: Literal["usual", "webvision"] = recipe.method.get("selector.variant", "usual")
-    return own if SELECTORS[config.method.selector.name].variants else "usual"
+    return own if "variant" in SELECTORS[config.method.selector.name].options else "usual"
 
 
 def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.choices.selectors import SELECTORS
+from sfa_bench.choices.selectors import OPTIONS, SELECTORS
 from sfa_bench.config.compose import check_overrides, compose
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import RunConfig
@@ -26,8 +26,8 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
     for key, t in typed.items():
         if not (key == "plugin" or key.startswith(("plugin.", "method.selector."))) or key.startswith(TRAINING):
             raise ConfigError(
-                f"{t.text} acts in training, which a replay does not repeat; it takes plugin, method.selector.name, "
-                "method.selector.variant and no_clean_class, and the plugin.* that selectors have"
+                f"{t.text} acts in training, which a replay does not repeat; it takes plugin, "
+                "method.selector.* but view, and the plugin.* that selectors have"
             )
         if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
@@ -46,8 +46,9 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
     chosen = replace(asked.method.selector, view=base.method.selector.view)
     if "method.selector.no_clean_class" not in typed:
         chosen = replace(chosen, no_clean_class=base.method.selector.no_clean_class)
-    if chosen.name == base.method.selector.name and "method.selector.variant" not in typed:
-        chosen = replace(chosen, variant=base.method.selector.variant)
+    if chosen.name == base.method.selector.name:
+        kept = {key: getattr(base.method.selector, key) for key in OPTIONS if f"method.selector.{key}" not in typed}
+        chosen = replace(chosen, **kept)
     # Nominal values are scaled to the run's length again.
     return resolve(replace(base, plugin=values, method=replace(base.method, selector=chosen)))
 

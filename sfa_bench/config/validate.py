@@ -11,7 +11,7 @@ from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import LEARNERS, has_warmup, warmup_epochs
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES, told_rate
-from sfa_bench.choices.selectors import SELECTORS
+from sfa_bench.choices.selectors import OPTIONS, SELECTORS
 from sfa_bench.choices.sources import BUILT_IN, SOURCES, named
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import number
@@ -62,11 +62,13 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
                 f"{key} acts on a mixture per class, which method.selector.name={selector} does not have: leave it "
                 "out, or type method.selector.name=loss_gmm_cls or proto"
             )
-    if "method.selector.variant" in given and not described.variants:
-        raise _refuse(
-            f"method.selector.variant={config.method.selector.variant} has no meaning for the selector {selector}: "
-            "leave it out, or type plugin=none (or abc) with method.selector.name=loss_gmm or proto"
-        )
+    for key in OPTIONS:
+        if f"method.selector.{key}" in given and key not in described.options:
+            takers = " or ".join(name for name, other in SELECTORS.items() if key in other.options)
+            raise _refuse(
+                f"method.selector.{key}={getattr(config.method.selector, key)} has no meaning for the selector "
+                f"{selector}: leave it out, or set plugin=none (or abc) with method.selector.name={takers}"
+            )
     if config.plugin.head == "none":
         for key in sorted(given):
             if key.startswith("plugin.abc."):

@@ -136,7 +136,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
                 thresholds,
                 plugin,
                 config.recipe.effective,
-                selector.variant,
+                selector,
                 averages_losses(config),
                 data.clean_labels if "clean_labels" in described.knows else None,
                 data.observed_counts,

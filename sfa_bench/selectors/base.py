@@ -11,7 +11,7 @@ import numpy as np
 from sfa_bench.errors import RunError
 
 if TYPE_CHECKING:
-    from sfa_bench.choices.selectors import PluginConfig
+    from sfa_bench.choices.selectors import PluginConfig, SelectorConfig
     from sfa_bench.config.schema import Effective
 
 
@@ -103,15 +103,15 @@ class Thresholds:
 class SelectorInputs:
     """What one of the suite's selectors is made of, for one network.
 
-    variant: of its constants; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown, and None for
-    all but those whose description says that they know them; observed_counts int64 [K]; generator: epoch → that of its
-    draws.
+    options: `method.selector`, resolved; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown,
+    and None for all but those whose description says that they know them; observed_counts int64 [K]; generator: epoch →
+    that of its draws.
     """
 
     thresholds: Thresholds
     plugin: PluginConfig
     effective: Effective
-    variant: str
+    options: SelectorConfig
     averaged: bool
     clean_labels: np.ndarray | None
     observed_counts: Any

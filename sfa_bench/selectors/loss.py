@@ -37,7 +37,7 @@ class LossMixture(Selector):
 
     @classmethod
     def of(cls, inputs: SelectorInputs) -> LossMixture:
-        floor = 1e-3 if inputs.variant == "webvision" else 5e-4
+        floor = 1e-3 if inputs.options.variant == "webvision" else 5e-4
         return cls(inputs.thresholds, average_losses=inputs.averaged, reg_covar=floor)
 
     def select(self, probe: Probe, epoch: int) -> Selection:

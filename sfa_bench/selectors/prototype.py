@@ -25,7 +25,7 @@ class Prototype(Selector):
 
     @classmethod
     def of(cls, inputs: SelectorInputs) -> Prototype:
-        return cls(inputs.thresholds, webvision=inputs.variant == "webvision")
+        return cls(inputs.thresholds, webvision=inputs.options.variant == "webvision")
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         labels, num_classes = probe.observed_labels, probe.num_classes

@@ -37,7 +37,7 @@ def test_its_class_is_made_for_each_network_and_only_who_says_so_sees_clean_labe
 
 def test_options_of_selectors_are_keys_of_a_plugin():
     keys = set(options(PluginConfig))
-    assert all(set(selector.options) <= keys for selector in SELECTORS.values())
+    assert all(set(selector.plugin_options) <= keys for selector in SELECTORS.values())
 
 
 @pytest.mark.parametrize("name", TYPED)
@@ -54,7 +54,7 @@ def test_what_does_not_act_on_it_is_no_part_of_a_runs_identity(name):
 def test_keys_that_need_a_mixture_per_class_or_other_constants_are_refused(name):
     for key, takes in (
         ("no_clean_class=none", SELECTORS[name].by_class),
-        ("variant=webvision", SELECTORS[name].variants),
+        ("variant=webvision", "variant" in SELECTORS[name].options),
     ):
         if takes:
             compose([*words(name), f"method.selector.{key}"])
