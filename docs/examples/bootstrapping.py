@@ -48,7 +48,7 @@ class Bootstrapping(Method):
         selecting = self.selects_in(e)  # where a plug-in has brought a selector, after the warm-up
         if selecting:
             self.select(e)  # fills self.selections, one a network
-        self.t.on_phase("training")
+        self.training.on_phase("training")
         self.prepare(0, e)
         self.networks[0].train()
         device, mean = self.devices[0], RunningMean()
@@ -68,4 +68,4 @@ class Bootstrapping(Method):
             self.step(0, loss)
             self.cost.trained += len(rows)
             mean.add(loss)
-        return {"loss": mean.value(0, e), "lr": self.t.optimisation.rate(e)}
+        return {"loss": mean.value(0, e), "lr": self.training.optimisation.rate(e)}

@@ -156,15 +156,15 @@ def _features(method: Method, k: int, loader: AnyLoader, rows: Tensor) -> Tensor
     network = method.networks[k]
     network.eval()
     with torch.no_grad():
-        views = loader.test_views(rows.split(method.t.evaluation_batch))
+        views = loader.test_views(rows.split(method.training.evaluation_batch))
         return torch.cat([network.features(images.to(method.devices[k])) for images in views])
 
 
 def _fresh_linear(method: Method, k: int) -> nn.Linear:
     network = method.networks[k]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(streams.derive(method.t.seed, "classifier", k))
-        return nn.Linear(network.feature_width, method.t.view.num_classes).to(method.devices[k])
+        torch.default_generator.manual_seed(streams.derive(method.training.seed, "classifier", k))
+        return nn.Linear(network.feature_width, method.training.view.num_classes).to(method.devices[k])
 
 
 def _train(
@@ -190,8 +190,8 @@ def _train(
             group["lr"] = cosine_rate(lr, e, epochs)
         method.prepare(k, e)
         network.train(bn_mode == "train")
-        generator = streams.torch_generator(method.t.seed, "class_aware", k, e)
-        augmentation = streams.torch_generator(method.t.seed, "classifier_augmentation", k, e)
+        generator = streams.torch_generator(method.training.seed, "class_aware", k, e)
+        augmentation = streams.torch_generator(method.training.seed, "classifier_augmentation", k, e)
         order = class_aware(rows, method.labels, steps * batch_size, generator)
         total = 0.0
         parts = order.split(batch_size)
@@ -226,7 +226,9 @@ def _curve(method: Method, k: int, rows: Tensor, main: nn.Linear, val: Evaluatio
         features = _features(method, k, method.loader_of(val.images), torch.arange(len(val.labels)))
         labels = val.labels.to(device)
     else:
-        sampled = class_aware(rows, method.labels, len(rows), streams.torch_generator(method.t.seed, "class_aware", k))
+        sampled = class_aware(
+            rows, method.labels, len(rows), streams.torch_generator(method.training.seed, "class_aware", k)
+        )
         features = _features(method, k, method.loaders[device], sampled)
         labels = method.labels[sampled].to(device)
     curve = {}
@@ -251,5 +253,5 @@ def _nearest(method: Method, k: int, rows: Tensor, running_means: bool) -> Neare
     unit, center = centre_and_normalise(features)
     used = np.zeros(count, dtype=bool)
     used[rows.numpy()] = True
-    prototypes, _ = instant_centroids(unit, method.labels.numpy(), used, method.t.view.num_classes)
+    prototypes, _ = instant_centroids(unit, method.labels.numpy(), used, method.training.view.num_classes)
     return NearestClassMean(torch.from_numpy(prototypes), torch.from_numpy(center))

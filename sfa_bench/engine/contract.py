@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sfa_bench.errors import RunError
-from sfa_bench.methods.base import SMALLER_LR, Method
+from sfa_bench.methods.base import Method
+from sfa_bench.methods.networks import SMALLER_LR
 from sfa_bench.models import Network
 from sfa_bench.store.record import plain
 
@@ -36,7 +37,9 @@ class Contract:
 
     def epoch(self, e: int) -> Mapping[str, Any]:
         """Train epoch e. Returns its figures."""
-        watch = None if self.heads_may_rest or e <= self.method.t.warmup_epochs else HeadWatch(self.method.networks)
+        watch = (
+            None if self.heads_may_rest or e <= self.method.training.warmup_epochs else HeadWatch(self.method.networks)
+        )
         figures = self.method.epoch(e)
         self._figures(figures, e)
         if self.method.selects_in(e) and not (self.method.selections and self.method.probes):
@@ -86,7 +89,9 @@ class Contract:
 
     def answers(self, answers: Any, images: int, what: str, e: int) -> None:
         """Check what the networks say of `images` images of a set, called `what`, in epoch e."""
-        check_answers(answers, images, self.method.t.view.num_classes, f"{self.who}: the {what} logits", f"epoch {e}")
+        check_answers(
+            answers, images, self.method.training.view.num_classes, f"{self.who}: the {what} logits", f"epoch {e}"
+        )
 
 
 def check_answers(answers: Any, images: int, num_classes: int, which: str, when: str) -> None:

@@ -21,7 +21,7 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
     are kept in half precision, in which selectors see them: nothing is lost.
     """
     selects = method.selects_in(epoch)
-    if method.t.selectors and not selects:
+    if method.training.selectors and not selects:
         return
     if selects:
         probes = method.probes

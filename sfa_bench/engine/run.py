@@ -337,7 +337,7 @@ class Session:
 
     def _take_shared(self, made: dict[str, Any]) -> None:
         resume.check_shared(made, self._warmup())
-        selectors = [selector.state() for selector in self.method.t.selectors]
+        selectors = [selector.state() for selector in self.method.training.selectors]
         self._load({**made["method"], "selectors": selectors, "selections": []}, made.get("chosen"))
 
     def _load(self, state: dict[str, Any], chosen: Any) -> None:
@@ -413,7 +413,7 @@ class Session:
 
     def _warmup(self) -> int:
         """Epochs before the first selection; a method without a selector has no warm-up."""
-        return self.method.t.warmup_epochs
+        return self.method.training.warmup_epochs
 
     def _evaluates(self, e: int) -> bool:
         """Every `eval.every` epochs, and always in those that `final` and `last10` need."""

@@ -48,7 +48,7 @@ class CoTeaching(Method):
     def epoch(self, e: int) -> dict[str, float | None]:
         for k in (0, 1):
             self.begin(k, e, "training")
-        keep = keep_fraction(e, self.t.epochs, self.forget_rate)
+        keep = keep_fraction(e, self.training.epochs, self.forget_rate)
         augmentation = self.generator("augmentation", 0, e)
         means = (RunningMean(), RunningMean())
         order = self.epoch_order(0, e)
@@ -74,7 +74,7 @@ class CoTeaching(Method):
             if self.double_mean:
                 loss = loss / kept
             if (abc := outs[k].abc) is not None:
-                log_counts = self.t.head.log_prior(self.class_counts, self.devices[k])
+                log_counts = self.training.head.log_prior(self.class_counts, self.devices[k])
                 loss = loss + F.cross_entropy(abc + log_counts, labels[k])
             losses.append(loss)
         return losses

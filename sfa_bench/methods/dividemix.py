@@ -17,7 +17,8 @@ from torch import Tensor
 from sfa_bench import streams
 from sfa_bench.choices.methods import confidence_penalty, lambda_u
 from sfa_bench.data.loader import batches
-from sfa_bench.methods.base import Method, Training, set_mode
+from sfa_bench.methods.base import Method, Training
+from sfa_bench.methods.networks import set_mode
 from sfa_bench.models import Network
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
@@ -120,7 +121,7 @@ class DivideMix(Method):
     def _warm_up(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
         self.begin(k, e, "warm-up")
         order = self.epoch_order(k, e)
-        log_counts = self.t.head.log_prior(self.counts_of(order), self.devices[k])
+        log_counts = self.training.head.log_prior(self.counts_of(order), self.devices[k])
         for rows, images in self.views(k, self.plain_batches(order), self.generator("augmentation", k, e), "warm-up"):
             out = self.forward(k, images)
             labels = send(self.labels[rows], self.devices[k])
@@ -138,17 +139,17 @@ class DivideMix(Method):
         steps, others = self._co_divided(k, e, selection)
         parts = [rows for x_rows in steps for rows in (x_rows, next(others))]
         views = self.loaders[self.devices[k]].train_views(parts, self.generator("augmentation", k, e), copies=2)
-        beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
+        beta = streams.numpy_generator(self.training.seed, "mixup_share", k, e)
         given = Given(
             torch.from_numpy(selection.clean_probability),
-            self.t.head.log_prior(self.counts_for_head(selection), self.devices[k]),
+            self.training.head.log_prior(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
         )
         labelled = sum(len(rows) for rows in steps)
-        ramp_steps = labelled // self.t.batch_size + 1  # the releases' count, also where B divides n (Q23)
+        ramp_steps = labelled // self.training.batch_size + 1  # the releases' count, also where B divides n (Q23)
         for b, x_rows in enumerate(steps):
-            self.t.on_step("training", k, b, len(steps))
+            self.training.on_step("training", k, b, len(steps))
             weight = self._unlabelled_weight(e, b / ramp_steps)
             yield self._loss(
                 k, given, x_rows, (*next(views), *next(views)), float(beta.beta(self.alpha, self.alpha)), weight
@@ -163,7 +164,7 @@ class DivideMix(Method):
         labelled = selected.nonzero()[:, 0]
         order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
         others = self._cycle(rejected.nonzero()[:, 0], self.generator("unlabelled", k, e))
-        return list(batches(order, self.t.batch_size)), others
+        return list(batches(order, self.training.batch_size)), others
 
     def _loss(
         self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], lam: float, weight: float
@@ -183,7 +184,7 @@ class DivideMix(Method):
             # other network is frozen, so that both views go through it at once.
             set_mode(self.networks[k], training=self.guess_mode == "train")
             theirs = self._guess(1 - k, inputs[split:], self.earlier if k == 1 else None)
-            theirs = theirs.view(2, len(u1), self.t.view.num_classes)
+            theirs = theirs.view(2, len(u1), self.training.view.num_classes)
             q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
@@ -214,7 +215,7 @@ class DivideMix(Method):
     def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
         """Main-head prediction of network k, or of a copy; images and answer live where the trained network is."""
         if len(images) == 0:
-            return images.new_zeros(0, self.t.view.num_classes)
+            return images.new_zeros(0, self.training.view.num_classes)
         self.cost.guessed += len(images)
         network = self.networks[k] if copied is None else copied
         training = network.training
@@ -229,7 +230,7 @@ class DivideMix(Method):
         while True:
             if len(rows) == 0:
                 yield rows
-            yield from batches(rows[torch.randperm(len(rows), generator=generator)], self.t.batch_size)
+            yield from batches(rows[torch.randperm(len(rows), generator=generator)], self.training.batch_size)
 
     def _unlabelled_weight(self, e: int, fraction: float) -> float:
         """λ at this point of epoch e (algorithms/methods.md §7)."""

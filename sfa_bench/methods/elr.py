@@ -100,7 +100,7 @@ class Elr(Method):
 
     def _losses(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
         self.begin(k, e, "training")
-        mixing, beta = self.generator("mixup", k, e), streams.numpy_generator(self.t.seed, "mixup_share", k, e)
+        mixing, beta = self.generator("mixup", k, e), streams.numpy_generator(self.training.seed, "mixup_share", k, e)
         order = self.epoch_order(k, e)
         self.class_counts = self.counts_of(order)
         for rows, images in self.views(k, self.plain_batches(order), self.generator("augmentation", k, e), "training"):
@@ -133,11 +133,11 @@ class Elr(Method):
         targets = self._updated(k, rows, guess)
         permutation = send(torch.randperm(len(rows), generator=mixing), device)
         out = self.forward(k, mixmatch.mix(images, lam, permutation))
-        labels = F.one_hot(send(self.labels[rows], device), self.t.view.num_classes).float()
+        labels = F.one_hot(send(self.labels[rows], device), self.training.view.num_classes).float()
         mixed_labels = mixmatch.mix(labels, lam, permutation)
         mixed_targets = mixmatch.mix(targets, lam, permutation)
         strength = 1.0
-        if self.plus and self.ramped and self.t.view.num_classes == 100:
+        if self.plus and self.ramped and self.training.view.num_classes == 100:
             strength = self._ramp(self.updates[k] + 1)
             mixed_labels = mixed_labels * mixed_targets
             # Zero only where a sure twin rules both labels out; the row then has no label (the release: NaN).
@@ -147,7 +147,8 @@ class Elr(Method):
         loss = loss + self.weight * strength * regulariser(mixed_targets, out.main)
         if out.abc is not None:
             balanced = mixmatch.soft_cross_entropy(
-                out.abc + self.t.head.log_prior(self.class_counts, device), mixmatch.mix(labels, lam, permutation)
+                out.abc + self.training.head.log_prior(self.class_counts, device),
+                mixmatch.mix(labels, lam, permutation),
             )
             loss = loss + balanced
         return loss
@@ -162,7 +163,7 @@ class Elr(Method):
     def _balanced(self, out: Output, labels: Tensor) -> Tensor | float:
         if out.abc is None:
             return 0.0
-        return F.cross_entropy(out.abc + self.t.head.log_prior(self.class_counts, labels.device), labels)
+        return F.cross_entropy(out.abc + self.training.head.log_prior(self.class_counts, labels.device), labels)
 
     def _ramp(self, step: int) -> float:
         """exp(−5(1 − step/S)²), 1 from step S on."""

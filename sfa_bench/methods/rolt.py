@@ -106,14 +106,14 @@ class Rolt(Method):
     def _losses(self, k: int, e: int, cleaned: Cleaned | None) -> Iterator[tuple[Tensor, int]]:
         phase = "warm-up" if cleaned is None else "training"
         self.begin(k, e, phase)
-        device, num_classes = self.devices[k], self.t.view.num_classes
+        device, num_classes = self.devices[k], self.training.view.num_classes
         frozen = self.frozen[k] if e >= self.frozen_from else None
         label_counts = torch.bincount(self._epoch_labels(e, cleaned, frozen), minlength=num_classes)
         weights = None
         if frozen is not None:
             weights = class_balanced_weights(label_counts, self.class_beta, self.count_floor).to(device)
         selection = None if cleaned is None else self.selections[k]
-        log_counts = self.t.head.log_prior(self.counts_for_head(selection), device)
+        log_counts = self.training.head.log_prior(self.counts_for_head(selection), device)
         label_counts = label_counts.to(device)
         parts = self.plain_batches(self.epoch_order(k, e))
         for rows, images in self.views(k, parts, self.generator("augmentation", k, e), phase):
@@ -143,7 +143,7 @@ class Rolt(Method):
         """The label lists of a batch with their weights (algorithms/methods.md §8.6); a selected row has its own in
         each.
         """
-        observed, num_classes = self.labels[rows], self.t.view.num_classes
+        observed, num_classes = self.labels[rows], self.training.view.num_classes
         if cleaned is None or e < self.soft_from:
             return [(1.0, observed)]
         rejected = ~cleaned.keep[rows]

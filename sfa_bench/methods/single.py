@@ -96,13 +96,13 @@ class Single(Method):
 
     def _losses(self, k: int, e: int) -> Iterator[tuple[Tensor, int]]:
         selection = self.selections[k] if self.selects_in(e) else None
-        phase = "training" if selection or not self.t.selectors else "warm-up"
+        phase = "training" if selection or not self.training.selectors else "warm-up"
         self.begin(k, e, phase)
         device = self.devices[k]
         order = self._order(k, e, selection)
         given = self._given(selection, order, e, device)
         mixing = self.generator("mixup", k, e)
-        beta = streams.numpy_generator(self.t.seed, "mixup_share", k, e)
+        beta = streams.numpy_generator(self.training.seed, "mixup_share", k, e)
         parts = self.plain_batches(order)
         if self.mixup:
             if given.keep is not None:
@@ -122,13 +122,13 @@ class Single(Method):
 
     def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
         # Priors, margins and weights inside a loss follow the samples in use (algorithms/methods.md §3.5).
-        drawn = self.counts_of(order) if self.t.warmup_draw else self.observed_counts
+        drawn = self.counts_of(order) if self.training.warmup_draw else self.observed_counts
         counts = torch.from_numpy(selection.class_counts) if selection else drawn
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
         return Given(
             torch.from_numpy(selection.mask) if selection else None,
             counts.to(device),
-            self.t.head.log_prior(self.counts_for_head(selection) if selection else drawn, device),
+            self.training.head.log_prior(self.counts_for_head(selection) if selection else drawn, device),
             None if weights is None else weights.to(device),
         )
 

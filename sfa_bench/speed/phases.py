@@ -97,21 +97,23 @@ class TimedMethod:
         """The selection: the forward passes over all images, and the selectors on probes of the same size."""
         passed = self.forward(budget)
         probe = settings.made_probe(self.setting, self.data.view.num_classes)
-        selectors = repeated(lambda: [s.select(probe, EPOCH) for s in self.method.t.selectors], self.device, None)
+        selectors = repeated(
+            lambda: [s.select(probe, EPOCH) for s in self.method.training.selectors], self.device, None
+        )
         return {**passed, "selectors": selectors}
 
     def forward(self, budget: float | None) -> Parts:
         """The selection's forward passes over all images, by both networks."""
         method, loaders = self.method, self.method.loaders
-        selectors = method.t.selectors
+        selectors = method.training.selectors
         loader = loaders[self.device]
         assert isinstance(loader, Loader)
-        method.t.selectors = [GivenSelection(selection) for selection in self.given]
+        method.training.selectors = [GivenSelection(selection) for selection in self.given]
         method.loaders = {self.device: WatchedLoader(loader, self.watch)}
         try:
             passed = self.watch.time(lambda: method.select(EPOCH), budget)
         finally:
-            method.t.selectors, method.loaders = selectors, loaders
+            method.training.selectors, method.loaders = selectors, loaders
         return {"selection forward": passed}
 
     def training(self, budget: float | None) -> Parts:

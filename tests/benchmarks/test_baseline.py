@@ -160,7 +160,7 @@ def test_a_whole_run_on_digits_takes_as_many_images_in_both(tmp_path, monkeypatc
     digits.prepare(tmp_path, config, data)
     learner = plain_dividemix_sfa.train(tmp_path)
     method = build_method(config, data, [torch.device("cpu")])
-    method.t.selectors = [phases.GivenSelection(selection)] * 2
+    method.training.selectors = [phases.GivenSelection(selection)] * 2
     for e in (1, 2):
         method.epoch(e)
     cost = method.cost

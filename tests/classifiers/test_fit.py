@@ -43,7 +43,7 @@ def method():
 
 
 def features(method, images=None):
-    images = method.t.view.images if images is None else images
+    images = method.training.view.images if images is None else images
     with torch.no_grad():
         return method.networks[0].eval().features((images.float() / 255 - 0.4) / 0.3).numpy()
 
@@ -55,7 +55,7 @@ def select(method, mask, **more):
 
 
 def logits(fitted, method):
-    return fitted.predict(method.t.view.images)[0]["main"]
+    return fitted.predict(method.training.view.images)[0]["main"]
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.7, 1.0, 2.0])
@@ -67,7 +67,7 @@ def test_tau_norm_divides_by_a_power_of_the_norms_and_drops_the_bias(method, tau
 
 def test_tau_is_the_best_of_its_curve_on_the_validation_set_or_on_resampled_classes(method):
     w, f = method.networks[0].main.weight.detach().numpy(), features(method)
-    val = EvaluationSet(method.t.view.images[::3], LABELS[::3])
+    val = EvaluationSet(method.training.view.images[::3], LABELS[::3])
     figures = fit("tau_norm", method, val=val).figures["network_1"]
     for tau, accuracy in figures["curve"].items():
         guesses = (f[::3] @ (w / np.linalg.norm(w, axis=1, keepdims=True) ** tau).T).argmax(1)
@@ -78,7 +78,7 @@ def test_tau_is_the_best_of_its_curve_on_the_validation_set_or_on_resampled_clas
 
 
 def test_logit_adjustment_subtracts_the_log_prior_of_what_is_used(method):
-    out = method.predict(method.t.view.images)[0]["main"]
+    out = method.predict(method.training.view.images)[0]["main"]
     shift = 0.5 * np.log([30, 12, 6])
     assert logits(fit("logit_adjust", method, tau=0.5), method) == pytest.approx(out - shift, abs=1e-5)
     select(method, np.arange(48) % 2 == 0)

@@ -71,7 +71,7 @@ def learner(typed, device, scripted=True):
     """The method of this combination on the small data; `scripted` gives each network `Halves` for a selector."""
     method = build_method(composed(*typed), data(), [torch.device(device)])
     if scripted:
-        method.t.selectors = [Halves() for _ in method.t.selectors]
+        method.training.selectors = [Halves() for _ in method.training.selectors]
     return method
 
 

@@ -102,7 +102,7 @@ class Speed:
                 timed = TimedMethod(self.setting(True), "none", width)
                 timed.method.prepare(0, 1)
                 timed.method.networks[0].train()
-                timed.method.t.compiled = kind == "compiled"
+                timed.method.training.compiled = kind == "compiled"
                 act = self.step_of(timed, 128)
                 began = now(self.device)
                 act = self.captured(act) if kind == "graph" else act
@@ -150,7 +150,7 @@ class Speed:
         ):
             numerics.choose_kernels(self.device, tf32=False, deterministic=True)
             timed = TimedMethod(self.setting(True), "sfa", 4 if self.rehearse else 64)
-            timed.method.t.select_aside = aside
+            timed.method.training.select_aside = aside
             timed.method.epoch(1)
             activities = [torch.profiler.ProfilerActivity.CPU]
             if self.device.type == "cuda":
@@ -170,7 +170,7 @@ class Speed:
         for classes in (10, 100):
             probe = made_probe(setting, classes)
             for fit in ("sklearn", "batched"):
-                selector = TimedMethod(setting, "sfa", 4, classes).method.t.selectors[0]
+                selector = TimedMethod(setting, "sfa", 4, classes).method.training.selectors[0]
                 selector.thresholds = replace(selector.thresholds, fit=fit)
                 act = partial(selector.select, probe, EPOCH)
                 act()

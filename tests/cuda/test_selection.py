@@ -51,7 +51,7 @@ def test_a_selector_answers_the_same_to_the_same_probe(device):
     for typed in SELECTORS.values():
         here, there = (trained(typed, where) for where in ("cpu", device))
         probe = here.probe(0, 2)
-        one, other = (method.t.selectors[0].select(probe, 2) for method in (here, there))
+        one, other = (method.training.selectors[0].select(probe, 2) for method in (here, there))
         assert np.array_equal(one.mask, other.mask)
         assert np.array_equal(one.clean_probability, other.clean_probability)
 
@@ -59,7 +59,7 @@ def test_a_selector_answers_the_same_to_the_same_probe(device):
 def test_metrics_of_the_devices_answers(device, measured):
     typed = ("method=dividemix", "plugin=sfa")
     here, there = (trained(typed, where) for where in ("cpu", device))
-    images, labels = here.t.view.images, here.labels.numpy()
+    images, labels = here.training.view.images, here.labels.numpy()
     groups = {name: [0, 1] for name in ("many", "medium", "few", "head", "mid", "tail")}
     one, other = (figures_of(m.predict(images), labels, "logit_sum", groups) for m in (here, there))
     for key, value in one.items():
@@ -78,7 +78,7 @@ def test_selection_and_evaluation_run_in_fp32_whatever_training_does(device, mea
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     try:
-        answers = method.predict(method.t.view.images)[0]["main"]
+        answers = method.predict(method.training.view.images)[0]["main"]
         assert device.type != "cuda" or torch.backends.cudnn.allow_tf32  # training may still use it
     finally:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -91,4 +91,4 @@ def test_selection_and_evaluation_run_in_fp32_whatever_training_does(device, mea
 def _logits(network: Network, method) -> np.ndarray:
     images = made.learner(("method=ce", "plugin=none"), "cpu").loaders[torch.device("cpu")]
     with torch.no_grad():
-        return network(images.test_view(torch.arange(len(method.t.view.images))).double()).main.numpy()
+        return network(images.test_view(torch.arange(len(method.training.view.images))).double()).main.numpy()

@@ -42,7 +42,7 @@ def test_no_step_waits_for_the_device(typed, epoch, device):
     method = made.learner(typed, device)
     method.epoch(1)  # kernels are chosen and memory is taken in it
     guard = Guard(device)
-    method.t.on_step = guard
+    method.training.on_step = guard
     try:
         method.epoch(epoch)
     finally:

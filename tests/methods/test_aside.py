@@ -18,7 +18,7 @@ DIGITS = ("dataset=digits", "imb_factor=0.1", "epochs=4", "warmup_epochs=1", "th
 def learner(aside, *typed):
     config = compose([*DIGITS, *typed])
     method = build_method(config, build(config), [torch.device("cpu")])
-    method.t.select_aside = aside
+    method.training.select_aside = aside
     return method
 
 
@@ -59,8 +59,8 @@ class Patient(Selector):
 
 def test_network_one_trains_while_its_own_selector_is_at_work():
     method, trains = learner(True, "method=dividemix", "plugin=sfa"), threading.Event()
-    method.t.selectors[0] = Patient(method.t.selectors[0], trains)
-    method.t.on_step = lambda phase, network, step, steps: trains.set()
+    method.training.selectors[0] = Patient(method.training.selectors[0], trains)
+    method.training.on_step = lambda phase, network, step, steps: trains.set()
     method.epoch(2)
     assert [bool(selection.mask.any()) for selection in method.selections] == [True, True]
 

@@ -185,7 +185,7 @@ def test_going_on_from_a_stored_state_equals_never_having_stopped(group):
             assert_same(second.state(), whole.stored)
             assert run(second, [3]) == whole.figures[2:]
             assert_same(whole.method.state(), second.state())
-            images = second.t.view.images
+            images = second.training.view.images
             for a, b in zip(whole.method.predict(images), second.predict(images), strict=True):
                 assert all(np.array_equal(a[head], b[head]) for head in a)
 
@@ -217,7 +217,7 @@ def test_batch_statistics_are_updated_as_often_as_specified(group):
             for e, (updates, masks) in enumerate(zip(whole.updates, whole.masks, strict=True), start=1):
                 assert updates == [specified_updates(config, e, k, rows, masks) for k in range(len(networks))], e
             total = tracked(networks)
-            whole.method.predict(whole.method.t.view.images)
+            whole.method.predict(whole.method.training.view.images)
             whole.method.probe(0, 4)
             assert tracked(networks) == tracked(whole.method.predictors()) == total
 
@@ -248,7 +248,7 @@ def test_everything_stays_finite_on(group, which):
                 counts = np.bincount(labels[selection.mask], minlength=num_classes)
                 assert selection.class_counts.tolist() == counts.tolist()
                 assert ((selection.clean_probability >= 0) & (selection.clean_probability <= 1)).all()
-            for heads in method.predict(method.t.view.images[:3]):
+            for heads in method.predict(method.training.view.images[:3]):
                 for logits in heads.values():
                     assert logits.shape == (3, num_classes)
                     assert np.isfinite(logits).all()
@@ -306,24 +306,24 @@ def test_what_the_configuration_says_reaches_the_learner():
     config = composed(f"{base} dataset=digits")
     method = build(config, RIGHT, 4)
     assert method.guess_mode == "eval"
-    assert method.t.head.counts == "observed"
-    assert method.t.selectors[0].moments == "none"
+    assert method.training.head.counts == "observed"
+    assert method.training.selectors[0].moments == "none"
     # The release's 300 on CIFAR-10, whose largest class has 5,000 samples.
     assert sample_min(config.plugin.sample_min, np.array([50, 5000])) == 300
-    assert method.t.selectors[0].sample_min == int(0.06 * np.bincount(RIGHT).max()) > 0
+    assert method.training.selectors[0].sample_min == int(0.06 * np.bincount(RIGHT).max()) > 0
     # What is defined per epoch of 200 is scaled to these three; the rate drops in epochs e > 0.75·3.
-    assert method.t.selectors[0].phi == pytest.approx(1.005 ** (200 / 3))
-    assert build(composed("method=dividemix plugin=sfa"), RIGHT, 4).t.selectors[0].beta == pytest.approx(
+    assert method.training.selectors[0].phi == pytest.approx(1.005 ** (200 / 3))
+    assert build(composed("method=dividemix plugin=sfa"), RIGHT, 4).training.selectors[0].beta == pytest.approx(
         0.99 ** (200 / 3)
     )
-    assert (method.ramp_epochs, method.t.optimisation.drop_from, method.confidence_penalty) == (1, 3, False)
+    assert (method.ramp_epochs, method.training.optimisation.drop_from, method.confidence_penalty) == (1, 3, False)
     averaging = build(composed("method=dividemix plugin=none noise=symmetric noise_ratio=0.9"), RIGHT, 4)
-    assert averaging.t.selectors[0].history.maxlen == 5
+    assert averaging.training.selectors[0].history.maxlen == 5
     text = "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none"
     single = build(composed(text), RIGHT, 4)
     assert single.main_subset == "all"
-    assert single.t.head.detach
-    assert single.t.selectors[0].thresholds.no_clean_class == "none"
+    assert single.training.head.detach
+    assert single.training.selectors[0].thresholds.no_clean_class == "none"
 
 
 def test_what_the_noise_is_called_reaches_the_learner_where_the_method_asks():
@@ -351,7 +351,7 @@ def test_answers_do_not_depend_on_how_many_images_go_through_a_network_at_once(p
         for network in method.networks
         for images in [method.loader_of(data.test.images).test_view(torch.arange(50))]
     ]
-    monkeypatch.setattr("sfa_bench.methods.base.PIECE", pixels)
+    monkeypatch.setattr("sfa_bench.methods.evaluation.PIECE", pixels)
     answers = method.predict(data.test.images[:50])
     for ours, theirs in zip(answers, expected, strict=True):
         for head, logits in theirs.items():

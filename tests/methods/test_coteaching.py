@@ -33,7 +33,7 @@ def learner(make_view, make_training):
 
 def outputs(method):
     """What both networks give for all samples in train mode, before the epoch."""
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     return [copy.deepcopy(network).train()(images) for network in method.networks]
 
 
@@ -73,7 +73,7 @@ def test_each_network_learns_the_samples_of_small_loss_of_the_other(learner):
 @pytest.mark.parametrize("head", [None, BalancedHead()])
 def test_an_epoch_is_the_specified_losses_and_one_step_of_each_network(learner, e, double_mean, head):
     method = learner(head=head, double_mean=double_mean, momentum=0.0, weight_decay=0.0)
-    images, labels = (method.t.view.images.float() / 255 - 0.4) / 0.3, torch.tensor(LABELS)
+    images, labels = (method.training.view.images.float() / 255 - 0.4) / 0.3, torch.tensor(LABELS)
     keep = 1 - table(20, 0.4)[e - 1]
     networks = [copy.deepcopy(network).train() for network in method.networks]
     outs = [network(images) for network in networks]
@@ -176,17 +176,19 @@ def test_the_method_is_told_the_rate_of_wrong_labels_unless_it_is_given_one(make
     assert (method.forget_rate, known) == (0.2, ["rate"])
     method, known = built("noise_ratio=0.3", "method.forget_rate=0.1", "method.double_mean=true")
     assert (method.forget_rate, known, method.double_mean) == (0.1, [], True)
-    assert method.t.view.transform.mean != (0.0,)
+    assert method.training.view.transform.mean != (0.0,)
 
 
 def test_its_native_recipe_is_the_originals(make_view):
     config = compose(["method=coteaching", "plugin=none", "dataset=cifar100", "recipe=native"])
     view = make_view(LABELS, side=32)
     method = build_method(config, SimpleNamespace(view=replace(view, images=view.images.repeat(1, 3, 1, 1))), [CPU])
-    assert method.t.view.transform.mean == (0.0, 0.0, 0.0)
-    assert (method.t.plain_batch, method.t.drop_last, method.t.epochs) == (128, True, 200)
+    assert method.training.view.transform.mean == (0.0, 0.0, 0.0)
+    assert (method.training.plain_batch, method.training.drop_last, method.training.epochs) == (128, True, 200)
     assert [type(o) for o in method.optimisers] == [torch.optim.Adam] * 2
     assert method.optimisers[0].param_groups[0]["weight_decay"] == 0
-    assert [method.t.optimisation.rate(e) for e in (1, 100, 150, 199)] == pytest.approx([0.001, 0.001, 0.0005, 1e-5])
+    assert [method.training.optimisation.rate(e) for e in (1, 100, 150, 199)] == pytest.approx(
+        [0.001, 0.001, 0.0005, 1e-5]
+    )
     assert method.networks[0].feature_width == 128
     assert config.eval.ensemble == "prob_mean"

@@ -76,8 +76,8 @@ def test_each_network_trains_on_the_selection_of_the_other(learner):
 
 def test_both_select_before_either_trains_and_the_second_sees_the_first_already_trained(learner):
     method, phase, seen = learner(), [], []
-    method.t.on_phase = phase.append
-    method.t.on_step = lambda name, k, b, n: phase.append((name, k))
+    method.training.on_phase = phase.append
+    method.training.on_step = lambda name, k, b, n: phase.append((name, k))
 
     def watch(j):
         network = method.networks[j]
@@ -277,7 +277,7 @@ def test_losses_are_averaged_where_the_told_rate_is_nine_tenths(typed, averages)
 @pytest.mark.parametrize("head", [None, BalancedHead(), BalancedHead(counts="selected", count_floor=3)])
 def test_the_warm_up_loss_is_that_of_the_specification(learner, head, confidence_penalty):
     method = learner(head=head, warmup=1, batch_size=7, confidence_penalty=confidence_penalty)
-    view, labels = method.t.view, torch.tensor(LABELS)
+    view, labels = method.training.view, torch.tensor(LABELS)
     pictures = (view.images.float() / 255 - 0.4) / 0.3
     expected = 0
     for network in method.networks:
@@ -290,7 +290,7 @@ def test_the_warm_up_loss_is_that_of_the_specification(learner, head, confidence
             shift = torch.tensor([8.0, 4.0, max(2.0, head.count_floor)]).log()
             expected += F.cross_entropy(out.abc + shift, labels).item() / 2
     rows = []
-    method.t.on_step = lambda *step: rows.append(step)
+    method.training.on_step = lambda *step: rows.append(step)
     figures = method.epoch(1)
     assert figures["loss"] == pytest.approx(expected, rel=1e-5)
     assert "lambda_u" not in figures

@@ -58,7 +58,7 @@ def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, we
 def reference(method, k, u_rows, class_weights=None):
     """The step as the specification writes it: on copies of the networks, without the code under test."""
     trained, other = copy.deepcopy(method.networks[k]).train(), copy.deepcopy(method.networks[1 - k]).eval()
-    view, labels = method.t.view, torch.tensor(LABELS)
+    view, labels = method.training.view, torch.tensor(LABELS)
     pictures = (view.images.float() / 255 - 0.4) / 0.3
     x1, x2, u1, u2 = (pictures[rows] + 0.2 * i for i, rows in enumerate((X, X, u_rows, u_rows), start=1))
 
@@ -97,7 +97,7 @@ def reference(method, k, u_rows, class_weights=None):
     # Deferred weights are those of a row's own observed label, not of its partner's (algorithms/methods.md §9).
     loss = two_terms(z) if class_weights is None else two_terms(z, torch.cat([class_weights[labels[X]]] * 2))
     if trained.abc is not None:
-        detached = method.t.head.detach
+        detached = method.training.head.detach
         loss = loss + two_terms(trained.abc(features.detach() if detached else features) + LOG_COUNTS)
     if method.penalty == "uniform":
         mean = torch.softmax(z, 1).mean(0)

@@ -84,7 +84,7 @@ def test_training_with_dropout_can_stop_between_epochs_and_leaves_the_global_gen
     assert second.epoch(2) == figures
     for a, b in zip(whole.networks, second.networks, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-    answers = [method.predict(method.t.view.images) for method in (whole, whole)]
+    answers = [method.predict(method.training.view.images) for method in (whole, whole)]
     assert np.array_equal(answers[0][0]["main"], answers[1][0]["main"]), "nothing is dropped in predictions"
 
 

@@ -56,7 +56,7 @@ def test_the_gradient_goes_through_the_prediction_only_and_stops_at_the_clamp():
 
 def test_an_epoch_is_cross_entropy_and_the_pull_to_the_targets(learner):
     method = learner(head=BalancedHead())
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     labels = torch.tensor(LABELS)
     for e in (1, 2):
         before = method.targets[0].clone()
@@ -81,7 +81,7 @@ def test_mixup_mixes_inputs_labels_and_targets(learner):
     order = torch.randperm(13, generator=streams.torch_generator(0, "shuffle", 0, 1))
     share = float(streams.numpy_generator(0, "mixup_share", 0, 1).beta(1, 1))
     partner = torch.randperm(13, generator=streams.torch_generator(0, "mixup", 0, 1))
-    images = ((method.t.view.images.float() / 255 - 0.4) / 0.3)[order]
+    images = ((method.training.view.images.float() / 255 - 0.4) / 0.3)[order]
     network = copy.deepcopy(method.networks[0]).train()
     with torch.no_grad():
         p = F.softmax(network(images).main, dim=1).clamp(1e-4, 1 - 1e-4)
@@ -104,7 +104,7 @@ def test_plus_predicts_by_averages_that_follow_the_networks(learner):
         triples = zip(twin.parameters(), before.parameters(), network.parameters(), strict=True)
         for average, old, new in triples:
             assert torch.allclose(average, decay * old + (1 - decay) * new, atol=1e-6)
-    images = method.t.view.images
+    images = method.training.view.images
     with torch.no_grad():
         expected = method.twins[1].eval()((images.float() / 255 - 0.4) / 0.3).main
     assert method.predict(images)[1]["main"] == pytest.approx(expected.numpy(), abs=1e-5)
@@ -112,7 +112,7 @@ def test_plus_predicts_by_averages_that_follow_the_networks(learner):
 
 def test_pluss_targets_come_from_the_other_networks_average(learner):
     method = learner(plus=True)
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     with torch.no_grad():
         guess = copy.deepcopy(method.twins[1]).eval()(images).main
     method.epoch(1)
@@ -200,7 +200,7 @@ def test_plus_mixes_nearer_partners_and_on_cifar_100_sharpens_labels_by_targets(
     share = float(streams.numpy_generator(0, "mixup_share", 0, 1).beta(1, 1))
     share = max(share, 1 - share)
     partner = torch.randperm(13, generator=streams.torch_generator(0, "mixup", 0, 1))
-    images = ((method.t.view.images.float() / 255 - 0.4) / 0.3)[order]
+    images = ((method.training.view.images.float() / 255 - 0.4) / 0.3)[order]
     with torch.no_grad():
         p = F.softmax(copy.deepcopy(method.twins[1]).eval()(images).main, dim=1)
         logits = copy.deepcopy(method.networks[0]).train()(share * images + (1 - share) * images[partner]).main
@@ -263,7 +263,7 @@ def test_the_twins_or_the_trained_networks_predict(make_view, make_training, whi
     config = compose(["method=elr", "method.plus=true", "plugin=none", f"method.predict={which}"])
     method = build._learner(config, make_training(make_view(LABELS), plain_batch=13))
     method.epoch(1)
-    images = method.t.view.images
+    images = method.training.view.images
     with torch.no_grad():
         networks = method.twins if which == "twins" else copy.deepcopy(method.networks)
         expected = [network.eval()((images.float() / 255 - 0.4) / 0.3).main.numpy() for network in networks]

@@ -125,7 +125,7 @@ def loss_of(logits, lists, counts_of, *, ldam=False, weighted=False):
 
 
 def outputs(method):
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     with torch.no_grad():
         return copy.deepcopy(method.networks[0]).train()(images)
 
@@ -188,7 +188,7 @@ def test_a_plug_ins_prototypes_take_the_place_of_rolts(learner):
 
 def test_the_nearest_class_mean_is_that_of_the_epochs_start_and_the_features_are_todays(learner):
     method = learner()
-    images = method.t.view.images
+    images = method.training.view.images
     assert "ncm" not in method.predict(images)[0]
     probe = method.probe(0, 1)  # the network as it stands before the epoch
     g, prototypes = prototypes_of(probe, mask_of(1))
@@ -205,7 +205,7 @@ def test_the_nearest_class_mean_is_that_of_the_epochs_start_and_the_features_are
 def test_both_heads_are_reported_and_only_the_linear_one_votes(learner):
     method = learner(selectors=[Changing(), Changing()], networks=2)
     method.epoch(1)
-    answers = method.predict(method.t.view.images)
+    answers = method.predict(method.training.view.images)
     groups = {name: [0] for name in ("many", "medium", "few", "head", "mid", "tail")}
     figures = figures_of(answers, LABELS, "logit_sum", groups)
     of_network = [100 * float((answer["ncm"].argmax(1) == LABELS).mean()) for answer in answers]
@@ -268,7 +268,7 @@ def test_a_restart_behind_the_switch_keeps_frozen_labels_averages_and_prototypes
     for e in range(1, 10):
         whole.epoch(e)
     second.load_state(copy.deepcopy(whole.state()))
-    images = whole.t.view.images
+    images = whole.training.view.images
     for a, b in zip(whole.predict(images), second.predict(images), strict=True):
         assert all(np.array_equal(a[head], b[head]) for head in ("main", "abc", "ncm"))
     assert whole.epoch(10) == second.epoch(10)

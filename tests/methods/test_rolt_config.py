@@ -31,7 +31,7 @@ def test_rolt_comes_with_what_is_configured(make_view):
     method = build_method(config, SimpleNamespace(view=view, observed_counts=None), [torch.device("cpu")])
     assert (method.soft_from, method.frozen_from) == (81, 161)
     assert method.logit_average[0].bias == method.score_average[0].bias == "release"
-    assert (method.t.plain_batch, method.t.drop_last) == (128, True)
+    assert (method.training.plain_batch, method.training.drop_last) == (128, True)
     assert method.networks[0].main.scale == 30
     plain = build_method(
         compose([*typed, "model.width=2"]), SimpleNamespace(view=view, observed_counts=None), [torch.device("cpu")]
@@ -47,7 +47,7 @@ def test_rolt_plus_is_dividemix_with_prototypes(make_view):
     config = compose(["method=rolt_plus", "plugin=none", "method.schedule=drw", "epochs=10", "model.width=2"])
     method = build_method(config, SimpleNamespace(view=make_view(LABELS), observed_counts=None), [torch.device("cpu")])
     assert isinstance(method, DivideMix)
-    assert [type(selector) for selector in method.t.selectors] == [Prototype] * 2
+    assert [type(selector) for selector in method.training.selectors] == [Prototype] * 2
     assert method.weights_from == 9
     omega = (1 - 0.9999) / (1 - 0.9999 ** np.array([7, 4, 2]))
     assert method.class_weights.numpy() == pytest.approx(3 * omega / omega.sum(), rel=1e-5)

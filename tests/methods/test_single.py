@@ -40,7 +40,7 @@ def cross_entropies(logits, counts=None):
 
 def outputs(method):
     """What the network gives for all samples in train mode, before the epoch."""
-    images = method.t.view.images.float() / 255
+    images = method.training.view.images.float() / 255
     with torch.no_grad():
         return copy.deepcopy(method.networks[0]).train()((images - 0.4) / 0.3)
 
@@ -138,12 +138,12 @@ def test_batches_hold_twice_the_labelled_batch_and_every_sample_once(learner):
 
 def test_the_selection_looks_at_all_samples_in_order_without_augmentation_in_eval_mode(learner):
     method = learner(mask=MASK, head=BalancedHead(), padding=1)
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     with torch.no_grad():
         expected = copy.deepcopy(method.networks[0]).eval()(images)
     before = copy.deepcopy(method.networks[0].state_dict())
     method.select(1)
-    probe = method.t.selectors[0].probes[0]
+    probe = method.training.selectors[0].probes[0]
     for ours, theirs in zip((probe.features, probe.logits, probe.abc_logits), expected, strict=True):
         assert ours == pytest.approx(theirs.numpy(), abs=1e-5, rel=5e-4)  # features come in half precision
     assert probe.observed_labels.tolist() == LABELS
@@ -156,7 +156,9 @@ def test_the_selection_can_look_at_augmented_views(learner):
     plain = learner(mask=MASK, padding=1)
     method.select(1)
     plain.select(1)
-    assert not np.allclose(method.t.selectors[0].probes[0].features, plain.t.selectors[0].probes[0].features)
+    assert not np.allclose(
+        method.training.selectors[0].probes[0].features, plain.training.selectors[0].probes[0].features
+    )
 
 
 def test_augmented_views_do_not_depend_on_how_many_are_looked_at_at_once(learner):
@@ -165,7 +167,7 @@ def test_augmented_views_do_not_depend_on_how_many_are_looked_at_at_once(learner
     for size in (5, 7, 1000):
         method = learner(mask=MASK, padding=1, selection_view="train", evaluation_batch=size)
         method.select(1)
-        seen.append(method.t.selectors[0].probes[0].features)
+        seen.append(method.training.selectors[0].probes[0].features)
     assert np.array_equal(seen[0], seen[1])
     assert np.array_equal(seen[0], seen[2])
 
@@ -174,7 +176,7 @@ def test_the_learning_rate_drops_before_the_first_step_of_its_epoch(learner):
     method = learner(drop_from=3, momentum=0, weight_decay=0)
     for e, rate in ((1, 0.1), (2, 0.1), (3, 0.01), (4, 0.01)):
         gradient_of, before = copy.deepcopy(method.networks[0]).train(), parameters(method)
-        images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+        images = (method.training.view.images.float() / 255 - 0.4) / 0.3
         cross_entropies(gradient_of(images).main).mean().backward()
         assert method.epoch(e)["lr"] == pytest.approx(rate)
         bias = before["main.bias"] - rate * gradient_of.main.bias.grad
@@ -203,7 +205,7 @@ def test_phases_are_called_by_their_names(learner):
     for mask, warmup, expected in ((None, 5, always), (MASK, 1, later)):
         phases = []
         method = learner(mask=mask, warmup=warmup)
-        method.t.on_phase = phases.append
+        method.training.on_phase = phases.append
         for e in (1, 2):
             method.epoch(e)
         assert phases == expected
@@ -276,7 +278,7 @@ def test_mixup_mixes_what_is_used_and_weighs_both_labels(learner, loss, mask):
     rows = order[torch.isin(order, used)]
     share = float(streams.numpy_generator(0, "mixup_share", 0, 3).beta(1, 1))
     partner = torch.randperm(len(rows), generator=streams.torch_generator(0, "mixup", 0, 3))
-    images = (method.t.view.images.float() / 255 - 0.4) / 0.3
+    images = (method.training.view.images.float() / 255 - 0.4) / 0.3
     mixed = share * images[rows] + (1 - share) * images[rows[partner]]
     with torch.no_grad():
         out = copy.deepcopy(method.networks[0]).train()(mixed)
@@ -300,7 +302,7 @@ def test_two_networks_are_two_independent_runs_that_vote(learner):
     assert not any(
         torch.equal(a, b) for a, b in zip(first.backbone.parameters(), second.backbone.parameters(), strict=True)
     )
-    assert len(both.selections) == len(both.predict(both.t.view.images)) == 2
+    assert len(both.selections) == len(both.predict(both.training.view.images)) == 2
 
 
 # of 13; where one row remains, it does not take a whole batch with it

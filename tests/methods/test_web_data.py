@@ -42,8 +42,8 @@ def test_dividemix_is_told_what_its_data_set_needs(typed, penalised, forwarded, 
 @pytest.mark.parametrize(("recipe", "floor", "refined"), [("matched", 5e-4, True), ("native", 1e-3, False)])
 def test_selectors_have_webvisions_constants_in_its_native_recipe_alone(recipe, floor, refined):
     typed = ["dataset=webvision", "model=convnet", "plugin=none", f"recipe={recipe}"]
-    assert [s.reg_covar for s in built(*typed).t.selectors] == [floor, floor]
-    prototypes = built(*typed, "method=rolt_plus").t.selectors
+    assert [s.reg_covar for s in built(*typed).training.selectors] == [floor, floor]
+    prototypes = built(*typed, "method=rolt_plus").training.selectors
     assert [s.refined for s in prototypes] == [refined, refined]
     assert prototypes[0].mixture == ({} if refined else {"max_iter": 10, "tol": 1e-2, "reg_covar": 1e-3})
 
@@ -69,10 +69,10 @@ def test_both_networks_train_at_once_where_the_originals_script_does(typed, part
 
 
 def test_the_release_preset_selects_as_at_the_end_of_the_epoch_before():
-    for selector in built("+preset=release_sfa_webvision", "model=convnet").t.selectors:
+    for selector in built("+preset=release_sfa_webvision", "model=convnet").training.selectors:
         assert selector.gate_threshold(2, 50) == pytest.approx(0.02 * 1.005)
         assert (selector.beginnings, selector.moments, selector.beta, selector.sample_min) == (2, "release", 0.9, 0)
-    assert built("dataset=webvision", "model=convnet").t.selectors[0].gate_threshold(2, 50) == pytest.approx(
+    assert built("dataset=webvision", "model=convnet").training.selectors[0].gate_threshold(2, 50) == pytest.approx(
         0.02 * 1.005**2
     )
 

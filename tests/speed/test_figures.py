@@ -124,10 +124,10 @@ def test_every_phase_is_measured(full):
 
 def test_timing_an_epoch_leaves_the_method_as_it_was():
     timed = phases.TimedMethod(SMALL, "sfa", 4)
-    selectors, loaders = timed.method.t.selectors, timed.method.loaders
+    selectors, loaders = timed.method.training.selectors, timed.method.loaders
     parts = {**timed.passes(0.0), **timed.training(0.0)}
     assert parts["training"].measured < parts["training"].steps
-    assert timed.method.t.selectors is selectors
+    assert timed.method.training.selectors is selectors
     assert timed.method.loaders is loaders
     assert "select" not in vars(timed.method)
 

@@ -329,7 +329,7 @@ class Hungry(Bootstrapping):
         self.megabytes = megabytes
 
     def epoch(self, e):
-        if e == 5 and self.t.seed == 1:
+        if e == 5 and self.training.seed == 1:
             # In a group so small its parent may be the bigger one: the kernel shall take this process.
             Path("/proc/self/oom_score_adj").write_text("1000")
             _ = [bytes([1]) * 2**20 for _ in range(self.megabytes)]
