@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from sfa_bench import numerics
 from sfa_bench.choices.models import MODELS
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
@@ -155,6 +157,33 @@ def code() -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run computes on. environment: of its record; bfloat16: whether the backbone trains in it."""
+
+    devices: list[torch.device]
+    bfloat16: bool
+    environment: dict[str, Any]
+
+
+def prepare(
+    device: str | tuple[str, str],
+    threads: int | None,
+    precision: str,
+    deterministic: bool,
+    model: str,
+    compiled: bool = False,
+) -> Prepared:
+    """Set this process's threads and kernels as a run asks for them. Raises ConfigError for what is not here."""
+    used = devices(device)
+    number = set_threads(threads)
+    if compiled:
+        check_compile(used, model)
+    bfloat16 = uses_bfloat16(precision, used[0], model)
+    numerics.choose_kernels(used[0], tf32=precision == "tf32", deterministic=deterministic)
+    return Prepared(used, bfloat16, environment(used, number, bfloat16, precision, deterministic))
 
 
 def environment(

@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.console import Console
 
-from sfa_bench import numerics
 from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.classifiers.fit import Fitted, fit
@@ -23,12 +22,15 @@ from sfa_bench.config.schema import RunConfig
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import building, machine
 from sfa_bench.engine.build import build_method
+from sfa_bench.engine.changes import changed_code, refuse_other_data
 from sfa_bench.engine.contract import check_answers
+from sfa_bench.engine.log import log_file
 from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import summary
 from sfa_bench.engine.report import predictions, tested
 from sfa_bench.engine.resume import load
-from sfa_bench.engine.run import Waiting, banner, changed_code, log_file, refuse_other_data, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Waiting, banner
 from sfa_bench.engine.signals import Interrupted, StopAtStep
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
@@ -128,18 +130,16 @@ def _fit_and_test(
     console: Console,
     stack: ExitStack,
 ) -> tuple[dict[str, Any], Fitted, dict[str, Any]]:
-    devices = machine.devices(config.device)
-    threads = machine.set_threads(config.threads or old["environment"].get("threads"))
-    numerics.choose_kernels(devices[0], tf32=False, deterministic=config.deterministic)
-    record["environment"] = machine.environment(devices, threads, False, deterministic=config.deterministic)
-    record["environment"]["own_code"] = external.sources(config)
+    threads = config.threads or old["environment"].get("threads")
+    prepared = machine.prepare(config.device, threads, "fp32", config.deterministic, config.model.name)
+    record["environment"] = {**prepared.environment, "own_code": external.sources(config)}
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
     say = partial(console.print, highlight=False, soft_wrap=True)
     with building.data(config):
         data = build_data(config, say=say, on_step=stop.check, wait=wait)
     refuse_other_data(config, old, data)
     with building.networks(config):
-        method = build_method(config, data, devices)
+        method = build_method(config, data, prepared.devices)
     stack.callback(method.close)
     state, note = base.load_checkpoint(lambda state: load(method, state.get("method", {}), method.load_trained))
     if state is None:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sfa_bench.engine.state import RunState
 from sfa_bench.methods.base import Method
 from sfa_bench.selectors.base import Probe
 from sfa_bench.store.archives import load_arrays
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.reading import Damaged
+
+
+class Probes:
+    """Saves the probes of every n-th epoch; None saves none."""
+
+    def __init__(self, every: int | None, folder: RunFolder, state: RunState):
+        self.every, self.folder, self.state = every, folder, state
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """After an epoch."""
+        if self.every and row["epoch"] % self.every == 0:
+            save(self.folder, row["epoch"], self.state.method)
 
 
 def save(folder: RunFolder, epoch: int, method: Method) -> None:

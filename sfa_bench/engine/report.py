@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sfa_bench.selectors.base import Probe, Selection
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
+    from sfa_bench.engine.state import RunState
 
 LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
 THUMBS, THUMB_SIZE = 64, 32  # pictures of `thumbs.npz`, and pixels of their longer side at most
@@ -129,8 +130,23 @@ def _mean(values: list[Any]) -> Any:
     return np.mean(defined, axis=0).tolist()
 
 
+class Surprises:
+    """Says what a user should hear about an epoch's selections, each kind once."""
+
+    def __init__(self, state: RunState, say: Callable[[str], None]):
+        self.state, self.say = state, say
+        self.said: set[str] = set()
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """After an epoch."""
+        for kind, sentence in surprises(self.state.method, row["selection"]):
+            if kind not in self.said:
+                self.said.add(kind)
+                self.say(f"epoch {row['epoch']}: {sentence}")
+
+
 def surprises(method: Method, row: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What a user should hear about an epoch's selections: (kind, sentence); the caller says each kind once."""
+    """What a user should hear about an epoch's selections: (kind, sentence)."""
     if row is None:
         return
     for name, count in row["fallbacks"].items():

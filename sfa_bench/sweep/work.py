@@ -56,7 +56,7 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
 
 def _ended(config: RunConfig, folder: Path) -> list[str]:
     """What a finished run is called, its accuracy and how long it took."""
-    from sfa_bench.engine.run import banner
+    from sfa_bench.engine.session import banner
 
     record = RunFolder(folder).read_record() or {"metrics": {}, "cost": {}}
     accuracy, seconds = record["metrics"].get("test/acc/final"), record["cost"].get("total_seconds")

@@ -11,7 +11,7 @@ from sfa_bench.config.compose import check_overrides, compose
 from sfa_bench.config.external import sources
 from sfa_bench.config.overrides import as_axes, split_sweep
 from sfa_bench.engine.build import knows
-from sfa_bench.engine.run import changed_code
+from sfa_bench.engine.changes import changed_code
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 

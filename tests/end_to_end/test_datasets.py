@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
-from sfa_bench.engine.run import Session, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Session
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.record import loads
 

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from sfa_bench.config.compose import compose
 from sfa_bench.data.tools.fake import make_fake
-from sfa_bench.engine.run import Session, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_FILES = ("webvision", "clothing1m", "folder", "csv")

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
-from sfa_bench.engine.run import Session, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Session
 from sfa_bench.errors import ConfigError
 
 SFA = ["epochs=5", "warmup_epochs=1", "imb_factor=0.05", "threads=1", "checkpoint_seconds=3600"]

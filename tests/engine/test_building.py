@@ -90,14 +90,14 @@ ERRORS = [
 @pytest.mark.parametrize(
     ("place", "typed", "sentence"),
     [
-        ("sfa_bench.engine.run.build_data", [], "the data could not be built: {}: {} (what data_dir=data holds"),
+        ("sfa_bench.engine.session.build_data", [], "the data could not be built: {}: {} (what data_dir=data holds"),
         (
-            "sfa_bench.engine.run.build_data",
+            "sfa_bench.engine.session.build_data",
             ["dataset=synthetic"],
             "the data could not be built: {}: {} (dataset.classes, dataset.size, dataset.test_size and dataset.dim set",
         ),
         (
-            "sfa_bench.engine.run.build_method",
+            "sfa_bench.engine.session.build_method",
             [],
             "the networks could not be built: {}: {} (model=convnet and model.width=16 set their size)",
         ),
@@ -129,7 +129,7 @@ def test_a_failure_that_has_nothing_to_do_with_size_names_no_keys(tmp_path, monk
     def fail(*args, **options):
         raise KeyError("colour")
 
-    monkeypatch.setattr("sfa_bench.engine.run.build_method", fail)
+    monkeypatch.setattr("sfa_bench.engine.session.build_method", fail)
     assert main([*CE, f"runs_dir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("failed: the networks could not be built: KeyError: 'colour'; the traceback is in ")
@@ -144,11 +144,11 @@ def test_a_run_that_cannot_be_built_again_still_knows_its_data(tmp_path, monkeyp
     np.savez(tmp_path / "a.npz", **arrays)
     typed = [*CE, "dataset=arrays", "dataset.name=mine", f"data_dir={tmp_path}/a.npz"]
     with monkeypatch.context() as patch:
-        patch.setattr("sfa_bench.engine.run.Session._one_epoch", stop)
+        patch.setattr("sfa_bench.engine.session.Session._one_epoch", stop)
         with pytest.raises(RunError):
             train(tmp_path / "runs", *typed)
     with monkeypatch.context() as patch:
-        patch.setattr("sfa_bench.engine.run.build_method", stop)
+        patch.setattr("sfa_bench.engine.session.build_method", stop)
         with pytest.raises(RunError, match="the networks could not be built: MemoryError"):
             train(tmp_path / "runs", *typed)
     (record,) = records(tmp_path / "runs")

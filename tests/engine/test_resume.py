@@ -13,7 +13,8 @@ from rich.console import Console
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose
 from sfa_bench.engine import posthoc
-from sfa_bench.engine.run import Session, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Session
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.folder import RunFolder

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from sfa_bench.config.compose import compose
 from sfa_bench.data.tools.fake import make_fake
-from sfa_bench.engine.run import Session, banner, run
+from sfa_bench.engine.run import run
+from sfa_bench.engine.session import Session, banner
 from sfa_bench.engine.signals import Interrupted
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.main import main

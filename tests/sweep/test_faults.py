@@ -16,7 +16,7 @@ from processes import ROOT, SMALL, at_work, finished, records, rows_of, start, w
 
 import analysis.status
 import analysis.table
-from sfa_bench.engine.run import log_file
+from sfa_bench.engine.log import log_file
 from sfa_bench.sweep.stop import StopFile
 
 SWEEP = ("epochs=40", "replicate=0,1,2,3", "checkpoint_seconds=0")

@@ -1,0 +1,37 @@
+"""What has changed since a run was recorded: the user's data, or code of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sfa_bench.choices.sources import SOURCES
+from sfa_bench.config import external
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.data.types import Data
+from sfa_bench.errors import ConfigError
+
+
+def data_may_change(config: RunConfig) -> bool:
+    """Whether the files may change under the same name: no official checksum ties the name to the content."""
+    return SOURCES[config.dataset.source].natural or not config.dataset.checksum
+
+
+def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> None:
+    """Raise ConfigError where the data are not the record's; changed code that makes other data is not their fault."""
+    old = record["data"].get("fingerprints")
+    if changed_code(config, record, ("noise", "dataset")):
+        return
+    if old and old != data.fingerprints:
+        changed = ", ".join(name for name in data.fingerprints if data.fingerprints[name] != old.get(name))
+        raise ConfigError(
+            f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
+            "another runs_dir"
+        )
+
+
+def changed_code(config: RunConfig, record: dict[str, Any], groups: Iterable[str] = external.BROUGHT) -> str:
+    """Say which of the user's own files differ from the record's; empty where none does."""
+    old = record["environment"].get("own_code") or {}
+    changed = [name for name, content in external.sources(config, groups).items() if old.get(name, content) != content]
+    return f"the code of {' and '.join(changed)} has changed" if changed else ""

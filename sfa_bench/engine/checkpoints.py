@@ -1,0 +1,80 @@
+"""When a run's state goes to the disk, and how it comes back."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sfa_bench.config.schema import RunConfig
+from sfa_bench.engine.state import RunState
+from sfa_bench.errors import RunError
+from sfa_bench.store.folder import AGAIN, RunFolder
+
+
+class Checkpoints:
+    """Writes the state at most every `checkpoint_seconds`, and always at the end of the warm-up; else keeps it in
+    memory for an interruption.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, state: RunState):
+        self.config, self.folder, self.state = config, folder, state
+        self.unsaved: dict[str, Any] | None = None  # state of the last whole epoch where it is not on disk
+        self.saved_at = time.monotonic()
+
+    def resume(self, changed_code: str, alike: bool) -> str | None:
+        """Take up the newest checkpoint that is of this run and whose epochs all have their line in metrics.jsonl.
+
+        Args: changed_code says what of the user's own has changed since, which starts the run again; alike, whether
+        this machine computes with the bits of the one before. Returns what the user should hear.
+        """
+
+        def take(state: dict[str, Any]) -> None:
+            if "cost" in state and not changed_code:
+                self.state.take(state)
+
+        found, note = self.folder.load_checkpoint(take)
+        if found is not None and "cost" not in found:  # reduced: nothing to go on from
+            found, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
+        if found is not None and changed_code:
+            found, note = None, f"{changed_code}{AGAIN}"
+        self.state.go_on(found, alike)
+        return note
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Save or keep the state after an epoch; not after the last, whose end is written in the same breath."""
+        e = row["epoch"]
+        if e == self.config.epochs:
+            return
+        due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+        state = self.state.as_dict()
+        if due or e == self.state.method.training.warmup_epochs:
+            self.folder.save_checkpoint(state)
+            self.saved_at, self.unsaved = time.monotonic(), None
+        else:
+            self.unsaved = copy.deepcopy(state)
+
+    def interrupted(self) -> None:
+        """Save what is only in memory."""
+        if self.unsaved is not None:
+            self.folder.save_checkpoint(self.unsaved)
+
+    def keep(self) -> None:
+        """Before the record says that the run is done: the whole state, where that is to stay."""
+        if self.config.keep_checkpoint == "all":
+            self.folder.save_checkpoint(self.state.as_dict())
+
+    def reduce(self, say: Callable[[str], None]) -> None:
+        """After the record says it: weights and last selections, or nothing. An unfinished run could not go on from
+        that.
+        """
+        keep, method = self.config.keep_checkpoint, self.state.method
+        if keep == "all":
+            return
+        values = method.state()
+        reduced = {"epoch": self.state.number, "method": {key: values[key] for key in method.kept_when_done}}
+        try:
+            self.folder.reduce_checkpoint(reduced if keep == "final" else None)
+        except RunError as error:
+            say(f"done, but the checkpoint stays as it is: {error}")

@@ -1,0 +1,44 @@
+"""The run's `log.txt`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+logger = logging.getLogger("sfa_bench")
+
+
+class LogFile(logging.FileHandler):
+    """A log file whose disk may be full: that stops no run and shows no traceback; what waits is written later."""
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Write everything that is said while a run goes on to its `log.txt`, too."""
+    try:
+        handler: logging.Handler = LogFile(path / "log.txt", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        logger.warning("%s cannot be written: %s; the run goes on without it", path / "log.txt", error.strerror)
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    previous = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(previous)
+        logger.propagate = True
+        handler.close()

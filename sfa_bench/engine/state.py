@@ -1,0 +1,109 @@
+"""Where a run stands after its last whole epoch, and how a checkpoint brings it there (explanation/runs.md §4)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from sfa_bench.engine import resume
+from sfa_bench.engine.chosen import Chosen
+from sfa_bench.engine.cost import Cost
+from sfa_bench.methods.base import Method
+from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.reading import Damaged
+from sfa_bench.store.record import plain
+
+
+class RunState:
+    """The method with the lines of its epochs, its cost and what its validation set chose.
+
+    Args: build makes the method as it starts; choose makes what watches a validation set of the data's own, None where
+    there is none; test_images counts the test set.
+    """
+
+    def __init__(
+        self,
+        run_hash: str,
+        folder: RunFolder,
+        cost: Cost,
+        build: Callable[[], Method],
+        choose: Callable[[], Chosen | None],
+        test_images: int,
+    ):
+        self.run_hash, self.folder, self.cost, self.test_images = run_hash, folder, cost, test_images
+        self._build, self._choose = build, choose
+        self.method, self.chosen = build(), choose()
+        self.number = 0  # of the last whole epoch
+        self.rows: list[dict[str, Any]] = []
+        self.lines = hashlib.sha256()  # of all lines of metrics.jsonl so far
+        self.uniform = True  # all epochs so far have the bits that they would have had here
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Keep the line of an epoch that is over."""
+        self.rows.append(row)
+        self.lines.update(self.folder.append_metrics(row))
+        self.number = row["epoch"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the run goes on from: tensors and plain types; whose it is and which lines belong to it, too."""
+        state = {"epoch": self.number, "run": self.run_hash, "lines": self.lines.hexdigest()}
+        state |= {"method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
+        return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
+
+    # ---- from the run's own checkpoint
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Bring the method into the state of a checkpoint. Raises Damaged where that is not of this run."""
+        resume.check(state, self.method.training.epochs)
+        if state.get("run", self.run_hash) != self.run_hash:  # the first edition's do not say it
+            raise Damaged(f"it is of run {state['run']}")
+        if (content := self.folder.metrics_of(state["epoch"])) is None:
+            raise Damaged(f"metrics.jsonl lacks epochs before the checkpoint's {state['epoch']}")
+        lines = hashlib.sha256(content)
+        if state.get("lines", lines.hexdigest()) != lines.hexdigest():
+            raise Damaged("metrics.jsonl is not what it was when this was written")
+        self._load(state["method"], state.get("chosen"))
+        self.lines = lines
+
+    def go_on(self, state: dict[str, Any] | None, alike: bool) -> None:
+        """Stand after the epoch of the checkpoint that was taken, or before the first without one.
+
+        Args: alike tells whether the machine computes with the bits of the one that wrote it.
+        """
+        self.number = 0 if state is None else state["epoch"]
+        self.rows = self.folder.truncate_metrics(self.number)
+        if state is not None:
+            self.cost.load(state["cost"])
+            self.uniform = alike and state.get("uniform", True)
+
+    # ---- from another run's warm-up
+
+    def take_shared(self, made: dict[str, Any]) -> None:
+        """Bring the method into the state of a shared warm-up; its selectors have seen nothing yet. Raises Damaged."""
+        training = self.method.training
+        resume.check_shared(made, training.warmup_epochs)
+        selectors = [selector.state() for selector in training.selectors]
+        self._load({**made["method"], "selectors": selectors, "selections": []}, made.get("chosen"))
+
+    def go_on_shared(self, made: dict[str, Any]) -> None:
+        """Stand where another run's warm-up ended, which was taken."""
+        self.rows, self.number, self.lines = made["rows"], made["epoch"], hashlib.sha256()
+        self.lines.update(self.folder.write_metrics(self.rows))
+        self.cost.share(made["cost"], made["run"], self.number)
+
+    def to_share(self) -> dict[str, Any]:
+        """What others go on from beside the method's own state."""
+        so_far: dict[str, Any] = {"epoch": self.number, "cost": self.cost.state(), "run": self.run_hash}
+        so_far["rows"] = [plain(row) for row in self.rows]
+        return so_far if self.chosen is None else {**so_far, "chosen": self.chosen.state()}
+
+    def _load(self, state: dict[str, Any], chosen: Any) -> None:
+        try:
+            resume.load(self.method, state, self.method.load_state)
+            if self.chosen is not None:
+                resume.load_chosen(self.chosen, chosen, len(self.method.networks), self.test_images)
+        except Damaged:  # half loaded
+            self.method.close()
+            self.method, self.chosen = self._build(), self._choose()
+            raise
