@@ -108,8 +108,8 @@ class Session:
         listeners: list[Listener | None] = [
             Surprises(self.state, self.display.say),
             Probes(config.record.probes, folder, self.state),
-            self.state,
             self.board,
+            self.state,  # from here on the epoch counts as done: what can fail by itself comes before
             self.checkpoints,
             self.display,
         ]

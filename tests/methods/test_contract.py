@@ -301,6 +301,11 @@ def test_the_whole_training_is_a_function_of_the_seed():
     assert not torch.equal(a.main.weight, b.main.weight)
 
 
+def test_a_method_written_for_the_first_edition_finds_what_the_run_gives():
+    method = build(composed("method=ce plugin=none"), RIGHT, 4)
+    assert method.t is method.training
+
+
 def test_what_the_configuration_says_reaches_the_learner():
     base = "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval"
     config = composed(f"{base} dataset=digits")
