@@ -149,11 +149,18 @@ class Loader:
         return (self.test_view(index) for index in batches)
 
     def train_views(
-        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1
+        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
-        """`copies` independent augmented views of each batch of indices. Nobody else may draw from `generator`."""
+        """`copies` independent augmented views of each batch of indices, and then `strong` ones that are changed by
+        AutoAugment, too. Nobody else may draw from `generator`.
+        """
         for index in batches:
-            yield tuple(self.train_view(index, generator) for _ in range(copies))
+            weak = tuple(self.train_view(index, generator) for _ in range(copies))
+            yield weak + tuple(self._strong_view(index, generator) for _ in range(strong))
+
+    def _strong_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        images = self.images.index_select(0, send(index, self.images.device))
+        return to_float(_autoaugment(augment(images, self.transform, generator), generator), self.transform)
 
 
 class FileLoader:
@@ -203,18 +210,26 @@ class FileLoader:
         return (views[0] for views in self._stream((index.numpy(), None) for index in batches))
 
     def train_views(
-        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1
+        self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
-        """`copies` independent random views of each batch of indices, from one reading of each image. Nobody else may
-        draw from `generator`.
+        """`copies` independent random views of each batch of indices, from one reading of each image, and then `strong`
+        ones that are changed by AutoAugment, too. Nobody else may draw from `generator`.
         """
-        return self._stream((index.numpy(), self._uniforms(index, generator, copies)) for index in batches)
+        wanted = ((index.numpy(), self._uniforms(index, generator, copies + strong)) for index in batches)
+        return self._stream(wanted, strong, generator)
 
-    def _stream(self, wanted: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[tuple[Tensor, ...]]:
+    def _stream(
+        self,
+        wanted: Iterable[tuple[np.ndarray, np.ndarray | None]],
+        strong: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Views of each batch, which is asked for in pieces of PIECE bytes: what crosses from process to process lies
-        in shared memory, of which there may be little.
+        in shared memory, of which there may be little. The last `strong` views are changed by AutoAugment.
         """
-        batches: deque[tuple[int, int, int]] = deque()  # pieces, copies and rows of what has been asked for
+        # Pieces, copies and rows of what has been asked for, and the seed of its strong views: batches are asked for
+        # ahead of use, and how far ahead depends on the machine.
+        batches: deque[tuple[int, int, int, int]] = deque()
 
         number = count()
 
@@ -224,33 +239,50 @@ class FileLoader:
                 most = max(1, PIECE // (copies * self._view_bytes))
                 step = -(-len(rows) // -(-len(rows) // most)) if len(rows) else 1  # pieces of about the same size
                 starts = range(0, max(1, len(rows)), step)
-                batches.append((len(starts), copies, len(rows)))
+                seed = int(torch.randint(2**62, (1,), generator=generator)) if strong else 0
+                batches.append((len(starts), copies, len(rows), seed))
                 for start in starts:
                     piece = slice(start, start + step)
                     yield next(number), rows[piece], None if uniforms is None else uniforms[:, piece]
 
         answers = self._workers.answers(requests())
         for first in answers:
-            pieces, copies, rows = batches.popleft()
-            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, rows)
+            pieces, copies, rows, seed = batches.popleft()
+            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, rows, strong, seed)
 
-    def _floats(self, pieces: Iterable[Answer], copies: int, count: int) -> tuple[Tensor, ...]:
+    def _floats(
+        self, pieces: Iterable[Answer], copies: int, count: int, strong: int = 0, seed: int = 0
+    ) -> tuple[Tensor, ...]:
         """Pieces uint8 [copies, b, 3, S, S] with Σb = count to `copies` float32 [count, 3, S, S] on the device."""
-        views, done = empty((copies, count, *self.images.shape[1:]), self.device), 0
+        shape = (count, *self.images.shape[1:])
+        views, done = empty((copies, *shape), self.device), 0
+        # Whole, since the numbers of a stream depend on how many are drawn in a call.
+        unchanged = torch.empty((strong, *shape), dtype=torch.uint8, device=self.device)
         for piece in pieces:
             if isinstance(piece, str):
                 raise RunError(piece)
             if isinstance(piece, tuple):
                 assert self._places is not None
                 piece = _place(self._places, *piece, self.images.shape[1:])
-            for view, raw in zip(views, piece, strict=True):
-                to_float(raw.to(self.device, non_blocking=True), self.transform, view[done : done + len(raw)])
+            now = slice(done, done + piece.shape[1])
+            for view, raw in zip(views[: copies - strong], piece, strict=False):
+                to_float(raw.to(self.device, non_blocking=True), self.transform, view[now])
+            unchanged[:, now] = piece[copies - strong :].to(self.device)
             done += piece.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        for view, raw in zip(views[copies - strong :], unchanged, strict=True):
+            to_float(_autoaugment(raw, generator), self.transform, view)
         return tuple(views)
 
     def _uniforms(self, index: Tensor, generator: torch.Generator, copies: int) -> np.ndarray:
         shape = (copies, len(index), self.images.framing.numbers)
         return torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
+
+
+def _autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
+    from sfa_bench.data.strong import autoaugment  # torchvision takes a second to import, and few methods need it
+
+    return autoaugment(images, generator)
 
 
 Request = tuple[int, np.ndarray, np.ndarray | None]  # number, rows [B], uniform numbers [copies, B, ·] or None
