@@ -1,1 +1,2 @@
-"""What can be chosen, each choice described once; nothing here imports Torch: planning and refusing need none."""
+"""What can be chosen, each choice described once. Nothing here imports Torch, which planning and refusing do not
+need."""

@@ -17,8 +17,9 @@ from sfa_bench.choices.options import LONGEST, MANY, option
 class Classifier:
     """A classifier of one network.
 
-    code: `module.function` of a `classifiers.fit.FitInputs`, its head and figures; None: the one that the network has.
-    linear: the network's own has to be linear.
+    code: `module.function`, which takes a `classifiers.fit.FitInputs` and returns a head and figures; None: the network
+    keeps its own classifier.
+    linear: the network's own classifier must be linear.
     options: keys of `classifier` that act on it.
     """
 

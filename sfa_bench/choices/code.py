@@ -1,4 +1,4 @@
-"""From the name of a choice's code to the code; called by the engine alone, since most of it imports Torch."""
+"""Load the code of a choice by its name. Only the engine calls this, because most of that code imports Torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def load(code: str) -> Any:
-    """What `module.name` is."""
+    """Import and return `module.name`."""
     module, _, name = code.rpartition(".")
     return getattr(import_module(module), name)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 ANY = "any data set"
-REPLACED = "ce"  # whose place another loss takes: method=ce loss=NAME
-# Whose row of constants a data set takes that has none of its own; cifar10's where nothing is said.
+REPLACED = "ce"  # the loss that another one replaces: method=ce loss=NAME
+# A data set without constants of its own takes those of this one; cifar10's where none is named.
 ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
 CONSTANTS = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")  # of constants
 
@@ -24,17 +24,17 @@ CONSTANTS = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight") 
 class Loss:
     """A loss of samples.
 
-    code: `module.function`, of (logits, labels, class counts) and its constants; None where it is part of its learner,
-    or the user's own.
-    constants: data set of the original (with its noise, where they were found for one alone) → name → value; None is
-    the code's own.
-    balanced: they were found on balanced data, so that on others a run says where its constants are from.
-    learners: who takes it; own_method: the only method that does, and why, as the end of a sentence.
+    code: `module.function`, which takes (logits, labels, class counts) and its constants; None where the loss is part
+    of its learner, or the user's own.
+    constants: data set of the original (with its noise, where they hold for one kind of noise only) → name → value;
+    None is the default of the code.
+    balanced: the constants were tuned on balanced data; on other data a run says where its constants come from.
+    learners: the learners that take it; own_method: why only one method has it, as the end of a sentence.
     cosine: its main head is a cosine classifier, with the constant `scale`.
-    weighted: samples have their class's weight from the first epoch on.
+    weighted: samples are weighted by class from the first epoch on.
     plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (algorithms/methods.md
     §3.1). neutral: values of constants that change nothing.
-    below: constants with an upper end of their own, and why.
+    below: constants with an upper bound of their own, and why.
     """
 
     code: str | None
@@ -119,7 +119,7 @@ LOSSES: Mapping[str, Loss] = {
         },
         balanced=True,
         learners=("elr",),
-        own_method="keeps targets of its own: type method=elr",
+        own_method="keeps targets of its own: set method=elr",
         below={"beta": (1.0, "averages targets")},
     ),
     "external": Loss(None),
@@ -135,7 +135,8 @@ else:
 
 @dataclass(frozen=True)
 class LossConfig(Brought):
-    """Constants are null where the loss has none of that name; else the data set's own (choices/losses.py)."""
+    """A constant is null where the loss has none of that name; otherwise null stands for the data set's value
+    (choices/losses.py)."""
 
     name: LossName = option("ce", "the main head's, by its method's name")
     alpha: float = option(None, "sce, nce_*: weight of the first part", low=0, auto=True)
@@ -144,14 +145,14 @@ class LossConfig(Brought):
     gamma: float = option(None, "focal, nfl: focusing", low=0, auto=True)
     scale: float = option(None, "nfl, ngce: factor; ldam: of the cosines", above=0, auto=True)
     tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
-    margin: float = option(None, "ldam: largest margin, the rarest class's", low=0, auto=True)
+    margin: float = option(None, "ldam: largest margin, that of the rarest class", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
 
 
 def losses_of(learner: str) -> list[str]:
-    """The losses that a learner takes; none where it has none to choose."""
+    """The losses that a learner takes; empty where there is no choice."""
     return [name for name, loss in LOSSES.items() if learner in loss.learners]
 
 
@@ -163,13 +164,13 @@ def row_of(loss: str, source: str, noise: str) -> str:
 
 
 def knows_noise(config: RunConfig) -> bool:
-    """Whether the loss has constants that were chosen for this kind of noise, and so by knowing it."""
+    """Whether the loss has constants tuned for this kind of noise, so that the method knows the noise type."""
     loss, source = config.method.loss.name, config.dataset.source
     return bool(LOSSES[loss].constants) and row_of(loss, source, config.noise.name) != row_of(loss, source, "")
 
 
 def resolve_loss(config: RunConfig) -> LossConfig:
-    """The loss with every constant it has, and None for those it has not."""
+    """The loss configuration with a value for every constant that this loss has, and None for the others."""
     loss, source = config.method.loss, config.dataset.source
     described, nothing = LOSSES[loss.name], dict.fromkeys(CONSTANTS)
     if not described.constants:

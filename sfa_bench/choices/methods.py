@@ -1,6 +1,7 @@
 """The methods: what trains, by its code, and what each original ran (algorithms/methods.md, algorithms/sfa.md §8).
 
-A new one is a class, an entry here, and a YAML; one that trains as another does with other values is a YAML alone.
+A new method is a class, an entry here, and a YAML. A method that only has other values than an existing one is a YAML
+alone.
 """
 
 # ruff: noqa: RUF009
@@ -45,12 +46,13 @@ class Learner:
     networks: how many it always has; None where that is an option.
     selects: whether it may have a selector, must have one, or decides by itself (`own`) which labels are clean.
     from_the_first: its own selector selects from the first epoch on, without a warm-up.
-    every_sample: why it cannot train on draws that change from epoch to epoch, as the end of a sentence.
+    every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
     default_heads: its classifiers start as the framework starts linear ones.
     asks_rate: whether `noise.assumed_rate`, the share of noisy labels that it is told, enters a run's identity;
-    needs_rate: the keys by which it has to be told; told_type: whether it is told the kind of noise.
-    silent: which of its options do not act in this run; refuses: sentences against values that do not go together.
+    needs_rate: the keys that make it need the rate; told_type: whether it is told the kind of noise.
+    silent: its options that do not act in this run; refuses: a sentence for each pair of values that do not go
+    together.
     """
 
     code: str | None
@@ -76,7 +78,7 @@ class Learner:
 def _single_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
     method = config.method
     if method.mixup and config.plugin.main_subset == "all" and method.selector.name != "none":
-        yield "plugin.main_subset=all with mixup, which mixes selected samples only: type method.mixup=false"
+        yield "plugin.main_subset=all with mixup, which mixes selected samples only: set method.mixup=false"
 
 
 # ---- ELR
@@ -102,12 +104,12 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
         yield "method.plus=true has two networks: leave method.networks out"
     if "method.predict" in given and not method.plus:
         yield (
-            f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: type "
+            f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: set "
             "method.plus=true, or leave method.predict out"
         )
     if classifier != "joint" and method.plus and method.predict == "twins":
         yield (
-            f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or type "
+            f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or set "
             "method.predict=trained"
         )
 
@@ -116,7 +118,7 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
 
 
 def _coteaching_asks(config: RunConfig) -> bool:
-    return True  # also where forget_rate says it: old runs keep their hashes
+    return True  # also where forget_rate is set: old runs keep their hashes
 
 
 def _coteaching_needs(config: RunConfig) -> Iterator[str]:
@@ -168,7 +170,7 @@ def _dividemix_silent(config: RunConfig) -> Iterator[str]:
 def _dividemix_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
     if config.method.forward == "labelled" and (weight := lambda_u(config)) > 0:
         yield (
-            f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: type "
+            f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: set "
             "method.lambda_u=0, or method.forward=all"
         )
 
@@ -203,7 +205,7 @@ LEARNERS: Mapping[str, Learner] = {
         after_warmup=("ensemble_bias",),
         selects="must",
         from_the_first=True,
-        every_sample="averages what it sees of every sample, epoch by epoch",
+        every_sample="keeps a running average for every sample, epoch by epoch",
         default_heads=True,
     ),
     "dividemix": Learner(
@@ -239,7 +241,7 @@ class MethodConfig(Brought):
     plus: bool = option(False, "ELR+: two networks with averaged twins, and mixup")
     predict: Literal["twins", "trained"] = option("twins", "ELR+: what predicts; trained = as its release tests")
     forget_rate: float | None = option(None, "Co-teaching: share left out (null = told rate)", low=0, below=1)
-    double_mean: bool = option(False, "Co-teaching: divide by the kept number once more, as the release")
+    double_mean: bool = option(False, "Co-teaching: divide by the number of kept samples once more, as the release")
     native: bool = option(None, "Co-teaching: no augmentation (null = in its native recipe)", auto=True)
     ensemble_bias: Literal["corrected", "release"] = option("corrected", "RoLT: bias of its running averages")
     loss: LossConfig = section(LossConfig)
@@ -273,7 +275,8 @@ def options_without_effect(config: RunConfig) -> Iterator[str]:
 
 
 def has_warmup(config: RunConfig) -> bool:
-    """Whether epochs come before the first selection: not where nobody selects, nor in RoLT with its own selector."""
+    """Whether epochs come before the first selection. There are none without a selector, nor in RoLT with its own
+    selector."""
     at_once = LEARNERS[config.method.learner].from_the_first and config.plugin.selector == "none"
     return not at_once and config.method.selector.name != "none"
 
@@ -368,7 +371,7 @@ _WITH_PLUGINS = ("dividemix",)  # the others' originals have none
 
 
 def native(config: RunConfig) -> Recipe | None:
-    """What the original of this method with this plug-in ran on this data set; None where there is none."""
+    """The recipe of the original of this method with this plug-in on this data set; None where there is none."""
     method = config.names.get("method", "")
     plain = config.names.get("plugin") == "none"
     return NATIVE[method](config) if method in NATIVE and (plain or method in _WITH_PLUGINS) else None

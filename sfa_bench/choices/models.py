@@ -42,7 +42,7 @@ MODELS: Mapping[str, Model] = {
         vectors="sfa_bench.models.mlp.Mlp",
         width=16,
         takes_side=True,
-        bfloat16_pays_on_cpu=False,  # to convert costs as much as its small products save
+        bfloat16_pays_on_cpu=False,  # conversion costs as much as its small products save
     ),
     # Three halvings of 25 pixels leave the 4×4 map that the last average pooling takes.
     "preact_resnet18": Model(
@@ -61,7 +61,7 @@ MODELS: Mapping[str, Model] = {
         options=("pretrained",),
         takes_channels=False,
     ),
-    "external": Model(None, smallest=1, vectors="as images"),  # it is told what it will be given
+    "external": Model(None, smallest=1, vectors="as images"),  # it is told the channels and the size of its images
 }
 
 NAMES = named_by_users(MODELS)
@@ -84,6 +84,7 @@ class ModelConfig(Brought):
 
 
 def names_of(test: str) -> str:
-    """The models of which an attribute is true (`vectors`, `takes_channels`) or that have an option, as words."""
+    """The models for which an attribute is true (`vectors`, `takes_channels`) or that have an option, joined by
+    *or*."""
     found = [name for name in NAMES if test in MODELS[name].options or getattr(MODELS[name], test, None)]
     return " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)

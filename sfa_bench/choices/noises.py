@@ -23,19 +23,20 @@ OPTIONS = ("count", "include_self", "map", "labels", "file")  # keys of `noise` 
 class Noise:
     """Where observed labels come from.
 
-    law: `module.function` of a `data.noise.LawInputs`, the rate [K] and the targets [K, K]; None where `source` is not
-    `law`.
-    source: of the labels: a law of the classes, `people` (a file of the data set's), what the `images` show, or a
-    `function` of the user's own.
-    count: how many labels flip where `noise.count` is auto; counts: which of them can be typed.
+    law: `module.function`, which takes a `data.noise.LawInputs` and returns the rate [K] and the targets [K, K]; None
+    where `source` is not `law`.
+    source: what the labels depend on: a transition `law` of the classes, human `annotations` (a file of the data set),
+    the `images`, or a `function` of the user's own.
+    count: how flips are counted where `noise.count` is auto; counts: the values that can be set.
     options: keys of `noise` that act on it.
-    ratio: whether `noise_ratio` acts on it, and is then known.
-    similar: each class goes into one that looks like it, which some methods are told (the literature's *asymmetric*).
-    legacy: how the releases' generator draws the new label; None: it does not know this model.
+    ratio: whether `noise_ratio` acts on it, so that the share of noisy labels is known.
+    similar: each class is mislabelled as one that looks like it (the literature's *asymmetric*), which some methods are
+    told.
+    legacy: how the releases' generator draws the new label; None: it does not have this model.
     """
 
     law: str | None = None
-    source: Literal["law", "people", "images", "function"] = "law"
+    source: Literal["law", "annotations", "images", "function"] = "law"
     count: Count = "bernoulli"
     counts: tuple[Count, ...] = COUNTS
     options: tuple[str, ...] = ("count",)
@@ -56,7 +57,7 @@ NOISES: Mapping[str, Noise] = {
     "flip": Noise(_law("one_other_class")),
     "instance": Noise(source="images", options=()),
     "tail_to_head": Noise(_law("larger_classes")),
-    "human": Noise(source="people", options=("labels",), ratio=False),
+    "human": Noise(source="annotations", options=("labels",), ratio=False),
     # Each class has its own rate.
     "matrix": Noise(_law("from_file"), counts=("exact_per_class", "bernoulli"), options=("count", "file"), ratio=False),
     "none": Noise(_law("nothing"), options=(), ratio=False, legacy="by size"),
@@ -72,8 +73,8 @@ else:
 
 @dataclass(frozen=True)
 class NoiseConfig(Brought):
-    name: NoiseName = option("joint", "the noise law", fixed=True)
-    count: Literal["auto", Count] = option("auto", "how many labels flip: auto = the law's usual way")
+    name: NoiseName = option("joint", "the noise model", fixed=True)
+    count: Literal["auto", Count] = option("auto", "how flips are counted: auto = the noise model's usual way")
     include_self: bool = option(False, "a drawn label may be the old one (joint, symmetric)")
     map: Literal["default", "block5"] = option("default", "class map of asymmetric noise; block5 only on cifar100")
     labels: HumanLabels | None = option(None, "human: null = worst, on cifar100n noisy")
@@ -86,15 +87,15 @@ WITHOUT_RATIO = tuple(name for name, noise in NOISES.items() if not noise.ratio)
 
 
 def told_rate(config: RunConfig) -> float | None:
-    """The share of noisy labels that a method is told where it asks; None where nobody can tell it."""
+    """The share of noisy labels that a method is told where it asks; None where it is unknown."""
     return known_rate(config) if config.noise.assumed_rate is None else config.noise.assumed_rate
 
 
 def known_rate(config: RunConfig) -> float | None:
-    """The share of noisy labels as the noise has it; None where nobody can tell it."""
+    """The share of noisy labels by the configuration of the noise; None where it is unknown."""
     source, nothing_added = SOURCES[config.dataset.source], config.noise.name == "none"
     if source.web or (nothing_added and source.own):
-        return None  # of the noise that their labels have already
+        return None  # the labels are noisy already, at an unknown rate
     if nothing_added:
         return 0.0
     return config.noise_ratio if NOISES[config.noise.name].ratio else None

@@ -11,14 +11,14 @@ LONGEST = 10**6  # epochs: beyond any training
 MANY = 10**9  # samples, pixels, channels: beyond any data set and any machine
 CORES = 4096  # beyond any machine
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no picture with more than twice as many
+MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no image with more than twice as many
 
 
 def option(default: Any = None, help: str = "", **limits: Any) -> Any:
-    """A field with its default, its help line and what the checks need.
+    """A field with its default, its help line and the limits that the checks apply.
 
     limits: `low`/`high` (inclusive), `above`/`below` (exclusive), `pattern` (of a string), `auto` (null allowed and
-    resolved later), `derived` (never typed), `fixed` (comes with the choice of a group, not typed by itself).
+    resolved later), `derived` (never set by a user), `fixed` (set by the choice of a group, not by itself).
     """
     return field(default=default, metadata={"help": help, **limits})
 

@@ -11,7 +11,7 @@ from typing import Any
 class Recipe:
     """Backbone and schedule. `nominal` = epochs that per-epoch constants refer to.
 
-    method: what the original's keys of `method` (`partner`, `selector.variant`) are where they are null.
+    method: the original's values of keys of `method` (`partner`, `selector.variant`), for those that are null.
     """
 
     model: str

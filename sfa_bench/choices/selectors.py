@@ -1,5 +1,5 @@
-"""Who decides which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9). A new one is a class and an entry
-here.
+"""The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9). A new one is a
+class and an entry here.
 """
 
 # ruff: noqa: RUF009
@@ -17,16 +17,16 @@ from sfa_bench.choices.options import MANY, Brought, named_by_users, option, sec
 class Selector:
     """A selector of one network.
 
-    code: `module.Class`, made by its `of` from `selectors.base.SelectorInputs`; None where nobody selects, or for a
-    class of the user's own.
+    code: `module.Class`, made by its `of` from `selectors.base.SelectorInputs`; None where there is no selection, or
+    for a class of the user's own.
     mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act; by_class: one for each class.
     options: keys of `method.selector` that act on it, beside those that act on all; plugin_options: keys of `plugin`
     that act on it alone; effective: of `recipe.effective`.
-    balanced_head: it goes by the balanced head's logits where there is one.
+    balanced_head: it uses the balanced head's logits where there is one.
     running_means: it keeps running averages of centroids unless `plugin.moments=none`.
-    asks_rate: it is told the share of wrong labels; averaged_at: the share at which it averages over epochs.
-    knows: what else it is told. plugin: the plug-in that brings it, where it cannot be typed.
-    not_with: methods that it is refused with, and why.
+    asks_rate: it is told the share of noisy labels; averaged_at: the share at which it averages over epochs.
+    knows: what else it is told. plugin: the plug-in that brings it, where it cannot be set by itself.
+    not_with: methods with which it is refused, and why.
     revision: raised when a change of it changes results.
     """
 
@@ -62,7 +62,7 @@ SELECTORS: Mapping[str, Selector] = {
         running_means=True,
         plugin="sfa",
         not_with={
-            "rolt_plus": "method=rolt_plus with sfa is method=dividemix plugin=sfa: type that, or add plugin=none"
+            "rolt_plus": "method=rolt_plus with sfa is method=dividemix plugin=sfa: set that, or add plugin=none"
         },
         revision=2,
     ),
@@ -81,9 +81,9 @@ else:
 
 @dataclass(frozen=True)
 class SelectorConfig:
-    name: SelectorName = option("none", "who decides which labels are clean")
+    name: SelectorName = option("none", "what decides which labels are clean")
     variant: Literal["usual", "webvision"] = option(
-        None, "loss_gmm, proto: their mixtures (null = usual, webvision in its native recipe)", auto=True
+        None, "loss_gmm, proto: mixtures' constants (null = usual, webvision in its native recipe)", auto=True
     )
     view: Literal["test", "train"] = option("test", "images of the selection pass: test, or augmented as in training")
     no_clean_class: Literal["keep_all", "none"] = option(
@@ -121,7 +121,7 @@ class PluginConfig(Brought):
     )
     phi: float = option(1.005, "growth of the gate's threshold an epoch (per 200 epochs)", above=0, high=10)
     selection_at: Literal["start", "end"] = option(
-        "start", "end = as at the end of the epoch before, and moments begun twice (WebVision's release)"
+        "start", "end = as at the end of the previous epoch, moments begun twice (WebVision's release)"
     )
     tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
     samples: int = option(1, "draws of each centroid", low=1, high=10_000)

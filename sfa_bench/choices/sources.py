@@ -21,8 +21,8 @@ HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "cle
 class HumanAnnotations:
     """Human annotations of a data set's training images (algorithms/data.md §5).
 
-    choice: of the data set that has them; file: their name in `data_dir`; where: who gives it away; labels: which there
-    are, the first by default; fake: see `DataSource`.
+    choice: the data set that has them; file: its name in `data_dir`; where: where it is available; labels: the label
+    sets that it holds, the first by default; fake: see `DataSource`.
     """
 
     choice: str
@@ -45,14 +45,14 @@ class DataSource:
     framing: image files in a folder, with their own values of `resize`, `crop`, `random_crop`, `warmup_draw` and
     `selection_draw`; upright: their EXIF orientation is applied.
     one_file: `data_dir` names a file. own: a user's own data, which need a name. natural: its labels and class sizes
-    are what the world made: what nobody adds to them is not known to be none. web: crawled from the web with its
-    noise, for which DivideMix and SFA have constants of their own (algorithms/methods.md §7); release_sample_min: SFA's
-    `sample_min` in its release.
-    checked: its files have official checksums, which dataset.checksum=false does not ask for, and its reader downloads
-    them.
-    shots: what makes classes many, medium and few: their number in ten classes, their counts (100 and 20), or their
-    rank.
-    class_maps: names of those for asymmetric noise, which its reader gives.
+    come as they are, so that noise and imbalance are unknown where none is added. web: crawled from the web with noisy
+    labels, for which DivideMix and SFA have constants of their own (algorithms/methods.md §7); release_sample_min:
+    SFA's `sample_min` in its release.
+    checked: its files have official checksums, which dataset.checksum=false does not verify, and its reader can
+    download them.
+    shots: what divides classes into many, medium and few: their index (of ten classes), their counts (100 and 20), or
+    their rank.
+    class_maps: names of the class maps for asymmetric noise that its reader gives.
     statistics: mean and std that other data sets can borrow by its name. size: keys of `dataset` that set its size in
     memory. options: keys of `dataset` that act on it alone.
     """
@@ -95,8 +95,8 @@ def _fake(name: str) -> str:
 IMAGENET: ChannelStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
 _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0}
-# Of a user's own images neither size nor number is known: the one network that takes all, and that trains without an
-# accelerator. For photographs model=resnet50 is a word away, with model.pretrained=FILE if there are few.
+# Neither size nor number of a user's own images is known, so the default is the one network that takes any image and
+# trains without an accelerator. For photographs set model=resnet50, with model.pretrained=FILE if there are few.
 _OWN = Recipe("convnet", 60, 9, 64)
 _CIFAR = Recipe("preact_resnet18", 200, 30, 64)
 
@@ -241,7 +241,7 @@ class DatasetConfig(Brought):
         None, "identity of the data in folders and tables (required for arrays, folder, csv)", pattern=NAME
     )
     source: SourceName = option("digits", "the reader", fixed=True)
-    human: bool = option(False, "has the labels that people gave (noise=human)", fixed=True)
+    human: bool = option(False, "has human annotations (noise=human)", fixed=True)
     normalise: Statistics | None = option(None, "whose mean and std (null = its own)")
     checksum: bool = option(
         True, "verify official checksums; false admits your own files of the same format, as another run"
@@ -254,7 +254,7 @@ class DatasetConfig(Brought):
         None, "image files: pixels that the shorter side is scaled to (null = its own)", low=8, high=2**15, auto=True
     )
     crop: int = option(
-        None, "image files: side of the square that a network sees (null = its own)", low=8, high=2**15, auto=True
+        None, "image files: side of the square input of the network (null = its own)", low=8, high=2**15, auto=True
     )
     random_crop: Literal["resized", "plain"] = option(
         None, "image files: training views by RandomResizedCrop, or RandomCrop (null = its own)", auto=True
@@ -272,7 +272,7 @@ class DatasetConfig(Brought):
     )
     on_bad_image: Literal["error", "skip"] = option("error", "image files that cannot be read: refuse, or leave out")
     max_pixels: int = option(
-        MAX_PIXELS, "image files: one that claims more is one that cannot be read", low=1, high=2 * MAX_PIXELS
+        MAX_PIXELS, "image files: an image whose header claims more counts as unreadable", low=1, high=2 * MAX_PIXELS
     )
     cache: Literal["auto", "on", "off"] = option(
         "auto", "image files: keep them decoded on disk (auto = where half of the free space is enough)"
@@ -283,12 +283,12 @@ class DatasetConfig(Brought):
     size: int = option(500, "synthetic: samples a class before the imbalance", low=2, high=MANY)
     test_size: int = option(100, "synthetic: test samples a class", low=1, high=MANY)
     dim: int = option(32, "synthetic: dimensions", low=1, high=MANY)
-    groups: int = option(3, "synthetic: groups of classes that lie together", low=1, high=MANY)
-    overlap: float = option(1.0, "synthetic: the larger, the nearer are the classes of a group", above=0, high=MANY)
+    groups: int = option(3, "synthetic: groups of classes that overlap", low=1, high=MANY)
+    overlap: float = option(1.0, "synthetic: how much the classes of a group overlap", above=0, high=MANY)
     submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1, high=MANY)
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 
 def named(test: str) -> list[str]:
-    """The data sets of which an attribute is true."""
+    """The data sets for which an attribute is true."""
     return [name for name, source in SOURCES.items() if getattr(source, test)]

@@ -1,7 +1,7 @@
 """What makes two runs the same run: the canonical configuration and its hash (explanation/runs.md §5).
 
-Left out: values at the schema's default, the machine, names of choices, and keys without effect. What is scaled to the
-length of a run enters as it acts, not as it was typed.
+Left out: values at the schema's default, the machine, names of choices, and keys without effect. A value that is scaled
+to the length of a run enters as it acts, not as it was set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
     *("logger", "eval.batch_size", "record.probes"),
-    # on_bad_image, max_pixels: where they leave images out, the fingerprints of the data say so
+    # on_bad_image, max_pixels: the fingerprints of the data tell where they leave images out
     *(f"dataset.{key}" for key in ("on_bad_image", "max_pixels", "cache", "cache_dir", "workers")),
 }
 # Names of choices, what a data set offers, and nominal values that act through recipe.effective.
@@ -47,16 +47,16 @@ INDIRECT = {
 PLUS_REVISION = 2
 # Since 2 β₁ falls in the release's epoch, and no epoch is trained at a rate of 0.
 SCHEDULE_REVISION = {"coteaching_cifar10": 2, "coteaching_cifar100": 2}
-# Since 2 observed counts decide about the groups of data whose classes are else grouped by their number.
+# Since 2 observed counts also group the classes of data whose classes are otherwise grouped by their index.
 SHOTS_REVISION = 2
-# What acts from the first selection on only; of a plug-in that is all but its head.
+# What acts only from the first selection on: of a plug-in, everything but its head.
 AFTER_WARMUP = {
     *("dataset.selection_draw", "noise.assumed_rate", *(f"method.{key}" for key in LEARNERS_AFTER_WARMUP)),
     *(f"method.selector.{key}" for key in (*SELECTOR_KEYS, *SELECTOR_OPTIONS, "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
 OF_THE_HEAD = {"plugin.head", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision"}
-# What null meant before data sets had values of their own: left out as ever, so that old runs keep their hashes.
+# What null meant before data sets had values of their own. Still left out, so that old runs keep their hashes.
 USUAL = {
     "method.lambda_u": 25.0,
     "method.alpha": 4.0,
@@ -73,9 +73,9 @@ def run_hash(config: RunConfig) -> str:
 
 
 class Hashes(NamedTuple):
-    """`run_hash`; the same without a decoupled classifier; and the same of the epochs before the first selection, which
-    runs that differ only in what acts later have in common: None where a run has no such epochs, shares none, or has a
-    learner of the user's own.
+    """`run_hash`; the hash of the run without its decoupled classifier; and the hash of the epochs before the first
+    selection, which is equal for runs that differ only in what acts later. The last is None where a run has no such
+    epochs, does not share them, or has a learner of the user's own.
     """
 
     run: str
@@ -98,7 +98,7 @@ def hashes(config: RunConfig) -> Hashes:
 
 
 def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
-    """What depends on the length of the run and changes nothing in its first epochs."""
+    """Keys that depend on the length of the run and change nothing in its first epochs."""
     effective = config.recipe.effective
     weighted_later = warmup < first_after(0.8, config.epochs)
     if not LOSSES[config.method.loss.name].weighted and weighted_later:
@@ -124,7 +124,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     values: dict[str, Any] = {}
     _flatten(config.to_plain(), "", values)
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
-        values[path] = float(f"{values[path]:.12g}")  # the last bits of a power are the machine's
+        values[path] = float(f"{values[path]:.12g}")  # the last bits of a power differ between machines
     if "lambda_u" in LEARNERS[config.method.learner].options:
         values["method.lambda_u"] = lambda_u(config)
     if (revision := SELECTORS[config.method.selector.name].revision) > 1:
@@ -148,7 +148,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 
 def own_arguments(config: RunConfig) -> dict[str, Any]:
-    """Options of a class of the user's own: they act, also where one is called like a key without effect."""
+    """Options of a class of the user's own. They act, even where one has the name of a key without effect."""
     found: dict[str, Any] = {}
     for group in BROUGHT:
         _flatten(brought(config, group).arguments, f"{BROUGHT[group].path}.", found)
@@ -165,7 +165,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     if not noise.ratio:
         yield "noise_ratio"
     yield from (f"noise.{option}" for option in OPTIONS if option not in noise.options)
-    if not source.checked:  # else false means other files under the official name
+    if not source.checked:  # otherwise false means other files under the official name
         yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
@@ -215,7 +215,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
 
 
 def asks_for_rate(config: RunConfig) -> bool:
-    """Whether anybody in this run asks to be told the share of wrong labels."""
+    """Whether any part of this run is told the share of noisy labels."""
     method = config.method
     return SELECTORS[method.selector.name].asks_rate or LEARNERS[method.learner].asks_rate(config)
 
@@ -232,7 +232,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
     yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in described.options)
     if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
-    if not described.mixtures:  # nor does anybody compare a probability
+    if not described.mixtures:  # and no probability is compared with a threshold
         yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "method.selector.view", "plugin.p_threshold")
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
@@ -241,7 +241,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
         yield from (f"recipe.effective.{key}" for key in other.effective if key not in described.effective)
     if plugin.moments == "none":
         yield "recipe.effective.beta"
-    if plugin.moments == "none" or not plugin.draw:  # no spread, or nobody draws from it
+    if plugin.moments == "none" or not plugin.draw:  # no spread, or no draw from it
         yield from ("plugin.samples", "plugin.sample_min", "plugin.var_floor")
     if plugin.moments == "none":
         yield "plugin.draw"
@@ -263,7 +263,7 @@ def defaults() -> Mapping[str, Any]:
 
 
 def _flatten(plain: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
-    """Into `found`, path -> value; not a generator, of whose frames planning a large sweep would make a million."""
+    """Add path -> value to `found`. Not a generator, because planning a large sweep would create a million frames."""
     for key, value in plain.items():
         if isinstance(value, dict):
             _flatten(value, f"{prefix}{key}.", found)

@@ -1,4 +1,4 @@
-"""From what is typed to a RunConfig: check, compose with Hydra, convert, resolve, validate."""
+"""From overrides on the command line to a RunConfig: check, compose with Hydra, convert, resolve, validate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["check_overrides", "compose", "compose_typed", "requested", "split_sw
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """The resolved configuration of one run. Raises ConfigError for whatever is wrong with it.
+    """The resolved configuration of one run. Raises ConfigError where it is not valid.
 
     config_dir: the user's own conf folder beside the suite's.
     """
@@ -39,7 +39,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 
 
 def requested(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """`compose` of the one run that a user asks for: an option that cannot act is refused as well."""
+    """`compose` for a single run that a user asks for: also refuses options that cannot act."""
     typed, conf = _checked(overrides, config_dir)
     config = compose_typed(typed, conf)
     for option in idle(config, typed):
@@ -56,9 +56,9 @@ def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Ty
 
 
 def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:
-    """`compose` of overrides that are read and checked already, as a sweep has them; `conf` is resolved, importable."""
+    """`compose` for overrides that are already parsed and checked, as in a sweep; `conf` is resolved and importable."""
     plain, names = plain_config(typed, conf)
-    del names["loss"]  # which the method is called by
+    del names["loss"]  # the method has its name
     values = [t for t in typed if not t.group]
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
@@ -82,9 +82,9 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
     """
     chosen = tuple(t.text for t in typed if t.group)
     found, names = _composed(conf, chosen)
-    if "_target_" in found.get("dataset", {}):  # of the user's own: its labels and class sizes are taken as they are
+    if "_target_" in found.get("dataset", {}):  # a user's own data: labels and class sizes are taken as they are
         usual, groups = _composed(None, ())[1], {t.key for t in typed if t.group}
-        # unless the command, its YAML or a preset says otherwise
+        # unless the command, its YAML or a preset sets them
         left = [g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]]
         found, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
     plain, names = _copied(found), dict(names)
@@ -98,13 +98,13 @@ def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict
         if leaf not in node and not (own and leaf in _kept(t.key)):
             raise _not_an_option(t, names, conf)
         value = list(t.value) if isinstance(t.value, tuple) else t.value
-        # The class that a user's own option is for says whether it is a number or a text.
+        # The signature of the user's own class says whether an option is a number or a text.
         node[leaf] = value if own and leaf not in _kept(t.key) else bare(value)
     return _interpolated(plain), names
 
 
 def _put_loss(plain: dict[str, Any], names: dict[str, str], conf: Path | None) -> None:
-    """A loss that was chosen takes the place of cross-entropy, and its name that of the method (`ce_drw`: NAME_drw)."""
+    """Put a chosen loss in the place of cross-entropy, and name the method after it (`ce_drw`: NAME_drw)."""
     loss, values, method = names["loss"], plain.pop("loss", None), names["method"]
     if loss == "auto":
         return
@@ -117,12 +117,12 @@ def _put_loss(plain: dict[str, Any], names: dict[str, str], conf: Path | None) -
     plain["method"]["loss"] = values
     names["method"] = loss + method.removeprefix(REPLACED)
     if values and "_target_" in values and names["method"] in choices("method", conf):
-        raise ConfigError(f"loss={loss}: there is a method called {names['method']}; call your loss otherwise")
+        raise ConfigError(f"loss={loss}: there is a method called {names['method']}; give your loss another name")
 
 
 @lru_cache(maxsize=4096)  # a sweep whose seeds vary slowest comes back to each of its combinations
 def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Hydra's composition of the chosen groups as plain data, interpolations as they stand, and the choices made."""
+    """Hydra's composition of the chosen groups as plain data with unresolved interpolations, and the choices made."""
     try:
         config = composed(conf, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -144,7 +144,7 @@ def values_of(group: str, choice: str, conf: Path | None = None) -> dict[str, An
 
 
 def _copied(node: Any) -> Any:
-    """The nested data with dictionaries and lists of its own."""
+    """A deep copy of nested plain data."""
     if isinstance(node, dict):
         return {key: _copied(value) if isinstance(value, (dict, list)) else value for key, value in node.items()}
     return [_copied(value) for value in node] if isinstance(node, list) else node
@@ -154,11 +154,11 @@ _WHOLE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
 def _interpolated(plain: dict[str, Any]) -> dict[str, Any]:
-    """With every interpolation resolved, in place: `${key}` by looking it up, any other by OmegaConf."""
+    """Resolve every interpolation in place: `${key}` by looking it up, any other by OmegaConf."""
     resolved: dict[str, Any] = {}
     for node, key, path, source in list(_open(plain)):
         seen: Any = source
-        for _ in range(8):  # a chain that is longer, or a circle, is OmegaConf's
+        for _ in range(8):  # a longer chain, or a circle, is left to OmegaConf
             match = _WHOLE.fullmatch(seen) if isinstance(seen, str) else None
             if match is None:
                 break
@@ -176,7 +176,7 @@ def _by_omegaconf(plain: dict[str, Any]) -> dict[str, Any]:
         try:
             OmegaConf.select(config, path, throw_on_missing=True)
         except RecursionError as error:
-            raise ConfigError(f"{path}={source}: this interpolation runs in a circle; type a value") from error
+            raise ConfigError(f"{path}={source}: this interpolation refers to itself; set a value") from error
         except OmegaConfBaseException as error:
             why = str(error).splitlines()[0].removeprefix("KeyError raised while resolving interpolation: ")
             raise ConfigError(f"{path}={source}: cannot be resolved: {why}") from error
@@ -185,7 +185,7 @@ def _by_omegaconf(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_type(path: str, source: str, value: Any) -> Any:
-    """What an interpolation has given, in the type of its key: an environment variable is a text, also if it is 3."""
+    """The value of an interpolation in the type of its key: an environment variable is always a text, even 3."""
     if path not in options():
         return value  # of a list, which is checked as one, or of a class of the user's own
     if takes_text(path) and isinstance(value, int | float) and not isinstance(value, bool):
@@ -221,13 +221,15 @@ def at(plain: Any, path: str) -> Any:
 
 
 def _kept(key: str) -> tuple[str, ...]:
-    """The keys of an option's group that stay the suite's whatever a class of the user's own takes."""
+    """The keys of an option's group that the suite keeps for itself, whatever a class of the user's own takes."""
     kind = BROUGHT.get(key.split(".")[0])
     return () if kind is None else kind.kept
 
 
 def _take_out(values: Any, kept: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
-    """What the user brings with its arguments, removed from what the schema knows; None where there is none."""
+    """Remove a user's own class with its arguments from the plain configuration and return it; None where there is
+    none.
+    """
     target = values.pop("_target_", None) if isinstance(values, dict) else None
     if target is None:
         return None
@@ -235,7 +237,7 @@ def _take_out(values: Any, kept: Sequence[str]) -> tuple[str, dict[str, Any]] | 
 
 
 def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
-    """The configuration with what the user brings in its sections."""
+    """The configuration with the user's own classes in its sections."""
     for group, one in own.items():
         if one is None:
             continue
@@ -271,7 +273,7 @@ def _has(config: Any, path: str) -> bool:
 
 
 def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> ConfigError:
-    """The key exists, but not with this choice of its group."""
+    """The refusal of a key that exists, but not with this choice of its group."""
     group, inner = t.key.split(".", 1)
     having = []
     for choice in choices(group, conf):

@@ -1,4 +1,4 @@
-"""Typed options that cannot act: an option of a group that is typed must act in at least one of the runs asked for.
+"""Options that cannot act: an option of a group that is set on the command line must act in at least one run.
 
 A single run is a sweep of one. Root keys (`noise_ratio`, `imb_factor` …) are axes of every table and are left alone, as
 is a value that is the default anyway.
@@ -22,7 +22,7 @@ SCALED = {
 
 
 def idle(config: RunConfig, typed: Sequence[Typed]) -> list[Typed]:
-    """The typed options of groups that cannot change this run, whatever their value."""
+    """The options of groups set on the command line that cannot change this run, whatever their value."""
     chosen = [t for t in typed if "." in t.key and t.key.partition(".")[0] in GROUPS and _differs(t)]
     if not chosen or any("${" in str(t.value) for t in typed):  # another key may take its value from one of these
         return []
@@ -39,7 +39,7 @@ def _differs(typed: Typed) -> bool:
 
 
 def no_effect(typed: Typed, config: RunConfig | None = None) -> ConfigError:
-    """The refusal of an option that is idle in the run asked for, or in all of a sweep's."""
+    """The refusal of an option without effect in the run asked for, or in all runs of a sweep."""
     if config is None:
         return ConfigError(f"{typed.text} has no effect in any run of this sweep: leave {typed.key} out")
     group = typed.key.partition(".")[0]

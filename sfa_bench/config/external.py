@@ -1,7 +1,7 @@
 """Choices from outside the tree: a YAML with `_target_: module.NAME` in the user's own conf folder.
 
-The folder comes with `--config-dir`; the one above it is put on the import path. Its signature is the schema
-of its options, which are the keys of the YAML that the suite does not act on itself.
+The folder is given by `--config-dir`; its parent is put on the import path. The signature of the class or function is
+the schema of its options: the keys of the YAML that the suite does not use itself.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a group may bring.
+    """What a user's own choice of a group is.
 
-    base: `module.Class` that it must be a subclass of; None: it is a function. given: what the engine hands over, by
-    position; every other parameter of a class, and every keyword-only one of a function, is an option. kept: keys that
-    stay the suite's. path: of the section of the configuration.
+    base: `module.Class` that it must be a subclass of; None: it is a function. given: positional arguments that the
+    engine passes; every other parameter of a class, and every keyword-only one of a function, is an option. kept: keys
+    that the suite keeps for itself. path: path of its section of the configuration.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Kind:
 
     @property
     def wanted(self) -> str:
-        """For a sentence."""
+        """A description for messages."""
         return f"a function of ({', '.join(self.given)})" if self.base is None else f"a subclass of {self.base}"
 
 
@@ -70,14 +70,14 @@ KNOWN = ("rate", "type", "clean_labels", "clean_val", "pretraining")
 
 
 def make_importable(config_dir: Path | None) -> None:
-    """Let the modules beside the user's conf folder be imported, in this process."""
+    """Make the modules beside the user's conf folder importable in this process."""
     if config_dir is not None and (parent := str(config_dir.resolve().parent)) not in sys.path:
         keep_analysis()
         sys.path.insert(0, parent)
 
 
 def keep_analysis() -> None:
-    """Let `analysis` be the suite's in this process, whatever lies in a folder of this name on the import path."""
+    """Import the suite's `analysis` first, so that no other folder of this name on the import path shadows it."""
     folder = Path(__file__).resolve().parents[2] / "analysis"
     if "analysis" not in sys.modules:
         path = folder / "__init__.py"
@@ -96,7 +96,7 @@ def own_options(config_dir: Path | None) -> dict[str, list[str]]:
     for group in BROUGHT:
         for path in sorted((config_dir / group).glob("*.yaml")):
             node: Any = None
-            with suppress(user_yaml.Broken):  # it is refused where it is chosen
+            with suppress(user_yaml.Broken):  # refused when it is chosen
                 node = user_yaml.read(path)
             if isinstance(node, dict):
                 node = node.get(group, node)
@@ -123,7 +123,7 @@ def load(group: str, target: str) -> Any:
         raise ConfigError(f"{group}._target_={target}: must be {form}")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the user's file raises while it is read
+    except Exception as error:  # a user's file may raise anything while it is imported
         if isinstance(error, (ModuleNotFoundError, AttributeError)) and str(error).count(module):
             raise ConfigError(
                 f"{group}._target_={target}: {error}; it is {form}, and the module lies beside the folder that "
@@ -150,7 +150,7 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """Kind and message in one line, and where in which file."""
+    """Type and message of an error in one line, with its file and line."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -184,7 +184,9 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, d
         if name in arguments:
             continue
         if parameter.default is parameter.empty:
-            raise ConfigError(f"{group}.{name} has no value: {target} needs one; give it in the YAML or type it")
+            raise ConfigError(
+                f"{group}.{name} has no value: {target} needs one; give it in the YAML or on the command line"
+            )
         if isinstance(parameter.default, bool | int | float | str | None):
             complete[name] = parameter.default
     try:
@@ -195,7 +197,9 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, d
 
 
 def _fitted(path: str, value: Any, annotation: Any) -> Any:
-    """The value in its simple type (numbers, texts, true and false, null, words); others are the class's affair."""
+    """The value converted to a simple type (numbers, texts, true and false, null, words); other types are left as they
+    are.
+    """
     for kind in alternatives_of(annotation):
         words = get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
         if kind not in (int, float, bool, str, NoneType) and not words:
@@ -218,14 +222,14 @@ def make(group: str, target: str, *given: Any, **arguments: Any) -> Any:
 
 
 def sources(config: RunConfig, groups: Iterable[str] = BROUGHT) -> dict[str, str]:
-    """SHA-256 of each file that holds what the user brings to these groups, by `module.NAME`."""
+    """SHA-256 of each file that defines a user's own choice of these groups, by `module.NAME`."""
     found = {}
     for group in groups:
         if (target := brought(config, group).target) is not None:
             brought_by_user = inspect.unwrap(load(group, target))  # of a decorated function, the user's file
             try:
                 path = inspect.getsourcefile(brought_by_user)
-            except TypeError:  # an object that can be called: the file that makes it
+            except TypeError:  # a callable object: the file of its class
                 path = importlib.import_module(target.rpartition(".")[0]).__file__
             found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
     return found

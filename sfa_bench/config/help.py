@@ -29,11 +29,11 @@ sfa-bench trains and compares methods for long-tailed data with noisy labels.
 The same command continues what is unfinished and skips what is done. Exit status: 0 done, 1 a run failed,
 2 refused before training, 130/143 interrupted.
 """
-OUTRO = "A key that does not exist, a wrong value or a pair that makes no sense is refused with the way out."
+OUTRO = "A key that does not exist, an invalid value or a combination that makes no sense is refused with the way out."
 
 
 def help_text(config_dir: Path | None = None) -> str:
-    """What a run is made of: groups and choices, one run's keys, options of the groups."""
+    """The help text: groups with their choices, keys of a run, options of the groups."""
     conf = config_dir
     check_conf(conf)
     parts = [
@@ -52,7 +52,7 @@ def help_text(config_dir: Path | None = None) -> str:
 
 
 def default_choices() -> dict[str, str]:
-    """Group → the choice that stands in conf/config.yaml."""
+    """Group → its default choice in conf/config.yaml."""
     listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
 
@@ -83,7 +83,7 @@ def keys(
         if is_dataclass(kind):
             yield from keys(kind, f"{prefix}{name}.", defaults[name] if chosen and name in chosen else None)
         else:
-            # An upper end that nobody reaches is not worth its words.
+            # Upper bounds beyond any use are not shown.
             short = {key: value for key, value in limits.items() if key not in ("high", "below") or value < CORES}
             yield prefix + name, defaults[name], kind, short
 

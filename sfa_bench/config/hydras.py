@@ -29,7 +29,7 @@ CONF = next(
 _OPTIONS = {
     "config_path": "the suite's configuration stays; choices of your own come with --config-dir DIR",
     "config_name": "the suite's configuration stays; choices of your own come with --config-dir DIR",
-    "experimental_rerun": "it reads a pickle, which can run anything; the command of a run is in its run.json",
+    "experimental_rerun": "it reads a pickle, which can execute anything; the command of a run is in its run.json",
 }
 _FORMS = ("run", "multirun", "cfg", "info", "shell_completion")
 _FLAGS = {"h": "help", "r": "run", "m": "multirun", "sc": "shell-completion"}  # by their short forms
@@ -38,8 +38,8 @@ _INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 _COMPLETION = ("install", "uninstall", "query")
 _SHELLS = ("bash", "fish", "zsh")
 _KEYS = {
-    "hydra.sweeper": "sweeps of the suite have a sweeper of their own; axes are typed as KEY=V1,V2 or +sweep=NAME",
-    "hydra.run": "a run's folder lies in runs_dir; type runs_dir=DIR",
+    "hydra.sweeper": "sweeps of the suite have a sweeper of their own; set axes as KEY=V1,V2 or +sweep=NAME",
+    "hydra.run": "a run's folder lies in runs_dir; set runs_dir=DIR",
     "hydra.searchpath": "choices of your own come with --config-dir DIR",
     "hydra.runtime": "Hydra fills it in itself; leave it out",
     "hydra.overrides": "Hydra fills it in itself; leave it out",
@@ -48,7 +48,7 @@ _KEYS = {
 
 
 def option_parser() -> ArgumentParser:
-    """Hydra's own options, which `check_options` then holds against what the suite does."""
+    """A parser of Hydra's own options, which `check_options` then checks against what the suite supports."""
     parser = ArgumentParser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
@@ -70,10 +70,10 @@ def check_options(options: Namespace) -> None:
         if getattr(options, name):
             raise ConfigError(f"--{name.replace('_', '-')}: {reason}")
     if len(forms := [f"--{name.replace('_', '-')}" for name in _FORMS if getattr(options, name)]) > 1:
-        raise ConfigError(f"{' and '.join(forms)} do not go together; type one of them")
+        raise ConfigError(f"{' and '.join(forms)} do not go together; use one of them")
     for name in ("package", "resolve"):
         if getattr(options, name) and not (options.cfg or options.help):
-            raise ConfigError(f"--{name} shows a configuration in another form; type --cfg job with it")
+            raise ConfigError(f"--{name} shows a configuration in another form; add --cfg job")
     if options.shell_completion:
         words = dict(word.split("=", 1) for word in options.overrides if "=" in word)
         asked = [words[name] for name in _COMPLETION if name in words]
@@ -92,18 +92,18 @@ def check_key(override: Override, sweep: bool) -> None:
     if override.is_sweep_override():
         raise ConfigError(f"{text}: Hydra's own keys take one value")
     if override.is_delete() or override.package is not None or "." not in key:
-        raise ConfigError(f"{text}: Hydra's own keys are typed as hydra.KEY=VALUE or hydra/GROUP=CHOICE")
+        raise ConfigError(f"{text}: Hydra's own keys are set as hydra.KEY=VALUE or hydra/GROUP=CHOICE")
     for begin, reason in _KEYS.items():
         if (key == begin or key.startswith(f"{begin}.")) and str(text) != "hydra/sweeper=sfa":
             raise ConfigError(f"{text}: {reason}")
     if key == "hydra.mode" and override.value() != ("MULTIRUN" if sweep else "RUN"):
-        raise ConfigError(f"{text}: type -m for a sweep and leave it out for a run")
+        raise ConfigError(f"{text}: use -m for a sweep and leave it out for a run")
 
 
 def check_values(overrides: Sequence[str], conf: Path | None) -> None:
-    """Refuse keys of Hydra's own that do not exist, and values that they do not take.
+    """Refuse Hydra keys that do not exist, and values that they do not take.
 
-    overrides: as typed; those of other keys are passed over.
+    overrides: as on the command line; those of other keys are ignored.
     """
     own = [text for text in overrides if is_hydras(text.lstrip("+~"))]
     groups = [text for text in own if "/" in text.partition("=")[0]]
@@ -117,9 +117,7 @@ def check_values(overrides: Sequence[str], conf: Path | None) -> None:
             _check_added(text, key, known, base.hydra.runtime.choices["hydra/launcher"])
         if isinstance(OmegaConf.select(base, key, throw_on_missing=False), DictConfig):
             group = key.replace(".", "/")
-            raise ConfigError(
-                f"{text}: {key} is a section; type {key}.KEY=VALUE, or {group}=CHOICE where it is a group"
-            )
+            raise ConfigError(f"{text}: {key} is a section; set {key}.KEY=VALUE, or {group}=CHOICE where it is a group")
         try:
             value = OmegaConf.select(composed(conf, [*groups, text]), key)
         except OmegaConfBaseException as error:
@@ -131,7 +129,7 @@ def check_values(overrides: Sequence[str], conf: Path | None) -> None:
 
 
 def _check_added(text: str, key: str, known: Sequence[str], launcher: str) -> None:
-    """Refuse a key that is not there, unless it is added with + below one that is."""
+    """Refuse a key that does not exist, unless it is added with + below one that does."""
     parents = [key[:place] for place, char in enumerate(key) if char == "."][1:]
     if text.startswith("+") and any(parent in known for parent in parents):
         return
@@ -140,7 +138,7 @@ def _check_added(text: str, key: str, known: Sequence[str], launcher: str) -> No
         keys = ", ".join(name for name in there if name != "_target_") or "none"
         raise ConfigError(f"{text}: the keys of hydra/launcher={launcher} are: {keys}")
     if key.startswith("hydra.job.env_set."):
-        raise ConfigError(f"{text}: what is added there is typed with +: +{text}")
+        raise ConfigError(f"{text}: new keys are added with +: +{text}")
     raise unknown_key(key, known)
 
 
@@ -177,13 +175,13 @@ def composed(conf: Path | None, overrides: Sequence[str]) -> DictConfig:
 
 
 def quoted(text: str) -> str:
-    """A text of any characters as Hydra's grammar reads it: a backslash is one, unless a quote follows."""
+    """Quote any text for Hydra's grammar, in which a backslash is literal unless a quote follows."""
     return "'" + re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text) + "'"
 
 
 @contextmanager
 def _outside_of_any_job() -> Iterator[None]:
-    """Hydra composes for one application at a time; in a job of a sweep that is the sweep's."""
+    """Hydra composes for one application at a time; in a job of a sweep that is the sweep."""
     instance = GlobalHydra.instance()
     sweeping, instance.hydra = instance.hydra, None
     try:

@@ -1,4 +1,4 @@
-"""What is typed, read with Hydra's grammar and checked against conf/ and the schema before Hydra composes anything."""
+"""Overrides, parsed by Hydra's grammar and checked against conf/ and the schema before Hydra composes anything."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_RUNS = 2_000_000  # of a sweep
 NULL = "'${oc.decode:null}'"  # stands for null in Hydra's choice(…), which takes none
 APPENDED = ("preset", "sweep")  # groups that are not in the defaults list: +preset=NAME
 
-# What the releases and spec/ call a thing -> what is typed here.
+# Names in the releases -> what to set here.
 OTHER_NAMES = {
     ("noise", "imb"): "noise=joint",
     ("noise", "sym"): "noise=symmetric",
@@ -52,7 +52,9 @@ OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Typed:
-    """One checked override with one value. `text` is the override as Hydra reads it; `group`: Hydra composes by it."""
+    """One checked override with one value. `text` is the override for Hydra; `group`: it chooses a group, so Hydra
+    composes by it.
+    """
 
     key: str
     value: Any
@@ -61,15 +63,19 @@ class Typed:
 
 
 def choices(group: str, config_dir: Path | None = None) -> tuple[str, ...]:
-    """The choices of a group: its YAML files, here and in the user's own conf folder, but for the parts (`_NAME`)."""
+    """The choices of a group: its YAML files, in the suite and in the user's own conf folder, without shared parts
+    (`_NAME`).
+    """
     found = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml") if p.stem[0] != "_"]
     if twice := {name for name in found if found.count(name) > 1}:
-        raise ConfigError(f"{config_dir}/{group}: {', '.join(twice)} exists in the suite already; call yours otherwise")
+        raise ConfigError(
+            f"{config_dir}/{group}: {', '.join(twice)} exists in the suite already; give yours another name"
+        )
     return tuple(sorted(found))
 
 
 def folders(config_dir: Path | None) -> tuple[Path, ...]:
-    """Where choices come from. Raises ConfigError when the user's folder does not exist."""
+    """The conf folders to look in. Raises ConfigError when the user's folder does not exist."""
     if config_dir is None:
         return (CONF,)
     user_yaml.check_exists(config_dir)
@@ -77,7 +83,7 @@ def folders(config_dir: Path | None) -> tuple[Path, ...]:
 
 
 def check_conf(config_dir: Path | None) -> None:
-    """Refuse a folder of the user's own that is none, holds no choice, or one that could not be composed."""
+    """Refuse a user's own folder that does not exist, holds no choice, or holds one that could not be composed."""
     if config_dir is not None:
         user_yaml.check_exists(config_dir)
         user_yaml.check_folder(config_dir, (*CHOSEN, *APPENDED))
@@ -89,10 +95,11 @@ def choice_file(group: str, choice: str, config_dir: Path | None = None) -> Path
 
 
 def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> list[Typed]:
-    """Refuse what exists nowhere: keys, choices, types, ranges. Several values for a key are read in a sweep only.
+    """Refuse unknown keys, unknown choices, and values of another type or range. Several values for a key are allowed
+    in a sweep only.
 
     Returns: the overrides of one run (in a sweep: one entry per value), without those of Hydra itself.
-    Raises: ConfigError with key, value, what is allowed and what to type.
+    Raises: ConfigError with key, value, what is allowed and what to set.
     """
     check_conf(config_dir)
     parsed = _parse(overrides)
@@ -119,16 +126,16 @@ def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[
 
 
 def combinations(overrides: Sequence[str], config_dir: Path | None = None) -> int:
-    """How many jobs a sweep has; nothing is listed."""
+    """The number of jobs of a sweep, without listing them."""
     return math.prod(_count(override, config_dir) for override in _parse(overrides))
 
 
 def refuse_too_many(count: int, what: str = "a sweep") -> None:
-    """Raises: ConfigError for a sweep that is larger than a sweep can be, before anything of it is listed."""
+    """Raises: ConfigError for a sweep that is too large, before any of it is listed."""
     if count > MOST_RUNS:
         shown = f"{count:,}" if count < 10**15 else "more than 10^15"
         raise ConfigError(
-            f"{what} of {shown} combinations: at most {MOST_RUNS:,} are allowed; split it, or type fewer values"
+            f"{what} of {shown} combinations: at most {MOST_RUNS:,} are allowed; split it, or give fewer values"
         )
 
 
@@ -152,17 +159,17 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
 
 
 def last_of_each(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides of which the last of each key counts, as in any command line that a script adds to; and a sentence
-    for each that does not. Raises: ConfigError for what cannot be read.
+    """Keep the last override of each key, as in any command line that a script appends to. Returns these, and a
+    sentence for each override that was dropped. Raises: ConfigError for what cannot be parsed.
     """
     kept: dict[str, str] = {}
     notes = []
     for number, override in enumerate(_parse(overrides)):
         key, text = override.key_or_group, str(override.input_line)
-        if is_hydras(key):  # which has rules of its own
+        if is_hydras(key):  # Hydra's keys have rules of their own
             key = f"{key} {number}"
         elif (before := kept.pop(key, None)) not in (None, text):
-            notes.append(f"{key} is typed twice: {_short(text)} counts, {_short(before)} does not")
+            notes.append(f"{key} is set twice: {_short(text)} counts, {_short(before)} does not")
         kept[key] = text
     return [*kept.values()], notes
 
@@ -173,7 +180,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parse(text))
             if not parsed[-1].key_or_group:
-                raise ConfigError(f"cannot read {_short(text)}: type KEY=VALUE (python run.py --help lists the keys)")
+                raise ConfigError(f"cannot read {_short(text)}: write KEY=VALUE (python run.py --help lists the keys)")
             if any(isinstance(one, Sweep | Glob) for one in _parts(parsed[-1].value())):
                 raise ConfigError(
                     f"cannot read {_short(text)}: range(…), choice(…) and glob(…) stand alone, not in a list"
@@ -186,7 +193,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What a list, a mapping or a choice of values holds."""
+    """The elements of a list, a mapping or a choice of values."""
     inner = value.list if isinstance(value, ChoiceSweep) else value.values() if isinstance(value, dict) else value
     for one in inner if isinstance(value, ChoiceSweep | dict | list) else ():
         yield one
@@ -194,24 +201,24 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _short(text: str) -> str:
-    """As it was typed, no longer than a line."""
+    """The override as written, cut to one line."""
     return repr(brief(text))
 
 
 def _advice(text: str, error: HydraException) -> str:
-    """What to type instead of what Hydra's grammar cannot read."""
+    """What to write instead of what Hydra's grammar cannot read."""
     key, equal, value = text.partition("=")
     if not equal:
-        return "type KEY=VALUE, without spaces around = (python run.py --help lists the keys)"
-    if "while evaluating" in str(error):  # range(a,b), choice() …: a function of the grammar and what is wrong with it
+        return "write KEY=VALUE, without spaces around = (python run.py --help lists the keys)"
+    if "while evaluating" in str(error):  # range(a,b), choice() …: a function of the grammar and its error
         return brief(" ".join(str(error.__cause__ or error).split()))
     if key != key.strip() or "\n" in text:
-        return "type KEY=VALUE, without spaces around = and without line breaks"
+        return "write KEY=VALUE, without spaces around = and without line breaks"
     if missing := _glued(value):
         return f'is a space missing before {missing}? Else put it in quotes: "{key}={_quoted(value)}"'
     if not value or len(value) > 80:
-        return "put it in quotes, inside those of the shell: type \"KEY='VALUE'\""
-    return f'put it in quotes, inside those of the shell: type "{key}={_quoted(value)}"'
+        return "put it in quotes, inside those of the shell: write \"KEY='VALUE'\""
+    return f'put it in quotes, inside those of the shell: write "{key}={_quoted(value)}"'
 
 
 def _glued(value: str) -> str | None:
@@ -237,15 +244,15 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
     if override.is_delete():
         raise ConfigError(f"~{key}: keys cannot be removed; give it a value, or leave it out for its default")
     if override.package is not None:
-        raise ConfigError(f"{key}@{override.package}: packages cannot be changed; type {key}=VALUE")
+        raise ConfigError(f"{key}@{override.package}: packages cannot be changed; set {key}=VALUE")
     if (override.is_add() or override.is_force_add()) and key not in APPENDED:
-        raise ConfigError(f"{line}: {key} exists already; type it without +")
+        raise ConfigError(f"{line}: {key} exists already; write it without +")
     if key in APPENDED and not override.is_add():
-        raise ConfigError(f"{line}: a {key} is added; type +{key}=NAME")
+        raise ConfigError(f"{line}: a {key} is added; set +{key}=NAME")
     several = override.is_sweep_override()
     if several:
         refuse_too_many(_count(override, conf), f"{line}: a sweep")
-    if not sweep and (several or key == "sweep"):  # maybe asked by a tool whose -m is Python's
+    if not sweep and (several or key == "sweep"):  # perhaps a tool whose own -m is Python's
         what = "several values make" if several else "a sweep file makes"
         raise ConfigError(
             f"{line}: {what} a sweep, and this is one run; run.py takes sweeps after -m: python run.py -m {line}"
@@ -256,9 +263,9 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
             text, value = (_quoted(text), text) if isinstance(value, TypedInt | TypedFloat) else (text, value)
             _check_choice(key, value, conf)
         elif key not in known:
-            pass  # the class whose argument it is checks it, once it is known which one was chosen
+            pass  # checked by the class that takes it, once it is known which one was chosen
         elif is_dataclass(known[key][0]):
-            raise ConfigError(f"{key}={brief(text)}: {key} is a section; type {key}.KEY=VALUE")
+            raise ConfigError(f"{key}={brief(text)}: {key} is a section; set {key}.KEY=VALUE")
         elif known[key][1].get("fixed"):
             raise ConfigError(_fixed(key, text))
         elif key not in own and not (isinstance(value, str) and "${" in value):  # those are checked once resolved
@@ -268,7 +275,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
 
 
 def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
-    """The values of an override with their texts: one, or those of a sweep."""
+    """(value, text) of an override: one pair, or those of a sweep."""
     raw = override.value()
     if not override.is_sweep_override():
         return [(raw, override.get_value_element_as_str())]
@@ -280,7 +287,7 @@ def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
 
 
 def _element(raw: Any) -> tuple[Any, str]:
-    """A value of a list of them with its text. Hydra takes the quotes off texts in choice(…)."""
+    """(value, text) of one element of a list of values. Hydra removes the quotes of texts in choice(…)."""
     text = Transformer.str(raw)
     if raw == NULL.strip("'"):
         return None, "null"
@@ -298,25 +305,23 @@ def _quoted(text: str) -> str:
 
 
 def _kept(key: str, value: Any, text: str) -> str:
-    """The text of a value, in quotes where the key takes a text and Hydra would read a number."""
+    """The text of a value, quoted where the key takes a text and Hydra would read a number."""
     numeric = isinstance(value, TypedInt | TypedFloat) and key in options() and takes_text(key)
     return _quoted(str(value)) if numeric else text
 
 
 def _count(override: Override, conf: Path | None) -> int:
-    """How many values an override has. Raises: ConfigError where there is none, or no end of them."""
+    """The number of values of an override. Raises: ConfigError where there is none, or they are infinite."""
     raw, line = override.value(), brief(str(override.input_line))
     if isinstance(raw, IntervalSweep):
-        raise ConfigError(f"{line}: an interval has no end of values; list them, or type range(a,b,step)")
+        raise ConfigError(f"{line}: an interval has infinitely many values; list them, or use range(a,b,step)")
     if isinstance(raw, RangeSweep):
         try:
             count = length(raw)
         except HydraException as error:
             raise ConfigError(f"{line}: {error}") from error
         if count == 0:
-            raise ConfigError(
-                f"{line}: there is no value in this range, which leaves its end out; type range(0,1) for 0"
-            )
+            raise ConfigError(f"{line}: there is no value in this range, which excludes its end; range(0,1) is 0")
         return count
     if isinstance(raw, Glob):
         if not (names := raw.filter(list(choices(override.key_or_group, conf)))):
@@ -343,4 +348,4 @@ def _check_choice(group: str, value: Any, conf: Path | None) -> None:
 def _fixed(key: str, text: str) -> str:
     group, leaf = key.split(".", 1)
     way = f"{group}={text}" if leaf == "name" else f"{group}=CHOICE"
-    return f"{key}={text}: it comes with the choice of {group}; type {way}"
+    return f"{key}={text}: it is fixed by the choice of {group}; set {way}"

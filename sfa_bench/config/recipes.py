@@ -19,7 +19,7 @@ from sfa_bench.parts.schedules import first_after
 
 
 def native(config: RunConfig) -> Recipe:
-    """What the original of this method ran. Raises ConfigError where there is none."""
+    """The recipe of this method's original. Raises ConfigError where there is none."""
     if (recipe := methods.native(config)) is not None:
         return recipe
     method, plugin, source = config.names.get("method"), config.names.get("plugin"), config.dataset.source
@@ -31,7 +31,7 @@ def native(config: RunConfig) -> Recipe:
         )
     raise ConfigError(
         f"recipe=native does not exist for method={method} plugin={plugin} on dataset={source} (only for "
-        f"{', '.join(exist)}): type recipe=matched",
+        f"{', '.join(exist)}): set recipe=matched",
         invalid_combination=True,
     )
 
@@ -110,7 +110,9 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def _semi_supervised(config: RunConfig) -> dict[str, Any]:
-    """DivideMix's constants by data set; on web data it has no unlabelled loss and forwards none of its rows."""
+    """Fill in DivideMix's constants by data set; on web data it has no unlabelled loss and does not forward unlabelled
+    rows.
+    """
     method, web = config.method, SOURCES[config.dataset.source].web
     weight: Any = _first(method.lambda_u, 0.0 if web else 25.0)
     unused = web and "forward" in LEARNERS[method.learner].options and weight in (0, "paper")
@@ -122,7 +124,7 @@ def _semi_supervised(config: RunConfig) -> dict[str, Any]:
 
 
 def _variant(config: RunConfig, recipe: Recipe) -> Literal["usual", "webvision"]:
-    """Which constants the selector's mixtures have."""
+    """The set of constants of the selector's mixtures."""
     given = config.method.selector.variant
     if given is not None:
         return given
@@ -136,7 +138,7 @@ def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:
 
 
 def _image_files(config: RunConfig) -> dict[str, Any]:
-    """What is null of the options of image files, from the data set's own."""
+    """Fill in the options of image files that are null with the data set's own values."""
     own = SOURCES[config.dataset.source].framing or {}
     return {key: value for key, value in own.items() if getattr(config.dataset, key) is None}
 

@@ -1,4 +1,4 @@
-"""A run's configuration as a replay changes it: another selector, or other values of its own."""
+"""The configuration of a run in a replay, with another selector or other selector options."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TRAINING = ("plugin.abc.", "plugin.main_subset", "method.selector.view")  # they
 
 
 def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """A run's configuration with another selector, or other values of its own. Another plug-in comes with its own
-    values, except for p_threshold and gmm.*, which all selectors share.
+    """A run's configuration with another selector or other selector options. Another plug-in has its own values, except
+    for p_threshold and gmm.*, which all selectors share.
 
     Raises: ConfigError for a key that does not exist, has no effect there, or acts in training.
     """
@@ -36,7 +36,7 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
     words += [t.text for key, t in typed.items() if key not in ("plugin", "method.selector.name")]
     asked = _of_any_method(base, words, config_dir)
     if asked.method.selector.name == "none":
-        raise ConfigError("nothing selects here: type method.selector.name=…, or plugin=sfa", invalid_combination=True)
+        raise ConfigError("nothing selects here: set method.selector.name=…, or plugin=sfa", invalid_combination=True)
     values = base.plugin
     if plugin != base.names["plugin"]:
         values = replace(asked.plugin, p_threshold=values.p_threshold, gmm=values.gmm)
@@ -54,7 +54,7 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
 
 
 def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> tuple[str, str | None]:
-    """The plug-in that a setting means, and the selector beside it (None: the plug-in brings one)."""
+    """The plug-in of a setting, and its selector (None: the plug-in brings one)."""
     recorded, brought = base.names["plugin"], base.plugin.selector != "none"
     plugin, selector = typed.get("plugin"), typed.get("method.selector.name")
     if plugin is None:
@@ -62,7 +62,7 @@ def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> 
             return recorded, None if brought else base.method.selector.name
         if (bringing := SELECTORS[selector].plugin) is not None:
             return bringing, None
-        # The selector that a plug-in brings gives way; whether there is a balanced head stays as it is.
+        # The plug-in's selector is replaced; the balanced head stays as it is.
         return ("abc" if base.plugin.head == "abc" else "none") if brought else recorded, selector
     if selector is not None or _of_any_method(base, [f"plugin={plugin}"], config_dir).plugin.selector != "none":
         return plugin, selector
@@ -73,13 +73,13 @@ def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> 
 
 
 def _of_any_method(base: RunConfig, words: Sequence[str], config_dir: Path | None) -> RunConfig:
-    """Composed for a method that goes with every selector: what is checked is the setting, not the training."""
+    """Compose for a method that takes every selector: only the setting is checked, not the training."""
     data = [f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", "model.pretrained=false"]
     return compose(["method=ce", *data, *words], config_dir)
 
 
 def _take(values: Any, source: Any, key: str, *rest: str) -> Any:
-    """`values` with the option at this path as it is in `source`."""
+    """Set the option at this path of `values` to its value in `source`."""
     if key not in {field.name for field in fields(values)}:  # of a selector of the user's own
         return replace(values, arguments={**values.arguments, key: source.arguments[key]})
     new = getattr(source, key)

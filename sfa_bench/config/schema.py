@@ -3,9 +3,9 @@ help.
 
 The sections of what can be chosen are described with it, in `choices/`.
 
-A field's type says what may be typed: `Literal` lists the choices, a range stands in the field's metadata. A field
+A field's type says what may be set: `Literal` lists the choices, a range stands in the field's metadata. A field
 marked `auto` may be null in YAML and on the command line (null = the recipe's or the data set's own); after
-`compose` it has a value. A `derived` field cannot be typed at all.
+`compose` it has a value. A `derived` field cannot be set at all.
 """
 
 # ruff: noqa: RUF009
@@ -28,10 +28,15 @@ DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
 
 @dataclass(frozen=True)
 class EvalConfig:
-    every: int = option(1, "test after every n-th epoch, and always after the last", low=1, high=LONGEST)
-    ensemble: Literal["logit_sum", "prob_mean", "main", "abc"] = option("logit_sum", "which outputs predict")
+    every: int = option(1, "evaluate after every n-th epoch, and always after the last", low=1, high=LONGEST)
+    ensemble: Literal["logit_sum", "prob_mean", "main", "abc"] = option(
+        "logit_sum", "which heads predict, and how they are combined"
+    )
     batch_size: int = option(
-        256, "images a batch in evaluation and selection passes (on a GPU 8 times as many small ones)", low=1, high=MANY
+        256,
+        "batch size of evaluation and selection passes (of small images 8 times as many on a GPU)",
+        low=1,
+        high=MANY,
     )
 
 
@@ -47,7 +52,7 @@ class ImbalanceConfig:
 
 @dataclass(frozen=True)
 class Effective:
-    """What acts in this run, after scaling to its length (protocol.md §3)."""
+    """Values that act in this run, after scaling to its length (protocol.md §3)."""
 
     beta: float
     phi: float
@@ -76,7 +81,7 @@ class RunConfig:
     replicate: int = option(0, "sets seed and data_seed", low=0, below=SEEDS)
     seed: int = option(0, "training: weights, order, augmentation (default: replicate)", low=0, below=SEEDS)
     data_seed: int = option(0, "subset and label noise (default: replicate)", low=0, below=SEEDS)
-    noise_ratio: float = option(0.4, "share of wrong labels", low=0, below=1)
+    noise_ratio: float = option(0.4, "share of noisy labels", low=0, below=1)
     imb_factor: float = option(0.1, "smallest class / largest class", above=0, high=1)
     epochs: int = option(None, "epochs (null = recipe's)", low=1, high=LONGEST, auto=True)
     warmup_epochs: int = option(
@@ -89,19 +94,21 @@ class RunConfig:
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1, high=CORES)
     device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
     precision: Literal["fp32", "tf32", "bf16", "auto"] = option(
-        "fp32", "of the backbone in training (tf32: on CUDA); all else is fp32"
+        "fp32", "precision of the backbone in training (tf32: on CUDA); all else is fp32"
     )
-    deterministic: bool = option(True, "CUDA: only kernels whose bits repeat; false takes the fastest")
+    deterministic: bool = option(True, "CUDA: only deterministic kernels; false takes the fastest")
     compile: bool = option(False, "full batches train through torch.compile; the same to rounding")
     data_dir: str = option("data", "folder of the data sets, or the .npz file of arrays")
     runs_dir: str = option("runs", "where runs are kept")
-    checkpoint_seconds: float = option(30.0, "at most one checkpoint in this time; 0 = after every epoch", low=0)
+    checkpoint_seconds: float = option(
+        30.0, "at most one checkpoint in this many seconds; 0 = after every epoch", low=0
+    )
     keep_checkpoint: Literal["final", "all", "none"] = option("final", "what stays on disk when a run is done")
-    share_warmup: bool = option(True, "runs of a sweep with the same epochs before the first selection share these")
+    share_warmup: bool = option(True, "runs of a sweep with identical epochs before the first selection share them")
     fail_fast: bool = option(False, "a failed run stops its sweep; runs at work keep their state")
-    retry_failed: bool = option(True, "try runs again that failed before")
+    retry_failed: bool = option(True, "retry runs that failed before")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
-    jobs_per_gpu: int = option(1, "isolated runs of sweeps that share a GPU of this machine", low=1, high=CORES)
+    jobs_per_gpu: int = option(1, "isolated runs of a sweep that share one GPU of this machine", low=1, high=CORES)
     logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
@@ -117,11 +124,11 @@ class RunConfig:
 
     @property
     def recorded_names(self) -> dict[str, str]:
-        """`names` as folders, records and tables have them: the data set by its identity, not by the choice typed."""
+        """`names` as in folders, records and tables: the data set by its identity, not by the choice that was set."""
         return {**self.names, "dataset": self.dataset.name} if self.dataset.name else dict(self.names)
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain types, each value under the path at which it is typed (the scaled ones under recipe.effective)."""
+        """Plain types, each value under the path at which it is set (the scaled ones under recipe.effective)."""
         plain = _plain(self)
         del plain["names"]
         for node in (plain["method"]["loss"], *(plain[group] for group in GROUPS)):

@@ -1,6 +1,6 @@
-"""What is typed, read without losing how it was typed: numbers that keep their text, ranges of the decimals meant.
+"""Parse overrides without losing how they were written: numbers keep their text, ranges are of decimals.
 
-Hydra's grammar and YAML read `1.10` as 1.1 and `2026_11_28` as 20261128, which is right for a number and wrong for a
+Hydra's grammar and YAML read `1.10` as 1.1 and `2026_11_28` as 20261128, which is correct for a number but not for a
 name. Whether a key takes a number or a text is known only later, so numbers remember their text until then.
 """
 
@@ -25,7 +25,7 @@ MOST = 10**18  # values of a range that are told apart when they are counted
 
 
 class _Typed:
-    """A number whose `str` is the text that it was typed as."""
+    """A number whose `str` is the text that it was written as."""
 
     text: str
 
@@ -65,7 +65,7 @@ def _typed(value: Decimal) -> TypedFloat:
 
 
 def bare(value: Any) -> Any:
-    """The value without its text, in Python's own types."""
+    """The value in Python's own types, without its text."""
     if isinstance(value, TypedInt):
         return int(value)
     if isinstance(value, TypedFloat):
@@ -76,7 +76,7 @@ def bare(value: Any) -> Any:
 
 
 def decimal(number: float) -> Decimal:
-    """The decimal that was meant: the typed one, else the shortest that is this number."""
+    """The decimal that was meant: the one written, else the shortest that gives this number."""
     try:
         return Decimal(str(number).replace("_", ""))
     except InvalidOperation:
@@ -84,7 +84,7 @@ def decimal(number: float) -> Decimal:
 
 
 def parse(text: str) -> Override:
-    """An override in Hydra's grammar, its numbers with their texts. Raises HydraException where it is none."""
+    """Parse an override by Hydra's grammar; numbers keep their texts. Raises HydraException where it is none."""
     listener = HydraErrorListener()
     lexer = OverrideLexer(InputStream(text))
     lexer.removeErrorListeners()
@@ -114,7 +114,7 @@ class _Visitor(HydraOverrideVisitor):
 
 
 def length(sweep: RangeSweep) -> int:
-    """How many values a range has, without listing them. Raises HydraException where that is no number."""
+    """The number of values of a range, without listing them. Raises HydraException where it is not finite."""
     start, stop, step = _ends(sweep)
     if not step:
         raise HydraException("a range with a step of 0 has no end")
@@ -124,7 +124,7 @@ def length(sweep: RangeSweep) -> int:
 
 
 def values(sweep: RangeSweep) -> Iterator[int | float]:
-    """The values of a range, its end left out: start + i * step in the decimals that were typed, whole if all are."""
+    """The values of a range without its end: start + i * step in decimals, whole numbers if all parts are."""
     start, _, step = _ends(sweep)
     whole = all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step))
     order: Any = range(length(sweep))

@@ -1,7 +1,7 @@
 """A resolved configuration as plain JSON and back, so that it is composed and checked in one process only.
 
-Written are the values that differ from the schema's own; read is through the same schema: what it does not have, or
-what is of another type or out of range, is refused, and nothing that is read is called or imported.
+Only values that differ from the schema's defaults are written. Reading goes through the same schema, which refuses
+unknown keys, other types and values out of range; nothing that is read is called or imported.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def from_stored(stored: Any) -> RunConfig:
     """The configuration that `to_json` was given, from its parsed text. Raises ConfigError for anything else."""
     try:
         config: RunConfig = _read(RunConfig, stored)
-    except (TypeError, ValueError) as error:  # a marked mapping that is no list of pairs
-        raise ConfigError(f"it is no configuration ({error})") from error
+    except (TypeError, ValueError) as error:  # a marked mapping that is not a list of pairs
+        raise ConfigError(f"it is not a configuration ({error})") from error
     if config.recipe.effective is None:
         raise ConfigError("it is not resolved")
     return config
@@ -43,7 +43,7 @@ def from_stored(stored: Any) -> RunConfig:
 
 @cache
 def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
-    """By name: the type, and the value that a configuration has without it (MISSING: it must be given)."""
+    """Name → type and default value (MISSING: there is none) of each field."""
     kinds = get_type_hints(cls)
     return {
         f.name: (kinds[f.name], f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(cls)
@@ -72,7 +72,7 @@ def _read(cls: Any, stored: Any, prefix: str = "") -> Any:
     known, made = _fields(cls), {}
     for name, value in stored.items():
         if name not in known:
-            raise ConfigError(f"{prefix}{brief(name)} is no key of a configuration")
+            raise ConfigError(f"{prefix}{brief(name)} is not a key of a configuration")
         kind = known[name][0]
         made[name] = (
             _read(kind, value, f"{prefix}{name}.") if is_dataclass(kind) else _value(f"{prefix}{name}", kind, value)
@@ -84,7 +84,7 @@ def _read(cls: Any, stored: Any, prefix: str = "") -> Any:
 
 
 def _value(path: str, kind: Any, value: Any) -> Any:
-    if get_origin(kind) is dict:  # names, and arguments, which the class's own signature has checked
+    if get_origin(kind) is dict:  # names; and arguments, which the signature of the class has checked
         if not isinstance(value, dict) or (path == "names" and not all(isinstance(v, str) for v in value.values())):
             raise _refused(path, value)
         return _unlisted(value)
@@ -98,7 +98,7 @@ def _value(path: str, kind: Any, value: Any) -> Any:
 
 
 def _refused(path: str, value: Any) -> ConfigError:
-    return ConfigError(f"{path}={brief(show(value))} is no value of a configuration")
+    return ConfigError(f"{path}={brief(show(value))} is not a value of a configuration")
 
 
 def _listed(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 A file has `blocks`, a list of grids: each maps a key to a value, a list of values, or a text in Hydra's grammar for
 several (`range(0,5)`); `common`, a grid that every block begins with; and, in a block or beside them, `exclude`: a list
-of combinations to leave out, each a mapping of keys to a value or a list of values, all of which must be met. What is
-typed on the command line takes the place of a key in all blocks.
+of combinations to leave out, each a mapping of keys to a value or a list of values, all of which must be met. A key on
+the command line replaces this key in all blocks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEYS = ("common", "blocks", "exclude")
 def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, ...]]:
     """Every job of a sweep with its checked overrides; the last key varies fastest, block after block.
 
-    Raises: ConfigError for what is wrong with it, before the first job: a sweep that is too large is not listed.
+    Raises: ConfigError for an invalid sweep, before the first job; a sweep that is too large is not listed.
     """
     grids = list(_grids(last_of_each(overrides)[0], conf))
     refuse_too_many(sum(combinations(words, conf) for words, _ in grids))
@@ -44,7 +44,7 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, .
         for axis in found:
             if axis[0].key == "runs_dir" and len(axis) > 1:
                 several = ",".join(str(one.value) for one in axis)
-                raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; type one")
+                raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; set one")
         left_out = [[_values(key, value, conf) for key, value in one.items()] for one in excluded]
         for job in itertools.product(*found):
             if not any(_meets(job, one, conf) for one in left_out):
@@ -52,7 +52,7 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, .
 
 
 def _grids(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
-    """The overrides of each grid of a sweep with its exclusions: of every block of its files, or what is typed."""
+    """The overrides of each grid of a sweep with its exclusions: every block of its files, or the command line."""
     of_files = [word for word in overrides if word.partition("=")[0] in ("sweep", "+sweep")]
     rest = [word for word in overrides if word not in of_files]
     if not of_files:
@@ -90,14 +90,14 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
                     "one thing, where it runs another"
                 )
             if key == "runs_dir":
-                raise ConfigError(f"{path}: a sweep has one runs folder: type runs_dir={grid[key]} on the command line")
+                raise ConfigError(f"{path}: a sweep has one runs folder: set runs_dir={grid[key]} on the command line")
             if key in ("sweep", "+sweep"):
-                raise ConfigError(f"{path}: a sweep file cannot name another one; type +sweep=A,B")
+                raise ConfigError(f"{path}: a sweep file cannot name another one; set +sweep=A,B")
         yield grid, excluded
 
 
 def _override(key: str, value: Any) -> str:
-    """As it would be typed."""
+    """The override in the form of the command line."""
     several = value if isinstance(value, list) else [value]
     return f"{'+' if key == 'preset' else ''}{key}={','.join(_text(str(key), one) for one in several)}"
 
@@ -119,7 +119,7 @@ def _values(key: str, value: Any, conf: Path | None) -> tuple[str, list[Any]]:
 
 
 def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]], conf: Path | None) -> bool:
-    """Whether a job has these values: typed ones first, since only they can be had without composing the job."""
+    """Whether a job has these values: those on the command line first, since the others need the composed job."""
     typed = {one.key: one.value for one in job}
     composed = []
     for key, values in combination:
@@ -131,7 +131,7 @@ def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]], c
 
 
 def _acts(job: Sequence[Typed], key: str, values: Sequence[Any], conf: Path | None) -> bool:
-    """Whether a key that is not typed has one of these values: by a choice, by another key, or by the recipe."""
+    """Whether a key that is not on the command line has one of these values: by a choice, another key or the recipe."""
     plain, names = plain_config(job, conf)
     if key in (*CHOSEN, *APPENDED):
         return names.get(key) in values

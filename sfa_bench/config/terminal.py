@@ -1,4 +1,4 @@
-"""Where every command begins and ends: standard streams that no character and no reader who leaves can make fail."""
+"""The entry point of every command, with standard streams that do not fail for any character or a closed pipe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _INSTEAD = {"·": "-", "–": "-", "−": "-", "±": "+-", "…": "...", "→": 
 
 
 def door(main: Callable[[Sequence[str]], int]) -> int:
-    """The exit status of a command on what was typed; 1 where its answer could not be written."""
+    """Run a command and return its exit status; 1 where its output could not be written."""
     prepare()
     try:
         os.getcwd()
     except FileNotFoundError:
-        print("refused: the folder where this is typed is gone; change into another one", file=sys.stderr)
+        print("refused: the current folder no longer exists; change into another one", file=sys.stderr)
         return 2
     status = main(sys.argv[1:])
     sys.stdout.flush()
@@ -35,7 +35,7 @@ def prepare() -> None:
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # closed: the next file to be opened, of a run perhaps, would take its number and what is said
+        except OSError:  # closed: the next file to be opened, of a run perhaps, would get its number and this output
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     codecs.register_error("sfa_bench.instead", _instead)
     sys.stdout = _display(sys.stdout, 1)
@@ -53,7 +53,7 @@ def _display(stream: Any, number: int) -> Any:
 
 
 def _instead(error: UnicodeError) -> tuple[str, int]:
-    """What a terminal shows for characters that its encoding lacks, and for bytes of names that are no text."""
+    """Escapes for characters that the terminal's encoding lacks, and for bytes of file names that are not text."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

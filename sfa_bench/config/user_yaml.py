@@ -1,4 +1,4 @@
-"""YAML that a user gives, read with limits: a file of some hundred bytes may else take all memory, or never end."""
+"""Read a user's YAML with limits: without them a file of some hundred bytes could take all memory, or never end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MOST_ALIASED = 10_000  # values that a file's aliases stand for, all together
 
 
 class Broken(ConfigError):
-    """A file that no reader takes, and that harms none."""
+    """A file that cannot be parsed, which is harmless while it is not chosen."""
 
 
 def read(path: Path, loader: Any = yaml.SafeLoader) -> Any:
     """The plain data of a file; loader: a subclass of yaml.SafeLoader.
 
-    Raises: ConfigError with file and line for what is no YAML, too large, too deep, expands too far, lies within
+    Raises: ConfigError with file and line for what is not valid YAML, too large, too deep, expands too far, lies within
     itself, or names a key twice.
     """
     text = _text(path)
@@ -36,15 +36,15 @@ def read(path: Path, loader: Any = yaml.SafeLoader) -> Any:
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
         place = _place(path, getattr(error, "problem_mark", None))
-        raise Broken(f"{place} is no YAML: {_reason(error)}") from error
+        raise Broken(f"{place} is not valid YAML: {_reason(error)}") from error
     except ValueError as error:  # a day that no month has, a number of thousands of digits
-        raise Broken(f"{path} is no YAML: {error}") from error
+        raise Broken(f"{path} is not valid YAML: {error}") from error
 
 
 def check_folder(conf: Path, groups: Sequence[str]) -> None:
-    """Read everything in a user's folder that a composition could reach, before Hydra does: it has no limits.
+    """Check every file of a user's folder that a composition could reach, before Hydra reads it without limits.
 
-    A broken file is passed over: it may never be chosen. groups: folders of choices. Raises: ConfigError where a file
+    A broken file is ignored: it may never be chosen. groups: folders of choices. Raises: ConfigError where a file
     is refused for what it would cost, or there is none.
     """
     waiting, seen = [".", *groups, "hydra"], set[str]()
@@ -62,7 +62,7 @@ def check_folder(conf: Path, groups: Sequence[str]) -> None:
 
 
 def check_exists(conf: Path) -> None:
-    """Raises ConfigError where the user's folder is none, or cannot be read."""
+    """Raises ConfigError where the user's folder does not exist or cannot be read."""
     if not conf.is_dir():
         there = "is a file, not a folder" if conf.exists() else "there is no such folder"
         raise ConfigError(f"--config-dir {conf}: {there}")
@@ -74,13 +74,13 @@ def check_exists(conf: Path) -> None:
 
 def _files(folder: Path, deep: bool) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
-        if not deep or len(Path(place).relative_to(folder).parts) > DEEPEST:  # a link into itself has no end
+        if not deep or len(Path(place).relative_to(folder).parts) > DEEPEST:  # a link into itself would never end
             folders.clear()
         yield from (Path(place, name) for name in sorted(names) if name.endswith((".yaml", ".yml")))
 
 
 def _named(content: Any) -> Iterator[str]:
-    """Whatever in a file's `defaults` may be the name of a folder."""
+    """Names in a file's `defaults` that may be folders."""
     listed = content.get("defaults") if isinstance(content, dict) else None
     for entry in listed if isinstance(listed, list) else ():
         words = [str(entry)] if not isinstance(entry, dict) else [f"{key}/{value}" for key, value in entry.items()]
@@ -91,7 +91,7 @@ def _named(content: Any) -> Iterator[str]:
 def _text(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path} is no file that could be read as YAML")
+            raise ConfigError(f"{path} is not a regular file")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
@@ -102,12 +102,12 @@ def _text(path: Path) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
-        raise Broken(f"{path}, line {line} is no YAML: byte {byte:#04x} is not UTF-8") from error
+        raise Broken(f"{path}, line {line} is not valid YAML: byte {byte:#04x} is not UTF-8") from error
 
 
 @dataclass
 class _Node:
-    """One that has begun and not yet ended. height: levels below it; before: values ahead of it."""
+    """A collection that has begun and not yet ended. height: levels below it; before: values ahead of it."""
 
     anchor: str | None
     before: int
@@ -117,7 +117,9 @@ class _Node:
 
 
 def _check(text: str, path: Path) -> None:
-    """Refuse what would grow or be lost on loading, by the parser's events, which are as many as the file has words."""
+    """Refuse what would grow or be lost on loading. Works on the parser's events, whose number is that of the file's
+    words.
+    """
     # Values and levels that an anchor stands for; None: it has not ended.
     anchors: dict[str | None, tuple[int, int] | None] = {}
     nodes: list[_Node] = []
@@ -126,7 +128,7 @@ def _check(text: str, path: Path) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):  # as OmegaConf reads it
         height = 1
         if isinstance(event, yaml.AliasEvent):
-            there = anchors.get(event.anchor, (1, 1))  # one that nothing has is refused on loading
+            there = anchors.get(event.anchor, (1, 1))  # an unknown anchor is refused on loading
             if there is None:
                 raise ConfigError(f"{_place(path, event.start_mark)}: *{event.anchor} stands for what it lies in")
             height, values, aliased = there[1], values + there[0], aliased + there[0]
@@ -153,13 +155,13 @@ def _check(text: str, path: Path) -> None:
             raise ConfigError(f"{_place(path, event.start_mark)}: more than {DEEPEST} levels")
         whole = nodes and not isinstance(event, yaml.CollectionStartEvent)
         if whole and (key := _add(nodes[-1], event, height)) is not None:
-            twice.append(Broken(f"{_place(path, event.start_mark)}: the key {key} is there twice; keep one"))
+            twice.append(Broken(f"{_place(path, event.start_mark)}: the key {key} occurs twice; keep one"))
     if twice:
         raise twice[0]
 
 
 def _add(parent: _Node, event: Any, height: int) -> str | None:
-    """Count a whole node to the one that it lies in. Returns a key that is there already: the first would be lost."""
+    """Add a finished node to the one that contains it. Returns a duplicate key, whose first value would be lost."""
     parent.height = max(parent.height, height)
     if parent.keys is None:
         return None

@@ -23,7 +23,7 @@ def _refuse(message: str) -> ConfigError:
 
 
 def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
-    """The selector that acts: the plug-in's own, else the method's."""
+    """The selector that acts: that of the plug-in, else that of the method."""
     brought = config.plugin.selector
     if brought == "none":
         return config
@@ -35,14 +35,16 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
     if "method.selector.name" in given:
         raise _refuse(
             f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
-            "brings its own selector: type plugin=abc or plugin=none"
+            "brings its own selector: set plugin=abc or plugin=none"
         )
-    name: Any = brought  # "external" acts like a name, but is none that can be typed
+    name: Any = brought  # "external" acts like a name, but cannot be set
     return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=name)))
 
 
 def validate(config: RunConfig, given: frozenset[str]) -> None:
-    """Raise ConfigError (invalid_combination) on the first pair that makes no sense. `given`: the keys typed."""
+    """Raise ConfigError (invalid_combination) on the first pair that makes no sense. `given`: the keys on the command
+    line.
+    """
     _method(config, given)
     _learner(config, given)
     _data(config, given)
@@ -60,7 +62,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
         if key in given and not described.by_class:
             raise _refuse(
                 f"{key} acts on a mixture per class, which method.selector.name={selector} does not have: leave it "
-                "out, or type method.selector.name=loss_gmm_cls or proto"
+                "out, or set method.selector.name=loss_gmm_cls or proto"
             )
     for key in OPTIONS:
         if f"method.selector.{key}" in given and key not in described.options:
@@ -72,25 +74,25 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
     if config.plugin.head == "none":
         for key in sorted(given):
             if key.startswith("plugin.abc."):
-                raise _refuse(f"{key} without the balanced head: type plugin.head=abc, or leave {key} out")
+                raise _refuse(f"{key} without the balanced head: set plugin.head=abc, or leave {key} out")
         if config.eval.ensemble == "abc":
-            raise _refuse("eval.ensemble=abc without the balanced head: type plugin=abc, or eval.ensemble=main")
+            raise _refuse("eval.ensemble=abc without the balanced head: set plugin=abc, or eval.ensemble=main")
     if has_warmup(config) and config.warmup_epochs >= config.epochs:
         raise _refuse(
-            f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or type "
+            f"warmup_epochs={config.warmup_epochs} leaves nothing of epochs={config.epochs}: raise epochs, or set "
             f"warmup_epochs below {config.epochs}"
         )
     if (every := config.record.probes) is not None:
-        own = config.method.target is not None  # it may select when it likes
+        own = config.method.target is not None  # it may select in any epoch
         before = 0 if own else warmup_epochs(config)
         if config.epochs // every * every <= before:
             first = f", whose first selection is in epoch {before + 1}" if before else ""
             raise _refuse(
-                f"record.probes={every} keeps nothing of epochs={config.epochs}{first}: type record.probes=1 for each "
+                f"record.probes={every} keeps nothing of epochs={config.epochs}{first}: set record.probes=1 for each "
                 f"selection, or {config.epochs} for the last"
             )
     if isinstance(config.device, tuple) and config.method.networks != 2:
-        raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: type one device")
+        raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: set one device")
 
 
 def _learner(config: RunConfig, given: frozenset[str]) -> None:
@@ -110,20 +112,18 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
         raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; type drw or none")
     if method.schedule != "none" and described.weighted:
         raise _refuse(
-            f"method.schedule={method.schedule} with class weights from the first epoch: type method=ce_drw, or "
+            f"method.schedule={method.schedule} with class weights from the first epoch: set method=ce_drw, or "
             "method.schedule=none"
         )
     for sentence in learner.refuses(config, given):
         raise _refuse(sentence)
     if told_rate(config) is None:
         for key in learner.needs_rate(config):
-            raise _refuse(
-                f"{key} has to be told the share of wrong labels, which is unknown here: type noise.assumed_rate=RATE"
-            )
+            raise _refuse(f"{key} needs the share of noisy labels, which is unknown here: set noise.assumed_rate=RATE")
     classifier = config.classifier.name
     if CLASSIFIERS[classifier].linear and described.cosine:
         raise _refuse(
-            f"classifier={classifier} needs a linear classifier, and {loss}'s is a cosine: type classifier=crt"
+            f"classifier={classifier} needs a linear classifier, and {loss}'s is a cosine: set classifier=crt"
         )
     if classifier != "joint" and config.keep_checkpoint == "none":
         raise _refuse(f"classifier={classifier} is fitted on a finished run's weights: leave keep_checkpoint=none out")
@@ -137,13 +137,11 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
     if "map" in described.options and not source.class_maps:
         raise _refuse(
             f"noise={noise.name} has no class map for dataset={config.names.get('dataset')} (only "
-            f"{', '.join(named('class_maps'))}): type noise=pair, noise=flip or noise=matrix"
+            f"{', '.join(named('class_maps'))}): set noise=pair, noise=flip or noise=matrix"
         )
     if "map" in described.options and noise.map not in source.class_maps:
         made_for = " or ".join(name for name in named("class_maps") if noise.map in SOURCES[name].class_maps)
-        raise _refuse(
-            f"noise.map={noise.map} is made for dataset={made_for}, not {data.source}: type noise.map=default"
-        )
+        raise _refuse(f"noise.map={noise.map} is made for dataset={made_for}, not {data.source}: set noise.map=default")
     if "labels" in described.options:
         _human_labels(config)
     if "file" in described.options and noise.file is None:
@@ -154,18 +152,18 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
         if described.legacy is None or noise.include_self:
             raise _refuse(
                 f"dataset.generator=legacy knows noise=joint, symmetric (without include_self) and none, not "
-                f"{noise.name}: type dataset.generator=project"
+                f"{noise.name}: set dataset.generator=project"
             )
         if noise.count not in ("auto", "exact"):
             raise _refuse(f"dataset.generator=legacy flips an exact number: leave noise.count={noise.count} out")
         if config.data_seed >= 2**32:  # what np.random.RandomState takes
             raise _refuse(
-                f"data_seed={config.data_seed} with dataset.generator=legacy: allowed is 0 <= data_seed < 2^32; type a "
+                f"data_seed={config.data_seed} with dataset.generator=legacy: allowed is 0 <= data_seed < 2^32; set a "
                 "smaller one, or dataset.generator=project"
             )
     if data.val == "none" and data.val_fraction is not None:
         raise _refuse(
-            f"dataset.val_fraction={number(data.val_fraction)} without a validation set: type "
+            f"dataset.val_fraction={number(data.val_fraction)} without a validation set: set "
             "dataset.val=noisy or clean_balanced"
         )
     if source.own and data.name in BUILT_IN:
@@ -176,27 +174,27 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
     model, source, described = config.model, SOURCES[config.dataset.source], MODELS[config.model.name]
     if source.vectors and described.vectors is None:
         raise _refuse(
-            f"model={model.name} takes images, and dataset={config.dataset.source} has vectors: type "
+            f"model={model.name} takes images, and dataset={config.dataset.source} has vectors: set "
             f"model={names_of('vectors')}"
         )
     side, needed = source.side, described.smallest
     if side is not None and side < needed:
         raise _refuse(
-            f"model={model.name} cannot take the {side}x{side} images of dataset={config.dataset.source}: type "
+            f"model={model.name} cannot take the {side}x{side} images of dataset={config.dataset.source}: set "
             "model=convnet"
         )
     if source.framing is not None:
         _image_files(config)
     if source.framing is not None and (crop := config.dataset.crop) < needed:
         raise _refuse(
-            f"model={model.name} cannot take images of dataset.crop={crop} pixels: type dataset.crop={needed} or more, "
+            f"model={model.name} cannot take images of dataset.crop={crop} pixels: set dataset.crop={needed} or more, "
             "or model=convnet"
         )
     if "model.width" in given and described.width is None:
         raise _refuse(f"model.width={model.width} with model={model.name}, which has one width: leave model.width out")
     if model.pretrained is None:
         raise ConfigError(
-            f"dataset={config.names.get('dataset')} starts from ImageNet weights, which are not downloaded: type "
+            f"dataset={config.names.get('dataset')} starts from ImageNet weights, which are not downloaded: set "
             "model.pretrained=FILE (a .pth file of torchvision's ResNet-50), or model.pretrained=false to "
             "start from random weights"
         )
@@ -204,12 +202,12 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         return
     if "pretrained" not in described.options:
         raise _refuse(
-            f"model.pretrained={model.pretrained} with model={model.name}, which starts from random weights: type "
+            f"model.pretrained={model.pretrained} with model={model.name}, which starts from random weights: set "
             f"model={names_of('pretrained')}, or model.pretrained=false"
         )
     if not Path(model.pretrained).is_file():
         raise ConfigError(
-            f"model.pretrained={model.pretrained}: there is no such file; give one, or type model.pretrained=false"
+            f"model.pretrained={model.pretrained}: there is no such file; give one, or set model.pretrained=false"
         )
 
 
@@ -217,17 +215,15 @@ def _image_files(config: RunConfig) -> None:
     data, name = config.dataset, config.names.get("method")
     if data.resize < data.crop:
         raise _refuse(
-            f"dataset.resize={data.resize} leaves no square of dataset.crop={data.crop} pixels: type dataset.resize="
+            f"dataset.resize={data.resize} leaves no square of dataset.crop={data.crop} pixels: set dataset.resize="
             f"{data.crop} or more"
         )
     if not (data.warmup_draw or data.selection_draw):
         return
     for draw in (data.warmup_draw, data.selection_draw):
         if 0 < draw < 2 * config.batch_size:
-            raise _refuse(
-                f"a draw of {draw} samples is less than one batch: type {2 * config.batch_size} or more, or 0"
-            )
-    all_samples = "type dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
+            raise _refuse(f"a draw of {draw} samples is less than one batch: set {2 * config.batch_size} or more, or 0")
+    all_samples = "set dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
     if why := LEARNERS[config.method.learner].every_sample:
         raise _refuse(f"method={name} {why}: {all_samples}")
     if config.method.schedule == "drs":
@@ -240,7 +236,7 @@ def _human_labels(config: RunConfig) -> None:
     data, labels, human = config.dataset, config.noise.labels, SOURCES[config.dataset.source].human
     if not data.human or human is None:
         raise _refuse(
-            f"noise=human takes labels that people gave, and dataset={config.names.get('dataset')} has none: type "
+            f"noise=human takes human annotations, and dataset={config.names.get('dataset')} has none: set "
             "dataset=cifar10n or dataset=cifar100n, or another noise"
         )
     if labels not in human.labels:

@@ -1,4 +1,4 @@
-"""Typed values from plain ones: `convert` builds the schema's dataclasses and says what is wrong with a value."""
+"""Typed values from plain ones: `convert` builds the schema's dataclasses and refuses invalid values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 @cache
 def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Mapping[str, Any]]]:
-    """Every path that can stand in a configuration, with its type and metadata; sections have their dataclass."""
+    """Every path of a configuration with its type and metadata; the type of a section is its dataclass."""
     found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     hints = _hints(cls)
     for f in fields(cls):
@@ -42,15 +42,15 @@ def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Map
     return found
 
 
-CLOSE = 0.75  # of difflib: a slip of the fingers, not another word
+CLOSE = 0.75  # of difflib: a typing error, not another word
 CLOSE_SHORT = 0.66  # of words of up to four letters: one of three may be another one
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate a typist most likely meant; None is better than a wrong one.
+    """The candidate that a user most likely meant; None rather than an unlikely one.
 
-    Of keys with dots, one of the group that was typed, or of another where that group does not exist: `sfa.beta` is
-    plugin.beta, but `recipe.schedule` is not method.schedule, which schedules something else.
+    For keys with dots, one of the same group, or of another where that group does not exist: `sfa.beta` is plugin.beta,
+    but `recipe.schedule` is not method.schedule, which schedules something else.
     """
     pool = list(candidates)
     group, dot, leaf = word.rpartition(".")
@@ -64,7 +64,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
         found = [c for c in leaves.get(name, ()) if c.count(".") == depth]
         if len(found) == 1:
             return found[0]
-    if here:  # a key of the root, typed with the group that it seems to belong to
+    if here:  # a root key, written with the group that it seems to belong to
         return leaf if leaf in pool else None
     close = difflib.get_close_matches(word, pool, 1, close_enough)
     close = close or [c for c in pool if len(word) > 1 and c.startswith(word)]
@@ -79,7 +79,7 @@ def unknown_key(key: str, candidates: Iterable[str]) -> ConfigError:
 
 
 def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: Any) -> Any:
-    """An instance of a schema class from plain values. Raises ConfigError on an unknown key or a wrong value."""
+    """An instance of a schema class from plain values. Raises ConfigError on an unknown key or an invalid value."""
     hints = _hints(cls)
     known = {f.name: f for f in fields(cls) if not f.metadata.get("derived")}
     for key in plain:
@@ -90,7 +90,7 @@ def convert(cls: type, plain: Mapping[str, Any], prefix: str = "", **derived: An
         if is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
                 raise ConfigError(
-                    f"{prefix}{name}={brief(show(value))}: this is a section, type {prefix}{name}.KEY=VALUE"
+                    f"{prefix}{name}={brief(show(value))}: this is a section, set {prefix}{name}.KEY=VALUE"
                 )
             made[name] = _section(hints[name], marshal.dumps(dict(value), 2), f"{prefix}{name}.")
         elif isinstance(value, Hashable):
@@ -125,7 +125,7 @@ def check_value(path: str, value: Any) -> Any:
     hint = f"; did you mean {path}={near}?" if near else ""
     if takes_text(path) and (value is None or isinstance(value, bool)):
         hint = f"; for a text of these letters put it in quotes, inside those of a shell: \"{path}='{show(value)}'\""
-    elif takes_text(path) and isinstance(value, int | float):  # of YAML, which no longer knows how it was written
+    elif takes_text(path) and isinstance(value, int | float):  # from YAML, which has lost how it was written
         hint = "; put it in quotes in its file"
     elif value is None:
         hint = f"; leave {path} out for its default"
@@ -139,7 +139,7 @@ NO = object()
 
 
 def takes_text(path: str) -> bool:
-    """Whether any text may be the value of this option, also one that looks like a number."""
+    """Whether this option takes any text, even one that looks like a number."""
     return str in alternatives_of(options()[path][0])
 
 
@@ -174,7 +174,7 @@ def _as(kind: Any, value: Any) -> Any:
 
 
 def describe(kind: Any) -> str:
-    """In words, what a type admits."""
+    """A description of the values that a type admits."""
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(describe(k) for k in get_args(kind))
     if get_origin(kind) is Literal:
@@ -183,12 +183,12 @@ def describe(kind: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """As it is typed: null, true, false."""
+    """The value as on the command line: null, true, false."""
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def brief(text: str) -> str:
-    """No longer than a line."""
+    """The text, cut to one line."""
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
@@ -213,15 +213,15 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
 
 
 def _check_text(path: str, text: str) -> None:
-    """Refuse what no file, folder or name can be; a path may have bytes that are no UTF-8."""
+    """Refuse texts that cannot be a file, folder or name; a path may have bytes that are not UTF-8."""
     if not text.strip():
-        raise ConfigError(f"{path}={text}: is empty; type a value, or leave {path} out")
+        raise ConfigError(f"{path}={text}: is empty; give a value, or leave {path} out")
     if "\0" in text:
         raise ConfigError(f"{path}={brief(text)!r}: holds a NUL character, which no file's name has; leave it out")
 
 
 def range_text(path: str, limits: Mapping[str, Any]) -> str:
-    """`0 < path <= 1`; the path alone where nothing bounds it."""
+    """`0 < path <= 1`; the path alone where there are no bounds."""
     ends = {
         name: "2^63" if limits[name] == SEEDS else number(limits[name])
         for name in ("above", "low", "below", "high")
@@ -243,7 +243,7 @@ _BOUNDS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf), ("below
 
 
 def _meant(path: str, value: float) -> str:
-    """The usual slips: an imbalance ratio for a factor, per cent for a share."""
+    """A hint for common mistakes: an imbalance ratio for a factor, percent for a share."""
     if path == "imb_factor" and value > 1:
         return f"; did you mean {1 / value:g}?"
     if path in ("noise_ratio", "dataset.val_fraction") and 1 < value < 100:

@@ -44,8 +44,8 @@ def build(
 ) -> Data:
     """The data of one run. Subset, noise and split depend on `data_seed` alone, so that methods share their labels.
 
-    Args: of work on image files that takes its time: say takes a sentence for the user, on_step may raise to stop it,
-    wait is called while another process is at it.
+    Args: for work on image files, which may take long: say takes a message for the user, on_step may raise to stop,
+    wait is called while another process does the same work.
     Raises: DataError (or ConfigError) with a sentence before anything is trained.
     """
     dataset, seed = config.dataset, config.data_seed
@@ -129,7 +129,7 @@ def build(
     assert isinstance(view.images, Tensor)
     assert isinstance(test.images, Tensor)
     if config.noise.target is not None:
-        return data  # nobody knows the likelihood of its labels
+        return data  # the likelihood of its labels is unknown
     if law is None:
         vectors = view.images.double().numpy()
         likelihood = instance.likelihood(vectors, observed, num_classes, config.noise_ratio, seed)
@@ -149,7 +149,9 @@ def build(
 def _own_noise(
     config: RunConfig, labels: np.ndarray, num_classes: int, images: np.ndarray | ImageFiles, index: np.ndarray
 ) -> np.ndarray:
-    """Observed labels int64 [N] by a function of the user's own. Raises: DataError where it fails, or gives others."""
+    """Observed labels int64 [N] from the user's own function. Raises: DataError where it fails or returns anything
+    else.
+    """
     target, rng = str(config.noise.target), numpy_generator(config.data_seed, "noise")
     shown = images[index] if isinstance(images, np.ndarray) and images.dtype == np.uint8 else None
     try:
@@ -170,11 +172,11 @@ def _own_noise(
 
 
 def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
-    """The data set and, with noise=human, the labels that people gave to all of its training images."""
+    """The data set and, with noise=human, the human annotations of all of its training images."""
     dataset = config.dataset
-    if NOISES[config.noise.name].source != "people":
+    if NOISES[config.noise.name].source != "annotations":
         return sources.load(dataset, config.data_dir, config.data_seed), None
-    # Its file first: a user who lacks it does not wait for the images, which may have to be fetched.
+    # The annotations first: where they are missing, do not fetch the images.
     path = human.find(sources.existing(config.data_dir), SOURCES[dataset.source].human)
     source = sources.load(dataset, config.data_dir, config.data_seed)
     return source, human.load(path, str(config.noise.labels), source.train_labels, source.num_classes)
@@ -183,7 +185,8 @@ def _load(config: RunConfig) -> tuple[Source, np.ndarray | None]:
 def _features(source: Source, index: np.ndarray, on_step: Callable[[], None]) -> Callable[[np.ndarray], np.ndarray]:
     """Positions in the subset → their flattened test views, float64 [n, D].
 
-    With the data set's own mean and std: labels do not change with `dataset.normalise`, which is the networks'.
+    Normalised by the data set's own mean and std, so that labels do not depend on `dataset.normalise`, which is for
+    networks.
     """
     transform = Transform(source.mean, source.std)
 
@@ -194,7 +197,7 @@ def _features(source: Source, index: np.ndarray, on_step: Callable[[], None]) ->
             for view in loader_for(images, transform).test_views(torch.arange(len(images)).split(64)):
                 on_step()
                 views.append(view.flatten(1).double())
-        except RunError as error:  # a file that is no picture
+        except RunError as error:  # a file that cannot be decoded
             raise DataError(str(error)) from None
         return torch.cat(views).numpy()
 
@@ -202,7 +205,7 @@ def _features(source: Source, index: np.ndarray, on_step: Callable[[], None]) ->
 
 
 def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:
-    """Clean labels (None: unknown), and the labels that noise starts from, int64 [n] each."""
+    """Clean labels (None: unknown), and the labels to which noise is added, int64 [n] each."""
     given = source.train_labels
     if source.labels_are_clean:
         return given, given
@@ -269,7 +272,7 @@ def _look_at_files(
     on_step: Callable[[], None],
     wait: Callable[[Holder], None] | None,
 ) -> Source:
-    """The same source, its images decoded on disk where the configuration says so, without those that are none.
+    """The source without unreadable images, the others decoded on disk where the configuration says so.
 
     Raises: DataError for images that cannot be read, unless `dataset.on_bad_image=skip`.
     """
@@ -278,7 +281,7 @@ def _look_at_files(
     memory.require(
         12 * dataset.resize**2,  # float32 of a square one
         f"an image scaled to dataset.resize={dataset.resize} pixels",
-        "type a smaller dataset.resize and dataset.crop",
+        "set a smaller dataset.resize and dataset.crop",
     )
     making = cache.Making(
         cache.folder_in(Path(dataset.cache_dir), beside) if dataset.cache_dir else beside / cache.FOLDER,
@@ -304,7 +307,7 @@ def _look_at_files(
         skipped.extend(f"{part}: {os.fsdecode(images.names[i])}" for i in bad)
         good = ~np.isin(np.arange(len(images)), list(bad))
         if not good.any():
-            raise DataError(f"none of the {len(images)} {part} images can be read: see whether they are pictures")
+            raise DataError(f"none of the {len(images)} {part} images can be read: check that they are image files")
         return images[good], good
 
     train, good = looked_at("train", source.train_images)
@@ -330,7 +333,7 @@ def _look_at_files(
 
 
 def _contents(images: Images) -> Iterable[np.ndarray]:
-    """What the images' identity is taken over: their pixels, or what tells their files from others."""
+    """What the fingerprint of the images is computed over: their pixels, or the identity of their files."""
     return cache.identity(images) if isinstance(images, ImageFiles) else (images.numpy(),)
 
 

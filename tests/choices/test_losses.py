@@ -59,7 +59,7 @@ def test_single_networks_take_what_is_theirs(name):
 def test_what_has_no_code_of_its_own_says_whose_it_is():
     from sfa_bench.parts.losses import make_loss
 
-    with pytest.raises(ValueError, match="the loss elr keeps targets of its own: type method=elr"):
+    with pytest.raises(ValueError, match="the loss elr keeps targets of its own: set method=elr"):
         make_loss("elr")
     assert make_loss("gce", q=None)(torch.zeros(1, 2), torch.tensor([0]), torch.ones(2)).shape == (1,)
 

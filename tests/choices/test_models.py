@@ -32,7 +32,7 @@ def test_planning_refuses_what_building_would(name):
     words = ["dataset=folder", "dataset.name=mine", f"model={name}"]
     assert compose([*words, f"dataset.crop={side}"]).dataset.crop == side
     if side > 8:  # the smallest crop that can be typed at all
-        with pytest.raises(ConfigError, match=f"type dataset.crop={side} or more"):
+        with pytest.raises(ConfigError, match=f"set dataset.crop={side} or more"):
             compose([*words, f"dataset.crop={side - 1}"])
 
 

@@ -85,13 +85,13 @@ def test_of_a_key_typed_twice_the_last_counts_and_that_is_said(capsys):
     words, notes = last_of_each(["seed=1", "method=ce", "hydra.verbose=true", "seed=2", "method=gce"])
     assert words == ["hydra.verbose=true", "seed=2", "method=gce"]
     assert notes == [
-        "seed is typed twice: 'seed=2' counts, 'seed=1' does not",
-        "method is typed twice: 'method=gce' counts, 'method=ce' does not",
+        "seed is set twice: 'seed=2' counts, 'seed=1' does not",
+        "method is set twice: 'method=gce' counts, 'method=ce' does not",
     ]
     assert main(["seed=1", "seed=2", "--cfg", "job"]) == 0
     out, err = capsys.readouterr()
     assert "seed: 2\n" in out
-    assert err == "note: seed is typed twice: 'seed=2' counts, 'seed=1' does not\n"
+    assert err == "note: seed is set twice: 'seed=2' counts, 'seed=1' does not\n"
 
 
 def documented():

@@ -1,4 +1,4 @@
-"""docs/originals.md: what it tells to type exists, and the share that it gives is so in closed form."""
+"""docs/originals.md: what it says to set exists, and the share that it gives is so in closed form."""
 
 import re
 from pathlib import Path

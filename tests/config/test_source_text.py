@@ -178,7 +178,7 @@ def test_a_range_in_a_sweep_file_and_in_two_sweeps_is_the_same_runs(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (["seed=range(0,0)"], "there is no value in this range, which leaves its end out; type range"),
+        (["seed=range(0,0)"], "there is no value in this range, which excludes its end; range(0,1) is 0"),
         (["seed=range(0,5,-1)"], "there is no value in this range"),
         (["lr=range(0,1,0)"], "a step of 0"),
         (["lr=range(0,1,1e-400)"], "a step of 0"),
@@ -187,7 +187,7 @@ def test_a_range_in_a_sweep_file_and_in_two_sweeps_is_the_same_runs(tmp_path):
         (["lr=range(0,1e300,1e-300)"], "more than 10"),
         (["seed=range(0,2000)", "data_seed=range(0,2000)"], "4,000,000 combinations"),
         (["lr=range(a,b)"], "start: str is incompatible"),
-        (["lr=interval(0,1)"], "or type range"),
+        (["lr=interval(0,1)"], "or use range"),
     ],
 )
 def test_a_range_without_a_value_or_an_end_is_refused_before_it_is_listed(typed, sentence, monkeypatch):

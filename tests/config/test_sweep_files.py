@@ -70,10 +70,10 @@ def test_what_is_typed_takes_the_place_of_a_key_in_all_blocks(written):
         ("blocks: [{method: [ce, dividmix]}]", "did you mean method=dividemix"),
         ("blocks: [{method: ce, exclude: [{metod: ce}]}]", "unknown key metod"),
         ("blocks: [{sweep: mine}]", "cannot name another"),
-        ("blocks: [{method: ce}]\ncommon: {runs_dir: there}", "type runs_dir=there on the command line"),
+        ("blocks: [{method: ce}]\ncommon: {runs_dir: there}", "set runs_dir=there on the command line"),
         ("blocks: [{method: ce, exclude: 3}]", "exclude is a list of mappings"),
         ("blocks: [{method: ce}]\nexclude: {method: ce}", "exclude is a list of mappings"),
-        ("blocks: [", "is no YAML"),
+        ("blocks: [", "is not valid YAML"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_whole(written, text, sentence):
@@ -125,10 +125,10 @@ def test_an_exclusion_goes_by_what_is_typed_on_the_command_line_too(written):
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("blocks:\n  - method: ce\n    seed: 1\n    method: gce\n", "line 4: the key method is there twice"),
-        ("blocks: [{method: ce}]\nblocks: [{method: gce}]\n", "line 2: the key blocks is there twice"),
-        ("common: {seed: 1, seed: 2}\nblocks: [{method: ce}]", "line 1: the key seed is there twice"),
-        ("blocks: [{method: ce}]\nexclude: [{seed: 1, 'seed': 2}]", "line 2: the key seed is there twice"),
+        ("blocks:\n  - method: ce\n    seed: 1\n    method: gce\n", "line 4: the key method occurs twice"),
+        ("blocks: [{method: ce}]\nblocks: [{method: gce}]\n", "line 2: the key blocks occurs twice"),
+        ("common: {seed: 1, seed: 2}\nblocks: [{method: ce}]", "line 1: the key seed occurs twice"),
+        ("blocks: [{method: ce}]\nexclude: [{seed: 1, 'seed': 2}]", "line 2: the key seed occurs twice"),
     ],
 )
 def test_a_key_given_twice_in_a_file_is_refused_with_its_line(written, text, lines):

@@ -14,7 +14,7 @@ from sfa_bench.config.terminal import Display, door
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "epochs=1", "threads=1"]
 RUNS = b"runs-\xff"
-CLASS_NAME = "h\xe9\udcff"  # a letter that ASCII lacks, and a byte that is no UTF-8
+CLASS_NAME = "h\xe9\udcff"  # a letter that ASCII lacks, and a byte that is not UTF-8
 
 
 def command(*words, cwd, **how):
@@ -105,7 +105,7 @@ def test_every_command_has_the_door():
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_is_done_in_an_encoding_that_lacks_its_characters(tmp_path, launcher):
-    """Nor does a name of bytes that are no UTF-8 keep it from its end."""
+    """Nor does a name of bytes that are not UTF-8 keep it from its end."""
     words = [str(ROOT / "run.py"), "-m", *SMALL, "replicate=0,1", f"hydra/launcher={launcher}", b"runs_dir='%s'" % RUNS]
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = command(*words, cwd=tmp_path, stdout=subprocess.PIPE, environment=ascii_only)

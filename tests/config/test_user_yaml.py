@@ -33,10 +33,10 @@ REFUSED = [
     ("a: &a {x: 1}\nb:\n  <<: [" + ", ".join(["*a"] * 3334) + "]\n", "line 3: aliases stand for"),
     (nested(51), "line 1: more than 50 levels"),
     ("\n".join(["a0: &a0 [1]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 60))]), "line 49: more than 50 levels"),
-    ("x: 1\nlr: 1\ny:\n  lr: 2\nlr: 3\n", "line 5: the key lr is there twice"),
-    ("a: 1\nb:\n\tc: 2\n", "line 3 is no YAML: found character"),
-    (b"a: 1\nb: \xe9\n", "line 2 is no YAML: byte 0xe9 is not UTF-8"),
-    ("a: 1\n".encode("utf-16"), "line 1 is no YAML: byte 0xff"),
+    ("x: 1\nlr: 1\ny:\n  lr: 2\nlr: 3\n", "line 5: the key lr occurs twice"),
+    ("a: 1\nb:\n\tc: 2\n", "line 3 is not valid YAML: found character"),
+    (b"a: 1\nb: \xe9\n", "line 2 is not valid YAML: byte 0xe9 is not UTF-8"),
+    ("a: 1\n".encode("utf-16"), "line 1 is not valid YAML: byte 0xff"),
     (b"a: \x00\n", "characters are not allowed"),
     ("#" * (user_yaml.LARGEST + 1), "at most 1,000,000 bytes"),
     ("a: " + "9" * 5000, "4300 digits"),
@@ -99,11 +99,11 @@ def test_aliases_are_counted_with_all_that_they_stand_for(tmp_path_factory, list
 def test_a_pipe_and_a_device_are_no_yaml(tmp_path):
     (tmp_path / "method").mkdir()
     os.mkfifo(tmp_path / "method/pipe.yaml")
-    with pytest.raises(ConfigError, match=r"pipe\.yaml is no file"):
+    with pytest.raises(ConfigError, match=r"pipe\.yaml is not a regular file"):
         compose([], tmp_path)
     (tmp_path / "method/pipe.yaml").unlink()
     (tmp_path / "method/zero.yaml").symlink_to("/dev/zero")
-    with pytest.raises(ConfigError, match=r"zero\.yaml is no file"):
+    with pytest.raises(ConfigError, match=r"zero\.yaml is not a regular file"):
         compose([], tmp_path)
 
 

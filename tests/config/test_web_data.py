@@ -124,7 +124,7 @@ def test_unlabelled_rows_are_forwarded_where_something_weighs_them(typed, forwar
 
 def test_rows_that_are_not_forwarded_cannot_be_weighed():
     for typed in (["method.forward=labelled"], [*WEBVISION, "method.forward=labelled", "method.lambda_u=3"]):
-        with pytest.raises(ConfigError, match=r"type method\.lambda_u=0, or method\.forward=all") as refused:
+        with pytest.raises(ConfigError, match=r"set method\.lambda_u=0, or method\.forward=all") as refused:
             compose(typed)
         assert refused.value.invalid_combination
     assert compose(["method.forward=labelled", "method.lambda_u=0"]).method.forward == "labelled"
@@ -142,7 +142,7 @@ def test_nobody_knows_the_rate_of_the_noise_that_labels_have_already(data):
     typed = f"dataset={data}".split()
     assert told_rate(compose(typed)) is None
     assert told_rate(compose([*typed, "noise.assumed_rate=0.3"])) == 0.3
-    with pytest.raises(ConfigError, match=r"type noise\.assumed_rate=RATE"):
+    with pytest.raises(ConfigError, match=r"set noise\.assumed_rate=RATE"):
         compose([*typed, "method=coteaching", NONE])
 
 
@@ -240,9 +240,9 @@ def test_pretrained_false_is_what_runs_always_did():
         ("dataset=cifar10 model=resnet50", "model=resnet50 cannot take the 32x32 images of dataset=cifar10"),
         (
             "dataset=webvision dataset.crop=64",
-            "dataset.crop=64 pixels: type dataset.crop=107 or more, or model=convnet",
+            "dataset.crop=64 pixels: set dataset.crop=107 or more, or model=convnet",
         ),
-        ("dataset=webvision model=resnet50 dataset.crop=32", "type dataset.crop=33 or more"),
+        ("dataset=webvision model=resnet50 dataset.crop=32", "set dataset.crop=33 or more"),
         (
             "dataset=webvision model.width=8",
             "with model=inception_resnet_v2, which has one width: leave model.width out",
@@ -262,10 +262,10 @@ DRAWN = "dataset=clothing1m model.pretrained=false"
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (f"{DRAWN} method=rolt", "method=rolt averages what it sees of every sample"),
+        (f"{DRAWN} method=rolt", "method=rolt keeps a running average for every sample"),
         (f"{DRAWN} method=ce plugin=none method.schedule=drs", "method.schedule=drs resamples classes"),
         (f"{DRAWN} record.probes=1", "record.probes keeps selections among all samples"),
-        (f"{DRAWN} dataset.warmup_draw=63", "a draw of 63 samples is less than one batch: type 64 or more, or 0"),
+        (f"{DRAWN} dataset.warmup_draw=63", "a draw of 63 samples is less than one batch: set 64 or more, or 0"),
         (f"{DRAWN} dataset.selection_draw=63", "a draw of 63 samples is less than one batch"),
         (f"{DRAWN} dataset.resize=223", "dataset.resize=223 leaves no square of dataset.crop=224 pixels"),
     ],
