@@ -1,4 +1,6 @@
-"""What the best possible selector and classifier reach, where the densities are known (algorithms/data.md §11)."""
+"""Bounds on selection and accuracy where the densities are known: the Bayes-optimal selector and classifier
+(algorithms/data.md §11).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 @dataclass(frozen=True)
 class Bayes:
-    """Bounds of one run's own samples; nothing of it is within a method's reach."""
+    """Bounds for the samples of one run; methods have no access to them."""
 
     clean_probability: np.ndarray  # P(clean | x, ỹ) [N]
-    auc: float | None  # of that probability; None without wrong or without right labels
+    auc: float | None  # AUC of that probability; None without noisy or without clean labels
     accuracy: float  # percent on the run's test set, under the uniform test prior
 
 

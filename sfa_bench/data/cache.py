@@ -1,8 +1,8 @@
 """Decoded and resized images on disk, memory-mapped and shared by all runs on them.
 
 A folder holds chunks of CHUNK images in the order of the list: `0000.bin`, their pixels uint8 [h, w, 3] one after the
-other, and, written when those are safe, `0000.npz` with where each lies. So an interrupted start goes on where it
-was, and whoever finds a table finds its pixels.
+other, and, written when those are safe, `0000.npz` with where each lies. So an interrupted start continues where it
+was, and a table that exists has its pixels.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 from sfa_bench import memory
 from sfa_bench.data import decoded
 from sfa_bench.data.decoded import CHECK, HEIGHT, OTHERWISE, SIZE, WIDTH, Cache, pixels_file
+from sfa_bench.data.image_formats import read_otherwise, size
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
-from sfa_bench.data.pictures import read_otherwise, size
 from sfa_bench.data.workers import in_workers
 from sfa_bench.errors import ConfigError, DataError, RunError
 from sfa_bench.store.archives import dump_arrays, load_arrays
@@ -35,31 +35,34 @@ from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.store.folder import RunFolder, ensure_writable
 
 FOLDER = ".sfa_bench"
-SAMPLE = 200  # images whose headers tell how much all will take, and whose contents go into a data set's fingerprint
+# Images whose headers estimate the size of all, and whose contents enter the data set's fingerprint.
+SAMPLE = 200
 SAY_SECONDS = 10.0
 REVISION = 2  # raised when decoding or resizing changes
 
 
 def folder_in(cache_dir: Path, data: Path) -> Path:
-    """The part of a folder of caches that is for the data at `data`: other data may have files of the same names."""
+    """The subfolder of a cache folder for the data at `data`: other data may have files of the same names."""
     return cache_dir.expanduser() / fingerprint(np.frombuffer(os.fsencode(data.resolve()), dtype=np.uint8))
 
 
 def key(images: ImageFiles) -> str:
-    """Whose pixels these are: 16 hex digits over the files' names, the scaling, and what decodes and scales."""
+    """The cache's identity: 16 hex digits over the files' names, the scaling, and the versions of what decodes and
+    scales.
+    """
     options = (images.framing.resize, images.upright, images.max_pixels)
     made_by = [*options, REVISION, *(version(name) for name in ("pillow", "torchvision"))]
     return fingerprint(_names(images), np.frombuffer(repr(made_by).encode(), dtype=np.uint8))
 
 
 def identity(images: ImageFiles) -> Iterator[np.ndarray]:
-    """What tells these files from others without reading them all: names, sizes, and the contents of some; and which
-    of them, if any, were read otherwise before orientations were applied, so that a run begun then is not gone on with.
+    """The identity of these files without reading them all: names, sizes, and the contents of some. It includes which
+    of them, if any, were read differently before orientations were applied, so that a run begun then is not continued.
     """
     yield _names(images)
     yield images.sizes
     for position in _sample(images):
-        with suppress(OSError):  # it is met again, by who needs it
+        with suppress(OSError):  # reported where it is needed
             yield np.frombuffer(images.path(position).read_bytes(), dtype=np.uint8)
     if images.upright:
         if images.cache is not None:
@@ -82,10 +85,10 @@ def _sample(images: ImageFiles) -> list[int]:
 
 @dataclass(frozen=True)
 class Making:
-    """How to make a cache, and who hears of it.
+    """How to make a cache, and where to report.
 
     keep: `on`, `off`, or `auto`, which is on where half of the free space is enough; workers: processes; say takes a
-    sentence for the user; on_step is called now and then and may raise to stop; wait: see RunFolder.claim.
+    message for the user; on_step is called from time to time and may raise to stop; wait: see RunFolder.claim.
     """
 
     folder: Path
@@ -99,10 +102,10 @@ class Making:
 def prepare(
     images: ImageFiles, part: str, making: Making, *, look_at_all: bool = False
 ) -> tuple[ImageFiles, dict[int, str]]:
-    """The same images, decoded on disk where `making.keep` says so; and position → reason of those that are none.
+    """The same images, decoded on disk where `making.keep` says so; and position → reason of the unreadable ones.
 
     Args: part is how a user knows them (train, test …); look_at_all: every file is decoded to know whether it is a
-    picture, also where none is kept.
+    image, also where none is kept.
     Raises: DataError where the disk does not take what `keep=on` asks for, or is full.
     """
     folder = making.folder / f"{part}-{key(images)}"
@@ -135,14 +138,14 @@ def prepare(
 def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Making) -> None:
     import_libraries()
     with RunFolder(folder).claim(making.wait):
-        todo = _to_make(images, folder)  # whoever held it may have made some
+        todo = _to_make(images, folder)  # the previous holder may have made some
         done, said = len(images) - sum(len(_members(chunk, len(images))) for chunk in todo), time.monotonic()
         for chunk, error in in_workers(_ChunkMaker(images, folder, keep), todo, making.workers):
             making.on_step()
             if error is not None:
                 raise DataError(
                     f"the {part} images cannot be decoded into {folder} ({error}): see to it, give "
-                    "dataset.cache_dir=FOLDER, or type dataset.cache=off"
+                    "dataset.cache_dir=FOLDER, or set dataset.cache=off"
                 )
             done += len(_members(chunk, len(images)))
             if time.monotonic() - said > SAY_SECONDS:
@@ -152,7 +155,7 @@ def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Makin
 
 @dataclass(frozen=True)
 class _ChunkMaker(Dataset[tuple[int, str | None]]):
-    """Number of a chunk → that number, and why the disk did not take it."""
+    """Make the chunk of this number; returns the number, and the reason where it could not be written."""
 
     images: ImageFiles
     folder: Path
@@ -199,7 +202,7 @@ def _make_chunk(images: ImageFiles, folder: Path, chunk: int, keep: bool) -> Non
 
 
 def _to_make(images: ImageFiles, folder: Path) -> list[int]:
-    """Chunks that are not there, or were made of files that have changed since."""
+    """Chunks that are missing, or were made from files that have changed since."""
     todo = []
     for chunk in range(_chunks(len(images))):
         path, members = _table(folder, chunk), slice(chunk * decoded.CHUNK, (chunk + 1) * decoded.CHUNK)
@@ -211,7 +214,7 @@ def _to_make(images: ImageFiles, folder: Path) -> list[int]:
 
 
 def _load(path: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """The table of a chunk, and position → reason of what is no picture."""
+    """The table of a chunk, and position → reason of unreadable files."""
     try:
         content = load_arrays(path)
         return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
@@ -236,13 +239,13 @@ def _estimate(images: ImageFiles) -> int:
     """Bytes of all images decoded and resized, from the headers of some."""
     side, areas = images.framing.resize, []
     for position in _sample(images):
-        if found := size(images.path(position)):  # a bad one is met again
+        if found := size(images.path(position)):  # a broken one is reported later
             areas.append(side * side * max(found) / min(found))
     return int(3 * np.mean(areas or [side * side]) * len(images))
 
 
 def _obstacle(size: int, making: Making) -> str | None:
-    """Why so many bytes should not be kept in the folder, or None; nothing is made there before."""
+    """The reason why so many bytes should not be kept in the folder, or None. Does not write anything there before."""
     there = next(folder for folder in (making.folder, *making.folder.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     if size > (free / 2 if making.keep == "auto" else free * 0.95):

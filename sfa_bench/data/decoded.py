@@ -1,4 +1,4 @@
-"""Images that lie decoded on disk, as `data.cache` makes them."""
+"""Decoded images on disk, as `data.cache` makes them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def pixels_file(folder: Path, chunk: int) -> Path:
 @dataclass
 class Cache:
     """N images at their place in `folder`. table int64 [N, 7]: offset in their chunk, height, width, CRC-32, size and
-    time of the file that they were made of, and whether that is one to be `read_otherwise`; height 0 where it is no
-    picture.
+    time of the file that they were made of, and whether it is `read_otherwise`; height 0 where it is unreadable.
     """
 
     folder: Path
@@ -37,10 +36,10 @@ class Cache:
         self._verified = np.zeros(len(self.table), dtype=bool)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_mapped": {}}  # where workers are not forked, they map for themselves
+        return {**vars(self), "_mapped": {}}  # workers that are not forked map the files themselves
 
     def read(self, place: int) -> Tensor:
-        """The image uint8 [3, h, w]. Raises RunError where it is not what was written; each is looked at once."""
+        """The image uint8 [3, h, w]. Raises RunError where its checksum differs; each is checked once."""
         offset, height, width, check = self.table[place, :SIZE].tolist()
         chunk = place // CHUNK
         content = self._chunk(chunk)[offset : offset + 3 * height * width]
@@ -56,6 +55,6 @@ class Cache:
         if chunk not in self._mapped:
             if len(self._mapped) >= MAPPED:
                 del self._mapped[next(iter(self._mapped))]
-            # Copy-on-write, since Torch warns at arrays that it must not write to; nobody does.
+            # Copy-on-write, because Torch warns about read-only arrays; nothing writes to them.
             self._mapped[chunk] = np.memmap(pixels_file(self.folder, chunk), np.uint8, mode="c")
         return self._mapped[chunk]

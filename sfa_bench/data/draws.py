@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def class_balanced(labels: Tensor, size: int, num_classes: int, generator: torch.Generator) -> Tensor:
-    """Positions int64 [≤ size], shuffled: those met first in a random walk whose class has not kept size/K yet.
+    """Positions int64 [≤ size], shuffled: the first size/K of each class in a random order.
 
-    Args: labels int64 [N], observed. A class with fewer samples is kept whole, and no other one makes up for it.
+    Args: labels int64 [N], observed. A class with fewer samples is kept whole, and other classes do not make up for it.
     """
     order = torch.randperm(len(labels), generator=generator)
     met = labels[order]
-    # How many of its class each one has before it, in the order of the walk.
+    # For each sample, the number of samples of its class before it in this order.
     by_class = met.argsort(stable=True)
     starts = torch.bincount(met, minlength=num_classes).cumsum(0).roll(1)
     starts[0] = 0

@@ -1,4 +1,4 @@
-"""Which classes count as many, medium, few and as head, mid, tail (algorithms/data.md §7, protocol.md §2)."""
+"""The groups of classes: many, medium, few and head, mid, tail (algorithms/data.md §7, protocol.md §2)."""
 
 from __future__ import annotations
 

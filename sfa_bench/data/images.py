@@ -1,4 +1,4 @@
-"""Images that stay in files until they are asked for: decoding them, and framing views of them (algorithms/data.md
+"""Images in files: decoding them, and cropping views of them (algorithms/data.md
 §1).
 """
 
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from sfa_bench.choices.options import MAX_PIXELS
 from sfa_bench.data.decoded import Cache
-from sfa_bench.data.pictures import BadImage, decode, import_pillow
+from sfa_bench.data.image_formats import BadImage, decode, import_pillow
 
 __all__ = ["BadImage", "Framing", "ImageFiles", "box", "decode", "import_libraries", "resized", "train_view"]
 
-# RandomResizedCrop's usual share of the area and ratio of the sides (torchvision's defaults), and its tries
+# RandomResizedCrop's default share of the area and aspect ratio (as in torchvision), and its number of tries
 SCALE, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-# A longer side than that many shorter ones is no picture, and would fill the memory once the shorter one is scaled.
+# Largest aspect ratio: a more extreme image would fill the memory once its shorter side is scaled.
 LONGEST = 50
 
 
@@ -41,7 +41,7 @@ class Framing:
 
     @property
     def numbers(self) -> int:
-        """How many uniform numbers `box` and a flip take."""
+        """The number of uniform numbers that `box` and a flip take."""
         return 2 * TRIES + 3 if self.random == "resized" else 3
 
 
@@ -51,9 +51,9 @@ class ImageFiles:
 
     names: bytes [N] (NumPy `S`), paths below `root` with `/` between folders; sizes: of the files in bytes, int64 [N];
     times: of their last change in nanoseconds, int64 [N].
-    upright: they are turned as their EXIF orientation says; max_pixels: of an image; see `decode`.
-    cache: where they are kept decoded and resized, and `places` int64 [N] of each in it. workers: processes that
-    read them, None for as many as there are threads.
+    upright: apply their EXIF orientation; max_pixels: limit for one image, see `decode`. cache: where they are kept
+    decoded and resized, and `places` int64 [N], the position of each in it. workers: processes that read them, None for
+    as many as threads.
     """
 
     root: Path
@@ -71,7 +71,7 @@ class ImageFiles:
         return len(self.names)
 
     def __getitem__(self, rows: np.ndarray) -> ImageFiles:
-        """Those at the positions, or under the mask, `rows`."""
+        """The images at the positions, or under the mask, `rows`."""
         places = None if self.places is None else self.places[rows]
         names, sizes, times = self.names[rows], self.sizes[rows], self.times[rows]
         return replace(self, names=names, sizes=sizes, times=times, places=places)
@@ -98,7 +98,7 @@ class ImageFiles:
             raise BadImage(f"{self.path(position)}: {error}") from None
 
     def decoded(self, position: int) -> Tensor:
-        """The picture uint8 [3, H, W] as it lies in its file. Raises BadImage."""
+        """The image uint8 [3, H, W] at its full size. Raises BadImage."""
         return decode(self.path(position), upright=self.upright, max_pixels=self.max_pixels)
 
     def test_views(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
@@ -122,8 +122,8 @@ class ImageFiles:
 
 
 def import_libraries() -> None:
-    """Import now what decoding and cropping need: before worker processes are forked, each of which would take two
-    seconds for it, and not for runs on data in memory.
+    """Import what decoding and cropping need before worker processes are forked: in each of them it would take two
+    seconds. Not needed for data in memory.
     """
     import torchvision.transforms.v2.functional  # noqa: F401
 
@@ -136,7 +136,7 @@ def resized(image: Tensor, side: int) -> Tensor:
 
     height, width = image.shape[1:]
     if max(height, width) > LONGEST * min(height, width):
-        raise BadImage(f"a picture of {width}×{height} pixels: its sides differ by a factor of more than {LONGEST}")
+        raise BadImage(f"an image of {width}×{height} pixels: its sides differ by a factor of more than {LONGEST}")
     return functional.resize(image, [side])
 
 
@@ -160,10 +160,10 @@ def train_view(image: Tensor, framing: Framing, numbers: np.ndarray, flip: bool)
 
 
 def box(height: int, width: int, framing: Framing, numbers: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a training view's crop, by the law of torchvision's two crops.
+    """Top, left, height and width of a training view's crop, distributed as in torchvision's two crops.
 
-    Uniform numbers come in, rather than draws from a generator, so that the process that reads an image can crop it
-    before anyone knows its size, and results do not depend on who reads.
+    Takes uniform numbers instead of a generator, so that the process that reads an image can crop it although its size
+    was unknown when the numbers were drawn, and results do not depend on the number of workers.
     """
     u = numbers.tolist()
     down, right = u[-3], u[-2]
@@ -177,7 +177,7 @@ def box(height: int, width: int, framing: Framing, numbers: np.ndarray) -> tuple
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
-    # As torchvision: the largest central part with an admitted ratio.
+    # As torchvision: the largest central crop with an allowed ratio.
     w, h = width, height
     if width / height < RATIO[0]:
         h = round(width / RATIO[0])

@@ -1,4 +1,4 @@
-"""The long tail: how many samples of every class are kept, and which ones (algorithms/data.md §3)."""
+"""The long tail: the number of samples kept of each class, and their positions (algorithms/data.md §3)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Part-dependent label noise (Xia et al., 2020, Appendix; algorithms/data.md §4): what an image shows decides the new
-label.
+"""Part-dependent label noise (Xia et al., 2020, Appendix; algorithms/data.md §4): the new label depends on the image.
 
-Sample i loses its label with probability q_i ~ N(ρ, 0.1²) truncated to [0, 1], whatever it shows; the new label is
-drawn from softmax(x_i W_a) without the class a of its own, where W_a [D, K] is standard normal and one for each class.
-Near the ends the truncation moves the mean of q: 0.101 at ρ = 0.05, 0.206 at 0.2, 0.871 at 0.9. ρ = 0 is no noise, as
-in every other model, though the truncated law would have a mean of 0.08 there.
+Sample i is mislabelled with probability q_i ~ N(ρ, 0.1²) truncated to [0, 1], independently of the image; the new label
+is drawn from softmax(x_i W_a) without its own class a, where W_a [D, K] is standard normal, one for each class. Near
+the ends the truncation moves the mean of q: 0.101 at ρ = 0.05, 0.206 at 0.2, 0.871 at 0.9. ρ = 0 is no noise, as in
+every other model, although the truncated distribution would have a mean of 0.08 there.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def corrupt(
 
 
 def new_label_probability(features: np.ndarray, own: int, num_classes: int, seed: int) -> np.ndarray:
-    """softmax(x W_a) of samples of class a = own that lose their label, float64 [n, K]; 0 for that class.
+    """softmax(x W_a) of mislabelled samples of class a = own, float64 [n, K]; 0 for that class.
 
     In float64: the scores are large, and their last bits differ between machines.
     """

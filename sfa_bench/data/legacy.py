@@ -1,4 +1,4 @@
-"""The label sets of the public releases, number for number (`dataset.generator=legacy`, algorithms/data.md §6).
+"""The label sets of the public releases, exactly (`dataset.generator=legacy`, algorithms/data.md §6).
 
 The order of the draws is the point here: NumPy's legacy generator shuffles each class's list and draws the joint
 labels, Python's generator shuffles the positions and draws the symmetric labels, both seeded alike.
@@ -30,7 +30,7 @@ class LegacyGenerators:
         return np.concatenate(kept)
 
     def corrupt(self, labels: np.ndarray, law: NoiseLaw, symmetric: bool) -> np.ndarray:
-        """Observed labels int64 [N]: symmetric or joint noise at the law's rate, from the clean labels int64 [N]."""
+        """Observed labels int64 [N]: symmetric or joint noise at the rate of `law`, from the clean labels int64 [N]."""
         num_classes = len(law.rate)
         order = list(range(len(labels)))
         self.python.shuffle(order)

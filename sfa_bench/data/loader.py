@@ -37,8 +37,8 @@ def _constants(transform: Transform, device: torch.device) -> tuple[Tensor, Tens
     def column(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
-    # The last is a tensor of the device: by a number of the host CUDA multiplies with the reciprocal instead, which
-    # differs from the quotient, and so from the CPU's views, in the last bit.
+    # The last is a tensor on the device: for a number of the host CUDA multiplies by the reciprocal, which differs from
+    # the quotient, and so from the CPU's views, in the last bit.
     return column(transform.mean), column(transform.std), column((255.0,))
 
 
@@ -62,8 +62,8 @@ def to_float(images: Tensor, transform: Transform, out: Tensor | None = None) ->
 
 
 def empty(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Room for float32 views. On a CPU it comes from NumPy, which asks for large pages: small ones cost as much as all
-    that is done with large images.
+    """An uninitialised float32 tensor for views. On a CPU it is allocated by NumPy, which asks for large pages: with
+    small ones, page faults cost as much as all work on large images.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, dtype=np.float32))
@@ -73,9 +73,9 @@ def empty(shape: Sequence[int], device: torch.device) -> Tensor:
 def augment(images: Tensor, transform: Transform, generator: torch.Generator) -> Tensor:
     """Random crop of the zero-padded images, then a horizontal flip with probability 1/2, drawn for each sample.
 
-    The law of torchvision's `RandomCrop(size, padding)` and `RandomHorizontalFlip` on single images; its batched
-    transforms draw once a batch. The padding is black, not the mean: it comes before the normalisation. `generator`
-    is a CPU generator, so that every device sees the same views.
+    Distributed as torchvision's `RandomCrop(size, padding)` and `RandomHorizontalFlip` on single images; its batched
+    transforms draw once a batch. The padding is black, not the mean: it comes before the normalisation. `generator` is
+    a CPU generator, so that every device sees the same views.
 
     Args: images uint8 [B, C, H, W]. Returns: uint8 of the same shape. Vectors float32 [B, D] get Gaussian jitter.
     """
@@ -142,7 +142,7 @@ class Loader:
         return to_float(augment(images, self.transform, generator), self.transform)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there are no worker processes."""
 
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The test view of each batch of indices."""
@@ -152,7 +152,7 @@ class Loader:
         self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
         """`copies` independent augmented views of each batch of indices, and then `strong` ones that are changed by
-        AutoAugment, too. Nobody else may draw from `generator`.
+        AutoAugment, too. Nothing else may draw from `generator` meanwhile.
         """
         for index in batches:
             weak = tuple(self.train_view(index, generator) for _ in range(copies))
@@ -166,10 +166,10 @@ class Loader:
 class FileLoader:
     """Views of images in files, as `Loader` gives them of images in memory.
 
-    Streams of views are read ahead by `workers` processes; a single view is read when it is asked for. What is drawn
-    does not depend on who reads: the generator gives uniform numbers here, in the order of the batches.
+    Streams of views are read ahead by `workers` processes; a single view is read on request. Draws do not depend on the
+    workers: the uniform numbers are drawn in this process, in the order of the batches.
 
-    Raises, in all that read: RunError where a file is no picture.
+    Raises, in all methods that read: RunError where a file cannot be decoded.
     """
 
     def __init__(
@@ -179,8 +179,8 @@ class FileLoader:
         import_libraries()
         processes = next(n for n in (workers, images.workers, torch.get_num_threads()) if n is not None)
         self._view_bytes = math.prod(images.shape[1:])
-        # Workers write into places that are used again and again, since fresh shared memory costs as much as cropping.
-        # One more than there are pieces under way is in use here. (To an accelerator go pinned copies instead.)
+        # Workers write into buffers that are reused, because fresh shared memory costs as much as cropping. There is
+        # one more buffer than pieces in flight. (For an accelerator pinned copies are used instead.)
         self._places: Tensor | None = None
         shape = (AHEAD * processes + 1, max(PIECE, 2 * self._view_bytes))
         if processes and self.device.type == "cpu" and _shared_memory() > 4 * math.prod(shape):
@@ -213,7 +213,7 @@ class FileLoader:
         self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
         """`copies` independent random views of each batch of indices, from one reading of each image, and then `strong`
-        ones that are changed by AutoAugment, too. Nobody else may draw from `generator`.
+        ones that are changed by AutoAugment, too. Nothing else may draw from `generator` meanwhile.
         """
         wanted = ((index.numpy(), self._uniforms(index, generator, copies + strong)) for index in batches)
         return self._stream(wanted, strong, generator)
@@ -286,7 +286,7 @@ def _autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 Request = tuple[int, np.ndarray, np.ndarray | None]  # number, rows [B], uniform numbers [copies, B, ·] or None
-Answer = Tensor | tuple[int, int, int] | str  # views, or which of the places they are in and how many; or what is wrong
+Answer = Tensor | tuple[int, int, int] | str  # views, or their buffer and number; or an error message
 
 
 class _Reader(Dataset[Any]):
@@ -308,7 +308,7 @@ class _Reader(Dataset[Any]):
                 views = self.images.train_views(rows, uniforms, self.flip, out)
         except BadImage as error:
             return f"{error}; dataset.on_bad_image=skip leaves such files out"
-        except (OSError, RunError) as error:  # which would cross to the parent with a traceback
+        except (OSError, RunError) as error:  # an exception would reach the parent with a traceback
             return str(error)
         return views if out is None else where
 
@@ -319,7 +319,7 @@ def _place(places: Tensor, which: int, copies: int, rows: int, shape: Sequence[i
 
 
 def _shared_memory() -> int:
-    """Bytes that are free where processes share memory; a container may have little, and who takes more is killed."""
+    """Free bytes of shared memory; a container may have little, and a process that takes more is killed."""
     folder = "/dev/shm"
     return shutil.disk_usage(folder).free if os.path.isdir(folder) else 0
 
@@ -328,7 +328,7 @@ AnyLoader = Loader | FileLoader
 
 
 def loader_for(images: Images, transform: Transform, device: torch.device | str = "cpu") -> AnyLoader:
-    """The loader that suits where the images are."""
+    """The loader for images in memory or in files."""
     if isinstance(images, ImageFiles):
         return FileLoader(images, transform, device)
     return Loader(images, transform, device)

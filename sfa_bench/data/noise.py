@@ -1,8 +1,8 @@
-"""Label noise: who loses the label, and what takes its place (algorithms/data.md §4).
+"""Label noise: which samples are mislabelled, and as what (algorithms/data.md §4).
 
-A `NoiseLaw` says it in one form for every model: class a loses a label at `rate[a]`, and the new label is drawn from
-row a of `target`. A row of zeros is a class that keeps its labels. Flips are computed from the clean labels of all
-samples at once (algorithms/quirks.md Q52), on the class counts before noise (Q20).
+A `NoiseLaw` is the common form of the class-dependent noise models: a label of class a flips at `rate[a]`, and the new
+label is drawn from row a of `target`. A row of zeros is a class that keeps its labels. Flips are computed from the
+clean labels of all samples at once (algorithms/quirks.md Q52), on the class counts before noise (Q20).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class NoiseLaw:
 
 @dataclass(frozen=True)
 class LawInputs:
-    """What a law is made of.
+    """The inputs of a noise model.
 
-    noise: its options; ratio: share of wrong labels; counts: clean counts int64 [K] before noise; generator: of targets
-    that are drawn; class_maps: those that the data set has for asymmetric noise, by name.
+    noise: its options; ratio: share of noisy labels; counts: clean counts int64 [K] before noise; generator: for
+    targets that are drawn; class_maps: the data set's class maps for asymmetric noise, by name.
     """
 
     noise: NoiseConfig
@@ -60,7 +60,7 @@ class LawInputs:
 
     @property
     def rate(self) -> np.ndarray:
-        """The same for all classes."""
+        """`ratio` for every class."""
         return np.full(self.num_classes, float(self.ratio))
 
 
@@ -78,14 +78,14 @@ def uniform(inputs: LawInputs) -> Law:
 def by_size(inputs: LawInputs) -> Law:
     rate, counts = inputs.rate, inputs.counts
     if inputs.noise.include_self:
-        # the rate at which a label drawn from the prior is wrong: more must be drawn for `ratio` wrong ones
+        # the probability that a label drawn from the prior is noisy: more must be drawn for a share of `ratio`
         wrong = 1 - ((counts / counts.sum()) ** 2).sum()
         rate = np.full(inputs.num_classes, min(1.0, inputs.ratio / wrong) if wrong > 0 else 0.0)
     return rate, np.tile(counts.astype(np.float64), (inputs.num_classes, 1))
 
 
 def similar_class(inputs: LawInputs) -> Law:
-    """Each class into one like it. Raises ConfigError for a data set without such a map."""
+    """Each class is mislabelled as a similar one. Raises ConfigError for a data set without such a class map."""
     if (found := inputs.class_maps.get(inputs.noise.map)) is None:
         raise ConfigError(
             f"noise=asymmetric finds no class map {inputs.noise.map} in these data (they have "
@@ -100,7 +100,7 @@ def next_class(inputs: LawInputs) -> Law:
 
 
 def one_other_class(inputs: LawInputs) -> Law:
-    """Each class into one that is drawn."""
+    """Each class is mislabelled as one other class, drawn at random."""
     classes = inputs.num_classes
     others = (np.arange(classes) + inputs.generator.integers(1, classes, classes)) % classes
     return inputs.rate, np.eye(classes)[others]
@@ -124,14 +124,14 @@ def noise_law(
     generator: np.random.Generator,
     class_maps: Mapping[str, Mapping[int, int]] = NO_MAPS,
 ) -> NoiseLaw:
-    """The law of one noise model (choices/noises.py); the arguments are those of `LawInputs`.
+    """The `NoiseLaw` of a noise model (choices/noises.py); the arguments are those of `LawInputs`.
 
     Raises: ConfigError for a model that the data set does not define, or a count that it does not have; DataError for a
     bad matrix file.
     """
     described = NOISES.get(noise.name)
     if described is None or described.law is None:
-        raise ConfigError(f"no law of the classes is called {noise.name!r}")
+        raise ConfigError(f"no class-dependent noise model is called {noise.name!r}")
     count = described.count if noise.count == "auto" else noise.count
     if count not in described.counts:
         raise ConfigError(
@@ -197,7 +197,7 @@ def read_matrix(file: str | None, num_classes: int) -> np.ndarray:
             with open(path, encoding="utf-8") as content:
                 text = content.read(most := LONGEST_TEXT + LONGEST_NUMBER * num_classes**2)
             if len(text) == most:
-                raise DataError(f"noise.file={file} is no matrix: it has {most:,} characters or more")
+                raise DataError(f"noise.file={file} is not a matrix: it has {most:,} characters or more")
             matrix = np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2)
         matrix = np.array(matrix, dtype=np.float64)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Reading CIFAR's pickles without giving them a way to run anything (explanation/rules.md §5)."""
+"""Read CIFAR's pickles without executing anything (explanation/rules.md §5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class RefusedPickle(Exception):
-    """The pickle asks for something that an array file does not need; nothing of it was run."""
+    """The pickle asks for something that an array file does not need; nothing was executed."""
 
 
 def _encode(text: str, encoding: str) -> bytes:

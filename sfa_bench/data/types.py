@@ -1,4 +1,4 @@
-"""What the data part hands on, and to whom: methods see a `LearnerView`, which has no clean labels
+"""Data sets, and the views of them: methods see a `LearnerView`, which has no clean labels
 (contributing/architecture.md §2).
 """
 
@@ -33,7 +33,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class LearnerView:
-    """All that a method may see: N images or vectors, and their observed labels int64 [N].
+    """What a method may see: N images or vectors, and their observed labels int64 [N].
 
     There are no clean labels.
     """
@@ -59,16 +59,15 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Data:
-    """One training set with its long tail and its noise, and what only metrics may know about it.
+    """A training set with its long tail and its noise, and what only metrics may know about it.
 
     `index` int64 [N] is the position in the original training set; `clean_labels` int64 [N] are -1 where unknown, and
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
     digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (algorithms/data.md §7);
     `bayes` bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part
     of their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch
-    of each network. `skipped` are the image files that were left out because nothing can be read from them, as
-    `part: name`; `left_out` counts the files that are no images by their ending. `class_names` [K] where the data have
-    them; `notes` are sentences that a user should hear.
+    of each network. `skipped` are unreadable image files that were left out, as `part: name`; `left_out` counts files
+    that are not images by their ending. `class_names` [K] where the data have them; `notes` are messages for the user.
     """
 
     view: LearnerView
@@ -92,15 +91,15 @@ class Data:
 
     @property
     def known_fingerprints(self) -> dict[str, str | None]:
-        """`fingerprints` for people: None for those of clean labels that are unknown, of which no data can have others.
+        """`fingerprints` to show: None for unknown clean labels, whose fingerprint is the same for all data.
 
-        A run's identity keeps them: they are those of the test labels, too.
+        A run's identity keeps it, because it covers the test labels, too.
         """
         unknown = bool((self.clean_labels < 0).any())
         return {name: None if unknown and name == "clean_labels" else v for name, v in self.fingerprints.items()}
 
     def class_label(self, k: int) -> str:
-        """How people call class k: by its name, else by its number."""
+        """The name of class k where it has one, else its number."""
         return str(k) if self.class_names is None else self.class_names[k]
 
 
@@ -112,8 +111,8 @@ class Source:
     Synthetic data are vectors float32 [n, D] with `log_density` (points [n, D] → log p(x|k) [n, K]). `class_maps`: the
     class that asymmetric noise turns a class into, by the name of the map.
 
-    `labels_are_clean` is false where the labels may be noisy as they come (`arrays`); then `clean_labels` int64 [n] are
-    the true ones if the files tell them.
+    `labels_are_clean` is false where the labels may be noisy already (`arrays`); then `clean_labels` int64 [n] are the
+    clean labels if the files have them.
 
     `val_images` and `val_labels` are a validation set of the data set's own; `more_tests`, see `Data`. `by_rank`: an
     imbalance goes by the rank of a class's natural size, not by its number (algorithms/data.md §3). `skipped` are the

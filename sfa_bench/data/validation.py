@@ -9,7 +9,7 @@ from sfa_bench.errors import DataError
 
 
 def hold_out(labels: np.ndarray, quota: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A mask [N] of the `quota[k]` samples of each class k that are held out, drawn at random."""
+    """A mask [N] of `quota[k]` samples of each class k to hold out, drawn at random."""
     mask = np.zeros(len(labels), dtype=bool)
     for k, n in enumerate(quota):
         mask[generator.permutation(np.flatnonzero(labels == k))[:n]] = True

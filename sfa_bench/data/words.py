@@ -1,4 +1,4 @@
-"""How a training set is announced: its long tail and its noise, as they are where nobody added any."""
+"""Descriptions of a training set's long tail and noise, for banners and titles."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sfa_bench.config.values import number
 
 
 def imbalance(config: RunConfig) -> str:
-    """`exp 0.1`, `balanced`, or of natural data `as it is`."""
+    """`exp 0.1`, `balanced`, or for natural data `as it is`."""
     if config.imbalance.name != "none":
         return f"{config.imbalance.name} {number(config.imb_factor)}"
     return "as it is" if SOURCES[config.dataset.source].natural or config.dataset.human else "balanced"
 
 
 def noise(config: RunConfig) -> str:
-    """`joint 0.4`, `human worst`, `no noise`, or of natural data `labels as they are`."""
+    """`joint 0.4`, `human worst`, `no noise`, or for natural data `labels as they are`."""
     name = config.noise.name if config.noise.target is None else config.names.get("noise", "own")
     if config.noise.name == "none":
         return "labels as they are" if SOURCES[config.dataset.source].natural else "no noise"

@@ -1,4 +1,4 @@
-"""Worker processes that read images ahead of those who use them."""
+"""Worker processes that read images ahead of their use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AHEAD = 2  # requests that each worker takes in advance
 
 
 class Requests(Sampler[Any]):
-    """What a DataLoader's workers are asked for, in order; another list for each round."""
+    """The requests to a DataLoader's workers, in order; another list for each round."""
 
     def __init__(self) -> None:
         self.current: Iterable[Any] = ()
@@ -28,7 +28,7 @@ class Requests(Sampler[Any]):
 
 
 class Workers:
-    """`reader[request]` for every request of a round, computed by processes that live on between rounds.
+    """`reader[request]` for every request of a round, computed by processes that persist between rounds.
 
     Args: reader: request → tensors or plain values, without state; count: processes, 0 for none; pinned: answers
     lie in memory that an accelerator can copy from while others compute.
@@ -52,12 +52,12 @@ class Workers:
             generator=torch.Generator(),  # for seeds that no reader uses: else it would draw from the global one
         )
         self._round = 0
-        # At exit multiprocessing sends SIGTERM to what is left and waits for it; these would not hear it.
+        # At exit multiprocessing sends SIGTERM to remaining processes and waits for them; these ignore it.
         atexit.register(_close, weakref.ref(self._loader))
 
     def answers(self, requests: Iterable[Any]) -> Iterator[Any]:
-        """One answer a request, in order; `requests` is read as far ahead as the workers are. One round at a time: an
-        older one that is not at its end cannot go on.
+        """One answer for each request, in order; `requests` is consumed as far ahead as the workers are. One round at a
+        time: a new round ends an unfinished one.
         """
         self._round += 1
         mine = self._round
@@ -81,7 +81,7 @@ class Workers:
 
 
 def in_workers(reader: Dataset[Any], requests: Iterable[Any], count: int) -> Iterator[Any]:
-    """The answers to one round of requests, by processes for this round alone."""
+    """The answers to one round of requests, by processes started for this round only."""
     workers = Workers(reader, count)
     try:
         yield from workers.answers(requests)
@@ -94,12 +94,12 @@ def _as_it_is(answer: Any) -> Any:
 
 
 def _close(loader: weakref.ref[DataLoader[Any]]) -> None:
-    """End the workers of a DataLoader that is still there when Python exits."""
+    """End the workers of a DataLoader that still exists when Python exits."""
     if (found := loader()) is not None:
         found._iterator = None  # whose end is theirs
 
 
 def _start(number: int) -> None:
-    """Leave signals to the parent, which ends its workers in its own time. DataLoader gives each one thread."""
+    """Ignore signals: the parent ends its workers itself. DataLoader gives each worker one thread."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)

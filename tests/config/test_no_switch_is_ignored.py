@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import cifar_n
 import numpy as np
-import pictures
 import pytest
+import small_images
 import torch
 import torchvision
 from rich.console import Console
@@ -46,11 +46,11 @@ CIFAR = "dataset=cifar10 data_dir={files} dataset.checksum=false imbalance=none 
 PEOPLE = f"{CIFAR} dataset=cifar10n noise=human"
 DIGITS = "dataset=digits imb_factor=0.01 epochs=1"
 MINE = "dataset=arrays dataset.name=mine data_dir={files}/mine.npz"
-PICTURES = (
-    "dataset=folder dataset.name=mine data_dir={files}/pictures dataset.resize=12 dataset.crop=8 dataset.cache=off"
+IMAGES = (
+    "dataset=folder dataset.name=mine data_dir={files}/images dataset.resize=12 dataset.crop=8 dataset.cache=off"
     " dataset.workers=0"
 )
-BROKEN = PICTURES.replace("/pictures", "/broken").replace("=off", "=on")
+BROKEN = IMAGES.replace("/images", "/broken").replace("=off", "=on")
 COLOUR = "dataset=arrays dataset.name=mine data_dir={files}/colour.npz epochs=1"
 ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
 SELECTING = ("ce", "rolt", "dividemix")
@@ -78,15 +78,15 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "dataset.val": [("", "noisy"), ("", "clean_balanced")],
     "dataset.val_fraction": [("dataset.val=noisy", 0.3)],
     "dataset.shots.basis": [("replicate=2", "observed")],
-    "dataset.resize": [(PICTURES, 16)],
-    "dataset.crop": [(PICTURES, 10)],
-    "dataset.random_crop": [(PICTURES, "plain")],
-    "dataset.flip": [(PICTURES, "false")],
+    "dataset.resize": [(IMAGES, 16)],
+    "dataset.crop": [(IMAGES, 10)],
+    "dataset.random_crop": [(IMAGES, "plain")],
+    "dataset.flip": [(IMAGES, "false")],
     "dataset.warmup_draw": [
-        (f"{PICTURES} {base}", 16)
+        (f"{IMAGES} {base}", 16)
         for base in ("", "method=elr", "method=coteaching noise.assumed_rate=0.2", "method=dividemix")
     ],
-    "dataset.selection_draw": [(f"{PICTURES} {base}", 16) for base in ("plugin=sfa", SFA)],
+    "dataset.selection_draw": [(f"{IMAGES} {base}", 16) for base in ("plugin=sfa", SFA)],
     "dataset.classes": [("", 5)],
     "dataset.size": [("", 30)],
     "dataset.test_size": [("", 9)],
@@ -202,10 +202,10 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "dataset.on_bad_image": [(BROKEN, "skip")],
-    "dataset.max_pixels": [(PICTURES.replace("=off", "=on"), 100)],
-    "dataset.cache": [(f"{PICTURES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
-    "dataset.cache_dir": [(f"{PICTURES} dataset.cache=on", "{files}/elsewhere")],
-    "dataset.workers": [(PICTURES, 1)],
+    "dataset.max_pixels": [(IMAGES.replace("=off", "=on"), 100)],
+    "dataset.cache": [(f"{IMAGES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
+    "dataset.cache_dir": [(f"{IMAGES} dataset.cache=on", "{files}/elsewhere")],
+    "dataset.workers": [(IMAGES, 1)],
 }
 # those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py
 SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
@@ -244,9 +244,9 @@ def files(tmp_path_factory):
     arrays = {f"x_{part}": rng.integers(0, 256, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     for name in ("mine", "copy"):
         np.savez(folder / f"{name}.npz", **arrays, y_train=np.arange(40) % 4, y_test=np.arange(40) % 4)
-    for name in ("pictures", "broken"):
+    for name in ("images", "broken"):
         for part, c in ((part, c) for part in ("train", "test") for c in "ab"):
-            pictures.write(folder / name / part / c, 20 if c == "a" else 16)
+            small_images.write(folder / name / part / c, 20 if c == "a" else 16)
     (folder / "broken" / "train" / "a" / "003.jpg").write_bytes(b"")
     colour = {f"x_{part}": rng.integers(0, 256, (16, 33, 33, 3), dtype=np.uint8) for part in ("train", "test")}
     np.savez(folder / "colour.npz", **colour, y_train=np.arange(16) % 4, y_test=np.arange(16) % 4)

@@ -131,7 +131,7 @@ def test_a_file_cut_anywhere_and_other_files_are_refused(tmp_path, make_config):
     assert len(build(config).index) == 60
     for length in range(0, len(whole), 499):
         file.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"truncated or no \.npz"):
+        with pytest.raises(DataError, match=r"truncated or not an \.npz"):
             build(config)
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(DataError, match="single array"):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pictures
 import pytest
+import small_images
 
 from sfa_bench.data import cache, decoded
 from sfa_bench.data.images import Framing
@@ -31,7 +31,7 @@ def making(tmp_path, said):
 
 
 def test_kept_images_are_those_of_the_files_in_every_order(tmp_path, making, said):
-    images = pictures.write(tmp_path / "p", 10)
+    images = small_images.write(tmp_path / "p", 10)
     kept, bad = cache.prepare(images, "train", making)
     assert not bad
     for rows in (np.arange(10), np.array([9, 3, 3])):
@@ -45,10 +45,10 @@ def test_kept_images_are_those_of_the_files_in_every_order(tmp_path, making, sai
 
 
 def test_it_is_made_once_and_shared_by_who_has_the_same_files_and_scaling(tmp_path, making, said, monkeypatch):
-    images = pictures.write(tmp_path / "p", 10)
+    images = small_images.write(tmp_path / "p", 10)
     cache.prepare(images, "train", making)
     monkeypatch.setattr(cache, "_make_chunk", lambda *args: pytest.fail("made again"))
-    again, _ = cache.prepare(pictures.files(tmp_path / "p", [n.decode() for n in images.names]), "train", making)
+    again, _ = cache.prepare(small_images.files(tmp_path / "p", [n.decode() for n in images.names]), "train", making)
     assert again.read(3).equal(images.read(3))
     assert len(said) == 1  # nothing to say
     others = [replace(images, framing=Framing(24, 16)), images[np.arange(9)], images[np.arange(10)[::-1]]]
@@ -57,15 +57,15 @@ def test_it_is_made_once_and_shared_by_who_has_the_same_files_and_scaling(tmp_pa
 
 
 def test_a_file_that_has_changed_is_decoded_again_and_nothing_else(tmp_path, making, said):
-    """Also one that keeps its size, as uncompressed pictures do."""
-    images = pictures.write(tmp_path / "p", 10, ending="bmp")
+    """Also one that keeps its size, as uncompressed images do."""
+    images = small_images.write(tmp_path / "p", 10, ending="bmp")
     cache.prepare(images, "train", making)
     folder = next(making.folder.iterdir())
     times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.bin")}
     content = bytearray(images.path(5).read_bytes())
     content[-300:] = bytes(300)
     images.path(5).write_bytes(content)
-    images = pictures.files(tmp_path / "p", [name.decode() for name in images.names])
+    images = small_images.files(tmp_path / "p", [name.decode() for name in images.names])
     kept, _ = cache.prepare(images, "train", making)
     assert kept.test_views(np.arange(10)).equal(images.test_views(np.arange(10)))
     changed = [path.name for path in folder.glob("*.bin") if path.stat().st_mtime_ns != times[path.name]]
@@ -73,25 +73,25 @@ def test_a_file_that_has_changed_is_decoded_again_and_nothing_else(tmp_path, mak
 
 
 def test_a_file_that_could_not_be_read_is_looked_at_again_when_it_has_been_mended(tmp_path, making):
-    images = pictures.write(tmp_path / "p", 6)
+    images = small_images.write(tmp_path / "p", 6)
     right = images.path(2).read_bytes()
     images.path(2).write_bytes(bytes(len(right)))
     names = [name.decode() for name in images.names]
     for keep in ("on", "off"):
         bad = cache.prepare(
-            pictures.files(tmp_path / "p", names), "train", replace(making, keep=keep), look_at_all=True
+            small_images.files(tmp_path / "p", names), "train", replace(making, keep=keep), look_at_all=True
         )[1]
         assert list(bad) == [2]
     images.path(2).write_bytes(right)
     for keep in ("on", "off"):
-        mended = pictures.files(tmp_path / "p", names)
+        mended = small_images.files(tmp_path / "p", names)
         found, bad = cache.prepare(mended, "train", replace(making, keep=keep), look_at_all=True)
         assert not bad
         assert found.test_views(np.arange(6)).equal(mended.test_views(np.arange(6)))
 
 
-def test_a_disk_that_does_not_answer_is_no_verdict_on_a_picture(tmp_path, making, monkeypatch):
-    images = pictures.write(tmp_path / "p", 6)
+def test_a_disk_that_does_not_answer_is_no_verdict_on_an_image(tmp_path, making, monkeypatch):
+    images = small_images.write(tmp_path / "p", 6)
 
     def broken(position):
         raise OSError(5, "Input/output error", str(images.path(position)))
@@ -104,7 +104,7 @@ def test_a_disk_that_does_not_answer_is_no_verdict_on_a_picture(tmp_path, making
 
 def test_more_files_than_a_process_may_open_are_read(tmp_path, making, monkeypatch):
     monkeypatch.setattr(decoded, "MAPPED", 2)
-    images = pictures.write(tmp_path / "p", 30)
+    images = small_images.write(tmp_path / "p", 30)
     kept, _ = cache.prepare(images, "train", making)
     rows = np.random.default_rng(0).permutation(30)
     assert kept.test_views(rows).equal(images.test_views(rows))
@@ -112,7 +112,7 @@ def test_more_files_than_a_process_may_open_are_read(tmp_path, making, monkeypat
 
 
 def test_a_start_that_was_stopped_goes_on_with_the_chunks_that_are_left(tmp_path, making, monkeypatch):
-    images = pictures.write(tmp_path / "p", 18)  # 5 chunks
+    images = small_images.write(tmp_path / "p", 18)  # 5 chunks
 
     class Stop(BaseException):
         pass
@@ -136,7 +136,7 @@ def test_a_start_that_was_stopped_goes_on_with_the_chunks_that_are_left(tmp_path
 
 
 KILLED = """
-import sys, pictures, time
+import sys, small_images, time
 from pathlib import Path
 from sfa_bench.data import cache, decoded
 decoded.CHUNK = 4
@@ -146,14 +146,14 @@ def slow(*args):
     time.sleep(0.3)
     make(*args)
 cache._make_chunk = slow
-images = pictures.files(folder / "p", sorted(path.name for path in (folder / "p").iterdir()))
+images = small_images.files(folder / "p", sorted(path.name for path in (folder / "p").iterdir()))
 print("started", flush=True)
 cache.prepare(images, "train", cache.Making(folder / "kept", "on", 2))
 """
 
 
 def test_after_a_kill_everything_is_there_and_no_process_is_left(tmp_path, making):
-    images = pictures.write(tmp_path / "p", 60)
+    images = small_images.write(tmp_path / "p", 60)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], env=environment, stdout=subprocess.PIPE)
     process.stdout.readline()
@@ -177,7 +177,7 @@ def test_after_a_kill_everything_is_there_and_no_process_is_left(tmp_path, makin
 
 
 def test_damage_is_found_at_the_first_reading(tmp_path, making):
-    images = pictures.write(tmp_path / "p", 6)
+    images = small_images.write(tmp_path / "p", 6)
     cache.prepare(images, "train", making)
     folder = next(making.folder.iterdir())
     pixels = folder / "0001.bin"
@@ -202,14 +202,14 @@ def test_damage_is_found_at_the_first_reading(tmp_path, making):
 
 
 @pytest.mark.parametrize("keep", ["on", "off", "auto"])
-def test_every_file_that_is_no_picture_is_counted_whatever_is_kept(tmp_path, making, keep):
-    images = pictures.write(tmp_path / "p", 10)
-    images.path(2).write_bytes(b"no picture")
+def test_every_file_that_is_no_image_is_counted_whatever_is_kept(tmp_path, making, keep):
+    images = small_images.write(tmp_path / "p", 10)
+    images.path(2).write_bytes(b"no image")
     images.path(9).unlink()
     making = replace(making, keep=keep)
     found, bad = cache.prepare(images, "train", making, look_at_all=True)
     assert {position: reason.split(": ")[-1] for position, reason in bad.items()} == {
-        2: "no picture that can be read",
+        2: "not a readable image",
         9: "there is no such file",
     }
     good = np.delete(np.arange(10), [2, 9])
@@ -234,7 +234,7 @@ def disk(monkeypatch, free):
 
 
 def test_a_disk_that_cannot_hold_them_is_refused_or_said(tmp_path, making, said, monkeypatch):
-    images = pictures.write(tmp_path / "p", 10)  # about 10 · 20 · 30 · 3 bytes
+    images = small_images.write(tmp_path / "p", 10)  # about 10 · 20 · 30 · 3 bytes
     disk(monkeypatch, 10_000)
     with pytest.raises(
         DataError, match=r"dataset.cache=on: decoded they would take 0.0 MB, and the 0.0 MB .*cache_dir"
@@ -249,7 +249,7 @@ def test_a_disk_that_cannot_hold_them_is_refused_or_said(tmp_path, making, said,
 
 
 def test_a_disk_that_fills_up_meanwhile_is_a_sentence(tmp_path, making, monkeypatch):
-    images = pictures.write(tmp_path / "p", 10)
+    images = small_images.write(tmp_path / "p", 10)
 
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -260,7 +260,7 @@ def test_a_disk_that_fills_up_meanwhile_is_a_sentence(tmp_path, making, monkeypa
 
 
 def test_a_folder_that_nobody_may_write_is_passed_over_by_auto_and_refused_by_on(tmp_path, making, said):
-    images = pictures.write(tmp_path / "p", 4)
+    images = small_images.write(tmp_path / "p", 4)
     making.folder.write_text("a file is in the way")
     assert cache.prepare(images, "train", replace(making, keep="auto"))[0].cache is None
     assert "read from their files in every epoch: " in said[0]
@@ -271,7 +271,7 @@ def test_a_folder_that_nobody_may_write_is_passed_over_by_auto_and_refused_by_on
 
 
 def test_the_size_is_estimated_from_headers(tmp_path, making):
-    images = pictures.write(tmp_path / "p", 30)
+    images = small_images.write(tmp_path / "p", 30)
     cache.prepare(images, "train", making)
     written = sum(path.stat().st_size for path in making.folder.glob("*/*.bin"))
     assert cache._estimate(images) == pytest.approx(written, rel=0.05)

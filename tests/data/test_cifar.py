@@ -135,7 +135,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, writer):
     write_cifar10(tmp_path)
     for length in [*range(60), *range(60, len(whole), 97), len(whole) - 1]:
         (tmp_path / "data_batch_3").write_bytes(whole[:length])
-        with pytest.raises(DataError, match="data_batch_3 is truncated or no CIFAR file"):
+        with pytest.raises(DataError, match="data_batch_3 is truncated or not a CIFAR file"):
             cifar.read("cifar10", tmp_path, checksum=False)
 
 
@@ -204,7 +204,7 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, protocol,
 )
 def test_only_what_arrays_need_is_admitted(tmp_path, content, asked):
     write_cifar10(tmp_path, data_batch_1=content)
-    with pytest.raises(DataError, match=f"data_batch_1 is (refused.*{asked}|truncated or no CIFAR file)"):
+    with pytest.raises(DataError, match=f"data_batch_1 is (refused.*{asked}|truncated or not a CIFAR file)"):
         cifar.read("cifar10", tmp_path, checksum=False)
 
 
@@ -256,7 +256,7 @@ def test_something_else_under_the_name_is_refused(tmp_path):
     with zipfile.ZipFile(archive, "w") as writer:
         writer.writestr("data", "x")
     write_cifar10(tmp_path, data_batch_1=archive.getvalue())
-    with pytest.raises(DataError, match="data_batch_1 is truncated or no CIFAR file"):
+    with pytest.raises(DataError, match="data_batch_1 is truncated or not a CIFAR file"):
         cifar.read("cifar10", tmp_path, checksum=False)
 
 

@@ -132,7 +132,7 @@ def test_missing_images_are_counted_or_left_out_and_listed(root):
 
 
 def test_what_is_missing_is_named_with_where_it_comes_from(lists, tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"none of the 4 images of noisy_train_key_list\.txt is where it should be"):
+    with pytest.raises(DataError, match=r"none of the 4 images of noisy_train_key_list\.txt exists"):
         load("clothing1m", lists)
     (lists / "clean_label_kv.txt").unlink()
     with pytest.raises(

@@ -134,8 +134,8 @@ GOOD = ["p/a.jpg,0,train", "c.png,1,train", "t1.jpg,1,test"]
         (r"p\a.jpg,1,train", "line 5 of .* is refused: the path has a backslash"),
         (",1,train", "line 5 of .* is refused: there is no path"),
         ('"p/a\nb.jpg",1,train', r"line 6 of .* is refused: the path has a control character \('p/a\\nb\.jpg'\)"),
-        ('"p/a.jpg"x,1,train', "line 5 of .* is no CSV"),
-        ('"p/a.jpg,1,train', "is no CSV: unexpected end of data"),
+        ('"p/a.jpg"x,1,train', "line 5 of .* is not valid CSV"),
+        ('"p/a.jpg,1,train', "is not valid CSV: unexpected end of data"),
     ],
 )
 def test_a_bad_row_is_refused_by_the_number_of_its_line(root, row, message):
@@ -200,7 +200,9 @@ def test_what_is_no_table_is_refused(root):
         with pytest.raises(DataError, match=r"table\.csv is not UTF-8 .*; save it as UTF-8"):
             load("csv", root / "table.csv")
     (root / "table.csv").write_bytes(b"path,label,split\na\0.jpg,1,train\nt1.jpg,1,test\n")
-    with pytest.raises(DataError, match=r"line 2 of .* (is no CSV|is refused: the path has a control character)"):
+    with pytest.raises(
+        DataError, match=r"line 2 of .* (is not valid CSV|is refused: the path has a control character)"
+    ):
         load("csv", root / "table.csv")
 
 

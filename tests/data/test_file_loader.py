@@ -5,8 +5,8 @@ import signal
 from dataclasses import replace
 
 import numpy as np
-import pictures
 import pytest
+import small_images
 import torch
 
 from sfa_bench.data import Transform, to_float
@@ -25,7 +25,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(tmp_path):
-    return pictures.write(tmp_path / "p", 10)
+    return small_images.write(tmp_path / "p", 10)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_file_that_has_become_unreadable_fails_with_its_name(images, workers):
     stream = FileLoader(images, TRANSFORM, workers=workers).train_views(BATCHES, generator())
     next(stream)
     next(stream)
-    with pytest.raises(RunError, match=r"005.jpg: no picture that can be read; dataset.on_bad_image=skip"):
+    with pytest.raises(RunError, match=r"005.jpg: not a readable image; dataset.on_bad_image=skip"):
         next(stream)
 
 

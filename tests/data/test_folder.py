@@ -139,7 +139,7 @@ def test_other_files_are_counted_and_named_by_their_ending(root):
     touch(root, "train/labels.txt", "train/cat/a.TXT", "train/cat/thumbs.db", "test/zebra/README", "train/.hidden")
     source = load("folder", root)
     assert source.left_out == {".txt": 2, "": 1, ".db": 1}
-    assert source.notes == ("left out 4 files that are no images: 2 .txt, 1 without an ending, 1 .db",)
+    assert source.notes == ("left out 4 files that are not images: 2 .txt, 1 without an ending, 1 .db",)
     touch(root, *(f"train/cat/x.e{i:02d}" for i in range(30)))
     assert load("folder", root).left_out == {".txt": 2, "": 1, ".db": 1} | {f".e{i:02d}": 1 for i in range(7)} | {
         "others": 23

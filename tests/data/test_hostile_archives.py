@@ -101,7 +101,7 @@ def test_a_noise_matrix_is_refused_by_the_shape_that_its_header_claims(tmp_path,
         read_matrix(str(tmp_path / "t.npy"), 3)
     (tmp_path / "t.txt").write_text("1 " * 30_000_000)
     tracemalloc.reset_peak()
-    with pytest.raises(DataError, match=r"t\.txt is no matrix: it has [\d,]+ characters or more"):
+    with pytest.raises(DataError, match=r"t\.txt is not a matrix: it has [\d,]+ characters or more"):
         read_matrix(str(tmp_path / "t.txt"), 3)
     assert peak() < 10e6
 

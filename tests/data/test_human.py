@@ -118,7 +118,7 @@ def test_cifar100s_file_holds_lists_of_coarse_labels_too(tmp_path, labels, key):
 
 def test_a_missing_file_is_named_before_the_images_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("sfa_bench.data.sources.cifar._download", lambda *args: pytest.fail("it tried to download"))
-    with pytest.raises(DataError, match=r"CIFAR-10_human\.pt is missing: noise=human needs it .* type another noise"):
+    with pytest.raises(DataError, match=r"CIFAR-10_human\.pt is missing: noise=human needs it .* set another noise"):
         data(tmp_path)
     with pytest.raises(DataError, match=r"data_dir=.*nowhere does not exist"):
         data(tmp_path / "nowhere")
@@ -159,7 +159,7 @@ def with_(key, change):
         (with_("worse_label", lambda a: a + 1), r"label 10 \(number \d+ of worse_label"),
         (with_("worse_label", lambda a: -a - 1), r"label -\d+ \(number 0 of worse_label"),
         (with_("worse_label", lambda a: a.reshape(2, 100)), "no list of integers"),
-        (with_("worse_label", lambda a: [0, [1]]), "worse_label of .* is no list of integers"),
+        (with_("worse_label", lambda a: [0, [1]]), "worse_label of .* is not a list of integers"),
         (with_("worse_label", lambda a: {}), "no list of integers"),
         (lambda said: list(said.values()), "holds a list, not a dict of label arrays"),
     ],
@@ -222,7 +222,9 @@ def test_a_file_cut_anywhere_is_refused(ten):
     whole = path.read_bytes()
     for length in [*range(0, len(whole), 997), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"CIFAR-10_human\.pt is (truncated or no Torch file|refused)") as refused:
+        with pytest.raises(
+            DataError, match=r"CIFAR-10_human\.pt is (truncated or not a Torch file|refused)"
+        ) as refused:
             data(folder)
         assert "\n" not in str(refused.value)
 
@@ -232,5 +234,5 @@ def test_something_else_under_the_name_is_refused(ten):
     np.save(folder / "other.npy", said["worse_label"])
     for content in (b"not a file of Torch", (folder / "other.npy").read_bytes(), pickle.dumps(said)):
         (folder / "CIFAR-10_human.pt").write_bytes(content)
-        with pytest.raises(DataError, match=r"CIFAR-10_human\.pt is (truncated or no Torch file|refused)"):
+        with pytest.raises(DataError, match=r"CIFAR-10_human\.pt is (truncated or not a Torch file|refused)"):
             data(folder)

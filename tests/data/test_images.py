@@ -1,10 +1,10 @@
-"""Views of image files: held to torchvision's transforms on single pictures, and to Pillow's decoder."""
+"""Views of image files: held to torchvision's transforms on single images, and to Pillow's decoder."""
 
 import io
 
 import numpy as np
-import pictures
 import pytest
+import small_images
 import torch
 from PIL import Image
 from scipy.stats import ks_2samp
@@ -17,38 +17,38 @@ SIZES = [(40, 40), (64, 32), (32, 64), (300, 20), (20, 300)]  # the last two oft
 
 
 def opened(path):
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
-def whole(picture):
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+def whole(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def test_a_test_view_is_torchvisions_resize_and_central_crop(tmp_path):
-    images = pictures.write(tmp_path, 12)
+    images = small_images.write(tmp_path, 12)
     expected = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])
     found = images.test_views(np.arange(12))
     assert found.dtype == torch.uint8
     for i in range(12):
-        picture = opened(images.path(i))
-        assert found[i].equal(expected(whole(picture)))
-        apart = (found[i].int() - whole(expected(picture)).int()).abs()  # on Pillow's pictures it rounds otherwise
+        image = opened(images.path(i))
+        assert found[i].equal(expected(whole(image)))
+        apart = (found[i].int() - whole(expected(image)).int()).abs()  # on Pillow's images it rounds otherwise
         assert apart.max() <= 1
     assert images.test_views(np.array([7, 3])).equal(found[[7, 3]])
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_training_view_is_torchvisions_resized_crop_and_flip_with_the_same_numbers(tmp_path, flip):
-    images = pictures.write(tmp_path, 12)
+    images = small_images.write(tmp_path, 12)
     uniforms = np.random.default_rng(0).random((2, 12, images.framing.numbers))
     found = images.train_views(np.arange(12), uniforms, flip)
     flipped = 0
     for i in range(12):
-        picture = functional.resize(whole(opened(images.path(i))), [20])
+        image = functional.resize(whole(opened(images.path(i))), [20])
         for copy in range(2):
-            top, left, height, width = box(*picture.shape[1:], images.framing, uniforms[copy, i])
-            expected = functional.resized_crop(picture, top, left, height, width, [16, 16])
+            top, left, height, width = box(*image.shape[1:], images.framing, uniforms[copy, i])
+            expected = functional.resized_crop(image, top, left, height, width, [16, 16])
             if flip and uniforms[copy, i, -1] < 0.5:
                 expected, flipped = functional.horizontal_flip(expected), flipped + 1
             assert found[copy, i].equal(expected)
@@ -86,8 +86,8 @@ def test_a_plain_crop_is_uniform_over_all_places_and_scales_nothing():
     assert train_view(image, framing, uniforms[0], flip=False).equal(image[:, top : top + 16, left : left + 16])
 
 
-def saved(path, picture, **options):
-    picture.save(path, **options)
+def saved(path, image, **options):
+    image.save(path, **options)
     return path
 
 
@@ -101,23 +101,23 @@ HOLDS = {
 
 
 @pytest.mark.parametrize(("ending", "mode"), [(ending, mode) for ending, modes in HOLDS.items() for mode in modes])
-def test_every_kind_of_picture_is_read_as_rgb(tmp_path, ending, mode):
-    picture = Image.fromarray(pictures.picture(0, 30, 20))
+def test_every_kind_of_image_is_read_as_rgb(tmp_path, ending, mode):
+    image = Image.fromarray(small_images.colours(0, 30, 20))
     if mode == "I;16":
-        picture = Image.fromarray(257 * np.asarray(picture.convert("L")).astype(np.uint16))
-    path = saved(tmp_path / f"a.{ending}", picture if mode == "I;16" else picture.convert(mode))
+        image = Image.fromarray(257 * np.asarray(image.convert("L")).astype(np.uint16))
+    path = saved(tmp_path / f"a.{ending}", image if mode == "I;16" else image.convert(mode))
     found = decode(path)
     assert found.shape == (3, 20, 30)
     assert found.dtype == torch.uint8
-    apart = np.abs(found.permute(1, 2, 0).numpy().astype(int) - pictures.picture(0, 30, 20)).mean()
+    apart = np.abs(found.permute(1, 2, 0).numpy().astype(int) - small_images.colours(0, 30, 20)).mean()
     assert apart < (12 if mode in ("RGB", "RGBA", "CMYK") and ending != "gif" else 80)  # else grey, or a few colours
 
 
 def test_what_a_file_says_of_its_orientation_does_not_turn_it(tmp_path):
     """As the releases' loaders, which pass it over."""
-    picture, exif = Image.fromarray(pictures.picture(0, 30, 20)), Image.Exif()
+    image, exif = Image.fromarray(small_images.colours(0, 30, 20)), Image.Exif()
     exif[0x0112] = 6
-    assert decode(saved(tmp_path / "a.jpg", picture, exif=exif)).shape == (3, 20, 30)
+    assert decode(saved(tmp_path / "a.jpg", image, exif=exif)).shape == (3, 20, 30)
 
 
 BAD = {
@@ -131,22 +131,22 @@ BAD = {
 
 def png():
     stream = io.BytesIO()
-    Image.fromarray(pictures.picture(0, 30, 20)).save(stream, "png")
+    Image.fromarray(small_images.colours(0, 30, 20)).save(stream, "png")
     return stream.getvalue()
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_broken_file_is_no_picture(tmp_path, kind):
-    path = pictures.write(tmp_path, 1).path(0)
+def test_a_broken_file_is_no_image(tmp_path, kind):
+    path = small_images.write(tmp_path, 1).path(0)
     path.write_bytes(BAD[kind](path.read_bytes()))
     with pytest.raises(BadImage, match=r"\w"):
         decode(path)
 
 
-def test_a_missing_file_and_a_picture_like_a_thread_are_named(tmp_path):
+def test_a_missing_file_and_an_image_like_a_thread_are_named(tmp_path):
     Image.new("RGB", (1000, 10)).save(tmp_path / "thread.png")
-    images = pictures.files(tmp_path, ["thread.png"])
-    with pytest.raises(BadImage, match=r"thread.png: a picture of 1000×10 pixels"):
+    images = small_images.files(tmp_path, ["thread.png"])
+    with pytest.raises(BadImage, match=r"thread.png: an image of 1000×10 pixels"):
         images.test_views(np.array([0]))
     (tmp_path / "thread.png").unlink()
     with pytest.raises(BadImage, match=r"thread.png: there is no such file"):

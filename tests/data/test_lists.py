@@ -213,7 +213,7 @@ def test_missing_files_are_counted_and_the_first_named(root):
     assert found.kept.tolist() == [True, False, True, False, False, True, False]
     assert found.skipped == ("train: x.jpg", "train: y.jpg", "train: y.jpg", "train: v.jpg")
     for mode in ("error", "skip"):
-        with pytest.raises(DataError, match=r"none of the 3 images of the\.txt is where it should be .*data/x\.jpg"):
+        with pytest.raises(DataError, match=r"none of the 3 images of the\.txt exists .*data/x\.jpg"):
             image_files.find(options("folder", on_bad_image=mode), root, names[[1, 3, 4]], "train", "the.txt")
 
 

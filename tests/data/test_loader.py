@@ -69,7 +69,7 @@ def test_windows_are_slices(device, data):
     count, channels, rows, columns = data.draw(st.tuples(st.integers(0, 5), *[st.integers(1, 5)] * 3), label="shape")
     height, width = data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns))
     images = torch.randint(256, (count, channels, rows, columns), dtype=torch.uint8, generator=generator())
-    images = images.transpose(2, 3).contiguous().transpose(2, 3)  # neighbours in memory need not be in the picture
+    images = images.transpose(2, 3).contiguous().transpose(2, 3)  # neighbours in memory need not be in the image
     top, left = (
         torch.tensor(data.draw(st.lists(st.integers(0, room), min_size=count, max_size=count)), dtype=torch.int64)
         for room in (rows - height, columns - width)

@@ -267,7 +267,7 @@ def test_more_than_127_classes_do_not_overflow():
 
 
 def test_an_unknown_model_is_refused():
-    with pytest.raises(ConfigError, match="no law of the classes is called 'imb'"):
+    with pytest.raises(ConfigError, match="no class-dependent noise model is called 'imb'"):
         law_of("imb", 0.4, [5, 5])
 
 

@@ -129,5 +129,5 @@ def test_views_differ_by_a_little_jitter_and_the_test_view_by_none():
 
 
 def test_models_for_images_are_refused():
-    with pytest.raises(ConfigError, match="has vectors: type model=convnet"):
+    with pytest.raises(ConfigError, match="has vectors: set model=convnet"):
         compose(["dataset=synthetic", "model=resnet32"])

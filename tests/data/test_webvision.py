@@ -118,7 +118,7 @@ def test_missing_images_are_counted_or_left_out_and_listed(root):
     assert source.skipped == (*["train: google/q0002/z.jpg"] * 3, "test: val_images_256/val000002.jpg")
 
 
-def test_a_missing_picture_of_imagenets_is_listed_too(root):
+def test_a_missing_image_of_imagenets_is_listed_too(root):
     (root / "imagenet/val/0/gone.JPEG").symlink_to("nowhere.JPEG")
     source = load("webvision", root, on_bad_image="skip")
     assert source.skipped == ("test_imagenet: imagenet/val/0/gone.JPEG",)

@@ -69,7 +69,7 @@ def test_what_a_network_needs_is_counted_without_it(monkeypatch):
     assert asked[-1] == (3 * 4 * weights, "networks with model.width=24")
 
 
-def test_pictures_scaled_to_more_than_the_memory_are_refused(tmp_path, capsys, monkeypatch):
+def test_images_scaled_to_more_than_the_memory_are_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(memory, "total", lambda: 10**9)
     data_main(["make-fake", "folder", str(tmp_path / "d"), "--side", "24"])
     typed = ["dataset=folder", "dataset.name=mine", f"data_dir={tmp_path}/d", "model=convnet"]
@@ -167,7 +167,7 @@ def test_the_data_tools_say_a_lack_of_memory_in_a_sentence(monkeypatch, capsys):
     assert capsys.readouterr().err == "failed: there is not enough memory: Unable to allocate 5 TiB\n"
 
 
-def test_a_picture_that_claims_too_many_pixels_is_refused_or_left_out(tmp_path, capsys):
+def test_an_image_that_claims_too_many_pixels_is_refused_or_left_out(tmp_path, capsys):
     data_main(["make-fake", "folder", str(tmp_path / "d"), "--side", "24"])
     first = sorted((tmp_path / "d/train").iterdir())[0]
     Image.new("L", (300, 300)).save(first / "large.png")

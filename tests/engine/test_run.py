@@ -205,9 +205,9 @@ def test_the_record_names_the_classes_where_the_data_have_names(tmp_path):
     record, printed = train(tmp_path / "runs", *words, *CE, "epochs=1", "dataset.workers=0")
     names = sorted(path.name for path in (tmp_path / "d/train").iterdir() if path.is_dir())
     assert (record["data"]["classes"], record["data"]["left_out"]) == (names, {".txt": 1})
-    assert "left out 1 file that is no image: 1 .txt" in printed
+    assert "left out 1 file that is not an image: 1 .txt" in printed
     (log,) = (tmp_path / "runs").glob("*/*/*/log.txt")
-    assert "left out 1 file that is no image: 1 .txt" in log.read_text()
+    assert "left out 1 file that is not an image: 1 .txt" in log.read_text()
 
 
 def test_a_done_run_is_found_under_other_names_and_not_trained_again(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`thumbs.npz`: the wrongly labelled pictures of a run (explanation/runs.md §4)."""
+"""`thumbs.npz`: the wrongly labelled images of a run (explanation/runs.md §4)."""
 
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def test_without_a_selector_they_are_spread_over_the_data():
     assert "clean_probability" not in found
 
 
-def test_large_pictures_become_small_ones_of_the_same_shape_and_mean():
+def test_large_images_become_small_ones_of_the_same_shape_and_mean():
     source = data(size=(96, 48), channels=3, wrong=[5])
     found = thumbs(method(), source)["image"]
     assert found.shape == (1, 32, 16, 3)
@@ -51,7 +51,7 @@ def test_large_pictures_become_small_ones_of_the_same_shape_and_mean():
 
 
 @pytest.mark.parametrize("case", [data(wrong=[]), data(channels=2)])
-def test_no_wrong_label_or_no_picture_makes_no_file(case):
+def test_no_wrong_label_or_no_image_makes_no_file(case):
     assert thumbs(method(), case) is None
 
 

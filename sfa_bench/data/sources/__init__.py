@@ -1,4 +1,4 @@
-"""Where images and labels come from: one module a format, each with `load(dataset, data_dir, seed) -> Source`."""
+"""Readers of images and labels: one module a format, each with `load(dataset, data_dir, seed) -> Source`."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except ConfigError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own ways to fail on a broken file
-        raise DataError(f"{path} is truncated or no .npz of plain arrays ({error})") from error
+        raise DataError(f"{path} is truncated or not an .npz of plain arrays ({error})") from error
 
 
 def _check_images(images: np.ndarray, name: str, place: str) -> np.ndarray:
@@ -88,7 +88,7 @@ def _check_images(images: np.ndarray, name: str, place: str) -> np.ndarray:
 
 def _num_classes(labels: np.ndarray, place: str) -> int:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"the labels in {place} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
+        raise DataError(f"the labels in {place} are not a list of integers ({labels.dtype}, {labels.ndim} dimensions)")
     present = np.unique(labels)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps) and present[0] >= 0:
@@ -106,8 +106,8 @@ FILES = Files(
     tree="""\
 data_dir=FILE.npz
 ├── x_train         uint8 [N, H, W] or [N, H, W, C]
-├── y_train         integers 0…K-1, as they are (perhaps wrong)
-├── y_train_clean   the true ones, where known (optional)
+├── y_train         integers 0…K-1, as they are (perhaps noisy)
+├── y_train_clean   the clean labels, where known (optional)
 ├── x_test
 └── y_test""",
     where="yours: numpy.savez(FILE, x_train=…, y_train=…, x_test=…, y_test=…)",

@@ -22,7 +22,7 @@ LARGEST_META = 1_000_000  # bytes of a file of names
 
 
 class Layout(NamedTuple):
-    """Where one of the two keeps what; files map to their official MD5."""
+    """The layout of CIFAR-10 or CIFAR-100; files map to their official MD5."""
 
     title: str
     folder: str
@@ -116,8 +116,8 @@ def read(name: str, data_dir: Path, checksum: bool) -> Source:
 
 
 def _class_names(path: Path, layout: Layout) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Names of the classes, from the file that lies beside the images, and what is to be said of them: None where there
-    is no such file, or it cannot be read: nobody trains on names.
+    """Names of the classes, from the file beside the images, and notes about them. None where there is no such file or
+    it cannot be read, since training does not need them.
     """
     if not path.is_file():
         return None, ()
@@ -151,9 +151,9 @@ def _read_batch(path: Path, layout: Layout, md5: str | None) -> tuple[np.ndarray
     except RefusedPickle as refusal:
         raise DataError(f"{path} is refused: {refusal}, which a CIFAR file never does; nothing of it was run") from None
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(f"{path} is truncated or no CIFAR file ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path} is truncated or not a CIFAR file ({type(error).__name__}: {error})") from error
     if not isinstance(batch, dict) or not {"data", layout.label_key} <= batch.keys():
-        raise DataError(f"{path} is no {layout.title} file: it must hold a dict with data and {layout.label_key}")
+        raise DataError(f"{path} is not a {layout.title} file: it must hold a dict with data and {layout.label_key}")
     pixels = batch["data"]
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
         found = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -163,7 +163,7 @@ def _read_batch(path: Path, layout: Layout, md5: str | None) -> tuple[np.ndarray
     try:
         labels = np.asarray(batch[layout.label_key])
     except ValueError:
-        raise DataError(f"{layout.label_key} of {path} is no list of integers") from None
+        raise DataError(f"{layout.label_key} of {path} is not a list of integers") from None
     labels = files.check_labels(labels, len(pixels), layout.num_classes, str(path))
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 

@@ -1,4 +1,6 @@
-"""Clothing1M: a million pictures of shops with the labels of 14 classes found beside them (algorithms/data.md §1–2)."""
+"""Clothing1M: a million images of online shops with labels of 14 classes from their surrounding texts
+(algorithms/data.md §1–2).
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,7 @@ def _part(
 
 
 def on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
-    """Keys as they are where the folder `images` is there, else without that prefix."""
+    """Keys as they are where the folder `images` exists, else without that prefix."""
     if (data_dir / PREFIX).is_dir():
         return keys
     prefixed = np.char.startswith(keys, PREFIX.encode())

@@ -1,4 +1,4 @@
-"""What lies in `data_dir`: which files of a data set are there, before anything is read."""
+"""The files of a data set that exist in `data_dir`, before anything is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Item:
     """A file or folder that the data set needs.
 
     checksum: `matches` or `differs` from the official one, None where there is none or nothing to compare;
-    entries: images that a list names or a folder holds; absent: those of them that are not there.
+    entries: images that a list names or a folder holds; absent: those of them that are missing.
     """
 
     path: str
@@ -39,10 +39,10 @@ class Item:
 
 @dataclass
 class Contents:
-    """What is there, by name, whether or not it can be read.
+    """The files that exist, by name, whether or not they can be read.
 
-    images: names below `root` of the files that a run would open; refused: sentences of the readers on lists and
-    folders, whose images are not looked for.
+    images: names below `root` of the files that a run would open; refused: the readers' messages on lists and folders
+    that they refuse, whose images are not looked for.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class Contents:
 
     @property
     def missing(self) -> list[str]:
-        """Names of what is not there, files of lists included."""
+        """Names of missing files, including the images of lists."""
         return [item.path for item in self.items if not item.found] + [a for item in self.items for a in item.absent]
 
 
@@ -69,7 +69,7 @@ class Files:
 
 
 def files_of(dataset: DatasetConfig) -> Files | None:
-    """How its files lie, human annotations included; None where it needs none."""
+    """The layout of its files, including human annotations; None where it needs no files."""
     source = SOURCES[dataset.source]
     if source.files is None:
         return None
@@ -78,7 +78,7 @@ def files_of(dataset: DatasetConfig) -> Files | None:
         return described
     return replace(
         described,
-        tree=f"{described.tree}\nand, for the labels that people gave,\nDATA_DIR/{human.file}",
+        tree=f"{described.tree}\nand, for human annotations,\nDATA_DIR/{human.file}",
         where=f"{described.where}; CIFAR-N's labels: {human.where}",
     )
 
@@ -100,7 +100,7 @@ def file(path: Path, root: Path, md5: str | None = None, read: Callable[[Path], 
     if md5 is not None:
         try:
             same = hashlib.md5(read(path), usedforsecurity=False).hexdigest() == md5
-        except DataError:  # unreadable or torn: not the official file, and the reader says why
+        except DataError:  # unreadable or truncated: not the official file; the reader says why
             same = False
         checksum = "matches" if same else "differs"
     return Item(name, True, path.stat().st_size, checksum)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 MAX_DIGITS = 9
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)", re.ASCII)  # -1 and 2.0 are mistakes, not names of classes
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)", re.ASCII)  # -1 and 2.0 are mistakes, not class names
 
 
 class Row(NamedTuple):
@@ -36,7 +36,7 @@ def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
     """Paths are relative to the table's folder. Labels are integers 0…K-1 without a gap, or names, which are sorted;
     names that are one to Unicode (NFC) are one class.
 
-    `label` counts as noisy as it comes; `clean_label` are the true ones of the training images. Rows keep their order.
+    `label` counts as noisy; `clean_label` are the clean labels of the training images. Rows keep their order.
     Raises: DataError, with the number of the line, for everything that is missing or broken.
     """
     if not path.is_file():
@@ -88,7 +88,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
                 for cells in lines:
                     yield _row(cells, header, at, f"line {lines.line_num:,} of {path}", lines.line_num)
             except csv.Error as error:
-                raise DataError(f"line {lines.line_num:,} of {path} is no CSV: {error}") from None
+                raise DataError(f"line {lines.line_num:,} of {path} is not valid CSV: {error}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""A data set that a function of the user's own makes: `_target_` of a YAML in the user's conf/dataset."""
+"""A data set from the user's own function, `_target_` of a YAML in the user's conf/dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
-    """What the function returns, checked as `dataset=arrays` is; it gets no folder where there is none.
+    """The data set that the function returns, checked as `dataset=arrays` is; it gets None where there is no data
+    folder.
 
     Raises: DataError where it fails, or returns something else.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sfa_bench.choices.sources import DatasetConfig
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-HEADER, PIECE = 16, 1 << 24  # bytes of an IDX file's longest header, and of what is unpacked at a time
+HEADER, PIECE = 16, 1 << 24  # bytes of the longest IDX header, and of a block that is unpacked at a time
 CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -37,7 +37,7 @@ MD5 = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
-BYTES = {  # of that content: more is not unpacked where it has to be the official one
+BYTES = {  # bytes of that content: no more is unpacked where it must be the official file
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
     "train-labels-idx1-ubyte": 8 + 60_000,
     "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
@@ -71,7 +71,7 @@ def read(data_dir: Path, checksum: bool) -> Source:
         padding=2,
         flip=True,
         class_maps=CLASS_MAPS,
-        class_names=CLASSES if checksum else None,  # whose own files these are, nobody knows
+        class_names=CLASSES if checksum else None,  # unknown files of the user's own
     )
 
 
@@ -91,8 +91,8 @@ def _read(folder: Path, part: str, checksum: bool) -> tuple[np.ndarray, np.ndarr
 
 
 def unpacked(path: Path, most: int | None) -> bytes:
-    """The content of an IDX file, gzipped or plain. Of a gzipped one no more is unpacked than the byte behind the
-    `most` that it should have, by which it is known as another; None: than its own header announces. Raises DataError.
+    """The content of an IDX file, gzipped or plain. A gzipped file is unpacked to one byte beyond `most` at the most,
+    which shows that it is too long; where `most` is None, up to the size that its header announces. Raises DataError.
     """
     packed = files.read(path)
     if path.suffix != ".gz":
@@ -104,12 +104,14 @@ def unpacked(path: Path, most: int | None) -> bytes:
             while piece := file.read(min(PIECE, end - len(content))):
                 content += piece
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or no gzip file ({error})") from None
+        raise DataError(f"{path} is truncated or not a gzip file ({error})") from None
     return content
 
 
 def _announced(header: bytes, path: Path) -> int:
-    """Bytes of an IDX file by its header; of what is none, those of the header, which the reader refuses."""
+    """The size of an IDX file by its header, in bytes; for another file that of the header, which the reader
+    refuses.
+    """
     dimensions = header[3] if len(header) == HEADER and header[:3] == bytes([0, 0, 8]) else 0
     if dimensions not in (1, 3):
         return len(header)
@@ -130,7 +132,7 @@ def _read_idx(folder: Path, name: str, dimensions: int, checksum: bool) -> np.nd
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
-            f"{path} is no IDX file of bytes with {dimensions} dimension(s): it starts with {content[:4].hex()}"
+            f"{path} is not an IDX file of bytes with {dimensions} dimension(s): it starts with {content[:4].hex()}"
         )
     shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
     if len(content) - header != math.prod(shape):

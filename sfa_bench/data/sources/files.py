@@ -1,4 +1,4 @@
-"""Finding, fetching and checking the files of a data set; every failure is one sentence."""
+"""Find, fetch and check the files of a data set; every failure is one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sfa_bench.errors import DataError
 
 
 def first_folder(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """The first folder that holds any of the files; a file missing beside others is then the reader's to name."""
+    """The first folder that holds any of the files; the reader reports missing ones."""
     names = list(names)
     return next((folder for folder in folders if any((folder / name).is_file() for name in names)), None)
 
@@ -54,7 +54,7 @@ def check_labels(labels: np.ndarray, count: int, num_classes: int, what: str) ->
     if count == 0:
         raise DataError(f"{what} holds no image")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"the labels of {what} are no list of integers ({labels.dtype}, {labels.ndim} dimensions)")
+        raise DataError(f"the labels of {what} are not a list of integers ({labels.dtype}, {labels.ndim} dimensions)")
     if len(labels) != count:
         raise DataError(f"{what} has {count} images but {len(labels)} labels")
     outside = (labels < 0) | (labels >= num_classes)

@@ -26,7 +26,7 @@ NEEDS = "dataset=folder reads data_dir/train/<class>/… and data_dir/test/<clas
 def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """The folders of train/, sorted by name (by number where all are numbers), are the classes 0…K-1.
 
-    Two folders whose names are one name to Unicode (NFC) are one class. Labels count as noisy as they come.
+    Two folders whose names are equal in Unicode's NFC are one class. Labels count as noisy.
     Raises: DataError with a sentence for everything that is missing or broken.
     """
     image_files.require(data_dir, ("train", "test"), NEEDS)

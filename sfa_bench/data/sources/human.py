@@ -1,4 +1,4 @@
-"""The labels that people gave to CIFAR's training images, CIFAR-10N and CIFAR-100N (algorithms/data.md §5)."""
+"""Human annotations of CIFAR's training images, CIFAR-10N and CIFAR-100N (algorithms/data.md §5)."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ ADMITTED: list[Any] = [
 
 
 def find(data_dir: Path, described: HumanAnnotations | None) -> Path:
-    """The file of labels in `data_dir`. Raises DataError when it is not there."""
+    """The file of annotations in `data_dir`. Raises DataError when it is missing."""
     assert described is not None  # else validate has refused it
     path = data_dir / described.file
     if not path.is_file():
         raise DataError(
             f"{path} is missing: noise=human needs it beside the images (it comes with the release of CIFAR-N); "
-            "put it there, or type another noise"
+            "put it there, or set another noise"
         )
     return path
 
 
 def load(path: Path, labels: str, clean: np.ndarray, num_classes: int) -> np.ndarray:
-    """The human labels int64 [n] of the training images whose clean labels int64 [n] are given, in their order.
+    """The human annotations int64 [n] of the training images, in the order of their clean labels int64 [n].
 
     Raises: DataError when the file cannot be read, asks for more than arrays, or is not aligned with the images.
     """
@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is refused: it is damaged, or holds more than lists and int64 arrays; nothing of it was run"
         ) from None
     except Exception as error:  # a torn archive or pickle may raise anything
-        raise DataError(f"{path} is truncated or no Torch file ({type(error).__name__})") from error
+        raise DataError(f"{path} is truncated or not a Torch file ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, not a dict of label arrays; take the official file")
     return content
@@ -93,7 +93,7 @@ def _labels(content: dict[str, Any], key: str, count: int, num_classes: int, pat
     try:
         found = np.asarray(content[key])
     except ValueError:
-        raise DataError(f"{key} of {path} is no list of integers") from None
+        raise DataError(f"{key} of {path} is not a list of integers") from None
     if found.ndim == 1 and len(found) != count:
         raise DataError(
             f"{key} of {path} has {len(found)} labels, but the training set has {count} images: take the files that "

@@ -1,4 +1,4 @@
-"""Files of images below a data folder: safe names, listings, and a look at each file (explanation/rules.md §5)."""
+"""Image files below a data folder: safe names, listings, and a check of each file (explanation/rules.md §5)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sfa_bench.choices.sources import SOURCES
+from sfa_bench.data.image_formats import endings
 from sfa_bench.data.images import Framing, ImageFiles
-from sfa_bench.data.pictures import endings
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RefusedName(ValueError):
 
 
 class Found(NamedTuple):
-    """The images that are there, which of the asked ones (bool [N]) these are, and the others as `part: name`."""
+    """The images that exist, the mask of these (bool [N]) among the requested ones, and the others as `part: name`."""
 
     images: ImageFiles
     kept: np.ndarray
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 def safe_name(name: bytes) -> bytes:
     """A path from a list, relative to the data folder and without `./` and `//`.
 
-    Raises: RefusedName with the reason where it is absolute, has a `..` or a backslash, or is no name at all.
+    Raises: RefusedName with the reason where it is absolute, has a `..` or a backslash, or is not a valid name.
     """
     if len(name) > MAX_NAME:
         raise RefusedName(f"the path has more than {MAX_NAME:,} bytes")
@@ -87,7 +87,7 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
     missing = [name.decode() for name in names[~kept]]
     if len(missing) == len(names):
         raise DataError(
-            f"none of the {len(names):,} images of {listed_in} is where it should be (the first is not at "
+            f"none of the {len(names):,} images of {listed_in} exists (the first is not at "
             f"{root / missing[0]}): put the images there, or give the folder that has them as data_dir"
         )
     if missing and dataset.on_bad_image == "error":
@@ -122,7 +122,7 @@ def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
             return -1, -1
         except OSError as error:
             raise DataError(f"{os.fsdecode(path)} cannot be read: {error.strerror}") from None
-        if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
             return -1, -1
         return status.st_size, status.st_mtime_ns
 
@@ -158,7 +158,7 @@ def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) 
     if not found:
         beside = f" (other files: {others.total():,})" if others else ""
         raise DataError(
-            f"{root / folder} holds no image{beside}; images end in .jpg .jpeg .png .tif or what else Pillow reads"
+            f"{root / folder} holds no image{beside}; images end in .jpg .jpeg .png .tif or another that Pillow reads"
         )
     for name in found:
         try:
@@ -172,12 +172,12 @@ def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) 
 
 
 def is_image(name: bytes) -> bool:
-    """Whether the name ends as those of images do."""
+    """Whether the name has the ending of an image format."""
     return name.lower().endswith(endings())
 
 
 def ending(name: bytes) -> str:
-    """`.txt` of `a.TXT`, for people; empty where a name has none."""
+    """The ending in lower case, `.txt` for `a.TXT`; empty where a name has none."""
     return os.path.splitext(name)[1].lower()[:MAX_ENDING].decode(errors="backslashreplace")
 
 
@@ -189,10 +189,10 @@ def commonest(files: Mapping[str, int]) -> dict[str, int]:
 
 
 def say_left_out(files: Mapping[str, int]) -> tuple[str, ...]:
-    """The sentence about files that are no images, where there are any."""
+    """The sentence about files that are not images, where there are any."""
     if not (count := sum(files.values())):
         return ()
-    kind = "1 file that is no image" if count == 1 else f"{count:,} files that are no images"
+    kind = "1 file that is not an image" if count == 1 else f"{count:,} files that are not images"
     return (f"left out {kind}: {by_ending(files)}",)
 
 
@@ -202,7 +202,7 @@ def by_ending(files: Mapping[str, int]) -> str:
 
 
 def visible(folder: bytes) -> list[os.DirEntry[bytes]]:
-    """What a folder holds, but for names that begin with a dot: system files, and caches. Raises DataError."""
+    """The entries of a folder, without names that begin with a dot (system files and caches). Raises DataError."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(b".")]
@@ -219,11 +219,11 @@ class Links:
         self.real = functools.cache(os.path.realpath)
 
     def check_folder(self, path: bytes) -> bytes:
-        """Where a folder really is. Raises DataError where that is not below the data folder."""
+        """The resolved path of a folder. Raises DataError where it is not below the data folder."""
         return self._inside(self.real(path), path)
 
     def check_file(self, path: bytes) -> None:
-        """Raises DataError where a link to a file points out of the data folder, by however many steps."""
+        """Raises DataError where a link to a file leads out of the data folder, in any number of steps."""
         folder, _, name = os.path.join(os.path.dirname(path), os.readlink(path)).rpartition(b"/")
         target = self.real(folder or b"/") + b"/" + name
         if name in (b"", b".", b"..") or os.path.islink(target):

@@ -30,7 +30,7 @@ def read_labelled(path: Path, num_classes: int | None = None) -> tuple[np.ndarra
             raise RefusedName("there is no class")
         name, label = safe_name(name), last[0]
         if not label.isdigit():
-            raise RefusedName("what follows the path is no class, an integer from 0")
+            raise RefusedName("what follows the path is not a class, an integer from 0")
         if len(label) > MAX_DIGITS or (num_classes is not None and int(label) >= num_classes):
             end = "" if num_classes is None else f", which are 0…{num_classes - 1}"
             raise RefusedName(f"the class is out of range{end}")

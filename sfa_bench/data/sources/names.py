@@ -1,4 +1,4 @@
-"""Names of classes: when two are one, and lists of them beside the images."""
+"""Class names: when two are equal, and lists of them beside the images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LARGEST = 10_000_000  # bytes of a list of names
 
 
 def one_name(text: str) -> str:
-    """The name in composed Unicode (NFC): a copy over another system may have taken its letters apart."""
+    """The name in composed Unicode (NFC): copying over another system may have decomposed its letters."""
     return unicodedata.normalize("NFC", text)
 
 

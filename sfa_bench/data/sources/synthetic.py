@@ -49,7 +49,7 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     memory.require(
         2 * 8 * dim * points,  # as float64, once more while the classes are joined
         f"synthetic data with dataset.classes={classes}, dataset.size={dataset.size}, dataset.dim={dim}",
-        "type smaller ones",
+        "set smaller ones",
     )
     generator = numpy_generator(seed, "synthetic")
     groups = min(dataset.groups, classes)
@@ -85,7 +85,9 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
 
 
 def next_in_group(group_of: np.ndarray) -> dict[int, int]:
-    """What asymmetric noise turns a class into: the next one of its group, cyclic; alone in it, it keeps its labels."""
+    """The class map of asymmetric noise: the next class of the group, cyclic; a class alone in its group keeps its
+    labels.
+    """
     turned: dict[int, int] = {}
     for group in np.unique(group_of):
         members = np.flatnonzero(group_of == group)

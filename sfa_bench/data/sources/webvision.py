@@ -66,7 +66,7 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
 
 
 def first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Names and labels of the classes that count; the lists hold all 1,000."""
+    """Names and labels of the first 50 classes; the lists hold all 1,000."""
     names, labels = lists.read_labelled(path)
     ours = labels < NUM_CLASSES
     if not ours.any():
@@ -75,7 +75,7 @@ def first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _imagenet(data_dir: Path, left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Names and labels, sorted by class and name: in whatever order the file system lists them."""
+    """Names and labels, sorted by class and name, independent of the file system's order."""
     folders = [f"{IMAGENET_FOLDER}/{c}" for c in range(NUM_CLASSES)]
     image_files.require(data_dir, folders[:1], NEEDS)  # folders by WordNet id: one missing folder says enough
     image_files.require(data_dir, folders, NEEDS)

@@ -1,4 +1,6 @@
-"""`check`: what of a data set is there, what is missing and where it is to be had, and whether it can be trained on."""
+"""`check`: which files of a data set exist, which are missing and where to get them, and whether it can be
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,12 @@ SHOWN = 10  # names of each list on the terminal; --json has all
 
 @dataclass
 class Check:
-    """sentence: why it cannot be trained on, None where it can; counts: part → images of each class.
+    """sentence: the reason why it cannot be trained on, None where it can; counts: part → images of each class.
 
-    `refused` are the readers' sentences on lists and folders, whose images are then not looked for. `decoded` counts
-    the images read with --images (None: not asked for), `bad` maps those that cannot be read to why. `classes` are
-    the classes' names, None where they have none; `left_out` counts files that are no images by their ending.
+    `refused` are the readers' messages on lists and folders that they refuse, whose images are then not looked for.
+    `decoded` counts the images read with --images (None: not asked for), `bad` maps unreadable ones to the reason.
+    `classes` are the classes' names, None where they have none; `left_out` counts files that are not images by their
+    ending.
     """
 
     dataset: str
@@ -50,15 +53,15 @@ class Check:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain types for JSON."""
         return {**asdict(self), "usable": self.sentence is None}
 
 
 def check(config: RunConfig, name: str, images: bool = False) -> Check:
-    """Look at the data set that `config` would be trained on.
+    """Check the data set of `config`.
 
-    Args: name: of the data set, as typed; images: decode every image file. Raises: ConfigError where `images` has no
-    effect.
+    Args: name: the data set's choice as on the command line; images: decode every image file. Raises: ConfigError where
+    `images` has no effect.
     """
     if images and SOURCES[config.dataset.source].framing is None:
         raise ConfigError(f"--images has no effect on {name}, whose images are always read; leave it out")
@@ -74,7 +77,7 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
 
 
 def _read(config: RunConfig, found: Check) -> None:
-    """Counts of every part, by the reader that trains. Raises: DataError."""
+    """Counts of every part, from the reader that training uses. Raises: DataError."""
     dataset, described = config.dataset, SOURCES[config.dataset.source]
     folder = sources.existing(config.data_dir)
     annotated = described.human
@@ -109,9 +112,9 @@ def _counts(source: Source) -> dict[str, list[int]]:
 
 
 def _decode(config: RunConfig, here: contents.Contents, found: Check) -> None:
-    """Read every image as a run would, in threads: decoding lets other threads run."""
+    """Read every image as a run would, in threads, since decoding releases the interpreter lock."""
     dataset = config.dataset
-    unread: list[str] = []  # by the disk, which is no verdict on a picture
+    unread: list[str] = []  # by the disk, which is no verdict on an image
 
     def why_bad(path: Path) -> str | None:
         try:
@@ -144,7 +147,7 @@ def _decode(config: RunConfig, here: contents.Contents, found: Check) -> None:
 
 
 def show(found: Check, config: RunConfig) -> None:
-    """For a terminal: files, classes, what is missing and the layout that is expected."""
+    """The text for a terminal: files, classes, what is missing and the expected layout."""
     usable = "can be trained on" if found.sentence is None else "cannot be trained on as it is"
     place = "" if SOURCES[config.dataset.source].files is None else f" in {found.data_dir}"
     print(plain(f"{found.dataset}{place}: {usable}") + "\n")
@@ -182,7 +185,7 @@ def _listing(names: Sequence[str]) -> None:
 
 
 def _joined(items: Sequence[contents.Item]) -> list[contents.Item]:
-    """Folders of classes as one line: those that are there, then those that are not."""
+    """One line for a group of class folders: existing ones, then missing ones."""
     lines, classes = [], [item for item in items if item.path.startswith(f"{webvision.IMAGENET_FOLDER}/")]
     for item in items:
         if item not in classes:

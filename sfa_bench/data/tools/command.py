@@ -1,4 +1,4 @@
-"""The door of `python -m sfa_bench.data`: reads what is typed, refuses with one sentence (exit status 2) or acts."""
+"""The command `python -m sfa_bench.data`: parses its arguments, refuses with one sentence (exit status 2) or acts."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make_fake(arguments: Sequence[str]) -> int:
-    """make a tiny copy of a data set's files, with generated pictures"""
+    """make a tiny copy of a data set's files, with generated images"""
     parser = argparse.ArgumentParser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
     parser.add_argument("dataset", metavar="DATASET", help=", ".join(layouts()))
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
     parser.add_argument("--size", type=int, metavar="N", help="training images a class; a quarter of it for testing")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="equal seeds make equal files (default: 0)")
-    parser.add_argument("--side", type=int, metavar="PIXELS", help="shorter side of pictures, where the layout is open")
+    parser.add_argument("--side", type=int, metavar="PIXELS", help="shorter side of images, where the layout is open")
     options = parser.parse_args(arguments)
     overrides = make_fake(options.dataset, options.folder, options.size, options.seed, options.side)
     print(f"{options.folder} is laid out as {options.dataset}; this trains on it:")
@@ -67,7 +67,7 @@ def _make_fake(arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Sequence[str]) -> int:
-    """say what of a data set is there, what is missing, and whether it can be trained on"""
+    """list the existing and missing files of a data set, and whether it can be trained on"""
     parser = argparse.ArgumentParser(
         prog=f"{PROG} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not"
     )
@@ -97,7 +97,7 @@ def _check(arguments: Sequence[str]) -> int:
 
 
 def _describe(arguments: Sequence[str]) -> int:
-    """class counts before and after, realised noise; with -o figures and a page with pictures"""
+    """class counts before and after, realised noise; with -o figures and a page with images"""
     parser = argparse.ArgumentParser(prog=f"{PROG} describe", description=(_describe.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
@@ -123,7 +123,7 @@ def _describe(arguments: Sequence[str]) -> int:
 
 
 def _export(arguments: Sequence[str]) -> int:
-    """write the noisy labels to a .csv or .npz, so that others can use the identical ones"""
+    """write the noisy labels to a .csv or .npz, so that others can use identical ones"""
     parser = argparse.ArgumentParser(prog=f"{PROG} export", description=(_export.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
@@ -132,7 +132,7 @@ def _export(arguments: Sequence[str]) -> int:
     exporting.paths(options.output)
     data = build(config)
     written = exporting.export(data, config, options.overrides, options.output)
-    rate = "clean labels unknown" if data.noise_rate is None else f"{100 * data.noise_rate:.2f} % wrong"
+    rate = "clean labels unknown" if data.noise_rate is None else f"{100 * data.noise_rate:.2f} % noisy"
     print(f"{describing.title(config)}: {len(data.index):,} training labels, {rate}")
     for name, part in data.more_tests.items():
         print(f"the {len(part.labels):,} samples of {name} are not among them: this form has one test set")

@@ -1,4 +1,4 @@
-"""From what is typed to a configuration whose data these tools build: they train nothing."""
+"""From overrides on the command line to a configuration whose data these tools build; they train nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sfa_bench.config.schema import RunConfig
 
 
 def compose_data(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """The configuration of a run on these data. Where nobody says which network trains, the one that takes all images
-    and needs no file of weights.
+    """The configuration of a run on these data. Where no model is set, it has the one that takes any image and needs no
+    file of weights.
     """
     keys = [word.lstrip("+").partition("=")[0].partition(".")[0] for word in overrides]
     added = [] if {"model", "recipe", "preset"} & {*keys} else ["model=convnet"]
@@ -21,5 +21,5 @@ def compose_data(overrides: Sequence[str], config_dir: Path | None = None) -> Ru
     config = compose([*overrides, *added], config_dir)
     if any(word.startswith("dataset.cache=") for word in overrides):
         return config
-    # Decoding a million images for a table of labels would take an hour; only those that are shown are read.
+    # Decoding a million images for a table of labels would take an hour; only images that are shown are read.
     return replace(config, dataset=replace(config.dataset, cache="off"))

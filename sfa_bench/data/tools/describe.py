@@ -1,4 +1,4 @@
-"""`describe`: what long tail and noise make of a data set, in numbers, figures and one page."""
+"""`describe`: a data set with its long tail and noise, in numbers, figures and one page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Description:
 
     @property
     def wrong_share(self) -> np.ndarray | None:
-        """Of the labels observed as each class, the share that is wrong: float64 [K], NaN for a class without any."""
+        """The share of noisy labels among the labels observed as each class: float64 [K], NaN for a class
+        without any.
+        """
         confusion = self.data.confusion
         if confusion is None:
             return None
@@ -35,7 +37,7 @@ class Description:
         return 1 - np.divide(np.diag(confusion), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON: unknown is null."""
+        """Plain types for JSON; unknown is null."""
         data = self.data
         return {
             "title": self.title,
@@ -86,7 +88,7 @@ def _validation(data: Data) -> str:
 
 
 def sentences(found: Description) -> list[str]:
-    """What the numbers say, one line each."""
+    """The numbers in sentences, one line each."""
     data = found.data
     kept, largest, smallest = len(data.index), int(found.data.observed_counts.max()), int(data.observed_counts.min())
     lines = [
@@ -103,12 +105,12 @@ def sentences(found: Description) -> list[str]:
         lines.append("clean labels are unknown: no realised rate, no confusion")
     else:
         wrong = round(data.noise_rate * kept)
-        lines.append(f"realised noise rate {100 * data.noise_rate:.2f} % ({wrong:,} wrong labels)")
+        lines.append(f"realised noise rate {100 * data.noise_rate:.2f} % ({wrong:,} noisy labels)")
     if data.skipped:
         lines.append(f"{len(data.skipped):,} image files cannot be read and are left out; check --images lists them")
     lines += data.notes
     if data.bayes is not None:
-        lines.append("vectors, not images: there are no pictures to show")
+        lines.append("the data are vectors: there are no images to show")
     known = {name: digits for name, digits in data.known_fingerprints.items() if digits is not None}
     lines += [f"fingerprint of {name.replace('_', ' ')}: {digits}" for name, digits in known.items()]
     return lines
@@ -123,13 +125,13 @@ def columns(found: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequen
     counts["observed"] = data.observed_counts
     share = found.wrong_share
     wrong: dict[str, Sequence[str]] = (
-        {} if share is None else {"wrong, %": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
+        {} if share is None else {"noisy, %": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
     )
     return counts, wrong
 
 
 def show(found: Description) -> None:
-    """For a terminal."""
+    """The text for a terminal."""
     print(f"{found.title}\n")
     class_table(*columns(found), found.data.class_names)
     print()

@@ -1,4 +1,4 @@
-"""`export`: the corrupted label set of a configuration, for everyone who wants the identical one."""
+"""`export`: write the noisy labels of a configuration, so that others can use identical ones."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
 SCHEMA = 1
-FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet computes
+FORMULA = ("=", "+", "-", "@")  # first characters of a cell that a spreadsheet would compute
 COLUMNS = {
     "index": "position in the original training set, -1 for other splits",
     "path": "file of the image, relative to the folder of the data set (data sets of image files)",
     "label": "observed label, the one that is trained on",
-    "clean_label": "true label; empty (.csv) or -1 (.npz) where unknown",
+    "clean_label": "clean label; empty (.csv) or -1 (.npz) where unknown",
     "split": "train, val or test",
 }
 
 
 def paths(file: Path) -> list[Path]:
-    """What will be written. Raises: ConfigError for another ending, or where a file is there already."""
+    """The files that will be written. Raises: ConfigError for another ending, or where a file exists already."""
     if file.suffix not in (".csv", ".npz"):
         raise ConfigError(
             f"-o {file}: export writes a .csv (with a .json beside it) or an .npz; give one of these endings"
@@ -79,7 +79,7 @@ def columns(data: Data, config: RunConfig) -> dict[str, np.ndarray]:
     base = Path(config.data_dir).expanduser()
     base = base.parent if SOURCES[config.dataset.source].one_file else base
     files = [_paths(images, base)]
-    # Test labels are true; those of a validation set held out of noisy data may be wrong.
+    # Test labels are clean; those of a validation set held out of noisy data may be noisy.
     val_is_clean = config.dataset.val != "noisy"
     for split, part, clean in (("val", data.val, val_is_clean), ("test", data.test, True)):
         if part is None or not isinstance(part.images, ImageFiles):
@@ -103,12 +103,12 @@ def _paths(images: ImageFiles, base: Path) -> np.ndarray:
     above = os.path.relpath(images.root, base)
     start = "" if above == "." else f"{above}/"
     found = [start + name.decode() for name in images.names.tolist()]
-    # The same path for every reader, and no formula for a spreadsheet.
+    # The same path for every reader, and not a formula in a spreadsheet.
     return np.array([f"./{name}" if name.startswith(FORMULA) else name for name in found])
 
 
 def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """What the labels are and what made them."""
+    """Metadata: what the labels are and the command that made them."""
     return {
         "schema": SCHEMA,
         "made_by": "python -m sfa_bench.data export",

@@ -1,4 +1,4 @@
-"""`make-fake`: a small, valid and deterministic copy of each data set's files, with generated pictures."""
+"""`make-fake`: a small, valid and deterministic copy of each data set's files, with generated images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from sfa_bench.data.sources.clothing1m import KEYS, LABELS
 from sfa_bench.data.sources.clothing1m import NUM_CLASSES as CLOTHING_CLASSES
 from sfa_bench.data.sources.webvision import IMAGENET_FOLDER, TRAIN_LIST, VAL_FOLDER, VAL_LIST
 from sfa_bench.data.sources.webvision import NUM_CLASSES as WEBVISION_CLASSES
-from sfa_bench.data.tools.patterns import picture
+from sfa_bench.data.tools.patterns import patterned_image
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import writing
 
 OWN_CLASSES = 5  # of arrays, folder and csv
-WRONG = 0.3  # share of wrong labels where a layout comes with noise
-MOST_OF_FEW = 100_000  # images a class, beyond which somebody mistyped
+WRONG = 0.3  # share of noisy labels in layouts with natural noise
+MOST_OF_FEW = 100_000  # largest number of images a class; more is a typing error
 SIDES = (16, 1024)
 
 
@@ -39,7 +39,7 @@ class Writer:
 
     folder: Path
     size: int  # training images a class
-    side: int  # pixels of a picture's shorter side, about
+    side: int  # pixels of an image's shorter side, about
     generator: np.random.Generator
 
     @property
@@ -61,20 +61,20 @@ class Writer:
         return self.generator.permutation(np.repeat(np.arange(num_classes), size))
 
     def noisy(self, labels: np.ndarray, num_classes: int, share: float = WRONG) -> np.ndarray:
-        """Each label wrong with that probability."""
+        """Labels of which each is flipped with that probability."""
         others = (labels + self.generator.integers(1, num_classes, len(labels))) % num_classes
         return np.where(self.generator.random(len(labels)) < share, others, labels)
 
-    def pictures(self, labels: np.ndarray, side: int, channels: int = 3) -> np.ndarray:
-        """Square pictures uint8 [n, side, side, channels]."""
-        return np.stack([picture(int(label), side, side, self.generator, channels) for label in labels])
+    def images(self, labels: np.ndarray, side: int, channels: int = 3) -> np.ndarray:
+        """Square images uint8 [n, side, side, channels]."""
+        return np.stack([patterned_image(int(label), side, side, self.generator, channels) for label in labels])
 
     def jpeg(self, name: str, label: int) -> None:
-        """A picture of its own size and aspect ratio; one in ten is grey, as on the web."""
+        """An image of its own size and aspect ratio; one in ten is grey, as on the web."""
         short = int(self.side * self.generator.uniform(0.9, 1.1))
         long = int(short * self.generator.uniform(1, 1.6))
         height, width = (short, long) if self.generator.random() < 0.5 else (long, short)
-        image = Image.fromarray(picture(label, height, width, self.generator))
+        image = Image.fromarray(patterned_image(label, height, width, self.generator))
         if self.generator.random() < 0.1:
             image = image.convert("L")
         image.save(self.path(name), "JPEG", quality=85)
@@ -83,7 +83,7 @@ class Writer:
 def fashion_mnist(w: Writer) -> None:
     for part, size in (("train", w.size), ("t10k", w.few)):
         labels = w.shuffled(10, size)
-        images = w.pictures(labels, 28, channels=1)[..., 0]
+        images = w.images(labels, 28, channels=1)[..., 0]
         for name, array in (("images-idx3", images), ("labels-idx1", labels.astype(np.uint8))):
             header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
             packed = gzip.compress(header + array.tobytes(), mtime=0)  # no date: equal seeds give equal files
@@ -100,7 +100,9 @@ def cifar100(w: Writer) -> np.ndarray:
 
 
 def cifar10n(w: Writer) -> None:
-    """Three people, their majority (one of them where all differ), and a wrong one of the three where there is one."""
+    """Annotations by three people, their majority (one of them where all differ), and a noisy one of the three where
+    there is one.
+    """
     clean = cifar10(w)
     people = np.stack([w.noisy(clean, 10, share) for share in (0.17, 0.18, 0.18)])
     order = w.generator.permuted(np.tile(np.arange(3)[:, None], len(clean)), axis=0)
@@ -140,7 +142,7 @@ def _cifar(w: Writer, name: str) -> np.ndarray:
     labels = w.shuffled(layout.num_classes, w.size)
     parts = [*np.array_split(labels, len(layout.train)), w.shuffled(layout.num_classes, w.few)]
     for number, (file, part) in enumerate(zip([*layout.train, *layout.test], parts, strict=True)):
-        planes = w.pictures(part, 32).transpose(0, 3, 1, 2).reshape(len(part), 3072)
+        planes = w.images(part, 32).transpose(0, 3, 1, 2).reshape(len(part), 3072)
         content: dict[str, object] = {
             "batch_label": f"generated batch {number + 1} of {len(parts)}",
             "filenames": [f"generated_{number}_{at:06}.png" for at in range(len(part))],
@@ -154,7 +156,7 @@ def _cifar(w: Writer, name: str) -> np.ndarray:
 
 
 def webvision(w: Writer) -> None:
-    """Pictures of some entries show another class: nobody knows which (their clean labels are in no file)."""
+    """Some images show another class than their label; their clean labels are in no file."""
     listed = []
     beyond = np.array([WEBVISION_CLASSES, WEBVISION_CLASSES + 7, 999])  # classes of WebVision that readers drop
     labels = np.concatenate([np.repeat(np.arange(WEBVISION_CLASSES), w.size), beyond])
@@ -202,17 +204,17 @@ def arrays(w: Writer) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        x_train=w.pictures(clean, w.side),
+        x_train=w.images(clean, w.side),
         y_train=w.noisy(clean, OWN_CLASSES),
         y_train_clean=clean,
-        x_test=w.pictures(test, w.side),
+        x_test=w.images(test, w.side),
         y_test=test,
     )
     w.path("data.npz").write_bytes(buffer.getvalue())
 
 
 def folder(w: Writer) -> None:
-    """Some pictures of train/ lie in the wrong folder; those of test/ do not."""
+    """Some images of train/ lie in the folder of another class; those of test/ do not."""
     for part, size, share in (("train", w.size, WRONG), ("test", w.few, 0.0)):
         labels = np.repeat(np.arange(OWN_CLASSES), size)
         for number, (label, truth) in enumerate(zip(labels, w.noisy(labels, OWN_CLASSES, share), strict=True)):
@@ -234,8 +236,8 @@ def own_csv(w: Writer) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """size: training images a class; side: of pictures, None where the format fixes it; file: what data_dir names;
-    long_tailed: the data set's imbalance is `exp` unless another one is typed.
+    """size: training images a class; side: of images, None where the format fixes it; file: what data_dir names;
+    long_tailed: the data set's imbalance is `exp` unless another one is set.
     """
 
     write: Callable[[Writer], object]
@@ -261,7 +263,7 @@ CSV = Layout(own_csv, 20, 64, "data.csv", ("dataset.name=fake", *_SMALL_VIEWS))
 
 
 def layouts() -> dict[str, str]:
-    """The data sets that have one, by the name under which each is chosen, with the name of its code."""
+    """Name of each data set that has a layout → name of its code."""
     named = {name: source.fake for name, source in SOURCES.items() if source.fake is not None}
     return named | {human.choice: human.fake for source in SOURCES.values() if (human := source.human) is not None}
 
@@ -269,11 +271,11 @@ def layouts() -> dict[str, str]:
 def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, side: int | None = None) -> list[str]:
     """Write the layout into `folder`, which must be new or empty. Returns the overrides of run.py that train on it.
 
-    Args: size: training images a class; side: pixels of a picture's shorter side, where the layout leaves it open.
+    Args: size: training images a class; side: pixels of an image's shorter side, where the layout leaves it open.
     Raises: ConfigError for what cannot be made, RunError when the disk fails.
     """
     if name in SOURCES and (why := SOURCES[name].no_files):
-        raise ConfigError(f"{name} {why} and has no files: type dataset={name}")
+        raise ConfigError(f"{name} {why} and has no files: set dataset={name}")
     if name not in layouts():
         raise ConfigError(f"make-fake knows no layout {name}: it makes {', '.join(layouts())}")
     layout: Layout = load(layouts()[name])
@@ -282,7 +284,7 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
     if side is not None and layout.side is None:
         raise ConfigError(f"--side {side} has no effect on {name}, whose format fixes the size of its images")
     if side is not None and not SIDES[0] <= side <= SIDES[1]:
-        raise ConfigError(f"--side {side}: pixels of a picture's side, {SIDES[0]} to {SIDES[1]:,}")
+        raise ConfigError(f"--side {side}: pixels of an image's side, {SIDES[0]} to {SIDES[1]:,}")
     if seed < 0:
         raise ConfigError(f"--seed {seed}: a whole number from 0 on")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -298,7 +300,7 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
 
 
 def _quoted(value: str) -> str:
-    """A value as Hydra reads it: in quotes where it has a character that means something there."""
+    """A value for Hydra's grammar, in quotes where it has a special character."""
     if re.fullmatch(r"[\w./~+@%-]+", value, re.ASCII):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

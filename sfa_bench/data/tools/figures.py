@@ -1,4 +1,4 @@
-"""Figures of one training set: its classes before and after, and which label became which."""
+"""Figures of one training set: class sizes before and after, and the confusion matrix of the noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw(found: Description) -> dict[str, dict[str, bytes]]:
 
 
 def counts(found: Description) -> Figure:
-    """Samples of each class: in the files as a line, clean and observed as marks."""
+    """Samples of each class: in the files as a line, clean and observed labels as marks."""
     data, before = found.data, found.before
     num_classes = len(before)
     figure = canvas("text", 2.6)
@@ -62,7 +62,7 @@ def counts(found: Description) -> Figure:
 def confusion(table: np.ndarray) -> Figure:
     """Row clean, column observed, each row in percent; with the numbers where there is room for them.
 
-    Colours go by the square root: beside the diagonal all else would be one pale shade.
+    Colours follow the square root: on a linear scale everything but the diagonal would be one pale shade.
     """
     num_classes = len(table)
     totals = table.sum(axis=1, keepdims=True)

@@ -1,4 +1,6 @@
-"""`fingerprints`: what tells the labels of every setting of a grid from others, one line each (docs/protocol.md)."""
+"""`fingerprints`: counts and fingerprints of the labels of every setting of a grid, one line each
+(docs/protocol.md).
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,13 @@ PRINTS = ("images", "clean_labels", "observed_labels")
 COLUMNS = (*SETTING, "samples", "wrong", "noise_rate", "clean_counts", "observed_counts", *PRINTS)
 SHOWN = (*SETTING, "samples", "wrong", *PRINTS)  # in Markdown, where a line has to be read
 
-# Groups and keys that labels may depend on, and of them those that are named whatever their value
+# Groups and keys that labels may depend on, and those of them that are always named
 DATA_KEYS = (
     *("preset", "dataset", "data_dir", "imbalance", "imb_factor", "noise", "noise_ratio"),
     *("replicate", "data_seed"),
 )
 ALWAYS = ("preset", "dataset.name")
-# Of a data set's keys, those that decide about no label: groups, what a network sees, what a method draws or is told
+# Keys of a data set that do not affect labels: groups, views, draws, and what a method is told
 NO_LABELS = {
     *("dataset.shots.basis", "dataset.normalise", "dataset.random_crop", "dataset.flip"),
     *("dataset.warmup_draw", "dataset.selection_draw", "noise.assumed_rate"),
@@ -42,7 +44,7 @@ NO_LABELS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides about labels: `named` maps SETTING to texts, empty where a key does not act."""
+    """The settings that determine labels: `named` maps SETTING to texts, empty where a key does not act."""
 
     named: Mapping[str, str]
     config: RunConfig
@@ -60,9 +62,10 @@ class Setting:
 
 
 def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterator[Setting]:
-    """Every setting of a grid once, as `run.py -m` reads it; what decides about no label (a method) is passed over.
+    """Every setting of a grid once, parsed as by `run.py -m`; what does not affect labels (a method) is ignored.
 
-    A combination that makes no sense is left out, which stderr says. Raises: ConfigError for what exists nowhere.
+    A combination that makes no sense is left out and reported on stderr. Raises: ConfigError for unknown keys or
+    values.
     """
     conf = None if config_dir is None else config_dir.resolve()
     asked: set[tuple[str, ...]] = set()

@@ -1,4 +1,4 @@
-"""The page of `describe`: one HTML file with figures, counts and sample pictures, which loads nothing."""
+"""The page of `describe`: one HTML file with figures, counts and sample images, which loads nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sfa_bench.data.tools.describe import Description, columns, sentences
 from sfa_bench.data.types import Images
 from sfa_bench.streams import numpy_generator
 
-MOST_CLASSES = 20  # with pictures
-A_CLASS = 10  # pictures
+MOST_CLASSES = 20  # with images
+A_CLASS = 10  # images
 THUMB = 96  # pixels at most
 CSS = """
-:root { color-scheme: light; --ink: #16191d; --quiet: #555d66; --line: #d5d9dd; --wrong: #d55e00; }
+:root { color-scheme: light; --ink: #16191d; --quiet: #555d66; --line: #d5d9dd; --noisy: #d55e00; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem 1.5rem 4rem; background: #fff; color: var(--ink);
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -35,12 +35,12 @@ thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid 
 .line { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start; padding: .5rem 0;
   border-top: 1px solid var(--line); }
 .line > b { width: 5.5rem; font-weight: 600; font-size: .875rem; }
-.picture { margin: 0; width: 5rem; font-size: .75rem; line-height: 1.3; text-align: center; }
-.picture img { display: block; width: 4.5rem; height: 4.5rem; object-fit: contain; margin: 0 auto .125rem;
+.image { margin: 0; width: 5rem; font-size: .75rem; line-height: 1.3; text-align: center; }
+.image img { display: block; width: 4.5rem; height: 4.5rem; object-fit: contain; margin: 0 auto .125rem;
   padding: 3px; border: 3px solid transparent; background: #eceef0 content-box; }
-.picture img.small { image-rendering: pixelated; }
-.picture.wrong img { border-color: var(--wrong); }
-.picture.wrong span { color: #a34700; font-weight: 600; }
+.image img.small { image-rendering: pixelated; }
+.image.noisy img { border-color: var(--noisy); }
+.image.noisy span { color: #a34700; font-weight: 600; }
 """
 
 
@@ -58,8 +58,8 @@ def render(found: Description, data_seed: int, svgs: Mapping[str, bytes], comman
     if "confusion" in svgs:
         parts.append(_figure(svgs["confusion"], "Of the samples of each clean class (row), percent observed as each."))
     else:
-        parts.append("<p>The clean labels are unknown, so nobody can say.</p>")
-    parts += ["<h2>Pictures</h2>", _pictures(found, data_seed)]
+        parts.append("<p>The clean labels are unknown, so the confusion matrix is unknown.</p>")
+    parts += ["<h2>Images</h2>", _images(found, data_seed)]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     title = f"<title>{escape(found.title)}</title>"
     body = "\n".join(parts)
@@ -87,22 +87,22 @@ def _table(found: Description) -> str:
 
 
 def _numbered(found: Description, label: int) -> str:
-    """The number, which the figures have on their axes, and the name where there is one."""
+    """The class's number, as on the figures' axes, and its name where there is one."""
     names = found.data.class_names
     return str(label) if names is None else f"{label} {escape(names[label])}"
 
 
-def _pictures(found: Description, data_seed: int) -> str:
+def _images(found: Description, data_seed: int) -> str:
     data = found.data
     if isinstance(data.view.images, Tensor) and data.view.images.is_floating_point():
-        return "<p>These data are vectors, not images: there are no pictures.</p>"
+        return "<p>These data are vectors: there are no images to show.</p>"
     observed = data.view.observed_labels.numpy()
     lines = sample(observed, data.observed_counts, data_seed)
     known = bool((data.clean_labels >= 0).any())
     told = (
-        "A frame and ≠ mark the wrong labels: what stands after ≠ is the clean one."
+        "A frame and ≠ mark noisy labels; the clean label stands after ≠."
         if known
-        else "Which of the labels are wrong is unknown."
+        else "It is unknown which labels are noisy."
     )
     few = len(lines) < np.count_nonzero(data.observed_counts)
     which = f"each of {len(lines)} classes, from the largest to the smallest" if few else "each class"
@@ -111,7 +111,7 @@ def _pictures(found: Description, data_seed: int) -> str:
 
 
 def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int, np.ndarray]:
-    """Class → positions of some samples observed as it, drawn without regard to who is wrong.
+    """Class → positions of some samples observed as it, drawn at random, clean or not.
 
     All classes that have samples, or 20 of them evenly spread over the order of their size.
     """
@@ -130,44 +130,44 @@ def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int
 def _line(found: Description, label: int, rows: np.ndarray) -> str:
     clean, name = found.data.clean_labels[rows].tolist(), escape(found.data.class_label(label))
     cells = []
-    for picture, truth in zip(thumbnails(found.data.view.images, rows), clean, strict=True):
+    for image, truth in zip(thumbnails(found.data.view.images, rows), clean, strict=True):
         wrong = truth not in (-1, label)
         true_name = "" if truth == -1 else escape(found.data.class_label(truth))
         words = f"{name} ≠ {true_name}" if wrong else name
-        said = f"observed as {name}" + (f", in truth {true_name}" if true_name else "")
-        small = ' class="small"' if max(picture.size) < THUMB // 2 else ""
-        image = f'<img{small} src="{_address(picture)}" alt="{said}" title="{said}">'
-        cells.append(f'<figure class="picture{" wrong" if wrong else ""}">{image}<span>{words}</span></figure>')
+        said = f"observed as {name}" + (f", clean label {true_name}" if true_name else "")
+        small = ' class="small"' if max(image.size) < THUMB // 2 else ""
+        tag = f'<img{small} src="{_address(image)}" alt="{said}" title="{said}">'
+        cells.append(f'<figure class="image{" noisy" if wrong else ""}">{tag}<span>{words}</span></figure>')
     count = int(found.data.observed_counts[label])
     return f'<div class="line"><b>class {name}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
 
 
-def _address(picture: Image.Image) -> str:
+def _address(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    if max(picture.size) < THUMB // 2:
-        picture.save(buffer, "PNG", optimize=True)
+    if max(image.size) < THUMB // 2:
+        image.save(buffer, "PNG", optimize=True)
         return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    picture.save(buffer, "JPEG", quality=80)
+    image.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnails(images: Images, rows: np.ndarray) -> Sequence[Image.Image]:
-    """Pictures of at most 96 pixels: of images in memory as they are, of files as they lie there, not as views."""
+    """Thumbnails of at most 96 pixels of the whole images, not of views."""
     if isinstance(images, ImageFiles):
         return [_opened(images, int(row)) for row in rows]
     found = []
     for pixels in images[rows.tolist()].permute(0, 2, 3, 1).numpy():
         channels = pixels.shape[-1]
-        picture = Image.fromarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
-        picture.thumbnail((THUMB, THUMB))
-        found.append(picture)
+        image = Image.fromarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
+        image.thumbnail((THUMB, THUMB))
+        found.append(image)
     return found
 
 
 def _opened(images: ImageFiles, row: int) -> Image.Image:
     try:
-        picture = Image.fromarray(images.decoded(row).permute(1, 2, 0).numpy())
-    except (BadImage, OSError):  # the business of `check --images`; here it is a grey square
+        image = Image.fromarray(images.decoded(row).permute(1, 2, 0).numpy())
+    except (BadImage, OSError):  # reported by `check --images`; here it is a grey square
         return Image.new("RGB", (THUMB, THUMB), "grey")
-    picture.thumbnail((THUMB, THUMB))
-    return picture
+    image.thumbnail((THUMB, THUMB))
+    return image

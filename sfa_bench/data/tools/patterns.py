@@ -1,4 +1,4 @@
-"""Generated pictures that a small network can tell apart: a shape and a colour for each class, under noise."""
+"""Generated images that a small network can classify: a shape and a colour for each class, under noise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ SHAPES = 5
 NOISE = 20.0  # standard deviation, in steps of 256
 
 
-def picture(label: int, height: int, width: int, generator: np.random.Generator, channels: int = 3) -> np.ndarray:
-    """A picture of one class: uint8 [height, width, channels].
+def patterned_image(
+    label: int, height: int, width: int, generator: np.random.Generator, channels: int = 3
+) -> np.ndarray:
+    """An image of one class: uint8 [height, width, channels].
 
     Shapes look the same in a mirror, since training views are flipped. Colour tells all classes apart; without colour
     only the first ten differ.

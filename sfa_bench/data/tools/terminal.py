@@ -1,4 +1,4 @@
-"""Tables for people: drawn on a terminal, plain lines elsewhere."""
+"""Tables: drawn on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDS = 6  # of the largest and of the smallest classes, where there are many
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> None:
-    """Print it; the first `texts` columns are words, the others numbers."""
+    """Print a table; the first `texts` columns are words, the others numbers."""
     sides = ["left" if place < texts else "right" for place in range(len(headers))]
     if not sys.stdout.isatty():
         print(tabulate([list(row) for row in rows], list(headers), "plain", disable_numparse=True, colalign=sides))
@@ -59,6 +59,8 @@ def class_table(
 
 
 def plain(text: str) -> str:
-    """A text for a terminal: without characters that would act on it, or that are no UTF-8; as `lists` shows lines."""
+    """A text that is safe on a terminal: control characters and bytes that are not UTF-8 are escaped, as
+    `lists` does.
+    """
     text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -96,7 +96,7 @@ def test_checksums_of_fashion_mnist_are_of_the_unpacked_content(fake, checked):
     status, found, complaint = checked("fashion_mnist", f"data_dir={folder}", OWN)
     assert status == 2
     assert [item["checksum"] for item in found["items"]] == ["differs"] * 4
-    assert "t10k-labels-idx1-ubyte.gz is truncated or no gzip file" in complaint
+    assert "t10k-labels-idx1-ubyte.gz is truncated or not a gzip file" in complaint
 
 
 def test_labels_of_people_are_counted_and_their_missing_file_is_named_with_the_others(fake, checked):
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_refused_with_the_readers_sentence(fake, checked):
     path.write_bytes(path.read_bytes()[:1000])
     status, found, complaint = checked("cifar10", f"data_dir={folder}", OWN)
     assert (status, found["missing"], found["counts"]) == (2, [], {})
-    assert "data_batch_3 is truncated or no CIFAR file" in complaint
+    assert "data_batch_3 is truncated or not a CIFAR file" in complaint
 
 
 def test_arrays_need_no_name_to_be_checked(fake, checked, capsys):
@@ -182,14 +182,14 @@ def seen(fake, monkeypatch):
 
 
 FEW = checking.Source(np.zeros(4), np.array([0, 1, 0, 1]), np.zeros(2), np.array([0, 1]), 2, (0,), (1,), 0, False)
-PICTURES = {"webvision": 300, "clothing1m": 84, "folder": 25, "csv": 25}
+IMAGES = {"webvision": 300, "clothing1m": 84, "folder": 25, "csv": 25}
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_all_pictures_of_a_whole_layout_are_found_and_read(seen, name):
+@pytest.mark.parametrize("name", IMAGES)
+def test_all_images_of_a_whole_layout_are_found_and_read(seen, name):
     found, _ = seen(name)
     assert (found.sentence, found.missing, found.bad) == (None, [], {})
-    assert found.decoded == PICTURES[name]
+    assert found.decoded == IMAGES[name]
     assert found.counts == {"train": [2, 2], "test": [1, 1]}
 
 
@@ -222,10 +222,10 @@ def test_clothing1m_may_be_the_folder_of_images_itself(seen):
         (folder / "images").rmdir()
 
     found, _ = seen("clothing1m", flatten)
-    assert (found.missing, found.decoded) == ([], PICTURES["clothing1m"])
+    assert (found.missing, found.decoded) == ([], IMAGES["clothing1m"])
 
 
-def test_pictures_that_cannot_be_read_are_counted_listed_and_decide(seen):
+def test_images_that_cannot_be_read_are_counted_listed_and_decide(seen):
     def spoil(folder):
         files = sorted((folder / "images").iterdir())
         files[2].write_bytes(b"")
@@ -234,7 +234,7 @@ def test_pictures_that_cannot_be_read_are_counted_listed_and_decide(seen):
         files[9].unlink()
 
     found, config = seen("csv", spoil)
-    assert found.decoded == PICTURES["csv"] - 1
+    assert found.decoded == IMAGES["csv"] - 1
     assert len(found.bad) == 3
     assert found.sentence is not None
     assert found.sentence.startswith("3 of 24 images cannot be read")
@@ -260,7 +260,7 @@ def test_a_list_that_leads_out_of_the_data_folder_is_not_followed(seen, tmp_path
 # ---- and with the real readers: `check` sees what they see
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_counts_are_those_of_the_lists_and_of_what_was_read(fake, checked, name):
     place = fake(name, size=4)
     if name == "csv":  # blanks around cells are the reader's business, also in the header
@@ -269,7 +269,7 @@ def test_counts_are_those_of_the_lists_and_of_what_was_read(fake, checked, name)
     assert (status, complaint, found["missing"], found["bad"], found["refused"]) == (0, "", [], {}, [])
     parts = {part: sum(counts) for part, counts in found["counts"].items() if part != "train (clean)"}
     entries = [item["entries"] for item in found["items"] if item["entries"] is not None]
-    assert sum(parts.values()) == sum(entries) == found["decoded"] == PICTURES[name]
+    assert sum(parts.values()) == sum(entries) == found["decoded"] == IMAGES[name]
     if name == "webvision":
         assert [*parts.values()] == [entries[0], entries[1], sum(entries[2:])]
     elif name != "csv":
@@ -282,10 +282,10 @@ def test_images_behind_a_link_inside_the_folder_are_read_like_the_others(fake, c
     root = fake("folder", size=4)
     (root / "test/class_1").rename(root / "elsewhere")
     (root / "test/class_1").symlink_to("../elsewhere")
-    (root / "elsewhere/0001.jpg").write_bytes(b"no picture")
+    (root / "elsewhere/0001.jpg").write_bytes(b"no image")
     status, found, complaint = checked("folder", f"data_dir={root}", "--images")
     assert (status, found["decoded"]) == (2, 25)
-    assert found["bad"] == {str(root / "test/class_1/0001.jpg"): "no picture that can be read"}
+    assert found["bad"] == {str(root / "test/class_1/0001.jpg"): "not a readable image"}
     assert "1 of 25 images cannot be read" in complaint
 
 
@@ -305,7 +305,7 @@ def test_what_the_reader_refuses_is_never_opened(fake, command, tmp_path):
     assert "5 images read, 0 of them bad" in output
 
 
-def test_a_picture_that_a_run_refuses_for_its_shape_is_bad(fake, checked):
+def test_an_image_that_a_run_refuses_for_its_shape_is_bad(fake, checked):
     root = fake("folder", size=4)
     Image.new("RGB", (600, 2)).save(root / "train/class_0/0000.jpg")
     status, found, _ = checked("folder", f"data_dir={root}", "--images")
@@ -319,7 +319,7 @@ def test_a_picture_that_a_run_refuses_for_its_shape_is_bad(fake, checked):
         ("google/q0001/x.jpg " + "9" * 5000, "the class is out of range"),
         ("google/q\0/x.jpg 0", "the path has a control character"),
         ("google/q\x1b[31m/x.jpg 0", "the path has a control character"),
-        ("google/q0001/x.jpg zero", "is no class, an integer from 0"),
+        ("google/q0001/x.jpg zero", "is not a class, an integer from 0"),
     ],
 )
 def test_a_list_that_its_reader_refuses_is_refused_in_its_words(fake, checked, line, sentence):
@@ -336,7 +336,7 @@ def test_a_list_that_its_reader_refuses_is_refused_in_its_words(fake, checked, l
     assert "the line is blank" in found["refused"][1]
 
 
-def test_a_picture_beside_the_class_folders_is_refused_and_nothing_is_called_missing(fake, checked):
+def test_an_image_beside_the_class_folders_is_refused_and_nothing_is_called_missing(fake, checked):
     root = fake("folder", size=4)
     (root / "train/class_0/0000.jpg").rename(root / "train/0000.jpg")
     status, found, complaint = checked("folder", f"data_dir={root}", "--images")
@@ -369,7 +369,7 @@ def test_names_that_a_terminal_cannot_show_are_escaped(fake, command, checked, m
     (place / os.fsdecode(b"train/class_0/\xff.jpg")).unlink()
     status, output, errors = command("check", "folder", f"data_dir='{place}'", "--images")
     assert status == 2
-    assert "\\x1b[31m.jpg (no picture that can be read)" in output
+    assert "\\x1b[31m.jpg (not a readable image)" in output
     assert "\x1b" not in output + errors
     status, output, _ = command("check", "folder", f"data_dir='{place}'", "--images", "--json")
     assert json.loads(output)["data_dir"] == str(place)

@@ -96,17 +96,17 @@ def test_figures_and_page_are_written_once_and_need_no_other_file(tmp_path, caps
     assert embedded(html, r"svg\+xml") == [before[out / "counts.svg"], before[out / "confusion.svg"]]
 
 
-def test_pictures_are_those_of_the_samples_and_wrong_ones_are_marked(tmp_path):
+def test_images_are_those_of_the_samples_and_wrong_ones_are_marked(tmp_path):
     assert main(["describe", *TYPED, "-o", str(tmp_path / "out")]) == 0
     html = (tmp_path / "out/index.html").read_text()
     data = build(compose(TYPED))
     observed = data.view.observed_labels.numpy()
     drawn = page.sample(observed, data.observed_counts, 3)
     rows = np.concatenate(list(drawn.values()))
-    pictures = [np.asarray(Image.open(io.BytesIO(png))) for png in embedded(html, "png")]
-    assert len(pictures) == len(rows) == sum(min(10, count) for count in data.observed_counts)
-    assert np.array_equal(np.stack(pictures), data.view.images[rows, 0].numpy())
-    captions = re.findall(r'<figure class="picture( wrong)?">.*?<span>(.*?)</span>', html)
+    images = [np.asarray(Image.open(io.BytesIO(png))) for png in embedded(html, "png")]
+    assert len(images) == len(rows) == sum(min(10, count) for count in data.observed_counts)
+    assert np.array_equal(np.stack(images), data.view.images[rows, 0].numpy())
+    captions = re.findall(r'<figure class="image( noisy)?">.*?<span>(.*?)</span>', html)
     clean = data.clean_labels[rows]
     assert [bool(mark) for mark, _ in captions] == (clean != observed[rows]).tolist()
     for (mark, words), label, truth in zip(captions, observed[rows], clean, strict=True):
@@ -124,8 +124,8 @@ def test_unknown_clean_labels_stay_unknown(tmp_path, capsys):
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["counts.png", "counts.svg", "index.html"]
     html = (tmp_path / "out/index.html").read_text()
-    assert "Which of the labels are wrong is unknown" in html
-    assert 'class="picture wrong"' not in html
+    assert "It is unknown which labels are noisy" in html
+    assert 'class="image noisy"' not in html
     found = said(capsys, *typed)
     assert (found["noise_rate"], found["confusion"], found["clean_counts"]) == (None, None, None)
     assert found["fingerprints"]["clean_labels"] is None
@@ -152,7 +152,7 @@ def test_classes_are_shown_by_their_names_where_the_data_have_them(tmp_path, cap
     shown = capsys.readouterr().out
     rest = sorted(path.name for path in (tmp_path / "d/train").iterdir() if path.is_dir())
     assert all(re.search(rf"^{re.escape(name)} +\d", shown, re.MULTILINE) for name in rest)
-    assert "left out 1 file that is no image: 1 .txt" in shown
+    assert "left out 1 file that is not an image: 1 .txt" in shown
     html = (tmp_path / "out/index.html").read_text()
     assert "class &lt;i&gt;café<br>" in html
     assert "<i>" not in html
@@ -161,13 +161,13 @@ def test_classes_are_shown_by_their_names_where_the_data_have_them(tmp_path, cap
     assert main(["check", "folder", *typed[2:]]) == 0
     checked = capsys.readouterr().out
     assert "<i>café" in checked
-    assert "left out 1 file that is no image: 1 .txt" in checked
+    assert "left out 1 file that is not an image: 1 .txt" in checked
 
 
-def test_vectors_have_no_pictures(tmp_path):
+def test_vectors_have_no_images(tmp_path):
     assert main(["describe", "dataset=synthetic", "dataset.size=50", "-o", str(tmp_path / "out")]) == 0
     html = (tmp_path / "out/index.html").read_text()
-    assert "vectors, not images" in html
+    assert "These data are vectors: there are no images to show." in html
     assert "data:image/png" not in html
 
 
@@ -193,13 +193,13 @@ def test_thumbnails_of_files_keep_their_shape_and_a_broken_one_is_grey(tmp_path)
     broken = tmp_path / names[2].decode()
     broken.write_bytes(b"no image")
     rows = np.array([3, 2, 0])
-    pictures = page.thumbnails(images, rows)
-    assert all(max(picture.size) == 96 for picture in pictures)
-    for picture, row in zip(pictures, rows, strict=True):
+    shrunk = page.thumbnails(images, rows)
+    assert all(max(image.size) == 96 for image in shrunk)
+    for image, row in zip(shrunk, rows, strict=True):
         if row != 2:
             with Image.open(images.path(row)) as whole:
-                assert picture.width / picture.height == pytest.approx(whole.width / whole.height, rel=0.05)
-    assert np.unique(pictures[1]).tolist() == [128]
+                assert image.width / image.height == pytest.approx(whole.width / whole.height, rel=0.05)
+    assert np.unique(shrunk[1]).tolist() == [128]
 
 
 def test_the_confusion_is_drawn_row_by_row_in_percent():

@@ -20,7 +20,7 @@ from sfa_bench.data.tools.command import main
 from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.errors import ConfigError
 
-PICTURES = ("webvision", "clothing1m", "folder", "csv")
+IMAGES = ("webvision", "clothing1m", "folder", "csv")
 
 
 def small(name, folder, seed=0, size=3):
@@ -49,8 +49,8 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path, conten
     assert contents(tmp_path) == {"mine.txt": b"mine"}
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_pillow_opens_every_picture_and_they_differ_in_size(tmp_path, name):
+@pytest.mark.parametrize("name", IMAGES)
+def test_pillow_opens_every_image_and_they_differ_in_size(tmp_path, name):
     small(name, tmp_path)
     sizes, modes = set(), set()
     files = [path for path in tmp_path.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
@@ -184,7 +184,7 @@ def test_what_is_printed_trains_on_what_was_made(tmp_path, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["digits", "x"], "digits comes with scikit-learn and has no files: type dataset=digits"),
+        (["digits", "x"], "digits comes with scikit-learn and has no files: set dataset=digits"),
         (["synthetic", "x"], "drawn from data_seed and has no files"),
         (["imagenet", "x"], "make-fake knows no layout imagenet: it makes fashion_mnist, cifar10"),
         (["cifar10", "x", "--side", "64"], "--side 64 has no effect on cifar10"),

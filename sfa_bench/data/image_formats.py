@@ -1,4 +1,4 @@
-"""One picture from one file: which formats are read, and how what is in them becomes 8-bit RGB."""
+"""Decode one image file to 8-bit RGB, and the formats that are read."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ PNG_TELLS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 
 class BadImage(Exception):
-    """A file that is not there, or that holds no picture that can be used; the message says why."""
+    """A file that does not exist or is not a usable image; the message says why."""
 
 
 @cache
 def import_pillow() -> tuple[str, ...]:
-    """The formats that are read. What Pillow warns of by its own limit, `decode` refuses by the user's."""
+    """Import Pillow and return the formats that are read. Pillow's warnings about size are off: `decode` has a limit of
+    its own.
+    """
     import warnings
 
     from PIL import Image
@@ -56,53 +58,53 @@ def endings() -> tuple[bytes, ...]:
 
 
 def decode(path: Path, *, upright: bool = False, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """The picture in a file as RGB, uint8 [3, H, W]: the first frame of several, in full size and without transparency.
+    """The image in a file as RGB, uint8 [3, H, W]: the first frame of several, in full size and without transparency.
 
-    Of 16 bits a channel remain the 8 upper ones of colour, and grey is rounded to 8. CMYK, YCbCr and LAB become RGB as
-    Pillow converts them; a palette gives its colours. upright: turned as its EXIF orientation says (TIFF always is).
+    Of 16 bits a channel the upper 8 remain in colour images; grey is rounded to 8 bits. CMYK, YCbCr, LAB and palettes
+    become RGB as Pillow converts them. upright: apply the EXIF orientation (always applied in TIFF).
 
-    Raises: BadImage for what is no picture, has more than `max_pixels` (before it is decoded), or has a range that
-    nobody knows (32-bit integers, floats); OSError where the disk does not let it be read.
+    Raises: BadImage for a file that is not an image, has more than `max_pixels` (before it is decoded), or has an
+    unknown range of values (32-bit integers, floats); OSError where the file cannot be read.
     """
-    with _opened(path, max_pixels) as picture:
+    with _opened(path, max_pixels) as image:
         # Pillow, and not torchvision's decoders, a little quicker but deprecated since 0.29: the pixels are the same.
-        grey_range = _grey_range(picture)
-        turn = _turn(orientation(picture, path)) if upright else None
+        grey_range = _grey_range(image)
+        turn = _turn(orientation(image, path)) if upright else None
         if grey_range is not None:
-            picture = _eight_bits(picture, grey_range)
-        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            image = _eight_bits(image, grey_range)
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
         return torch.from_numpy(np.array(rgb if turn is None else rgb.transpose(turn))).permute(2, 0, 1)
 
 
 def read_otherwise(path: Path) -> bool:
-    """Whether its header says that the picture is turned, or grey of more than 8 bits: so were read otherwise before
-    orientations were applied and 16 bits rounded. False for what is no picture.
+    """Whether the header has an orientation, or grey of more than 8 bits: such images were read differently before
+    orientations were applied and 16 bits rounded. False for a file that is not an image.
     """
     try:
-        with _opened(path, MOST_PIXELS) as picture:
-            return picture.mode.startswith(("I", "F")) or _turn(orientation(picture, path)) is not None
-    except (BadImage, OSError):  # met again by who needs its pixels
+        with _opened(path, MOST_PIXELS) as image:
+            return image.mode.startswith(("I", "F")) or _turn(orientation(image, path)) is not None
+    except (BadImage, OSError):  # reported where its pixels are needed
         return False
 
 
 def size(path: Path) -> tuple[int, int] | None:
-    """Width and height by the header; None for what is no picture."""
+    """Width and height by the header; None for a file that is not an image."""
     try:
-        with _opened(path, MOST_PIXELS) as picture:
-            return picture.size
+        with _opened(path, MOST_PIXELS) as image:
+            return image.size
     except (BadImage, OSError):
         return None
 
 
-def orientation(picture: Image, path: Path) -> int:
-    """EXIF's number from 1 (upright) to 8 of an opened picture; 1 where there is none, or none that can be read."""
-    if picture.format == "TIFF":  # Pillow turns it when it is loaded
+def orientation(image: Image, path: Path) -> int:
+    """The EXIF orientation of an opened image, 1 (upright) to 8; 1 where there is none, or it cannot be read."""
+    if image.format == "TIFF":  # Pillow turns it when it is loaded
         return 1
-    if picture.format == "PNG" and "exif" not in picture.info and not _tells(path):
+    if image.format == "PNG" and "exif" not in image.info and not _tells(path):
         return 1  # without decoding it, as Pillow would to look behind the pixels
     try:
-        return int(picture.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow's parsers have many ways to fail; a picture with a torn EXIF is a picture all the same
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow's parsers have many ways to fail; an image with a torn EXIF is an image all the same
         return 1
 
 
@@ -127,30 +129,32 @@ def _turn(number: int) -> Transpose | None:
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image]:
-    """The picture, of which only the header is read. Whatever fails inside is a BadImage, or the disk's OSError."""
+    """Open an image, reading only its header. Raises: BadImage for any failure inside, but an OSError of the disk as it
+    is.
+    """
     formats = import_pillow()
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=formats) as picture:
-            _check_size(picture, max_pixels)
-            yield picture
+        with Image.open(path, formats=formats) as image:
+            _check_size(image, max_pixels)
+            yield image
     except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise BadImage("no picture that can be read") from None
+        raise BadImage("not a readable image") from None
     except FileNotFoundError:
         raise BadImage("there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage(_too_large("more pixels than Pillow opens", max_pixels)) from None
     except Exception as error:  # every format has its own ways to fail on a broken file
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's or the network's word, and not the picture's
+            raise  # a failure of the disk or the network, not of the image
         raise BadImage(str(error) or type(error).__name__) from None
 
 
-def _check_size(picture: Image, max_pixels: int) -> None:
-    width, height = picture.size
+def _check_size(image: Image, max_pixels: int) -> None:
+    width, height = image.size
     if width * height > max_pixels:
         raise BadImage(_too_large(f"{width:,}×{height:,} pixels", max_pixels))
 
@@ -159,27 +163,29 @@ def _too_large(claimed: str, max_pixels: int) -> str:
     return f"its header claims {claimed}, and dataset.max_pixels={max_pixels} is the limit"
 
 
-def _grey_range(picture: Image) -> int | None:
-    """The white of grey with more than 8 bits, None for other pictures. Raises BadImage where nobody knows it."""
-    tags = getattr(picture, "tag_v2", {})
-    if picture.mode.startswith("I;16"):
+def _grey_range(image: Image) -> int | None:
+    """The value of white in grey images with more than 8 bits, None for other images. Raises BadImage where it is
+    unknown.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16"):
         return 4095 if tags.get(BITS) == (12,) else 65535
-    if picture.mode == "I" and picture.format == "PPM":  # which Pillow scales to 16 bits, whatever the file's maximum
+    if image.mode == "I" and image.format == "PPM":  # which Pillow scales to 16 bits, whatever the file's maximum
         return 65535
-    if picture.mode.startswith(("I", "F")):
-        kind = "floats" if picture.mode.startswith("F") else "signed or 32-bit integers"
+    if image.mode.startswith(("I", "F")):
+        kind = "floats" if image.mode.startswith("F") else "signed or 32-bit integers"
         raise BadImage(
-            f"its pixels are {kind} (mode {picture.mode}), of which nobody knows black and white: save it with 8 bits, "
+            f"its pixels are {kind} (mode {image.mode}), whose black and white are unknown: save it with 8 bits, "
             "or grey with 16 bits without a sign"
         )
     return None
 
 
-def _eight_bits(picture: Image, white: int) -> Image:
+def _eight_bits(image: Image, white: int) -> Image:
     """Grey 0…white as 0…255, rounded; Pillow would clip it."""
     from PIL import Image
 
-    values = np.asarray(picture).astype(np.int64)
-    if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # 0 is white, which Pillow minds up to 8 bits only
+    values = np.asarray(image).astype(np.int64)
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # 0 is white, which Pillow minds up to 8 bits only
         values = white - values
     return Image.fromarray(((255 * values + white // 2) // white).astype(np.uint8))

@@ -7,12 +7,12 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-import pictures
 import pytest
+import small_images
 from PIL import Image, ImageOps
 
 from sfa_bench.data import cache
-from sfa_bench.data.pictures import BadImage, decode, endings, import_pillow, orientation, read_otherwise
+from sfa_bench.data.image_formats import BadImage, decode, endings, import_pillow, orientation, read_otherwise
 
 RAMP = np.linspace(0, 65535, 64 * 4).round().astype(np.uint16).reshape(4, 64)
 EXPECTED = np.rint(RAMP / 257)  # 8 bits of it, mean 127.5
@@ -45,8 +45,8 @@ def tiff(path, values, bits, *, photometric=1, sample_format=1):
     return path
 
 
-def saved(path, picture, **options):
-    picture.save(path, **options)
+def saved(path, image, **options):
+    image.save(path, **options)
     return path
 
 
@@ -82,7 +82,7 @@ def test_a_pgms_own_maximum_is_white(tmp_path):
 )
 def test_pixels_whose_range_nobody_knows_are_refused_with_a_sentence(tmp_path, values, bits, sample_format, mode):
     path = tiff(tmp_path / "a.tif", values, bits, sample_format=sample_format)
-    with pytest.raises(BadImage, match=rf"mode {mode}\), of which nobody knows black and white: save it with 8 bits"):
+    with pytest.raises(BadImage, match=rf"mode {mode}\), whose black and white are unknown: save it with 8 bits"):
         decode(path)
 
 
@@ -97,10 +97,10 @@ def test_a_float_map_is_refused(tmp_path):
 )
 def test_other_modes_become_what_pillow_makes_of_them(tmp_path, mode, ending):
     if mode == "LAB":
-        picture = Image.merge("LAB", [Image.fromarray(pictures.picture(k, 30, 20)[..., 0]) for k in range(3)])
+        image = Image.merge("LAB", [Image.fromarray(small_images.colours(k, 30, 20)[..., 0]) for k in range(3)])
     else:
-        picture = Image.fromarray(pictures.picture(0, 30, 20)).convert(mode)
-    path = saved(tmp_path / f"a.{ending}", picture)
+        image = Image.fromarray(small_images.colours(0, 30, 20)).convert(mode)
+    path = saved(tmp_path / f"a.{ending}", image)
     with Image.open(path) as opened:
         assert opened.mode == mode
         expected = np.asarray(opened.convert("RGB"))
@@ -108,7 +108,7 @@ def test_other_modes_become_what_pillow_makes_of_them(tmp_path, mode, ending):
 
 
 def test_transparency_is_passed_over(tmp_path):
-    colours = pictures.picture(0, 30, 20)
+    colours = small_images.colours(0, 30, 20)
     alpha = np.full((20, 30, 1), 40, np.uint8)
     path = saved(tmp_path / "a.png", Image.fromarray(np.concatenate([colours, alpha], axis=2)))
     assert decode(path).permute(1, 2, 0).numpy().tolist() == colours.tolist()
@@ -144,8 +144,8 @@ def late(content):
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png", "late.png", "webp", "tif"])
 def test_an_orientation_is_applied_where_it_is_asked_for(tmp_path, ending, number):
-    picture = Image.fromarray(pictures.picture(0, 30, 20))
-    path = saved(tmp_path / f"a.{ending}", picture, exif=turned(number))
+    image = Image.fromarray(small_images.colours(0, 30, 20))
+    path = saved(tmp_path / f"a.{ending}", image, exif=turned(number))
     if ending == "late.png":
         path.write_bytes(late(path.read_bytes()))
     with Image.open(path) as opened:
@@ -162,26 +162,26 @@ def test_an_orientation_is_applied_where_it_is_asked_for(tmp_path, ending, numbe
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0nothing", b"Exif\0\0" + bytes(40)])
-def test_a_picture_with_an_exif_that_cannot_be_read_is_a_picture(tmp_path, exif):
-    path = saved(tmp_path / "a.jpg", Image.fromarray(pictures.picture(0, 30, 20)), exif=exif)
+def test_an_image_with_an_exif_that_cannot_be_read_is_an_image(tmp_path, exif):
+    path = saved(tmp_path / "a.jpg", Image.fromarray(small_images.colours(0, 30, 20)), exif=exif)
     assert decode(path, upright=True).shape == (3, 20, 30)
     assert not read_otherwise(path)
 
 
 def test_a_plain_png_is_not_decoded_to_look_for_an_orientation(tmp_path, monkeypatch):
-    path = saved(tmp_path / "a.png", Image.fromarray(pictures.picture(0, 30, 20)))
+    path = saved(tmp_path / "a.png", Image.fromarray(small_images.colours(0, 30, 20)))
     with Image.open(path) as opened:
         monkeypatch.setattr(type(opened), "load", lambda self: pytest.fail("it is decoded"))
         assert orientation(opened, path) == 1
 
 
-def test_the_identity_of_pictures_changes_only_where_they_are_read_otherwise(tmp_path):
-    images = pictures.write(tmp_path, 5)
+def test_the_identity_of_images_changes_only_where_they_are_read_otherwise(tmp_path):
+    images = small_images.write(tmp_path, 5)
     plain = [array.tobytes() for array in cache.identity(images)]
     owned = replace(images, upright=True)
     assert [array.tobytes() for array in cache.identity(owned)] == plain
-    Image.fromarray(pictures.picture(3, 24, 40)).save(tmp_path / "003.jpg", exif=turned(6))
-    owned = replace(pictures.files(tmp_path, [f"{i:03d}.jpg" for i in range(5)]), upright=True)
+    Image.fromarray(small_images.colours(3, 24, 40)).save(tmp_path / "003.jpg", exif=turned(6))
+    owned = replace(small_images.files(tmp_path, [f"{i:03d}.jpg" for i in range(5)]), upright=True)
     assert list(cache.identity(owned))[-1].tolist() == [3]
     assert len(list(cache.identity(owned))) == len(plain) + 1
     kept, _ = cache.prepare(owned, "train", cache.Making(tmp_path / "kept", "on", 0))
@@ -203,7 +203,7 @@ def bomb(path, width, height, rows=None):
     return path
 
 
-def test_a_picture_is_refused_by_the_size_that_its_header_claims_and_never_decoded(tmp_path, monkeypatch):
+def test_an_image_is_refused_by_the_size_that_its_header_claims_and_never_decoded(tmp_path, monkeypatch):
     path = bomb(tmp_path / "a.png", 100, 120)
     assert decode(path, max_pixels=12_000).shape == (3, 120, 100)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("it is decoded"))
@@ -224,7 +224,7 @@ def test_pillows_own_limit_is_no_traceback_and_no_warning(tmp_path, recwarn, sid
 
 def test_an_icon_that_packs_more_than_its_header_says_is_refused(tmp_path):
     large = io.BytesIO()
-    Image.fromarray(pictures.picture(0, 300, 300)).convert("RGBA").save(large, "PNG")
+    Image.fromarray(small_images.colours(0, 300, 300)).convert("RGBA").save(large, "PNG")
     packed = large.getvalue()
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(packed), 22)
     (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + packed)
@@ -240,12 +240,12 @@ def test_an_icon_that_packs_more_than_its_header_says_is_refused(tmp_path):
             decode(tmp_path / f"a.{ending}", max_pixels=10_000)
 
 
-def test_no_outside_program_opens_a_picture_whatever_its_name_says(tmp_path, monkeypatch):
-    picture = Image.fromarray(pictures.picture(0, 30, 20))
-    picture.save(tmp_path / "a.eps")
+def test_no_outside_program_opens_an_image_whatever_its_name_says(tmp_path, monkeypatch):
+    image = Image.fromarray(small_images.colours(0, 30, 20))
+    image.save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("a program is started"))
-    with pytest.raises(BadImage, match="no picture that can be read"):
+    with pytest.raises(BadImage, match="not a readable image"):
         decode(tmp_path / "a.jpg")
     assert not {b".eps", b".ps", b".pdf", b".mpg", b".h5", b".fits"} & {*endings()}
 

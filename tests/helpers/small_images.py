@@ -1,4 +1,4 @@
-"""Small files of pictures for tests."""
+"""Small files of images for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sfa_bench.data.images import Framing, ImageFiles
 FRAMING = Framing(20, 16)
 
 
-def picture(number: int, width: int, height: int) -> np.ndarray:
+def colours(number: int, width: int, height: int) -> np.ndarray:
     """Smooth colours that differ everywhere and between numbers, uint8 [H, W, 3]."""
     rng = np.random.default_rng(number)
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
@@ -20,12 +20,12 @@ def picture(number: int, width: int, height: int) -> np.ndarray:
 
 
 def write(folder: Path, count: int, framing: Framing = FRAMING, ending: str = "jpg") -> ImageFiles:
-    """`count` pictures of different sizes and shapes in the folder, as the files that they are."""
+    """`count` images of different sizes and shapes in the folder, as the files that they are."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for i in range(count):
         names.append(f"{i:03d}.{ending}")
-        Image.fromarray(picture(i, 24 + i % 5, 40 - i % 7)).save(folder / names[-1])
+        Image.fromarray(colours(i, 24 + i % 5, 40 - i % 7)).save(folder / names[-1])
     return files(folder, names, framing)
 
 
