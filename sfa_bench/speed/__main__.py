@@ -1,4 +1,4 @@
-"""The door of `python -m sfa_bench.speed`."""
+"""The entry point of `python -m sfa_bench.speed`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Each line is measured in a process of its own (one for each side), so that its peak memory is its own."""
+"""Processes for measurements: one for each line and side, so that its peak memory is its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sfa_bench.speed.settings import Setting, Side
 
 
 class OutOfTime(RunError):
-    """An answer that did not come while there was time to wait for it."""
+    """Raised where an answer did not arrive before the deadline."""
 
 
 class Child:
@@ -36,13 +36,13 @@ class Child:
         there.close()
 
     def ask(self, request: Any) -> Any:
-        """The answer to this request. Raises RunError with what the process failed of."""
+        """The answer to this request. Raises RunError with the reason where the process failed."""
         self.tell(request)
         return self.receive()
 
     def tell(self, request: Any) -> None:
         """Send a request without waiting for its answer, which `receive` gives."""
-        with suppress(OSError):  # where it has ended, it has said why
+        with suppress(OSError):  # where it has ended, `receive` reports why
             self._here.send(request)
 
     def receive(self) -> Any:
@@ -84,7 +84,7 @@ def _main(target: Callable[..., None], there: Connection, arguments: tuple[Any, 
 
 
 def serve_phase(there: Connection, side: Side, job: Job) -> None:
-    """Prepare a phase; then for each budget that comes its parts, and at the word `peak` its memory."""
+    """Prepare a phase; then answer each budget with its timings, and the request `peak` with its peak memory."""
     from sfa_bench.engine.machine import set_threads
     from sfa_bench.speed.timing import peak_bytes
 

@@ -20,17 +20,17 @@ from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.speed.jobs import PHASES, jobs
 
-if TYPE_CHECKING:  # Torch, which --help and a wrong option do without
+if TYPE_CHECKING:  # Torch, which --help and an unknown option do not need
     from sfa_bench.speed.settings import Setting, Side
 
-Sides = Callable[[argparse.Namespace, "Setting"], dict[str, "Side"]]  # whom to measure, by what was typed
-Finish = Callable[[dict[str, Any]], str]  # may add figures to what was found; the Markdown of it
+Sides = Callable[[argparse.Namespace, "Setting"], dict[str, "Side"]]  # the sides to measure, from the options
+Finish = Callable[[dict[str, Any]], str]  # may add figures to the result; returns its Markdown
 
 SECONDS = 1.0  # with which all ends within 15 minutes on 2 cores
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one sentence."""
+    """An argument parser that refuses in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; {self.prog} --help lists the options")

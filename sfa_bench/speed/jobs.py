@@ -1,4 +1,4 @@
-"""What can be measured: phases, and the sizes they are measured at."""
+"""The phases that can be measured, and their sizes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PHASES = {
 
 
 def jobs(phases: Sequence[str], full: bool) -> list[Job]:
-    """What to measure of these phases, in their order in PHASES."""
+    """The lines to measure for these phases, in their order in PHASES."""
     found = []
     for phase in (name for name in PHASES if name in phases):
         if phase in ("forward", "step"):

@@ -1,4 +1,4 @@
-"""What the machine can do at most, and what a step needs of it."""
+"""The machine's peak rates, and the operations of a step."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def flops_of_image(network: Network, device: torch.device) -> tuple[int, int]:
 
 
 def operations(passed: Passed, flops: tuple[int, int], side: Side) -> dict[str, int]:
-    """Operations by the precision that they run in."""
+    """Operations by precision."""
     forward, both = flops
     found = Counter({side.precision: passed.trained * both + passed.guessed * forward})
     found[side.precision if side.bfloat16_selection else "fp32"] += passed.selected * forward

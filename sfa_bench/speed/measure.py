@@ -16,8 +16,8 @@ from sfa_bench.speed.settings import Setting, Side, amount
 from sfa_bench.speed.timing import Parts
 
 ROUNDS = 5
-LIMIT = 750.0  # seconds that `hurry` shares among the lines: a line takes no round that would go beyond its part
-END = 860.0  # seconds after which `hurry` waits for nothing any more
+LIMIT = 750.0  # seconds that `hurry` divides among the lines: a line begins no round that would exceed its share
+END = 860.0  # seconds after which `hurry` no longer waits for anything
 STEPS = 1.0  # seconds of forwards or steps where there is no budget: one alone would begin with cold caches
 
 Flops = dict[int, tuple[int, int]]  # by width: of an image forward, and forward and backward
@@ -32,7 +32,8 @@ def measure(
     sizes: Mapping[str, int] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Any]:
-    """The machine's `limits` and the figures of each job, in `phases`. What fails has an `error`, and the rest goes on.
+    """The machine's `limits` and the figures of each job, in `phases`. A failed job has an `error`, and the others go
+    on.
 
     Args: sides: by their names in the figures; their settings differ in precision only; hurry: end within 15 minutes,
     if need be with fewer rounds, or none but the first, cold one; what had no time at all is listed in `left_out`;
@@ -103,7 +104,7 @@ def _line(
         cold = {name: [child.ask(0.0)] for name, child in children.items()}
         for _ in range(rounds):
             now = time.monotonic()
-            if until is not None and now + (now - began) > until:  # another one like the last would go beyond its part
+            if until is not None and now + (now - began) > until:  # another round like the last would exceed its share
                 break
             began = now
             for name, child in children.items():

@@ -1,4 +1,4 @@
-"""The phases, made of the suite's own building blocks: nothing of the training is written here."""
+"""The phases, built from the suite's own code; no training code of their own."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EPOCH = 40  # of 200: past the warm-up, before the rate drops
 
 
 def prepare(setting: Setting, job: Job) -> Measure:
-    """The job in this process, which is set as that of a run is by default."""
+    """Prepare the job in this process, with the settings of a run by default."""
     keep_freed_memory()
     numerics.choose_kernels(torch.device(setting.device), tf32=False, deterministic=True)
     return PHASES[job.phase](setting, job)
 
 
 class WatchedLoader(Loader):
-    """A method's loader that tells of each batch of a selection pass, which has no steps of its own."""
+    """A method's loader that reports each batch of a selection pass, which has no steps of its own."""
 
     def __init__(self, loader: Loader, watch: Stopwatch):
         super().__init__(loader.images, loader.transform, loader.images.device)
@@ -46,7 +46,7 @@ class WatchedLoader(Loader):
 
 
 class GivenSelection(Selector):
-    """Answers what it was given."""
+    """A selector that returns a fixed selection."""
 
     def __init__(self, selection: Selection):
         self.selection = selection
@@ -56,14 +56,14 @@ class GivenSelection(Selector):
 
 
 class RowLoader:
-    """In the place of a loader: the rows themselves, as a network's stand-in takes them."""
+    """A stand-in for a loader that passes on the rows themselves, for `PreparedNetwork`."""
 
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         return iter(batches)
 
 
 class PreparedNetwork(nn.Module):
-    """In the place of a network: what it would answer for these rows."""
+    """A stand-in for a network that returns prepared outputs for these rows."""
 
     def __init__(self, probe: Probe, device: torch.device):
         super().__init__()
@@ -127,7 +127,7 @@ class TimedMethod:
             del method.select  # the class's own again
 
     def answer(self, probe: Probe) -> None:
-        """From now on the networks answer what the probe says, and no picture is read."""
+        """Replace the networks' outputs by those of the probe, so that no image is read."""
         method: Any = self.method
         method.networks = [PreparedNetwork(probe, self.device) for _ in range(2)]
         method.loaders = {self.device: RowLoader()}
@@ -180,7 +180,7 @@ def selection_pass(setting: Setting, job: Job) -> Measure:
 
 
 def selection(setting: Setting, job: Job) -> Measure:
-    """The selection of both networks but for their forward passes and the pictures."""
+    """The selection of both networks without their forward passes and without reading images."""
     timed = TimedMethod(setting, "sfa", 4, job.num_classes)
     timed.answer(settings.made_probe(setting, job.num_classes))
     return lambda budget: {"selection": repeated(lambda: timed.method.select(EPOCH), timed.device, budget)}

@@ -1,4 +1,4 @@
-"""From timings to figures: rates, and shares of the machine's limit; as a table."""
+"""Figures from timings: rates, and shares of the machine's limit; as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RATE = ("images/s", "share", "memory")
 
 
 def least_seconds(operations: Mapping[str, float], limits: Mapping[str, Any]) -> float | None:
-    """What these operations would take at the limits of their precisions; None where a limit is not known."""
+    """Seconds that these operations would take at the limits of their precisions; None where a limit is unknown."""
     if not operations or not all(limits.get(f"matmul_{precision}") for precision in operations):
         return None
     return sum(count / limits[f"matmul_{precision}"] for precision, count in operations.items())
@@ -23,7 +23,7 @@ def least_seconds(operations: Mapping[str, float], limits: Mapping[str, Any]) ->
 def figures(
     rounds: Sequence[Parts], images: int, operations: Mapping[str, float], limits: Mapping[str, Any], peak: Any
 ) -> dict[str, Any]:
-    """Of one side of a line, medians over the rounds.
+    """The figures of one side of a line, as medians over the rounds.
 
     Args: images of the whole; operations by precision; peak: bytes and what they are of.
     """
@@ -49,7 +49,7 @@ def figures(
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The machine in a line, and the suite's table."""
+    """The machine in one line, and the suite's table."""
     return f"{machine(found)}.\n\n{table(found, (*RATE, 'images/s, least to greatest'), _cells)}"
 
 
@@ -59,13 +59,15 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
 
 
 def rate_cells(side: Mapping[str, Any]) -> list[str]:
-    """Below RATE."""
+    """The cells of the columns RATE."""
     share = MISSING if side["share"] is None else f"{100 * side['share']:.0f} %"
     return [short(side["images_per_second"]), share, f"{side['peak_memory'] / 1e9:.2f} GB"]
 
 
 def table(found: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mapping[str, Any]], Sequence[str]]) -> str:
-    """A row for each line that was measured: its size, and these cells below this head; or why there are none."""
+    """A table with a row for each measured line: its size, and its cells under this head, or the reason why there are
+    none.
+    """
     rows: list[Sequence[str]] = [(*SIZE, *head)]
     for entry in found["phases"]:
         size = [MISSING if entry[key] is None else str(entry[key]) for key in SIZE]
@@ -84,7 +86,7 @@ def table(found: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mappin
 
 
 def machine(found: Mapping[str, Any]) -> str:
-    """What it is and can do, in a sentence without its full stop."""
+    """The machine and its limits, as a sentence without a full stop."""
     environment, limits = found["environment"], found["limits"]
     products = f"matrix product {short(limits.get('matmul_fp32'), 1e9)} GFLOP/s in fp32"
     products += f" and {short(limits['matmul_bf16'], 1e9)} in bf16" if limits.get("matmul_bf16") else ""

@@ -1,4 +1,4 @@
-"""What is measured, and the data it is measured on: random pictures with CIFAR's shape, long tail and noise."""
+"""Settings of measurements and their data: random images with CIFAR's shape, long tail and noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEATURES = 512  # d of the features that selectors are given without a forward, 
 
 @dataclass(frozen=True)
 class Setting:
-    """How it is measured. Tests make it small; the commands' options set the rest.
+    """How to measure. Tests make it small; the command's options set the rest.
 
     seconds: of one measurement, None for whole epochs; size: images before the long tail.
     """
@@ -40,7 +40,7 @@ class Setting:
 
 
 class Side(NamedTuple):
-    """Who is measured; the suite alone, or it and what it is compared with.
+    """One side of a measurement: the suite, or what it is compared with.
 
     module: its name; `prepare(setting, job)` in it gives the `Measure` of a job. It is imported in the process that
     measures, and only there: what is imported counts among its memory. bfloat16_selection: bfloat16 acts on selection
@@ -57,12 +57,12 @@ class Side(NamedTuple):
 
 
 def like(num_classes: int) -> str:
-    """The data set that constants and pixels' statistics are taken from."""
+    """The data set whose constants and pixel statistics are used."""
     return "cifar10" if num_classes == 10 else "cifar100"
 
 
 def composed(setting: Setting, plugin: str, width: int | None, num_classes: int = 10) -> RunConfig:
-    """The configuration of the run that an epoch is taken from."""
+    """The configuration of the run whose epoch is measured."""
     return compose(
         [
             *(f"dataset={like(num_classes)}", "method=dividemix"),
@@ -74,7 +74,7 @@ def composed(setting: Setting, plugin: str, width: int | None, num_classes: int 
 
 
 def made_labels(setting: Setting, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clean and observed labels [N]: an exponential tail, half of the labels wrong (noise model `joint`)."""
+    """Clean and observed labels [N]: an exponential tail, half of the labels noisy (noise model `joint`)."""
     available = np.full(num_classes, setting.size // num_classes)
     counts = class_counts("exp", setting.imb_factor, setting.size, available)
     clean = np.repeat(np.arange(num_classes), counts)
@@ -84,9 +84,7 @@ def made_labels(setting: Setting, num_classes: int) -> tuple[np.ndarray, np.ndar
 
 
 def made_data(setting: Setting, num_classes: int = 10) -> Data:
-    """What a run on CIFAR-10 or CIFAR-100, or on its like with more or fewer classes, would be given, with noise for
-    pictures.
-    """
+    """The data of a run on CIFAR-10 or CIFAR-100, or the like with another number of classes, with random pixels."""
     clean, observed = made_labels(setting, num_classes)
     shape, generator = (len(clean), 3, SIDE, SIDE), torch_generator(0, "pixels")
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -107,7 +105,7 @@ def made_data(setting: Setting, num_classes: int = 10) -> Data:
 
 
 def made_probe(setting: Setting, num_classes: int, width: int = FEATURES) -> Probe:
-    """What a network that has learned a little would show a selector: samples near the mean of their true class.
+    """A probe as of a network that has learned a little: features near the mean of their clean class.
 
     width: of the features.
     """
@@ -121,12 +119,12 @@ def made_probe(setting: Setting, num_classes: int, width: int = FEATURES) -> Pro
 
 
 def made_scores(probe: Probe) -> np.ndarray:
-    """The larger the cleaner, of two kinds in each class: the logit of the observed label [N]."""
+    """Scores [N] with two modes in each class, the larger the cleaner: the logit of the observed label."""
     return probe.logits[np.arange(len(probe.logits)), probe.observed_labels].astype(np.float64)
 
 
 def given_selection(data: Data) -> Selection:
-    """The samples with a right label: given, so that an epoch has the same steps whoever selects."""
+    """A selection of the clean samples, fixed so that an epoch has the same steps whatever the selector."""
     labels = data.view.observed_labels.numpy()
     mask = data.clean_labels == labels
     probability = np.where(mask, 0.9, 0.1)
@@ -146,8 +144,8 @@ class Passed(NamedTuple):
 
 
 def passed_by_dividemix(labelled: int, unlabelled: int, batch_size: int) -> Passed:
-    """Of one epoch of both networks: each picture of a step trains in two views; a labelled one costs two guesses more,
-    an unlabelled one four.
+    """Images that pass through both networks in one epoch: each image of a step is trained in two views; a labelled one
+    costs two more forwards for guesses, an unlabelled one four.
     """
     rest, used = unlabelled, 0
     for _ in range(-(-labelled // batch_size)):
@@ -157,7 +155,7 @@ def passed_by_dividemix(labelled: int, unlabelled: int, batch_size: int) -> Pass
 
 
 def amount(setting: Setting, job: Job) -> tuple[int, Passed | None]:
-    """Images of the whole that a job measures, and what of them goes through a network."""
+    """The number of images that a job measures, and of those that pass through a network."""
     clean, observed = made_labels(setting, job.num_classes)
     count, labelled = len(clean), int((clean == observed).sum())
     passed = {

@@ -1,4 +1,4 @@
-"""Clocks that wait for the device, and end a pass once enough of its steps have been seen."""
+"""Clocks that wait for the device, and end a pass once enough of its steps have been timed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sfa_bench.engine.machine import peak_memory
 
 
 class Timing(NamedTuple):
-    """Seconds of the whole, where `measured` of `steps` steps were timed; all of them, or the rest went as fast."""
+    """Seconds of a whole pass of which `measured` of `steps` steps were timed and the rest extrapolated."""
 
     seconds: float
     measured: int
@@ -26,11 +26,11 @@ Measure = Callable[[float | None], Parts]  # budget in seconds, None for the who
 
 
 class Enough(Exception):
-    """The pass has gone on for as long as it should."""
+    """Raised to end a pass that has been timed for long enough."""
 
 
 def now(device: torch.device) -> float:
-    """The time once the device has done all it was told."""
+    """The time after the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -59,7 +59,7 @@ class Stopwatch:
             raise Enough
 
     def time(self, run: Callable[[], object], budget: float | None, passes: int = 1) -> Timing:
-        """Seconds of `run`, which is that many passes alike; where it was ended, as many as it would have taken."""
+        """Seconds of `run`, which makes that many equal passes; extrapolated where it was ended early."""
         self.budget, self.begun = budget, 0
         self.began = now(self.device)
         try:

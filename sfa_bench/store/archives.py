@@ -1,4 +1,4 @@
-"""Arrays (`.npz`) and states (`.pt`) as sealed archives, read as what they are: nothing in them can execute."""
+"""Arrays (`.npz`) and states (`.pt`) as archives with digests; nothing in them can execute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def dump_arrays(name: str, arrays: dict[str, Any]) -> memoryview:
 
 
 def load_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where it is not as written."""
+    """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where its content has changed."""
     import numpy as np
 
     content = read_bytes(path, most=None)
@@ -31,29 +31,31 @@ def load_arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return dict(file)
-    except Exception as error:  # NumPy and zipfile raise a dozen kinds for bytes that are no arrays
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for bytes that are not arrays
         raise Damaged(f"it holds no arrays that can be read ({_said(error)})") from error
 
 
 def dump_state(state: dict[str, Any]) -> memoryview:
-    """The content of a `.pt` file. Raises TypeError for what could not be loaded again."""
+    """The content of a `.pt` file. Raises TypeError for values that could not be loaded again."""
     import torch
 
     _check_plain(state, "state")
-    buffer = io.BytesIO()  # in memory first: Torch hides the disk's errors behind its own
+    buffer = io.BytesIO()  # in memory first: Torch would hide the disk's errors behind its own
     torch.save(state, buffer)
     return seal_archive(buffer)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `dump_state` took, on the CPU. Raises OSError where it cannot be read, Damaged where it is not that."""
+    """The state in a `.pt` file, on the CPU. Raises OSError where it cannot be read, Damaged where its content has
+    changed.
+    """
     import torch
 
     content = read_bytes(path, most=None)
     check_archive(content)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # Torch raises a dozen kinds for bytes that are no tensors
+    except Exception as error:  # Torch raises a dozen kinds for bytes that are not tensors
         raise Damaged(f"it holds no state that can be read ({_said(error)})") from error
     if not isinstance(state, dict):
         raise Damaged(f"it holds a {type(state).__name__}, no state of a run")
@@ -65,7 +67,7 @@ def _said(error: Exception) -> str:
 
 
 def _check_plain(value: Any, where: str) -> None:
-    """Refuse (TypeError) now what `weights_only` loading would refuse when the run is to go on."""
+    """Raise TypeError for values that `weights_only` loading would refuse when the run is resumed."""
     import torch
 
     if isinstance(value, dict):

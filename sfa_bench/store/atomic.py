@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed, then renamed into it (explanation/runs.md
+"""Atomic files: written to a temporary file beside their place, flushed, then renamed (explanation/runs.md
 §6).
 """
 
@@ -17,9 +17,9 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def replacing(path: Path, keep_old_as: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of `path`, flushed to the disk, when the block ends well.
+    """Open a temporary file that is flushed and replaces `path` when the block ends without an error.
 
-    On any error the temporary file is removed and `path` is as it was. With `keep_old_as` the file that was at `path`
+    On an error the temporary file is removed and `path` is unchanged. With `keep_old_as` the file that was at `path`
     moves there first; a crash between the two renames leaves the old file under that name.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}")
@@ -44,11 +44,11 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, without which a rename may be lost with the power."""
+    """Flush a folder's entries; otherwise a power failure may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError as error:  # some network file systems know no flush of a folder
+    except OSError as error:  # some network file systems cannot flush a folder
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
@@ -56,7 +56,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_temporary(folder: Path) -> list[Path]:
-    """Remove what writers that were killed left in `folder`; only its claimant may. Returns what was removed."""
+    """Remove temporary files that killed writers left in `folder`; only for the holder of its claim. Returns their
+    paths.
+    """
     left_over = sorted(folder.glob(f".*{TEMPORARY}"))
     for path in left_over:
         path.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
 A claim is a file `.claim.N`; the highest N counts. Taking over a stale claim N is the exclusive creation of claim N+1,
 which only one of many newcomers can do, and N never falls, so that a newcomer that slept between looking and creating
-finds a higher number and withdraws. A claim is stale when its process, on this machine, does not live any more; of a
-process elsewhere only its silence is seen. Releasing sets the file's time to 1970, which a full disk takes too.
+finds a higher number and withdraws. A claim is stale when its process on this machine is dead, or a process on another
+machine has been silent for long. Releasing sets the file's time to 1970, which a full disk takes too.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ log = logging.getLogger("sfa_bench.store")
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim. `process` (the start time of the pid) and `machine` keep a reused pid, another container or a
-    machine with the same name from being taken for the holder."""
+    """The holder of a claim. `process` (the start time of the pid) and `machine` distinguish it from a reused pid,
+    another container or a machine of the same name.
+    """
 
     host: str
     pid: int
@@ -51,7 +52,7 @@ class Holder:
 
     @property
     def here(self) -> bool:
-        """Whether it is of this boot of this machine and this space of process ids: what we see of it is true."""
+        """Whether it runs in this boot of this machine and this pid namespace, so that its process can be inspected."""
         return self.machine == this_machine()
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ UNKNOWN = Holder("an unknown host", 0, "", "", "just now")
 
 @cache
 def this_machine() -> str:
-    """This boot of this machine and the space its process ids live in; the host's name where the kernel tells none."""
+    """This boot of this machine and its pid namespace; the host name where the kernel does not tell."""
     try:
         return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()}/{os.readlink(PROC / 'self/ns/pid')}"
     except OSError:
@@ -82,7 +83,7 @@ def this_machine() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When the process started, "" where the system does not tell, None when it is dead (a zombie is)."""
+    """The start time of the process, "" where the system does not tell, None when it is dead (or a zombie)."""
     if found := _status(pid):
         return None if found[0] in "ZX" else found[19]
     if (PROC / "self").exists():
@@ -91,13 +92,13 @@ def process_start(pid: int) -> str | None:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return None
-    except PermissionError:  # alive, and another user's
+    except PermissionError:  # alive, of another user
         return ""
     return ""
 
 
 def process_state(pid: int) -> str:
-    """The kernel's letter for what the process does, T where it is stopped; "" where the system does not tell."""
+    """The kernel's state letter of the process, T where it is stopped; "" where the system does not tell."""
     return found[0] if (found := _status(pid)) else ""
 
 
@@ -111,7 +112,7 @@ def _status(pid: int) -> list[str]:
 def _parsed(content: bytes) -> Holder:
     try:
         plain = parse(content)
-    except Damaged:  # its owner is just writing it, or died doing so
+    except Damaged:  # being written, or its owner died while writing
         return UNKNOWN
     kinds = {field.name: int if field.name == "pid" else str for field in fields(Holder)}
     if not isinstance(plain, dict) or any(type(plain.get(name)) is not kind for name, kind in kinds.items()):
@@ -146,7 +147,7 @@ class Claim:
             except OSError:
                 self._file(mine).unlink(missing_ok=True)
                 raise
-            if self._latest() != mine:  # others came and went since we looked
+            if self._latest() != mine:  # other claims came and went meanwhile
                 self._file(mine).unlink(missing_ok=True)
                 continue
             self._number = mine
@@ -159,20 +160,20 @@ class Claim:
             return None
 
     def holder(self) -> Holder | None:
-        """The live process that holds the folder, for readers; None where it cannot be seen."""
+        """The live process that holds the folder, for readers; None where there is none or it cannot be determined."""
         try:
             number = self._latest()
             return self._live_holder(number) if number else None
         except OSError as error:
-            log.warning("who holds %s cannot be seen: %s", self.folder, error.strerror)
+            log.warning("cannot determine who holds %s: %s", self.folder, error.strerror)
             return None
 
     def held(self) -> bool:
-        """Whether the claim is still ours: a process that was stopped for long may have been taken over."""
+        """Whether this process still holds the claim; it may have been taken over while the process was stopped."""
         return self._number is not None and self._latest() == self._number
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         if self._number is None:
             return
         self._stop.set()
@@ -198,7 +199,7 @@ class Claim:
             content = read_bytes(path, MOST)
         except FileNotFoundError:
             return None
-        except OSError:  # a folder, a pipe, or nothing that we may read
+        except OSError:  # a folder, a pipe, or not readable
             content = b""
         if modified < RELEASED_BEFORE:
             return None
@@ -206,7 +207,7 @@ class Claim:
         if holder.here:
             if process_start(holder.pid) != holder.process:
                 return None
-            if holder.process:  # it lives, however long the machine or the process was suspended
+            if holder.process:  # it is alive, however long the machine or the process was suspended
                 return holder
         if (number, modified) != self._seen[:2]:
             self._seen = (number, modified, time.monotonic())
@@ -215,11 +216,11 @@ class Claim:
         return None if silent >= SILENT_SECONDS else holder
 
     def _now(self) -> float:
-        """The time by the clock of the file system, the only one that all claimants share."""
+        """The time by the file system's clock, the only one that all claimants share."""
         try:
             with tempfile.TemporaryFile(dir=self.folder) as probe:
                 return os.fstat(probe.fileno()).st_mtime
-        except OSError:  # a reader of other people's runs, or of an archive, has this machine's clock only
+        except OSError:  # a reader without write access has only this machine's clock
             return time.time()
 
     def _file(self, number: int) -> Path:

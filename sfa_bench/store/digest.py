@@ -1,6 +1,6 @@
-"""SHA-256 digests that files carry, so that one flipped bit is seen (explanation/runs.md §7): in a ZIP archive (`.pt`,
-`.npz`) as the archive's comment, which every reader of ZIP passes over; in JSON as the last key. Files of the first
-edition have none and are taken as they are.
+"""SHA-256 digests inside files, which detect damage (explanation/runs.md §7): in a ZIP archive (`.pt`, `.npz`) as the
+archive's comment, which every ZIP reader ignores; in JSON as the last key. Files of the first edition have none and are
+accepted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _END = b"PK\x05\x06"  # of the record that ends an archive: 22 bytes, the last t
 _HEAD = b'{\n "'
 _KEY = b',\n "digest": "'
 _TAIL = len(_KEY) + _HEX + len(b'"\n}\n')
-# Either half of a tail that has lost the other: the name of the key, or a digest as the last value.
+# One half of a damaged digest entry: the name of the key, or a digest as the last value.
 _HALF = re.compile(rb'"digest": |"[0-9a-f]{64}"\s*\}\s*$')
 
 
@@ -34,7 +34,7 @@ def seal_archive(archive: io.BytesIO) -> memoryview:
 
 
 def check_archive(content: bytes) -> None:
-    """Raises Damaged when the archive is not what was sealed, or is no whole archive; one without a comment passes."""
+    """Raises Damaged when the archive does not match its digest or is incomplete; one without a comment passes."""
     body = memoryview(content)[:-_COMMENT]
     if content.endswith(b"\0\0") and content[-22:-18] == _END:
         return  # the first edition's
@@ -49,14 +49,14 @@ def seal_json(text: str) -> bytes:
 
 
 def check_json(content: bytes) -> None:
-    """Raises Damaged when the bytes are not what was sealed; those without a digest pass.
+    """Raises Damaged when the bytes do not match their digest.
 
-    So does a file that another program has read and laid out anew, which no flipped bit does: it is hand-written.
+    Bytes without a digest pass, and so does a file that another program has reformatted, which damage cannot cause.
     """
     if not content.startswith(_HEAD) or content[-_TAIL:] == _KEY + _hex(memoryview(content)[:-_TAIL]) + b'"\n}\n':
         return
     if _HALF.search(content[-4 * _TAIL :]):
-        raise Damaged("its bytes do not match its digest (who edits it by hand takes the line with the digest out)")
+        raise Damaged("its bytes do not match its digest (when editing by hand, remove the line with the digest)")
 
 
 def _hex(content: bytes | memoryview) -> bytes:

@@ -1,4 +1,4 @@
-"""What data a run was made on, in 16 digits."""
+"""Fingerprints of the data that a run was made on."""
 
 from __future__ import annotations
 

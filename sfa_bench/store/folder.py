@@ -1,6 +1,4 @@
-"""The folder of one run (explanation/runs.md §6): whatever happens to the process or the disk, what was finished
-stays.
-"""
+"""The folder of one run (explanation/runs.md §6). Finished work survives any failure of the process or the disk."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ log = logging.getLogger("sfa_bench.store")
 
 @contextmanager
 def writing(what: Path) -> Iterator[None]:
-    """Turn a failed write into the sentence for the user (RunError)."""
+    """Turn a failed write into a message for the user (RunError)."""
     try:
         yield
     except OSError as error:
@@ -44,7 +42,7 @@ def writing(what: Path) -> Iterator[None]:
 
 
 def ensure_writable(folder: Path) -> None:
-    """Create the folder if need be and write to it once.
+    """Create the folder if necessary and write to it once.
 
     Raises ConfigError when it cannot be written, RunError when the disk is full.
     """
@@ -60,8 +58,9 @@ def ensure_writable(folder: Path) -> None:
 
 
 class RunFolder:
-    """The files of one run. Methods that write raise RunError with a sentence when the disk refuses, or when another
-    process took the folder over while this one was stopped."""
+    """The files of one run. Methods that write raise RunError with a sentence when the disk fails, or when another
+    process took the folder over while this one was stopped.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
@@ -69,7 +68,7 @@ class RunFolder:
 
     @contextmanager
     def claim(self, wait: Callable[[Holder], None] | None = None, poll_seconds: float = 1.0) -> Iterator[RunFolder]:
-        """Hold the folder for this process alone, created if need be and swept of left-over temporary files.
+        """Hold the folder exclusively for this process; create it if necessary and remove left-over temporary files.
 
         `wait` is called with the holder whenever a live process is found to hold it, every `poll_seconds`; it may
         raise to give up. Without it a held folder raises Claimed at once. Raises ConfigError when the folder cannot
@@ -98,9 +97,9 @@ class RunFolder:
     # The record
 
     def read_record(self) -> dict[str, Any] | None:
-        """The run's record; None when there is none or when it is broken, which is said.
+        """The run's record; None when there is none or, with a warning, when it is damaged.
 
-        Raises ConfigError for one that another version or another program wrote: overwriting it would lose it.
+        Raises ConfigError for a record of another version or another program, because overwriting would lose it.
         """
         path = self.path / "run.json"
         try:
@@ -133,7 +132,7 @@ class RunFolder:
         """Add one epoch's line, flushed to the disk; a row has the key `epoch`. Returns the line."""
         line = _line(row)
         rest = memoryview(line)
-        # Unbuffered: a buffer would write its rest on closing, after the cut.
+        # Unbuffered: a buffer would write its rest on closing, after the truncation.
         with self._writing("metrics.jsonl") as path, open(path, "ab", buffering=0) as file:
             size = file.tell()
             try:
@@ -146,11 +145,11 @@ class RunFolder:
         return line
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows, up to the first that is not whole: a kill or a power cut tears the end."""
+        """The rows up to the first incomplete line: a kill or a power failure may cut the end."""
         return [row for _, row in self._lines()]
 
     def metrics_of(self, epochs: int) -> bytes | None:
-        """The lines of the first `epochs` epochs; None where they are not all there, each once and in order."""
+        """The lines of the first `epochs` epochs; None unless all are there, each once and in order."""
         lines = self._lines()[:epochs]
         if [row["epoch"] for _, row in lines] != list(range(1, epochs + 1)):
             return None
@@ -172,13 +171,13 @@ class RunFolder:
             except Damaged:
                 row = None
             if not line.endswith(b"\n") or not _is_row(row):
-                log.warning("%s is torn after %d lines; the rest is ignored", path, len(lines))
+                log.warning("%s is incomplete after %d lines; the rest is ignored", path, len(lines))
                 break
             lines.append((line, row))
         return lines
 
     def truncate_metrics(self, epoch: int) -> list[dict[str, Any]]:
-        """Cut the lines back to those up to `epoch`, the checkpoint's, before going on. Returns the rows that stay."""
+        """Remove the lines after `epoch`, that of the checkpoint, before resuming. Returns the remaining rows."""
         kept = list(takewhile(lambda pair: pair[1]["epoch"] <= epoch, self._lines()))
         self._write("metrics.jsonl", b"".join(line for line, _ in kept))
         return [row for _, row in kept]
@@ -192,7 +191,7 @@ class RunFolder:
     # Checkpoints
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write `last.pt` (tensors and plain types only); the one before becomes `previous.pt`."""
+        """Write `last.pt` (tensors and plain types only); the former one becomes `previous.pt`."""
         content = dump_state(state)
         with self._writing("last.pt") as last, replacing(last, keep_old_as=self.path / "previous.pt") as file:
             file.write(content)
@@ -200,13 +199,13 @@ class RunFolder:
     def load_checkpoint(
         self, take: Callable[[dict[str, Any]], None] = lambda state: None
     ) -> tuple[dict[str, Any] | None, str | None]:
-        """The newest checkpoint that can be used, on the CPU, and a sentence when that is not simply `last.pt`.
+        """The newest checkpoint that can be used, on the CPU, and a note when that is not `last.pt`.
 
-        Args: take, what is to be done with it; raises Damaged where it is not of this run.
-        Returns: (state, None); (state, note) when `previous.pt` had to serve; (None, None) without any;
+        Args: take: is given the state; raises Damaged where it is not of this run.
+        Returns: (state, None); (state, note) when `previous.pt` is used; (None, None) without any;
         (None, note) when none can be used.
         """
-        problems: list[str] = []
+        problems, damaged = list[str](), False
         for name in CHECKPOINTS:
             path = self.path / name
             try:
@@ -216,21 +215,23 @@ class RunFolder:
                     problems.append(f"{path} is missing")
                 continue
             except (OSError, Damaged) as error:
-                problems.append(f"{path} is broken")
+                problems.append(f"{path} is damaged")
+                damaged = True
                 log.info("%s: %s", path, error)
                 continue
             try:
                 take(state)
             except Damaged as error:
-                problems.append(f"{path} is broken ({error})")
+                problems.append(f"{path} is damaged ({error})")
+                damaged = True
                 continue
             return state, f"{'; '.join(problems)}: going on from {name}" if problems else None
-        if any("broken" in problem for problem in problems):
+        if damaged:
             return None, f"{'; '.join(problems)}{AGAIN}"
         return None, None
 
     def reduce_checkpoint(self, state: dict[str, Any] | None) -> None:
-        """Of a run that is done: keep this state as the only checkpoint, or none at all."""
+        """Keep this state as the only checkpoint of a finished run, or none at all."""
         with self._writing("last.pt") as last:
             if state is not None:
                 write_bytes(last, dump_state(state))
@@ -245,13 +246,13 @@ class RunFolder:
         self._write(name, dump_arrays(name, arrays))
 
     def read_arrays(self, name: str) -> dict[str, Any]:
-        """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where it is not what was
-        written.
+        """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where its content has
+        changed.
         """
         return load_arrays(self.path / name)
 
     def log(self, message: str) -> None:
-        """Add a line (or a traceback) with the time to `log.txt`. A log that cannot be written stops no run."""
+        """Add a line (or a traceback) with the time to `log.txt`. A failure to write the log does not stop the run."""
         try:
             with open(self.path / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
@@ -275,7 +276,7 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a line is one of an epoch, as its readers rely on it."""
+    """Whether a line is a valid row of an epoch."""
     return (
         isinstance(row, dict)
         and whole(row.get("epoch"))

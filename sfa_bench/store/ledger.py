@@ -17,7 +17,7 @@ log = logging.getLogger("sfa_bench.store")
 
 
 def run_path(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str) -> Path:
-    """`RUNS_DIR/<dataset>/<method>[+<plugin>][+<classifier>]/<hash>`; plugin none and classifier joint are silent."""
+    """`RUNS_DIR/<dataset>/<method>[+<plugin>][+<classifier>]/<hash>`; plugin none and classifier joint are omitted."""
     parts = [names["method"]]
     parts += [names[group] for group, silent in DEFAULTS.items() if names.get(group, silent) != silent]
     levels = (names["dataset"], "+".join(parts), hash)
@@ -33,7 +33,7 @@ def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
                 subfolders.clear()
                 try:
                     status = os.stat(folder)  # the same folder by another path or a link is the same run
-                except OSError:  # it has gone meanwhile
+                except OSError:  # it has disappeared meanwhile
                     continue
                 if (place := (status.st_dev, status.st_ino)) not in seen:
                     seen.add(place)
@@ -44,8 +44,8 @@ def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
 def records(
     paths: Iterable[str | os.PathLike[str]], left_out: list[Path] | None = None
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, record) of every run at or below the paths; a record that cannot be read is said and left out, its
-    folder added to `left_out`.
+    """(folder, record) of every run at or below the paths. A record that cannot be read is reported and left out; its
+    folder is added to `left_out`.
     """
     for folder in run_folders(paths):
         if (record := _read(folder / "run.json")) is not None:
@@ -55,7 +55,7 @@ def records(
 
 
 def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
-    """The folder of a finished run of this hash, under whatever names it was started."""
+    """The folder of a finished run of this hash, whatever names it was started under."""
     for method in _methods(runs_dir):
         record = _read(Path(method, hash, "run.json"))
         if record is not None and record["state"] == "done" and record["hash"] == hash:
@@ -64,7 +64,9 @@ def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
 
 
 def run_place(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str) -> Path:
-    """Where a run of this hash is, whatever names it was started under: done, else begun; where it will be, if new."""
+    """The folder of a run of this hash, whatever names it was started under: a finished one, else one begun, else a new
+    one.
+    """
     usual = run_path(runs_dir, names, hash)
     if (done := find_done(runs_dir, hash)) is not None:
         return done
@@ -76,7 +78,7 @@ def run_place(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str
 def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> dict[str, tuple[str, Path]]:
     """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders.
 
-    Only folders of these names are looked into: three levels below `runs_dir`, where `run_path` puts them.
+    Only looks three levels below `runs_dir`, where `run_path` puts runs.
     """
     found: dict[str, tuple[str, Path]] = {}
     for method in _methods(runs_dir):
@@ -120,7 +122,7 @@ def _unreadable(error: OSError) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         return load(path)
-    except (FileNotFoundError, NotADirectoryError):  # no run, or one whose record is just being replaced elsewhere
+    except (FileNotFoundError, NotADirectoryError):  # not a run, or its record is just being replaced
         return None
     except OSError as error:
         log.warning("%s is left out: %s", path, error.strerror)

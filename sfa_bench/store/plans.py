@@ -1,6 +1,4 @@
-"""What sweeps asked for, in `RUNS_DIR/.sweeps/` (explanation/runs.md §6): the same sweep is one file, an extended one
-another.
-"""
+"""The plans of sweeps, in `RUNS_DIR/.sweeps/` (explanation/runs.md §6), one file for each distinct sweep."""
 
 from __future__ import annotations
 
@@ -22,14 +20,14 @@ from sfa_bench.store.shapes import mapping, optional, text
 
 FOLDER = ".sweeps"
 MOST = 2_000_000_000  # bytes of a plan; two million runs have one
-ODD = "it has not the keys of one"
+ODD = "it lacks the keys of a plan"
 
 log = logging.getLogger("sfa_bench.store")
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a sweep asked for: its identity, what a user types to make it alone, and what warm-up it shares."""
+    """A run that a sweep asked for: its hash, the command that makes it alone, and the hash of its shared warm-up."""
 
     hash: str
     command: str
@@ -38,14 +36,14 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep as it was typed, and its runs."""
+    """A sweep: its command and its runs."""
 
     command: str
     runs: tuple[PlannedRun, ...]
 
 
 def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
-    """Keep the plan. Raises ConfigError or RunError with a sentence when the folder cannot be written."""
+    """Write the plan. Raises ConfigError or RunError with a sentence when the folder cannot be written."""
     identity = hashlib.sha256(" ".join(sorted(run.hash for run in plan.runs)).encode()).hexdigest()[:12]
     path = Path(runs_dir, FOLDER, f"{identity}.json")
     ensure_writable(path.parent)
@@ -55,7 +53,7 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
 
 
 def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
-    """All plans, in the order of their files' names; one that cannot be read is said and left out."""
+    """All plans, in the order of their file names; one that cannot be read is reported and left out."""
     found = []
     for path in sorted(Path(runs_dir, FOLDER).glob("*.json")):
         try:
@@ -63,7 +61,7 @@ def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
         except OSError as error:
             log.warning("%s is left out: %s", path, error.strerror)
         except Damaged as error:
-            log.warning("%s is left out: it is no plan of a sweep (%s)", path, error)
+            log.warning("%s is left out: it is not a plan of a sweep (%s)", path, error)
     return found
 
 
@@ -82,6 +80,6 @@ def _planned(run: Any) -> PlannedRun:
 
 
 def missing(plans: Sequence[SweepPlan], known: set[str]) -> list[PlannedRun]:
-    """Planned runs whose hash is not known, each once."""
+    """Planned runs whose hash is not among the known ones, each once."""
     found = {run.hash: run for plan in plans for run in plan.runs if run.hash not in known}
     return [*found.values()]

@@ -1,4 +1,4 @@
-"""Files as they may be found: whatever stands in a folder under a name of ours is no hang, no crash and no flood."""
+"""Read files defensively: an unexpected file under a name of ours must not hang, crash or exhaust memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FLOAT = sys.float_info.max
 
 
 class Damaged(ValueError):
-    """A file that is not what was written; the message says why."""
+    """A file whose content is not as it was written; the message says why."""
 
 
 class Foreign(Damaged):
-    """Whole, which no cut and no flipped bit leaves: JSON that another program wrote."""
+    """Complete JSON that another program or version wrote, which damage cannot cause."""
 
 
 def read_bytes(path: Path, most: int | None = MOST) -> bytes:
     """The content of a regular file. `most`: the largest size in bytes, None for any.
 
-    Raises: OSError with a sentence in `strerror`, also for a pipe, a device or a folder, none of which is waited for.
+    Raises: OSError with a sentence in `strerror`, also for a pipe, a device or a folder, without waiting for them.
     """
     _check_regular(os.stat(path), path)  # opening a device may act on it
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -43,26 +43,26 @@ def _check_regular(status: os.stat_result, path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def parse(content: bytes) -> Any:
-    """JSON whose numbers, texts and depth every reader can handle; NaN and infinities are null.
+    """Parse JSON whose numbers, texts and depth every reader can handle; NaN and infinities become null.
 
-    Raises: Damaged where it is not whole JSON; Foreign where it is, and no program of ours wrote it.
+    Raises: Damaged where it is not complete JSON; Foreign where it is, but the suite cannot have written it.
     """
     try:
         found = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
     except RecursionError as error:
         raise Foreign(TOO_DEEP) from error
     except ValueError as error:
-        raise Damaged("it is not whole JSON (cut while it was written?)") from error
+        raise Damaged("it is not complete JSON (cut while it was written?)") from error
     _check([found], 0)
     return found
 
 
 def _check(parts: dict[str, Any] | list[Any], depth: int) -> None:
-    """Raises Foreign for what would make a reader fail later."""
+    """Raises Foreign for values that would make a reader fail later."""
     if depth > DEEPEST:
         raise Foreign(TOO_DEEP)
     if isinstance(parts, dict):

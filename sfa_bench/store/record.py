@@ -24,14 +24,14 @@ KEYS = (
 
 
 def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], command: str) -> dict[str, Any]:
-    """The record of a run that starts: `config` is plain and resolved, `names` maps a group to its choice as typed."""
+    """The record of a run that starts: `config` is plain and resolved, `names` maps a group to its choice."""
     start = {"schema": SCHEMA, "state": "running", "hash": hash, "config": config, "names": names, "command": command}
     empty: dict[str, Any] = {key: {} for key in ("data", "metrics", "selection", "cost", "environment")}
     return start | empty | {"knows": [], "error": None}
 
 
 def command(overrides: Sequence[str], config_dir: Path | None = None) -> str:
-    """What a user types to repeat a run; config_dir: the conf folder of their own."""
+    """The command that repeats a run; config_dir: the user's own conf folder."""
     own = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
     return shlex.join(["python", "run.py", *own, *overrides])
 
@@ -56,12 +56,14 @@ def plain(value: Any) -> Any:
 
 
 def _whole_text(value: str) -> str:
-    """The text with half characters, which a file's name that is no UTF-8 has, written out: no file takes them."""
+    """The text with lone surrogates escaped, which come from file names that are not UTF-8 and cannot be written to a
+    file.
+    """
     return value.encode(errors="backslashreplace").decode()
 
 
 def dumps(record: dict[str, Any]) -> str:
-    """The text of `run.json`. Raises ValueError when a key or the state is not the contract's."""
+    """The text of `run.json`. Raises ValueError when the keys or the state are not those of a record."""
     if set(record) != set(KEYS):
         raise ValueError(f"a record has the keys {KEYS}; these differ: {sorted(set(record) ^ set(KEYS))}")
     if record["state"] not in STATES:
@@ -70,9 +72,10 @@ def dumps(record: dict[str, Any]) -> str:
 
 
 def loads(content: str | bytes) -> dict[str, Any]:
-    """Read a record, and check what its readers rely on.
+    """Parse a record, and check what its readers rely on.
 
-    Raises: Damaged when it is cut or not what its digest is of; Foreign when it is whole and not one of ours.
+    Raises: Damaged when it is incomplete or does not match its digest; Foreign when it is complete, but not a record of
+    this version.
     """
     content = content.encode() if isinstance(content, str) else content
     record = parse(content)

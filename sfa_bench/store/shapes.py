@@ -1,5 +1,5 @@
-"""What a record's sections are, as every reader relies on it (explanation/runs.md §4); further keys are anything
-plain.
+"""The shapes of a record's sections that readers rely on (explanation/runs.md §4); other keys may hold any
+plain value.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-LARGEST = 1e100  # what numbers of results may be: their squares and sums stay finite
+LARGEST = 1e100  # largest result: its squares and sums stay finite
 
 Shape = Callable[[Any], bool]
 
@@ -21,7 +21,7 @@ def whole(value: Any) -> bool:
 
 
 def number(value: Any) -> bool:
-    return type(value) in (int, float) and -LARGEST < value < LARGEST  # a truth value is none
+    return type(value) in (int, float) and -LARGEST < value < LARGEST  # a boolean is not a number
 
 
 def flag(value: Any) -> bool:
@@ -29,7 +29,7 @@ def flag(value: Any) -> bool:
 
 
 def choice(value: Any) -> bool:
-    """The name of a choice of a group, which may be in a folder of the group."""
+    """The name of a choice, which may be in a subfolder of its group."""
     return isinstance(value, str) and not value.startswith("/") and "\0" not in value and ".." not in value.split("/")
 
 
@@ -50,7 +50,7 @@ def mapping(shape: Shape) -> Shape:
 
 
 def section(**keys: Shape) -> Shape:
-    """A mapping with these shapes of the keys that it has; keys that are null or not there are unknown."""
+    """A mapping whose keys have these shapes; a key that is null or missing is unknown."""
     shapes = {key: optional(shape) for key, shape in keys.items()}
     return lambda value: (
         isinstance(value, dict) and all(key not in value or shape(value[key]) for key, shape in shapes.items())
@@ -68,7 +68,7 @@ def result(value: Any) -> bool:
 
 
 def cost(value: Any) -> bool:
-    """As `result`, with texts: whose a part is."""
+    """As `result`, but texts are allowed, too."""
     return _figures([value], texts=True)
 
 
@@ -132,7 +132,7 @@ SHAPES: Mapping[str, tuple[Shape, str]] = {
 
 
 def misfit(record: Mapping[str, Any]) -> str | None:
-    """The sentence about the first section that no reader could use; None for a record that all can."""
+    """A sentence about the first section of another shape; None where all are as expected."""
     for key, (shape, what) in SHAPES.items():
         if not shape(record[key]):
             return f"its {key} is not {what}"

@@ -1,8 +1,8 @@
 """Shared warm-ups, in `RUNS_DIR/.warmup/` (explanation/runs.md §6): epochs that several runs of a sweep begin with.
 
-`<warm-up hash>/` is made by a sweep that has two such runs or more, and asks them to share. `<conditions>/` below it is
-like a run's folder, with a claim and a checkpoint: those who share must have the same data, versions, device, precision
-and threads, else they would not have trained to the same bits.
+`<warm-up hash>/` is made by a sweep with two or more such runs and asks them to share. `<conditions>/` below it is like
+a run's folder, with a claim and a checkpoint: runs that share must have the same data, versions, device, precision and
+threads, otherwise their warm-ups would differ in bits.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ FOLDER = ".warmup"
 
 
 def shared_folder(runs_dir: str | os.PathLike[str], warmup_hash: str) -> Path:
-    """Where the runs of this hash share; it exists where a sweep asked them to."""
+    """The folder where runs of this hash share their warm-up; it exists where a sweep asked them to."""
     return Path(runs_dir, FOLDER, warmup_hash)
 
 
 def under(folder: Path, conditions: dict[str, Any]) -> RunFolder:
-    """The one of those who share under these conditions."""
+    """The folder of the warm-up made under these conditions."""
     text = json.dumps(conditions, sort_keys=True, allow_nan=False)
     return RunFolder(folder / hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -1,9 +1,9 @@
-"""A process that has imported everything and trains nothing: each job is a fork of it (`python -m …forkserver FD`).
+"""A server process that has imported everything; each job is a fork of it (`python -m …forkserver FD`).
 
 A worker of a sweep starts one. It reads requests, a line of JSON each, from its standard input and answers on the file
 descriptor FD. Neither multiprocessing nor joblib can do this: inside a loky worker they find no context to fork from.
-It never computes, so that no thread pool and no device is open when it forks. When the worker dies, however it dies,
-the input ends: the job is told to stop at its next step, which keeps its state, and everything goes.
+It never computes, so that no thread pool and no device is open when it forks. When the worker dies for any reason, the
+input ends: the job is told to stop at its next step and saves its state, and the server ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sfa_bench.config.terminal import Display, prepare
 PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 3.0
-# Clusters signal all processes of a job. What it means is the worker's to decide, who tells us.
+# Clusters signal all processes of a job. The worker decides what a signal means and passes it on.
 LEFT_TO_THE_WORKER = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -34,7 +34,7 @@ def serve(answers: int) -> None:
     Display.answers = False
     for number in LEFT_TO_THE_WORKER:
         signal.signal(number, signal.SIG_IGN)
-    # A child inherits that they wait: one that is told to stop before it can listen still hears of it.
+    # A child inherits the blocked signals: one that comes before its handlers are set is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     for name in PRELOADED:
         __import__(name)
@@ -49,7 +49,7 @@ def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
     """Fork, pass signals on, and wait for the end."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # NumPy's BLAS has threads, which take care of a fork themselves.
+        # NumPy's BLAS has threads, but handles a fork itself.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -74,7 +74,7 @@ def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
 
 
 def _child(request: dict[str, Any], writing: int) -> None:
-    """Run the job in this process, say what became of it, and end without a word of the parent's."""
+    """Run the job in this process, report its outcome, and exit without the parent's clean-up."""
     status = 1
     try:
         _end_with_parent()
@@ -107,10 +107,10 @@ def _work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listen() -> None:
-    """Signals interrupt the job, from here on and from before; the run itself will put them off to the next step.
+    """Let signals interrupt the job, including pending ones; the run itself defers them to the next step.
 
-    A terminal and a cluster signal all processes, and the worker passes on what it and the stop file say: for some
-    seconds that is one signal.
+    A terminal or a cluster signals all processes, and the worker passes on its own signal and the stop file: within
+    some seconds these count as one signal.
     """
     from sfa_bench.engine.signals import Interrupted, StopAtStep
 
@@ -124,7 +124,7 @@ def _listen() -> None:
 
 
 def _end_with_parent() -> None:
-    """Let Linux tell this process to stop when the fork server dies, which else could not tell it."""
+    """Let Linux signal this process when the fork server dies."""
     if sys.platform == "linux":
         import ctypes
 
@@ -138,7 +138,7 @@ def _answer(descriptor: int, outcome: dict[str, Any]) -> None:
 
 
 class Lines:
-    """Requests as they come; unbuffered, so that `select` sees what is left."""
+    """A reader of requests, line by line; unbuffered, so that `select` sees the rest."""
 
     def __init__(self, descriptor: int):
         self.descriptor = descriptor

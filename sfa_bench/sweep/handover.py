@@ -1,7 +1,7 @@
-"""What a sweep hands to its jobs: a file of the runs to launch, each composed and checked already, a line of JSON each.
+"""The file in which a sweep passes runs to its jobs, already composed and checked, one line of JSON each.
 
-A job is told by the sweep itself which run is its own, where its line is and what its bytes are, so that a line that
-has changed since is not even parsed; it is then read through the typed schema, and must have the hash it is called by.
+The sweep tells a job the hash of its run, the position of its line and the digest of its bytes, so that a line that has
+changed is not parsed. The line is then read through the typed schema, and its configuration must have that hash.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEFT_BEHIND = 30 * 24 * 3600  # seconds, longer than a job waits in a queue
 
 @dataclass(frozen=True)
 class LaunchedRun:
-    """One run of a sweep as its job finds it; command: what a user types to make it alone."""
+    """One run of a sweep as its job reads it; command: the command that makes it alone."""
 
     hash: str
     command: str
@@ -65,9 +65,10 @@ def write_runs(path: Path, runs: Iterable[tuple[str, str, str]]) -> dict[str, st
 
 
 def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun:
-    """The run that a reference is to; a class of the user's own beside `config_dir` can be imported afterwards.
+    """Read the run of a reference; afterwards a user's own class beside `config_dir` can be imported.
 
-    Raises: ConfigError where the file is gone, has other bytes there, or holds no configuration of that hash.
+    Raises: ConfigError where the file is missing, its bytes have changed, or it does not hold a configuration of that
+    hash.
     """
     if (parts := REFERENCE.fullmatch(reference)) is None:
         raise _refused(path, "the job was not told which run of it is its own")
@@ -85,7 +86,7 @@ def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun
         command, config = str(found["command"]), from_stored(found["config"])
         actual = run_hash(config)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _refused(path, f"run {identity} of it is no configuration ({' '.join(str(error).split())})") from error
+        raise _refused(path, f"run {identity} of it is not a configuration ({' '.join(str(error).split())})") from error
     if actual != identity:
         why = f"run {identity} of it has the hash {actual}: has a file that it names changed since?"
         raise _refused(path, why)
@@ -94,8 +95,8 @@ def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun
 
 
 def remove_runs(path: Path) -> None:
-    """Once no job will ask for it any more."""
-    with suppress(OSError):  # it is not there, or the disk can no more be written
+    """Remove the file; for the end of a sweep, when no job needs it any more."""
+    with suppress(OSError):  # it is missing, or the disk cannot be written
         path.unlink()
 
 

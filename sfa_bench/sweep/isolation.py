@@ -1,4 +1,4 @@
-"""A worker's side of the fork server: hand over a job, pass signals on, and record what a killed job cannot."""
+"""A worker's side of the fork server: hand over a job, pass signals on, and record the failure of a killed job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 
 
 class ForkServer:
-    """One per worker, started with its first job; its imports are paid once."""
+    """One per worker, started with its first job, so that imports are done once."""
 
     _of_this_process: ForkServer | None = None
 
@@ -44,14 +44,14 @@ class ForkServer:
 
     @classmethod
     def get(cls) -> ForkServer:
-        """The running one of this process, or a new one."""
+        """The fork server of this process; starts one if there is none."""
         server = cls._of_this_process
         if server is None or server.owner != os.getpid() or server._process.poll() is not None:
             cls._of_this_process = server = cls()
         return server
 
     def run(self, request: dict[str, Any], stopped: Callable[[], bool]) -> dict[str, Any]:
-        """The outcome of a job; when `stopped` says so it is told to stop, once, and waited for."""
+        """Run a job and return its outcome. Once `stopped` returns true, the job is told to stop and waited for."""
         self.told = False
         self._send(request)
         with Forwarding(self):
@@ -67,7 +67,7 @@ class ForkServer:
             self._send({"signal": number})
 
     def stop_job(self) -> None:
-        """Tell the job to stop, and wait until its state is saved; its answer is nobody's any more."""
+        """Tell the job to stop, and wait until its state is saved; its answer is dropped."""
         self.signal(signal.SIGTERM)
         self._answer()
 
@@ -86,10 +86,10 @@ class ForkServer:
 
 
 class Forwarding:
-    """While entered, this process's SIGINT and SIGTERM go to the job, which saves its state; a second one ends it.
+    """While entered, SIGINT and SIGTERM of this process go to the job, which saves its state; a second one ends it.
 
-    A handler that somebody else has put there stays in charge (submitit's: it requeues); before that of SIGUSR1 and
-    SIGUSR2 acts, the job is stopped, so that what is queued again goes on where it was.
+    Handlers set by others stay in charge (submitit's requeue the job). Before those of SIGUSR1 and SIGUSR2 act, the job
+    is stopped, so that a requeued job continues from its last state.
     """
 
     def __init__(self, server: ForkServer):
@@ -108,7 +108,7 @@ class Forwarding:
                     self._previous[number] = before
                     signal.signal(number, self._stop_first)
         except ValueError:
-            pass  # a worker that calls jobs from another thread has no signals: Python delivers them to the main one
+            pass  # called from another thread than the main one, which alone gets signals
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -126,9 +126,9 @@ class Forwarding:
 
 
 def record_death(config: RunConfig, command: str, status: int) -> str:
-    """Of a job that died without a word: its run is `failed`, with the reason. Returns the reason.
+    """Mark the run of a crashed job as `failed` and return the reason.
 
-    A run that somebody else has taken up meanwhile is theirs.
+    A run that another process has taken over meanwhile is left alone.
     """
     reason = _reason(status)
     base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
@@ -153,7 +153,7 @@ def _reason(status: int) -> str:
         return f"the job's process ended by itself with status {status}"
     name = signal.Signals(-status).name
     words = {
-        signal.SIGKILL: " (by the kernel for want of memory, or by somebody)",
+        signal.SIGKILL: " (by the kernel because memory ran out, or by a user)",
         signal.SIGSEGV: " (a crash in compiled code)",
         signal.SIGABRT: " (a crash in compiled code)",
     }

@@ -28,7 +28,9 @@ PREEMPTION_SECONDS = 60.0  # twice what SLURM leaves by default between SIGTERM 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `done`, `failed`, `refused` (by its data) or `interrupted`; plain: it crosses processes."""
+    """The outcome of a job: `done`, `failed`, `refused` (by its data) or `interrupted`. Plain types, because it is sent
+    between processes.
+    """
 
     state: str
     hash: str
@@ -36,7 +38,8 @@ class Outcome:
 
 
 def job(cfg: DictConfig) -> Outcome:
-    """Run one configuration. Failures are returned, not raised: with some launchers the first one would end all.
+    """Run one configuration. Failures are returned, not raised, because with some launchers the first exception ends
+    all jobs.
 
     Raises Interrupted, in the sweep's own process only, when a signal has come.
     """
@@ -53,8 +56,8 @@ def job(cfg: DictConfig) -> Outcome:
     reference = hydra.job.env_set[handover.KEY]
     identity = handover.hash_of(reference)
     config_dir = own_conf(hydra)
-    # Relative paths are those of the folder where the sweep was typed: with `hydra.job.chdir=true` Hydra has left it,
-    # and a running cluster's workers are where that was started.
+    # Relative paths are relative to the folder where the sweep was started: with `hydra.job.chdir=true` Hydra has left
+    # it, and the workers of a running cluster are elsewhere.
     os.chdir(hydra.runtime.cwd)
     if stop.asked():
         return Outcome("interrupted", identity)
@@ -71,20 +74,20 @@ def job(cfg: DictConfig) -> Outcome:
     own = None if config_dir is None else str(config_dir)
     request = {"runs": str(stop.runs), "run": reference, "config_dir": own, **how}
     local = "joblib" in hydra.launcher._target_
-    if local:  # a worker of joblib goes with its sweep; on a cluster the sweep may leave and the job stays
+    if local:  # a joblib worker ends with its sweep; on a cluster the sweep may end while the job goes on
         end_with(owner)
     if not config.isolate:
         answer = work(config, again, **how)
     else:
         answer = ForkServer.get().run(request, stop.asked)
         while answer["state"] == "interrupted" and "submitit" in hydra.launcher._target_ and not stop.asked():
-            # The cluster takes the node away: the state is saved, it kills and queues the job again. Or it does not.
+            # The cluster preempts the node: the state is saved, and the cluster kills the job and may requeue it.
             time.sleep(PREEMPTION_SECONDS)
             answer = ForkServer.get().run(request, stop.asked)
     if local and process_start(owner) is None:
-        os._exit(1)  # else it would wait minutes for another job, or take up the next one
+        os._exit(1)  # otherwise it would wait minutes for another job, or take up the next one
     if not here:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker would die of the terminal's Ctrl-C, noisily
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # else Ctrl-C kills an idle worker with a traceback
     if answer["state"] == "lost" and -answer["status"] in (signal.SIGINT, signal.SIGTERM):
         answer = {"state": "interrupted", "signal": -answer["status"]}  # a second one ends it at once
     if answer["state"] == "lost":
@@ -94,7 +97,7 @@ def job(cfg: DictConfig) -> Outcome:
     if answer["state"] == "done":
         words = [*answer.get("said", ()), *_progress(stop), str(answer.get("message", ""))]
         print(f"done: {' · '.join(words)}", flush=True)
-    if answer["state"] in ("failed", "refused"):  # now, and once more with all others at the end
+    if answer["state"] in ("failed", "refused"):  # now, and again with all others at the end
         what = "has failed" if answer["state"] == "failed" else "is refused"
         print(" · ".join([f"a run {what}: {answer['message']}", *_progress(stop)]), flush=True)
     if answer["state"] in ("failed", "refused") and config.fail_fast:
@@ -103,7 +106,7 @@ def job(cfg: DictConfig) -> Outcome:
 
 
 def _progress(stop: StopFile) -> list[str]:
-    """`3 of 18`, and how long the others will take if they go on like that."""
+    """`3 of 18`, and an estimate of the remaining time."""
     if (counted := Counted(stop.counted).one_more()) is None:
         return []
     ended, jobs, seconds = counted
@@ -112,12 +115,12 @@ def _progress(stop: StopFile) -> list[str]:
 
 
 def own_conf(hydra: Any) -> Path | None:
-    """The user's `--config-dir`, as Hydra knows it in every process of a sweep."""
+    """The user's `--config-dir`, from Hydra's configuration, in every process of a sweep."""
     return next((Path(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
 
 
 def parallel_jobs(launcher: Any) -> int:
-    """How many jobs a launcher runs at once on this machine; one where the machine may be another one's.
+    """The number of jobs that a launcher runs at once on this machine; one for launchers that use other machines.
 
     joblib: its `n_jobs`. submitit_local: as many as the cores hold, of `cpus_per_task` (1) each.
     """
@@ -128,9 +131,9 @@ def parallel_jobs(launcher: Any) -> int:
 
 
 def threads(launcher: Any) -> int:
-    """Of a job: the cores of this machine, or of SLURM's task, by the jobs that share them.
+    """Threads of a job: the cores of this machine, or of SLURM's task, divided by the jobs that share them.
 
-    Ray confines a job to no cores: as many whole ones as it was asked for (1), at least one.
+    Ray does not confine a job to cores: it gets as many threads as `num_cpus` (1), at least one.
     """
     if "RayLauncher" in launcher._target_:
         return max(1, int(launcher.ray.remote.get("num_cpus", 1)))
@@ -138,9 +141,9 @@ def threads(launcher: Any) -> int:
 
 
 def gives_device(launcher: Any) -> bool:
-    """Whether a job finds the GPU that was chosen for it, under a name ("0") that may be other GPUs' in other jobs.
+    """Whether the launcher assigns a GPU to each job, so that the same name ("0") is another GPU in another job.
 
-    SLURM does, and Ray when asked for GPUs. submitit_local gives the same ones of this machine to all of its jobs.
+    SLURM does, and Ray when asked for GPUs. submitit_local shows the same GPUs to all of its jobs.
     """
     if "RayLauncher" in launcher._target_:
         return bool(launcher.ray.remote.get("num_gpus"))
@@ -148,7 +151,7 @@ def gives_device(launcher: Any) -> bool:
 
 
 def batch_size(launcher: Any) -> int | None:
-    """How many jobs a launcher may be given at a time; None: all.
+    """The number of jobs to give a launcher at a time; None: all.
 
     submitit_local would start all of them at once, SLURM refuses arrays above its MaxArraySize (1,001 by default).
     """

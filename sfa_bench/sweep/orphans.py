@@ -1,4 +1,4 @@
-"""A worker whose sweep has died, however it died: what it trains saves its state, and it ends."""
+"""End a worker whose sweep has died; a job in it saves its state first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _watched: set[int] = set()
 
 
 def end_with(owner: int) -> None:
-    """Let this process be told to stop when the process `owner` of this machine is no more; once for each owner.
+    """Signal this process when the process `owner` of this machine has ended; once for each owner.
 
-    A thread looks, since the signal that Linux can send for that goes by the thread that started the worker, not by
-    the process. A run takes the signal at its next step, and an idle worker dies of it.
+    A thread polls, because Linux's parent-death signal is tied to the thread that started the worker, not to the
+    process. A run handles the signal at its next step; it ends an idle worker.
     """
     if owner not in (*_watched, os.getpid()):
         _watched.add(owner)
@@ -27,6 +27,6 @@ def end_with(owner: int) -> None:
 
 def _stop_after(owner: int) -> None:
     start = process_start(owner)
-    while start is not None and process_start(owner) == start:  # its number may be another's by now
+    while start is not None and process_start(owner) == start:  # its pid may have been reused by now
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a sweep asks for, and what of it is missing."""
+"""The plan of a sweep: its runs, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from sfa_bench.store.warmups import shared_folder
 class Plan:
     """The jobs of a sweep, each a list of overrides; equal configurations stand for one run."""
 
-    # What this process sweeps: made before Hydra is started, which makes the sweeper and hands it nothing of ours.
+    # The plan of this process: made before Hydra starts, which creates the sweeper without arguments of ours.
     of_this_process: ClassVar[Plan]
 
     asked: int = 0
     duplicates: int = 0
     not_valid: list[tuple[list[str], str]] = field(default_factory=list)
-    runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all that make sense
+    runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all valid combinations
     configs: dict[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as JSON
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
-    left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be tried again
+    left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be retried
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
     warmups: dict[str, Path] = field(default_factory=dict)  # hash -> where a missing run shares its first epochs
     failed_before: dict[str, int] = field(default_factory=dict)  # hash of a missing run -> when that was written
-    begun: Counter[str] = field(default_factory=Counter)  # what is there of the missing ones, see `_words`
+    begun: Counter[str] = field(default_factory=Counter)  # states of the missing ones, see `_words`
 
     def __str__(self) -> str:
         there = ", ".join(f"{count} {state}" for state, count in sorted(self.begun.items()))
@@ -54,7 +54,7 @@ class Plan:
 
 
 def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
-    """Compose every job. A combination that makes no sense is noted; anything else wrong refuses the sweep, as does an
+    """Compose every job. A combination that makes no sense is noted; any other error refuses the sweep, and so does an
     option that acts in none of its runs.
     """
     conf = None if config_dir is None else config_dir.resolve()
@@ -116,13 +116,15 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
 
 
 def _shared(warmups: dict[str, Path], trained: dict[str, str]) -> dict[str, Path]:
-    """Of the runs with a warm-up, those that are not alone with theirs, or find it made."""
+    """Runs that share their warm-up with others, or whose warm-up has been made already."""
     several = Counter(folder for folder, _ in {(folder, trained[h]) for h, folder in warmups.items()})
     return {identity: folder for identity, folder in warmups.items() if several[folder] > 1 or folder.is_dir()}
 
 
 def _first_of_each(missing: list[str], warmups: dict[str, Path]) -> list[str]:
-    """Runs that make a warm-up before those that only take it up: who comes too early waits for it in a worker."""
+    """Order runs so that those that make a warm-up come before those that reuse it; otherwise these would wait in a
+    worker.
+    """
     makers = {folder: identity for identity, folder in reversed(warmups.items())}
     later = set(warmups) - set(makers.values())
     return [h for h in missing if h not in later] + [h for h in missing if h in later]
@@ -141,7 +143,7 @@ def ended_since(planned: Plan, identity: str, state: str, folder: Path) -> bool:
 
 
 def _words(state: str, folder: Path) -> str:
-    """What is there of a run that is not done."""
+    """A word for the state of a run that is not done."""
     if state == "running" and Claim(folder).holder() is not None:
         return "running elsewhere"
     return {"new": "new", "failed": "failed before"}.get(state, "resumable")

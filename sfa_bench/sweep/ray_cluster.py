@@ -11,19 +11,19 @@ from typing import Any
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError, RunError
 
-# Read by Ray when it is imported: no report to its makers, every line of a job as it was printed.
+# Read by Ray at import: no usage statistics, and every line of a job as it was printed.
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
-# For `ray.init`, where `hydra.launcher.ray.init` says nothing else. Jobs hand over a few bytes, and Ray would keep a
-# third of the memory for that.
+# Defaults for `ray.init`, which `hydra.launcher.ray.init` overrides. Jobs return a few bytes, for which Ray would
+# reserve a third of the memory.
 HERE = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-LAST_LINES_SECONDS = 0.5  # what Ray itself leaves at a program's end for lines of jobs that are on their way
+LAST_LINES_SECONDS = 0.5  # the time that Ray itself waits at exit for lines of jobs
 
 
 @contextmanager
 def ray_cluster(launcher: Any) -> Iterator[None]:
     """While entered, Ray runs if the launcher needs it; on leaving, a cluster that was started here ends.
 
-    Raises ConfigError when a job asks for more than this machine has: Ray would wait for ever for a bigger one.
+    Raises ConfigError when a job asks for more than this machine has, for which Ray would wait forever.
     """
     if "RayLauncher" not in launcher._target_:
         yield
@@ -37,7 +37,7 @@ def ray_cluster(launcher: Any) -> Iterator[None]:
     given = {"logging_level": "error", **OmegaConf.to_object(launcher.ray.init)}  # type: ignore[dict-item]
     here = not given.get("address") and "RAY_ADDRESS" not in os.environ
     try:
-        # Before the launcher does, so that the handlers of signals which Ray sets here are not the last ones.
+        # Before the launcher starts it, so that Ray's signal handlers are not the last ones set.
         ray.init(**({"num_cpus": cores(), **HERE, **given} if here else given))
     except Exception as error:
         raise RunError(f"Ray did not start: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""What is said at the end of a sweep: a line for each run that is not done, and the table of those that are."""
+"""The report at the end of a sweep: a line for each run that is not done, and a table of the finished ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ METRIC = "test/acc/final"
 
 
 def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], config_dir: Path | None) -> list[str]:
-    """A line for each run that is not done, by what is on the disk: folder, error, and the command that repeats it.
+    """A line for each run that is not done, from its record on disk: folder, error, and the command that repeats it.
 
-    Brings `planned.done` up to date. outcomes: by hash, of this sweep's jobs, whose words come first: a full disk
-    takes no record of what failed on it.
+    Updates `planned.done`. outcomes: hash → outcome of this sweep's jobs, which take precedence, because a full disk
+    keeps no record of a failure.
     """
     found = {
         h: (state, f) for state, part in (("done", planned.done), ("failed", planned.left)) for h, f in part.items()
     }
-    if planned.missing:  # else the plan has just read all of it
+    if planned.missing:  # otherwise the plan has just read everything
         found = find_states(runs_dir, planned.runs)
     planned.done = {identity: folder for identity, (state, folder) in found.items() if state == "done"}
     lines = []
@@ -54,9 +54,9 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
 
 
 def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> tuple[list[list[str]], bool]:
-    """Those of the jobs whose run has neither been done nor failed since the plan, and whether any of these has begun.
+    """The jobs whose run has neither finished nor failed since the plan was made, and whether any of these has begun.
 
-    Runs that a process is at come last: who takes them up has to wait.
+    Runs that another process works on come last, because they have to wait.
     """
     begun = {tuple(planned.runs[h]): (h, *there) for h, there in find_states(runs_dir, planned.runs).items()}
     left = [job for job in jobs if tuple(job) not in begun or not ended_since(planned, *begun[tuple(job)])]
@@ -68,7 +68,9 @@ def unfinished(runs_dir: Path, planned: Plan, jobs: Sequence[list[str]]) -> tupl
 
 
 def results(planned: Plan) -> str:
-    """The finished runs of the sweep, a row for each value of what was swept; else a sentence why there is no table."""
+    """The table of the sweep's finished runs, a row for each value of the swept keys; else a sentence why there is
+    none.
+    """
     with no_garbage():
         return _results(planned)
 
@@ -90,7 +92,7 @@ def _results(planned: Plan) -> str:
 
 
 def _lean(record: dict[str, Any]) -> dict[str, Any]:
-    """What this table needs of a record: ten thousand whole ones take half a gigabyte."""
+    """The parts of a record that this table needs: ten thousand full records take half a gigabyte."""
     kept = {key: record[key] for key in ("hash", "config", "names", "knows", "environment")}
     prints = {"fingerprints": record["data"].get("fingerprints")}
     metrics = {METRIC: record["metrics"].get(METRIC)}

@@ -1,4 +1,6 @@
-"""Which GPU a job of a sweep uses: `jobs_per_gpu` slots each, held by file locks that the kernel drops at any death."""
+"""GPU slots for the jobs of a sweep: `jobs_per_gpu` slots a GPU, held by file locks that the kernel releases when a
+process dies.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ _held: list[IO[bytes]] = []  # open as long as this process lives
 
 
 def take_slot(jobs_per_gpu: int) -> str | None:
-    """Wait for a free slot and make its GPU the only one that this process sees; None where there is no GPU.
+    """Wait for a free slot and make its GPU the only one visible to this process; None where there is no GPU.
 
-    Before CUDA is used in this process: afterwards the choice would come too late.
+    Call it before CUDA is used in this process.
     """
     import torch
 
@@ -41,10 +43,9 @@ def take_slot(jobs_per_gpu: int) -> str | None:
 def wait_for_slot(
     folder: Path, names: Sequence[str], jobs_per_gpu: int, check: Callable[[], None], poll_seconds: float = 0.5
 ) -> tuple[str, IO[bytes]]:
-    """A device and its locked slot: an unused device first, a second job on one only when all have the first.
+    """A device and its locked slot: unused devices first, a second job on a device only when all have one.
 
-    Raises: RunError where the folder or a slot is a link or somebody else's: a file that another user may choose or
-    hold would decide who works.
+    Raises: RunError where the folder or a slot is a link or belongs to another user, who could otherwise block jobs.
     """
     with _opened(folder) as place:
         while True:
@@ -63,7 +64,7 @@ def wait_for_slot(
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """A descriptor of the folder, which is this user's alone."""
+    """A descriptor of the folder, after checking that only this user has access."""
     try:
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -86,7 +87,7 @@ def _slot(place: int, path: Path) -> IO[bytes]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_nlink != 1:
         os.close(descriptor)
-        raise _refused(path, "it is no file of this user alone")
+        raise _refused(path, "it is not a file that only this user can access")
     return os.fdopen(descriptor, "r+b", buffering=0)
 
 
@@ -95,7 +96,7 @@ def _refused(path: Path, reason: str) -> RunError:
 
 
 def _folder() -> Path:
-    """Of this machine and user: devices are the machine's, whatever runs folder a sweep has."""
+    """The folder of slots of this machine and user: devices belong to the machine, whatever runs folder a sweep has."""
     folder = Path(tempfile.gettempdir(), f"sfa_bench-slots-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

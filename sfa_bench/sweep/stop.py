@@ -1,4 +1,4 @@
-"""How a sweep is stopped, and counted: a file each, which every worker of it looks at, on whatever machine it is."""
+"""Stop a sweep and count its jobs through two files that all of its workers read, on any machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import ClassVar
 
 from sfa_bench.store.plans import FOLDER
 
-KEY = "SFA_BENCH_STOP"  # its path, in `hydra.job.env_set`: the only thing of ours that every launcher hands to its jobs
+KEY = "SFA_BENCH_STOP"  # its path, in `hydra.job.env_set`, which every launcher passes to its jobs
 
 
 class StopFile:
-    """Absent while the sweep goes on; its content says why it does not."""
+    """A file that is absent while the sweep goes on; its content is the reason for stopping."""
 
-    # By this very process, the sweep's own; its process id may be another one's on another machine.
+    # Stop files made by this process, the sweep's own. By path: on another machine its pid may be another process.
     made_here: ClassVar[set[Path]] = set()
 
     def __init__(self, path: Path):
@@ -25,13 +25,13 @@ class StopFile:
 
     @classmethod
     def new(cls, runs_dir: Path) -> StopFile:
-        """A path that no other sweep on this folder has; nothing is written."""
+        """A path that no other sweep on this folder has; writes nothing."""
         path = Path(runs_dir, FOLDER, f"{secrets.token_hex(6)}.stop").resolve()
         cls.made_here.add(path)
         return cls(path)
 
     def ask(self, reason: str) -> None:
-        """Stop the sweep. The first reason stays; a full disk cannot keep it from being asked."""
+        """Ask the sweep to stop. The first reason is kept; this works on a full disk, too."""
         try:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
@@ -43,7 +43,7 @@ class StopFile:
         return self.path.exists()
 
     def reason(self) -> str:
-        """Why, or "" while nobody asked."""
+        """The reason, or "" while the sweep was not asked to stop."""
         try:
             return self.path.read_text(encoding="utf-8")
         except OSError:
@@ -51,24 +51,24 @@ class StopFile:
 
     @property
     def runs(self) -> Path:
-        """Where the sweep writes what its jobs are to run, see `handover`."""
+        """The file of the runs to launch, see `handover`."""
         return self.path.with_suffix(".runs")
 
     @property
     def counted(self) -> Path:
-        """Where the jobs that end are counted, see `Counted`."""
+        """The file in which finished jobs are counted, see `Counted`."""
         return self.path.with_suffix(".ended")
 
     def clear(self) -> None:
-        with suppress(OSError):  # it is not there, or the disk can no more be written
+        with suppress(OSError):  # it is missing, or the disk cannot be written
             self.path.unlink()
 
 
 class Counted:
-    """How many jobs of a sweep have ended, in whatever process: a file that grows by a byte for each.
+    """A counter of finished jobs in a file that grows by a byte for each, shared by all processes.
 
-    Its first line says how many there are and when they were begun. A disk that takes no more keeps nobody from work:
-    then there is no word of it.
+    Its first line has the number of jobs and the start time. On a full disk nothing is counted or reported, and jobs go
+    on.
     """
 
     def __init__(self, path: Path):
@@ -79,7 +79,9 @@ class Counted:
             self.path.write_text(f"{jobs} {time.time():.0f}\n", encoding="utf-8")
 
     def one_more(self) -> tuple[int, int, float] | None:
-        """Jobs that have ended with this one, jobs in all, and the seconds since they began; None: nobody knows."""
+        """Count one more; returns the finished jobs, all jobs, and the seconds since the start; None where they are
+        unknown.
+        """
         try:
             header = self.path.read_text(encoding="utf-8").partition("\n")[0]
             jobs, began = header.split()

@@ -1,4 +1,4 @@
-"""What a job does, in a process of its own or in the worker (`isolate=false`)."""
+"""The work of a job, in a process of its own or in the worker (`isolate=false`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sfa_bench.store.ledger import run_place
 
 
 def work(config: RunConfig, command: str, threads: int, quiet: bool, slot: bool) -> dict[str, Any]:
-    """Run one configuration; what became of it, in plain types: `state` and a `message`, or the `signal` that came.
+    """Run one configuration and return its outcome in plain types: `state` and a `message`, or the `signal` received.
 
     slot: with `device=auto`, take one of this machine's GPUs; in a process of its own only, which it is bound to.
     """
@@ -37,7 +37,7 @@ def work(config: RunConfig, command: str, threads: int, quiet: bool, slot: bool)
         return {"state": "interrupted", "signal": interrupted.number}
     except KeyboardInterrupt:
         return {"state": "interrupted", "signal": 2}
-    except Exception as error:  # before or after what the run itself records
+    except Exception as error:  # outside of what the run itself records
         folder = RunFolder(run_place(config.runs_dir, config.recorded_names, run_hash(config)))
         folder.log(traceback.format_exc())
         return {"state": "failed", "message": f"{type(error).__name__}: {error} (traceback in {folder.path}/log.txt)"}
@@ -55,7 +55,7 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
 
 
 def _ended(config: RunConfig, folder: Path) -> list[str]:
-    """What a finished run is called, its accuracy and how long it took."""
+    """Words for a finished run: its name, accuracy and duration."""
     from sfa_bench.engine.session import banner
 
     record = RunFolder(folder).read_record() or {"metrics": {}, "cost": {}}

@@ -1,5 +1,6 @@
 """A run goes on from a state that is its own, whole and finite, from the one before, or from the first epoch: never to
-other numbers, and never into a failure that comes again."""
+other numbers, and never into a failure that comes again.
+"""
 
 import io
 import json
@@ -121,7 +122,7 @@ UNFIT = {
 def test_a_loadable_state_that_is_not_of_this_run_is_broken_and_the_one_before_is_used(cut, straight, reason):
     change(cut / "last.pt", UNFIT[reason])
     _, again, printed = train(cut.parents[2])
-    (note,) = (line for line in printed.splitlines() if "last.pt is broken (" in line)
+    (note,) = (line for line in printed.splitlines() if "last.pt is damaged (" in line)
     assert reason.strip() in note
     assert note.endswith(": going on from previous.pt")
     assert "going on after epoch 2 of 4" in printed
@@ -185,7 +186,7 @@ def test_one_flipped_bit_of_the_newest_state_changes_no_digit(cut, straight):
     content[len(content) // 2] ^= 1
     (cut / "last.pt").write_bytes(content)
     _, again, printed = train(cut.parents[2])
-    assert "last.pt is broken: going on from previous.pt" in printed
+    assert "last.pt is damaged: going on from previous.pt" in printed
     assert again["metrics"] == straight["metrics"]
 
 
@@ -257,7 +258,7 @@ def test_a_shared_warm_up_that_does_not_fit_is_said_and_made_again(tmp_path, str
     change(made, how)
     _, record, printed = share(tmp_path, "sfa")
     assert "shared epochs: " in printed
-    assert "is broken" in printed
+    assert "is damaged" in printed
     assert record["cost"]["shared"] is None
     assert record["metrics"] == straight["metrics"]
 
@@ -270,11 +271,11 @@ def test_weights_that_do_not_fit_are_no_classifier_and_the_sentence_names_the_wa
     (path / "last.pt").write_bytes(damaged)
     fit = [*SMALL, "classifier=ncm", f"runs_dir={tmp_path}"]
     way_out = "use another runs_dir, or delete that folder to train it again"
-    with pytest.raises(RunError, match=rf"last\.pt is broken\): {way_out}"):
+    with pytest.raises(RunError, match=rf"last\.pt is damaged\): {way_out}"):
         posthoc.start(compose(fit), "python run.py", Console(quiet=True))
     (path / "last.pt").write_bytes(content)
     change(path / "last.pt", lambda state: of_shape(state, 2, 2))
-    with pytest.raises(RunError, match=rf"last\.pt is broken \(method\.networks.* is not float32 .*{way_out}"):
+    with pytest.raises(RunError, match=rf"last\.pt is damaged \(method\.networks.* is not float32 .*{way_out}"):
         posthoc.start(compose(fit), "python run.py", Console(quiet=True))
     (path / "last.pt").write_bytes(content)
     fitted = posthoc.start(compose(fit), "python run.py", Console(quiet=True))

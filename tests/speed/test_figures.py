@@ -98,7 +98,7 @@ def test_operations_go_by_the_precision_that_they_run_in():
     assert limits.operations(Passed(trained=1), flops, bf16) == {"bf16": 8}
 
 
-def test_a_step_needs_three_forwards_but_no_gradient_of_the_pictures():
+def test_a_step_needs_three_forwards_but_no_gradient_of_the_images():
     width, method = 4, phases.TimedMethod(SMALL, "none", 4).method
     network = models.build(settings.composed(SMALL, "none", width).model, 3, (32, 32), 10, ("main",), 0)
     forward, both = limits.flops_of_image(network, CPU)

@@ -65,7 +65,7 @@ def test_of_a_checkpoint_no_flipped_bit_is_silent(folder):
     path = folder.path / "last.pt"
     for content in flipped(path.read_bytes()):
         path.write_bytes(content)
-        assert folder.load_checkpoint() == (None, f"{path} is broken: starting again from the first epoch")
+        assert folder.load_checkpoint() == (None, f"{path} is damaged: starting again from the first epoch")
 
 
 def test_of_predictions_no_flipped_bit_is_silent(folder):
@@ -140,7 +140,7 @@ def test_a_record_that_is_edited_in_place_is_damaged_and_the_sentence_tells_the_
     content = path.read_text()
     path.write_text(content.replace("71.25", "99.25"))
     assert folder.read_record() is None
-    assert "its bytes do not match its digest (who edits it by hand takes the line with the digest out)" in caplog.text
+    assert "its bytes do not match its digest (when editing by hand, remove the line with the digest)" in caplog.text
     lines = content.replace("71.25", "99.25").splitlines()
     path.write_text("\n".join(lines[:-2]).removesuffix(",") + "\n}\n")
     assert folder.read_record() == a_record(metrics=a_record()["metrics"] | {"test/acc/final": 99.25})

@@ -51,7 +51,7 @@ def test_a_torn_checkpoint_falls_back_to_the_previous_one_and_says_so(folder, sh
     os.truncate(last, int(last.stat().st_size * share))
     state, note = folder.load_checkpoint()
     assert state["epoch"] == 1
-    assert note == f"{last} is broken: going on from previous.pt"
+    assert note == f"{last} is damaged: going on from previous.pt"
 
 
 def test_a_kill_between_the_two_renames_leaves_a_checkpoint_to_go_on_from(folder):
@@ -67,8 +67,8 @@ def test_two_broken_checkpoints_are_said_and_the_run_starts_again(folder):
         (folder.path / name).write_bytes(b"PK\x03\x04 half a file")
     state, note = folder.load_checkpoint()
     assert state is None
-    assert "last.pt is broken" in note
-    assert "previous.pt is broken" in note
+    assert "last.pt is damaged" in note
+    assert "previous.pt is damaged" in note
     assert note.endswith("starting again from the first epoch")
 
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_cannot_run_code(folder, tmp_path):
     torch.save({"epoch": Evil(str(tmp_path / "proof"))}, folder.path / "last.pt")
     state, note = folder.load_checkpoint()
     assert state is None
-    assert "last.pt is broken" in note
+    assert "last.pt is damaged" in note
     assert not (tmp_path / "proof").exists()
 
 
@@ -224,7 +224,7 @@ def test_a_torn_last_line_is_dropped_and_said(folder, caplog, torn):
     with open(folder.path / "metrics.jsonl", "a") as file:
         file.write(torn)
     assert folder.truncate_metrics(9) == [{"epoch": 1}, {"epoch": 2}]
-    assert "metrics.jsonl is torn after 2 lines" in caplog.text
+    assert "metrics.jsonl is incomplete after 2 lines" in caplog.text
     folder.append_metrics({"epoch": 3})
     assert [row["epoch"] for row in folder.read_metrics()] == [1, 2, 3]
 
@@ -256,7 +256,7 @@ def test_a_run_json_cut_in_half_is_said_and_taken_as_missing(folder, caplog, sha
     path = folder.path / "run.json"
     os.truncate(path, int(path.stat().st_size * share))
     assert folder.read_record() is None
-    assert f"{path} is ignored: it is not whole JSON" in caplog.text
+    assert f"{path} is ignored: it is not complete JSON" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\xff\xfe"])

@@ -28,7 +28,8 @@ NEXT_STEP = "the disk is full. What was written before is intact: free some spac
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The sweep's folder without any fault, and another: the folders of its replicates 0 and 1 as they lay on the disk
-    in the middle of their training, which is what a machine that dies leaves."""
+    in the middle of their training, which is what a machine that dies leaves.
+    """
     runs, cut_off = tmp_path_factory.mktemp("undisturbed") / "runs", tmp_path_factory.mktemp("cut_off")
     process = start(*SWEEP, runs=runs)
     try:
@@ -155,7 +156,7 @@ def test_a_disk_that_cannot_be_written_is_said_before_training_and_a_finished_sw
         assert status == 0
         assert "sweep of 4: 0 to run, 4 done" in output
         assert re.search(r"\| ce +\| none +\| [\d.]+ ± [\d.]+ \(4\) \|", output)
-        assert errors == f"{runs} cannot be written: nothing is to run, but this sweep's plan is not kept there\n"
+        assert errors == f"{runs} cannot be written: no run is missing, but this sweep's plan is not written there\n"
         # One more replicate: nothing can be added here.
         status, _, errors = finished(*MORE, runs=runs)
         assert (status, errors) == (2, f"refused: cannot write to {runs}/.sweeps {reason}\n")
@@ -202,7 +203,7 @@ def test_a_run_json_cut_in_half_or_empty_is_said_and_its_run_is_made_to_the_same
     assert "sweep of 4: 3 to run, 1 done" in output
     assert "Traceback" not in output + errors
     for k in range(3):
-        sentence = f"{folders[k]}/run.json is left out: it is not whole JSON (cut while it was written?)"
+        sentence = f"{folders[k]}/run.json is left out: it is not complete JSON (cut while it was written?)"
         assert sentence in errors
         assert sentence in left_out
     for k, lines in reached.items():  # it may have died between an epoch's line and its checkpoint
@@ -224,13 +225,13 @@ def test_torn_checkpoints_and_lines_cost_their_own_run_some_epochs_and_others_no
     untouched = {k: files(folders[k]) for k in (2, 3)}
     shown, left_out = analysed(runs, capsys, caplog)
     assert shown.startswith("2 done, 2 stale; ")
-    assert f"{folders[0]}/metrics.jsonl is torn after" in left_out
+    assert f"{folders[0]}/metrics.jsonl is incomplete after" in left_out
     status, output, errors = finished(*SWEEP, runs=runs)
     assert status == 0, errors
     assert "sweep of 4: 2 to run (2 resumable), 2 done" in output
     assert "Traceback" not in output + errors
-    assert f"{folders[0]}/last.pt is broken: going on from previous.pt" in output
-    assert "metrics.jsonl is torn after" in log(folders[0])
+    assert f"{folders[0]}/last.pt is damaged: going on from previous.pt" in output
+    assert "metrics.jsonl is incomplete after" in log(folders[0])
     assert "metrics.jsonl lacks epochs before the checkpoint's" in output
     assert "starting again from the first" in log(folders[1])
     assert {k: files(folders[k]) for k in (2, 3)} == untouched
@@ -265,7 +266,7 @@ def test_foreign_files_are_left_alone_and_a_foreign_run_json_is_refused_by_name(
     assert shown.startswith("1 done, 3 missing; ")
     for path in (folders[0] / "run.json", folders[1] / "run.json", runs / "elsewhere/run.json"):
         assert f"{path} is left out: it " in left_out
-    assert left_out.count(".json is left out: it is no plan of a sweep") == 2
+    assert left_out.count(".json is left out: it is not a plan of a sweep") == 2
     assert "c.json is left out: Is a directory" in left_out
     status, output, errors = finished(*SWEEP, runs=runs)
     assert status == 1
@@ -372,7 +373,7 @@ def at_most(mib):
 
 
 def killed_in(group):
-    """How many processes of the group the kernel has killed for want of memory."""
+    """How many processes of the group the kernel has killed because memory ran out."""
     told = next(path for name in ("memory.events", "memory.oom_control") if (path := group / name).exists())
     return int(re.search(r"^oom_kill (\d+)$", told.read_text(), re.MULTILINE)[1])
 
@@ -398,7 +399,7 @@ def test_a_run_that_the_kernel_kills_for_memory_fails_alone_and_is_made_where_th
     assert "Traceback" not in output + errors
     (line,) = [line for line in errors.splitlines() if line.startswith("failed: ")]
     folder, record = records(runs)[1]
-    reason = "the job's process was killed by SIGKILL (by the kernel for want of memory, or by somebody)"
+    reason = "the job's process was killed by SIGKILL (by the kernel because memory ran out, or by a user)"
     assert line.startswith(f"failed: {folder}: {reason}; again: python run.py --config-dir ")
     assert (record["state"], record["error"]["message"]) == ("failed", reason)
     assert reason in log(folder)

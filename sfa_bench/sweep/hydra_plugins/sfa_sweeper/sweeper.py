@@ -1,4 +1,4 @@
-"""Hydra's view of a sweep: plan, launch what is missing with the chosen launcher, report, end (explanation/runs.md
+"""Hydra's sweeper: plan a sweep, launch the missing runs with the chosen launcher, report, and end (explanation/runs.md
 §1).
 """
 
@@ -37,16 +37,16 @@ TIME_OUTS = 1000
 
 
 def allow_time_outs(launcher: DictConfig, typed: Sequence[str]) -> None:
-    """Let SLURM's jobs go on after their time-out where nothing else was typed.
+    """Let SLURM jobs be requeued after a time-out unless the user set a limit.
 
-    By the launcher's own default a run that is longer than its job's time is lost; ours go on from their last epoch.
+    By the launcher's default a run that is longer than its job's time is lost; ours continue from their last epoch.
     """
     if "SlurmLauncher" in launcher._target_ and not any("launcher.max_num_timeout" in one for one in typed):
         launcher.max_num_timeout = TIME_OUTS
 
 
 class SfaSweeper(Sweeper):
-    """A grid of which only the missing runs are launched. Ends the process with the sweep's exit status.
+    """Launch the missing runs of a grid. Ends the process with the sweep's exit status.
 
     What it needs is imported where it is used: Hydra imports every plug-in at start, also for `--help`.
     """
@@ -65,7 +65,7 @@ class SfaSweeper(Sweeper):
         self.own_conf = own_conf(config.hydra)
         self.runs_dir, self.output = Path(config.runs_dir), Path(config.hydra.sweep.dir)
         self.stop = StopFile.new(self.runs_dir)
-        # Every launcher, wherever its workers are, composes a job from these; which run is its own, each is told.
+        # Every launcher composes a job from these, wherever its workers are; another override tells each job its run.
         for key, value in ((KEY, str(self.stop.path)), (f"{KEY}_PID", str(os.getpid())), (handover.KEY, "")):
             config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={quoted(value)}")
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -98,7 +98,7 @@ class SfaSweeper(Sweeper):
         raise SystemExit(1 if left else 0)
 
     def _keep_plan(self, planned: Plan, arguments: list[str]) -> None:
-        """Write what was asked for, and make the folders whose existence asks runs to share their warm-up."""
+        """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up."""
         from sfa_bench.errors import ConfigError, RunError
         from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
         from sfa_bench.store.record import command
@@ -112,15 +112,15 @@ class SfaSweeper(Sweeper):
         except (ConfigError, RunError):
             if planned.missing:
                 raise
-            # An archive, say: its table is what was asked for.
-            sentence = "nothing is to run, but this sweep's plan is not kept there"
+            # A read-only archive, for example, of which only the table is wanted.
+            sentence = "no run is missing, but this sweep's plan is not written there"
             print(f"{self.runs_dir} cannot be written: {sentence}", file=sys.stderr)
         for folder in set(planned.warmups.values()):
-            with suppress(OSError):  # then they do not share
+            with suppress(OSError):  # then warm-ups are not shared
                 folder.mkdir(parents=True, exist_ok=True)
 
     def _make_output(self) -> None:
-        """The folder of Hydra's own output, which else the launcher would fail for, job by job."""
+        """Make the folder of Hydra's own output; without it every job would fail in the launcher."""
         from sfa_bench.errors import ConfigError
 
         try:
@@ -131,7 +131,8 @@ class SfaSweeper(Sweeper):
             ) from error
 
     def _launch(self, planned: Plan) -> dict[str, Outcome]:
-        """Run what is missing; what became of the jobs, by hash. Raises SystemExit once a signal has stopped it.
+        """Launch the missing runs. Returns hash → outcome of each job. Raises SystemExit once a signal has stopped the
+        sweep.
 
         A launcher that fails (joblib when it loses a worker, submitit when the cluster drops a job) is started again
         for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
@@ -152,22 +153,22 @@ class SfaSweeper(Sweeper):
             while jobs:
                 try:
                     self._launch_batches([[*job, references[tuple(job)]] for job in jobs], outcomes)
-                    remove_runs(self.stop.runs)  # all jobs have answered: none waits in a cluster's queue
+                    remove_runs(self.stop.runs)  # all jobs have returned: none waits in a cluster's queue
                     break
                 except Interrupted:  # in this very process
                     remove_runs(self.stop.runs)
                     raise
-                except Exception as error:  # the launcher's own: what was done is on the disk
+                except Exception as error:  # an error of the launcher: finished runs are on the disk
                     print(f"the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
                     left, begun = unfinished(self.runs_dir, planned, jobs)
                     fruitless = 0 if len(left) < len(jobs) else fruitless + 1
                     if self.stop.asked() or not left or fruitless > 3 or (fruitless and not begun):
                         break
-                    print(f"starting it again for the {len(left)} runs that it left", file=sys.stderr)
+                    print(f"starting it again for the remaining {len(left)} runs", file=sys.stderr)
                     jobs = left
             counted.end()
             reason = self.stop.reason()
-            self.stop.clear()  # not after a second signal: what waits in a cluster's queue shall still find it
+            self.stop.clear()  # not after a second signal: jobs in a cluster's queue must still find it
         if stopping.signal is not None:
             print("stopped; the same command goes on from there", file=sys.stderr)
             raise SystemExit(128 + stopping.signal)
@@ -176,14 +177,16 @@ class SfaSweeper(Sweeper):
         return outcomes
 
     def _hand_over(self, planned: Plan) -> dict[tuple[str, ...], str]:
-        """Write what is to run where every job can read it; by job, the override that tells it which run is its own."""
+        """Write the runs to launch where every job can read them. Returns for each job the override that tells it its
+        run.
+        """
         from sfa_bench.config.hydras import quoted
         from sfa_bench.store.record import command
         from sfa_bench.sweep.handover import KEY, write_runs
 
         runs = ((h, command(planned.runs[h], self.own_conf), config) for h, config in planned.configs.items())
         references = write_runs(self.stop.runs, runs)
-        planned.configs.clear()  # some hundred bytes a run, which nobody needs any more
+        planned.configs.clear()  # some hundred bytes a run, not needed any more
         return {tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(found)}" for h, found in references.items()}
 
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
@@ -201,9 +204,10 @@ class SfaSweeper(Sweeper):
 
 
 class Stopping:
-    """While entered, SIGINT and SIGTERM of the sweep's own process ask its workers to stop; a second one is heeded.
+    """While entered, the first SIGINT or SIGTERM of the sweep's own process asks its workers to stop; a second one acts
+    at once.
 
-    A job in this very process, or in a child of it, has handlers of its own meanwhile.
+    A job in this process, or in a child of it, has handlers of its own meanwhile.
     """
 
     def __init__(self, stop: StopFile):
