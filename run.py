@@ -1,4 +1,4 @@
-"""The door: `python run.py KEY=VALUE …` is one run, `python run.py -m KEY=V1,V2 …` a sweep; `--help` says the rest."""
+"""The entry point: `python run.py KEY=VALUE …` is one run, `python run.py -m KEY=V1,V2 …` a sweep; see `--help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Arrays and archives of others: what their headers claim is looked at before anything is unpacked."""
+"""Read foreign arrays and archives, checking what their headers claim before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def members(path: Path) -> list[str]:
 def read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     """These arrays of an `.npz`; no other member is unpacked.
 
-    Raises: DataError where a header claims what the member does not hold, or all together more than there is memory;
-    what `zipfile` and NumPy raise on a broken file.
+    Raises: DataError where a header claims more than the member holds, or all arrays need more than the memory; and the
+    errors of `zipfile` and NumPy on a broken file.
     """
     with zipfile.ZipFile(path) as archive:
         sizes = {}
@@ -47,7 +47,8 @@ def read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type that the header of an array claims; no more is read.
 
-    Raises: ValueError for what is no array as NumPy writes it, or one of Python objects, which only pickle could read.
+    Raises: ValueError for anything but an array as NumPy writes it, and for one of Python objects, which only pickle
+    could read.
     """
     version = npy.read_magic(file)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
@@ -61,7 +62,7 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 def refuse_compressed(file: IO[bytes], path: Path) -> None:
     """Raises DataError for a Torch file (opened, at `path`) with compressed members, which `torch.save` never writes: a
-    small one could unpack to any size. What is no zip archive is left to the loader.
+    small one could unpack to any size. What is not a ZIP archive is left to the loader.
     """
     try:
         with zipfile.ZipFile(file) as archive:

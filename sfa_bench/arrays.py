@@ -1,4 +1,4 @@
-"""What a function for `conf/dataset` returns: a data set of the user's own."""
+"""The result of a user's own function for `conf/dataset`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Arrays:
     """Training and test set: images uint8 [N, H, W] or [N, H, W, C], or features float [N, D]; labels int [N], 0…K-1.
 
-    y_train_clean: the true training labels, where they are known; class_names [K].
+    y_train_clean: the clean training labels, where they are known; class_names [K].
     """
 
     x_train: np.ndarray

@@ -1,4 +1,6 @@
-"""`sfa-bench SUBCOMMAND …` or `python -m sfa_bench SUBCOMMAND …`: all that the suite does, installed, in any folder."""
+"""`sfa-bench SUBCOMMAND …` or `python -m sfa_bench SUBCOMMAND …`: all commands of the installed suite, in any
+folder.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from importlib import import_module
 from sfa_bench.config.external import keep_analysis
 from sfa_bench.config.terminal import door
 
-# Subcommand → module, its function, what is put before the arguments, and what it is for.
+# Subcommand → module, its function, arguments to put first, and its help.
 COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "run": ("sfa_bench.main", "main", [], "one run: KEY=VALUE …"),
     "sweep": ("sfa_bench.main", "main", ["-m"], "every combination that is not done yet: KEY=V1,V2 …"),
@@ -29,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: that of the subcommand; 2 where there is none of this name."""
+    """Run a subcommand and return its exit status; 2 where there is none of this name."""
     name, rest = (arguments[0] if arguments else "--help"), list(arguments[1:])
     if name in ("-h", "--help"):
         print(_help())
@@ -51,5 +53,5 @@ def _help() -> str:
 
 
 def console() -> int:
-    """The installed command."""
+    """The entry point of the installed command."""
     return door(main)

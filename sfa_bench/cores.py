@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""The number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from joblib import cpu_count
 
 
 def cores() -> int:
-    """What SLURM gave this task, which need not confine it, else what affinity and cgroups leave of the machine."""
+    """The cores that SLURM assigned to this task, which need not confine it, else those allowed by affinity and
+    cgroups.
+    """
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):  # the first is set only where it was asked for
         if (given := os.environ.get(name, "")).isdecimal():
             return max(1, int(given))

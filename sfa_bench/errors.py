@@ -1,6 +1,4 @@
-"""What can go wrong, by what it means for the exit status (explanation/runs.md §1). The message is the sentence a user
-reads.
-"""
+"""Errors by exit status (explanation/runs.md §1). The message is the sentence that a user reads."""
 
 
 class ConfigError(Exception):

@@ -1,5 +1,5 @@
-"""What `run.py` does: compose, refuse or run (explanation/runs.md §1). Torch is imported only once something is to be
-trained.
+"""The commands `run` and `sweep`: compose, refuse or run (explanation/runs.md §1). Torch is imported only when
+something is to be trained.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sfa_bench.store.record import command
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
+    """Run the command and return its exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
     return _ended(_main, arguments)
 
 
 def where(arguments: Sequence[str]) -> int:
-    """Print hash, folder and state of the run that these words mean; nothing is trained. The exit status: 0 or 2."""
+    """Print hash, folder and state of the run of these overrides without training. Returns the exit status: 0 or 2."""
     return _ended(_where, arguments)
 
 
@@ -62,7 +62,7 @@ def _main(arguments: Sequence[str]) -> int:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if options.cfg and options.multirun:
-        raise ConfigError("--cfg shows the configuration of one run: leave -m out and type one value for each key")
+        raise ConfigError("--cfg shows the configuration of one run: leave -m out and give each key one value")
     if options.cfg:
         return _show(options.overrides, _config_dir(options), options.package)
     if options.multirun:
@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     # Intermixed: options may stand between overrides, as in `run.py method=ce -m seed=0,1`.
     options, rest = parser.parse_known_intermixed_args(list(arguments))
     if strange := [word for word in rest if word.startswith("-")]:
-        raise ConfigError(f"{strange[0]}: there is no such option; a key is typed without dashes, KEY=VALUE")
+        raise ConfigError(f"{strange[0]}: there is no such option; a key is set without dashes, KEY=VALUE")
     options.overrides += rest
     return options
 
@@ -146,13 +146,13 @@ def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
 
 
 def _ask_hydra(options: Namespace, arguments: list[str]) -> int:
-    """Questions that Hydra answers itself."""
-    if not options.shell_completion:  # which has words of its own
+    """Options that Hydra answers itself."""
+    if not options.shell_completion:  # which has a format of its own
         check_overrides(options.overrides, _config_dir(options), sweep=bool(options.info))
         check_values(options.overrides, _config_dir(options))
     try:
         return _hydra(arguments, "Hydra cannot answer")
-    except SystemExit as ended:  # it has said why
+    except SystemExit as ended:  # Hydra has printed the reason
         return 2 if ended.code else 0
 
 

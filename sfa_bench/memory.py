@@ -1,4 +1,4 @@
-"""How much memory this process can have at most, and a refusal of what needs more."""
+"""The memory that this process can have, and the refusal of anything that needs more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def total() -> int:
 
 
 def require(needed: int, what: str, way_out: str) -> None:
-    """Refuse what takes more bytes than there are, before they are asked for: a machine that swaps answers nobody.
+    """Refuse anything that needs more bytes than there are, before they are allocated: a swapping machine does not
+    respond.
 
     Raises: ConfigError.
     """

@@ -1,6 +1,6 @@
-"""How an accelerator computes what the configuration asks for: TF32 or fp32, kernels that repeat their bits or not.
+"""How an accelerator computes: TF32 or fp32, deterministic kernels or the fastest.
 
-On a CPU both are what they are, and nothing here has an effect.
+Nothing here has an effect on a CPU.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-# What Torch says of a kernel that cannot repeat its bits (`torch.use_deterministic_algorithms`).
+# Torch's message about a kernel without a deterministic implementation (`torch.use_deterministic_algorithms`).
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
 WAY_OUT = "; deterministic=false admits such kernels, and a run no longer ends with the same bits twice"
 
 
 def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> None:
-    """Set, for this process, what CUDA's kernels may do: TF32 in fp32 products and convolutions, or not; only kernels
-    whose bits repeat, or the fastest.
+    """Choose CUDA's kernels for this process: with TF32 in fp32 products and convolutions, or without; only
+    deterministic ones, or the fastest.
 
     Torch's own default lets cuDNN take TF32 in convolutions, so that `fp32` would have ten bits of mantissa there.
     """
@@ -36,7 +36,9 @@ def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products and convolutions in fp32 inside, whatever the training may do (explanation/rules.md §4)."""
+    """Inside the block products and convolutions are in fp32, whatever the precision of training (explanation/rules.md
+    §4).
+    """
     allowed = torch.backends.cudnn.allow_tf32
     if allowed:
         _allow_tf32(False)
@@ -59,7 +61,7 @@ def evaluation_batch(batch_size: int, device: torch.device, pixels: int) -> int:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`, without making the host wait for what the device is at.
+    """Copy a CPU tensor to `device` without making the host wait for the device's queue.
 
     A plain copy of pageable memory waits; from pinned memory it is one more entry in the device's queue. The allocator
     of pinned memory keeps a block until its copy is done.

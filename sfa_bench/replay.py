@@ -1,7 +1,8 @@
-"""`python -m sfa_bench.replay RUN… [KEY=V1,V2 …]`: what another selector or setting would have selected.
+"""`python -m sfa_bench.replay RUN… [KEY=V1,V2 …]`: selections by another selector or setting on the probes of a run.
 
-Nothing is trained and no data set is read: the probes of runs with `record.probes=N` hold what their selectors saw.
-Settings are those of selectors (method.selector.name, plugin, plugin.beta …); several values give every combination.
+Nothing is trained and no data set is read: the probes of runs with `record.probes=N` hold the inputs of their
+selectors. Settings are those of selectors (method.selector.name, plugin, plugin.beta …); several values give every
+combination.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 def replay(
     paths: Sequence[Path], settings: Sequence[str], config_dir: Path | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """One row for each run, combination of settings and saved epoch, and what should be said beside them.
+    """One row for each run, combination of settings and saved epoch, and notes on them.
 
     Args: settings, `KEY=V1,V2`: none replays the runs as they were; config_dir, of the user's own selectors, where it
     is not the runs' own. Raises: ConfigError for what cannot be replayed, RunError where a selector fails.
@@ -114,7 +115,7 @@ def replay(
 
 @dataclass(frozen=True)
 class Run:
-    """What a replay needs of a finished run."""
+    """The parts of a finished run that a replay needs."""
 
     name: str
     config: RunConfig
@@ -125,7 +126,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Raises: ConfigError where the run is not done, or would be another one today."""
+        """Raises: ConfigError where the run is not done, or its command gives another run in this version."""
         try:
             record = load_record(path / "run.json")
         except (OSError, Damaged) as error:
@@ -135,7 +136,7 @@ class Run:
         words, own = _typed(record["command"])
         config = compose(words, own)
         if run_hash(config) != record["hash"]:
-            raise ConfigError(f"{path}: its command means another run by now (another version, or a changed file)")
+            raise ConfigError(f"{path}: its command now gives another run (another version, or a changed file)")
         try:
             clean = load_arrays(path / "predictions.npz")["clean_label"]
         except (OSError, Damaged, KeyError) as error:
@@ -148,7 +149,7 @@ def _typed(command: str) -> tuple[list[str], Path | None]:
     try:
         words = shlex.split(command)[2:]
     except ValueError as error:
-        raise ConfigError(f"the recorded command cannot be taken apart ({error}): {command}") from error
+        raise ConfigError(f"the recorded command cannot be parsed ({error}): {command}") from error
     return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 
@@ -181,14 +182,14 @@ def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: l
 
 
 class Replay:
-    """Fresh selectors with one setting, which are shown a run's saved epochs in order."""
+    """Fresh selectors with one setting, which are given a run's saved epochs in order."""
 
     def __init__(self, run: Run, label: str, config: RunConfig, notes: list[str]):
         self.run, self.label, self.config = run, label, config
         self.rows: list[dict[str, Any]] = []
         self.selections: list[Selection] = []  # of the last epoch shown
         self.selectors: list[Selector] = []
-        # A method of the user's own may select when it likes.
+        # A user's own method may select in any epoch.
         self.first = min(run.files) if config.method.target is not None else warmup_epochs(config) + 1
         self.notes = notes
         epochs = [epoch for epoch in run.files if epoch >= self.first]
@@ -200,7 +201,7 @@ class Replay:
             )
 
     def epoch(self, epoch: int, seen: Sequence[Probe], selected: np.ndarray | None) -> None:
-        """Select on one saved epoch. Raises: ConfigError where the run selects nothing, or has no clean labels."""
+        """Select on one saved epoch. Raises: ConfigError where the run has no selector, or no clean labels."""
         if epoch < self.first:
             return
         run, labels = self.run, seen[0].observed_labels
@@ -213,7 +214,7 @@ class Replay:
             data: Any = SimpleNamespace(clean_labels=run.clean, observed_counts=counts)
             self.selectors = build_selectors(self.config, data, len(seen))
             if not self.selectors:
-                raise ConfigError(f"{run.name} selects nothing: type method.selector.name=…, or plugin=sfa")
+                raise ConfigError(f"{run.name} selects nothing: set method.selector.name=…, or plugin=sfa")
         before = self.selections
         self.selections = [s.answer(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
         masks = np.stack([selection.mask for selection in self.selections])
@@ -230,13 +231,13 @@ class Replay:
 def remembers(config: RunConfig) -> bool:
     """Whether a selection depends on those of earlier epochs."""
     name = config.method.selector.name
-    if name == "external":  # what has nothing to save has nothing to remember
+    if name == "external":  # a selector without state does not remember
         return load("plugin", str(config.plugin.target)).state is not Selector.state  # type: ignore[attr-defined]
     return (SELECTORS[name].running_means and config.plugin.moments != "none") or averages_losses(config)
 
 
 def render(table: pd.DataFrame) -> str:
-    """Markdown, no wider than it must be, of the figures that are defined somewhere."""
+    """A Markdown table of the figures that are defined for some row."""
     columns = ["setting", *(c for c in ("epoch", *SHOWN) if table[c].notna().any())]
     above = f"{table['run'].iloc[0]}\n\n"
     if table["run"].nunique() > 1:
@@ -262,7 +263,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Lists and mappings as JSON, which every reader of a CSV can take apart."""
+    """Lists and mappings as JSON, which every reader of a CSV can parse."""
     return table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
 
 

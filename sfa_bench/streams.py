@@ -1,7 +1,8 @@
 """Random streams: every draw of the suite comes from a generator derived here (explanation/rules.md §1).
 
-A generator is a function of (seed, stream name, network, epoch) and of nothing else. Nothing random is stored in a
-checkpoint: resuming at an epoch boundary re-derives the same draws, and adding a consumer never shifts another one's.
+A generator is a function of (seed, stream name, network, epoch) and of nothing else. No random state is stored in a
+checkpoint: resuming at an epoch boundary re-derives the same draws, and adding a consumer does not shift the draws of
+another one.
 """
 
 from __future__ import annotations

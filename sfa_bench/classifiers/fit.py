@@ -29,7 +29,7 @@ WEIGHT_DECAY = 5e-4
 
 @dataclass
 class Fitted:
-    """The classifiers of all networks, and what is worth knowing about the fit."""
+    """The classifiers of all networks, and figures about the fit."""
 
     method: Method
     heads: list[nn.Module]
@@ -84,7 +84,7 @@ def fit(
 
 
 class FitInputs(NamedTuple):
-    """What the classifier of one network is fitted by: arguments of `fit`, and the rows [n] that it may learn from."""
+    """The inputs of one network's classifier: arguments of `fit`, and the rows [n] to learn from."""
 
     method: Method
     k: int
@@ -100,7 +100,7 @@ class FitInputs(NamedTuple):
 
     @property
     def linear(self) -> nn.Linear:
-        """The network's own."""
+        """The network's own linear classifier."""
         main = self.method.networks[self.k].main
         assert isinstance(main, nn.Linear)
         return main
@@ -142,7 +142,7 @@ def prior_subtracted(inputs: FitInputs) -> Made:
 
 
 def _rows(method: Method, k: int) -> Tensor:
-    """What network k selected last, or all samples."""
+    """The last selection of network k, or all samples."""
     if not method.selections:
         return torch.arange(len(method.labels))
     rows = torch.from_numpy(method.selections[k].mask).nonzero()[:, 0]

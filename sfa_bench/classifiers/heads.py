@@ -1,4 +1,4 @@
-"""What stands on the frozen features [B, d] and answers logits [B, K] (algorithms/methods.md §10)."""
+"""Classifiers on frozen features [B, d] that give logits [B, K] (algorithms/methods.md §10)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ CONSECUTIVE = 4  # items of a class at each visit
 
 
 def _cycle(items: Tensor, generator: torch.Generator) -> Iterator[int]:
-    """The items without end, shuffled afresh each time round."""
+    """The items in endless rounds, reshuffled in each round."""
     while True:
         yield from items[torch.randperm(len(items), generator=generator)].tolist()
 

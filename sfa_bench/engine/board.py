@@ -1,4 +1,4 @@
-"""TensorBoard beside the record (`logger=tensorboard`): the single numbers of every epoch's line."""
+"""TensorBoard event files beside the record (`logger=tensorboard`): the scalars of every epoch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Board:
         self.writer: Any = None
 
     def open(self, folder: Path, epoch: int) -> None:
-        """Begin, or go on after `epoch`: what had been logged of later ones is taken back."""
+        """Begin, or resume after `epoch` and discard what had been logged of later epochs."""
         self.writer = self._writer(str(folder / "tensorboard"), purge_step=epoch + 1)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """One epoch's line of `metrics.jsonl`: what is a number goes in, under its own name."""
-        assert self.writer is not None  # open comes first
+        """Log the numbers of one epoch's line of `metrics.jsonl`, under their names."""
+        assert self.writer is not None  # opened before the first epoch
         for name, value in {**row, **{f"selection/{k}": v for k, v in (row["selection"] or {}).items()}}.items():
             if isinstance(value, (int, float)) and name != "epoch":
                 self.writer.add_scalar(name, value, row["epoch"])

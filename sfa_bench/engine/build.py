@@ -96,7 +96,7 @@ def build_method(
 
 
 def _check_size(config: RunConfig, channels: int, build_network: Callable[[int], models.Network]) -> None:
-    """Refuse networks that do not fit into memory before it is asked for. Raises: ConfigError."""
+    """Refuse networks that do not fit into memory before it is allocated. Raises: ConfigError."""
     size = f"model.width={config.model.width}"
     if "dim" in SOURCES[config.dataset.source].size:
         size += f" and dataset.dim={channels}"
@@ -104,9 +104,9 @@ def _check_size(config: RunConfig, channels: int, build_network: Callable[[int],
         with torch.device("meta"):  # shapes without memory
             numbers = sum(parameter.numel() for parameter in build_network(0).parameters())
     except (RuntimeError, OverflowError, TypeError) as error:  # more numbers than Torch can count
-        raise ConfigError(f"{size}: no network can be that large; type a smaller one") from error
+        raise ConfigError(f"{size}: no network can be that large; set a smaller one") from error
     # of each network its weights, gradients and momentum
-    memory.require(3 * 4 * numbers * config.method.networks, f"networks with {size}", "type a smaller model.width")
+    memory.require(3 * 4 * numbers * config.method.networks, f"networks with {size}", "set a smaller model.width")
 
 
 def _learner(config: RunConfig, training: Training) -> Method:
@@ -156,15 +156,15 @@ def _external_selector(config: RunConfig, thresholds: Thresholds, k: int) -> Sel
 
 
 def averages_losses(config: RunConfig) -> bool:
-    """DivideMix averages losses over epochs where it is told that 90 % of the labels are wrong (algorithms/methods.md
-    §7); where each selection is made among other samples, there is nothing to average.
+    """Whether DivideMix averages losses over epochs, as it does where it is told that 90 % of the labels are noisy
+    (algorithms/methods.md §7). Not where each selection is made among other samples.
     """
     at = SELECTORS[config.method.selector.name].averaged_at
     return at is not None and told_rate(config) == at and not config.dataset.selection_draw
 
 
 def knows(config: RunConfig, own_val: bool = False) -> list[str]:
-    """What the method was told beyond the observed labels, of rate, type, clean_labels, clean_val and pretraining.
+    """What the method was told beyond the observed labels: any of rate, type, clean_labels, clean_val, pretraining.
 
     own_val: the data set brings a validation set, which chooses epochs.
     """

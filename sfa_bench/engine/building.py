@@ -1,4 +1,4 @@
-"""Whatever fails while data or networks are built, as one sentence that says which keys set their size."""
+"""Errors while data or networks are built, turned into one sentence with the keys that set their size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sfa_bench.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
-LONGEST = 300  # characters of an error's own words
-TOO_LARGE = re.compile("alloc|memory|overflow|too (big|large)", re.IGNORECASE)  # in the words of Torch and NumPy
+LONGEST = 300  # characters of an error's message
+TOO_LARGE = re.compile("alloc|memory|overflow|too (big|large)", re.IGNORECASE)  # in messages of Torch and NumPy
 
 
 @contextmanager
 def data(config: RunConfig) -> Iterator[None]:
-    """Around the building of data. Raises: RunError; what is refused (ConfigError) passes."""
+    """Wrap the building of data. Raises: RunError for any failure; a ConfigError passes unchanged."""
     if drawn := [f"dataset.{key}" for key in SOURCES[config.dataset.source].size]:
         keys = f"{', '.join(drawn[:-1])} and {drawn[-1]} set their size"
     else:
@@ -30,7 +30,7 @@ def data(config: RunConfig) -> Iterator[None]:
 
 @contextmanager
 def networks(config: RunConfig) -> Iterator[None]:
-    """Around the building of the learner. Raises: RunError; what is refused (ConfigError) passes."""
+    """Wrap the building of the learner. Raises: RunError for any failure; a ConfigError passes unchanged."""
     keys = [f"model={config.model.name}"]
     if config.model.width is not None:
         keys.append(f"model.width={config.model.width}")

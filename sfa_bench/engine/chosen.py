@@ -1,4 +1,6 @@
-"""Each network as it was when a data set's own validation set liked it best (algorithms/methods.md §7, Clothing1M)."""
+"""Each network's predictions at its best epoch on the data set's own validation set (algorithms/methods.md §7,
+Clothing1M).
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,18 @@ from sfa_bench.engine.metrics import Logits, accuracy
 
 
 class Chosen:
-    """Keeps what each network said about the test set in its best epoch on the validation set; the first of equals."""
+    """Keeps the test logits of each network at its best epoch on the validation set; the first of equal ones."""
 
     def __init__(self, how: str):
-        self.how = how  # which heads predict, see `ensemble`
+        self.how = how  # how heads are combined, see `ensemble`
         self.epochs: list[int] = []
         self.accuracies: list[float] = []
         self.logits: list[Mapping[str, NDArray[Any]]] = []
 
     def update(self, epoch: int, validation: Logits, labels: ArrayLike, test: Logits) -> None:
-        """Look at the end of an epoch. Args: logits of the validation and of the test set; labels of the former."""
+        """Update at the end of an epoch. Args: logits of the validation and of the test set; labels of the validation
+        set.
+        """
         if not self.epochs:
             self.epochs, self.accuracies = [0] * len(test), [-1.0] * len(test)
             self.logits = [{} for _ in test]
@@ -40,6 +44,6 @@ class Chosen:
         return {"epochs": list(self.epochs), "accuracies": list(self.accuracies), "logits": logits}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore the result of `state`."""
         self.epochs, self.accuracies = list(state["epochs"]), list(state["accuracies"])
         self.logits = [{head: z.numpy() for head, z in heads.items()} for heads in state["logits"]]

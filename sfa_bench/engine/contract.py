@@ -1,5 +1,5 @@
-"""What a run relies on of its method, checked as it trains: what a class of the user's own lacks is named, with what to
-write, before a number of it stands in a record.
+"""What a run requires of its method, checked as it trains. What a user's own class lacks is named, with the code to
+write, before its numbers enter a record.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sfa_bench.store.record import plain
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
-ENGINES_OWN = ("epoch", "phase", "selection", "seconds")  # of an epoch's line; and what begins so:
+ENGINES_OWN = ("epoch", "phase", "selection", "seconds")  # reserved keys of an epoch's line, and reserved prefixes
 MEASURED = ("test/", "test_", "val/")
 
 
 class Contract:
-    """A method's side of a run. Raises RunError, naming the method, where it is not kept."""
+    """Checks of a method during a run. Raises RunError, naming the method, where one fails."""
 
     def __init__(self, config: RunConfig, method: Method):
         self.config, self.method = config, method
@@ -51,7 +51,7 @@ class Contract:
                     f"{self.who}: the balanced head of network {idle + 1}, which plugin={self.config.names['plugin']} "
                     f"adds, got no gradient in epoch {e}, and its logits would count in the accuracy: add its loss, "
                     "F.cross_entropy(out.abc + self.counts_for_head(selection).clamp(min=1).log(), labels), as "
-                    "docs/examples/bootstrapping.py does; or type plugin.head=none, or eval.ensemble=main"
+                    "docs/examples/bootstrapping.py does; or set plugin.head=none, or eval.ensemble=main"
                 )
         return figures
 
@@ -84,18 +84,18 @@ class Contract:
         out = "plugin=none (plugin=abc: the balanced head alone)" if brought else "method.selector.name=none"
         raise RunError(
             f"{self.who} does not select in epoch {e}, though {who}: call self.select(e) in epoch(e) where "
-            f"self.selects_in(e), and learn from self.selections; or type {out}"
+            f"self.selects_in(e), and learn from self.selections; or set {out}"
         )
 
     def answers(self, answers: Any, images: int, what: str, e: int) -> None:
-        """Check what the networks say of `images` images of a set, called `what`, in epoch e."""
+        """Check the networks' logits for the `images` images of the set called `what` in epoch e."""
         check_answers(
             answers, images, self.method.training.view.num_classes, f"{self.who}: the {what} logits", f"epoch {e}"
         )
 
 
 def check_answers(answers: Any, images: int, num_classes: int, which: str, when: str) -> None:
-    """Raise RunError where these are not, for each network, a mapping from heads, `main` among them, to logits.
+    """Raise RunError unless there is, for each network, a mapping from heads (`main` among them) to logits.
 
     The heads that count are [images, num_classes] finite numbers; others have a row for each image.
     """
@@ -117,7 +117,7 @@ def check_answers(answers: Any, images: int, num_classes: int, which: str, when:
 
 
 class HeadWatch:
-    """Sees whether the balanced heads of networks learn beside their main heads, from now on."""
+    """Watches whether the networks' balanced heads are trained beside their main heads."""
 
     def __init__(self, networks: Sequence[Network]):
         self.networks = networks
@@ -134,13 +134,15 @@ class HeadWatch:
         self.touched.add((k, head))
 
     def saw_training(self) -> bool:
-        """End of watching: whether a main head had a gradient."""
+        """Stop watching; returns whether a main head had a gradient."""
         for handle in self.handles:
             handle.remove()
         return any(head == "main" for _, head in self.touched)
 
     def idle(self) -> int | None:
-        """The first network whose balanced head neither had a gradient nor changed, though its main head learned."""
+        """The first network whose balanced head neither had a gradient nor changed although its main head was
+        trained.
+        """
         for k, (network, before) in enumerate(zip(self.networks, self.before, strict=True)):
             same = all(torch.equal(a, b) for a, b in zip(_free(network, "abc"), before, strict=True))
             if before and same and (k, "main") in self.touched and (k, "abc") not in self.touched:
@@ -149,7 +151,7 @@ class HeadWatch:
 
 
 def _free(network: Network, head: str) -> Iterator[Tensor]:
-    """Parameters of a head that may learn; who freezes it means it."""
+    """The trainable parameters of a head; a frozen one is left alone on purpose."""
     found = getattr(network, head, None)
     return (p for p in (() if found is None else found.parameters()) if p.requires_grad)
 

@@ -15,12 +15,12 @@ from sfa_bench.methods.base import Method
 
 
 class Cost:
-    """A clock that is in one phase at a time, kept across restarts."""
+    """A clock of phases, one at a time, kept across restarts."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.evaluated = 0
-        self.shared: dict[str, Any] | None = None  # epochs that another run has made
+        self.shared: dict[str, Any] | None = None  # epochs of a shared warm-up
         self._phase: str | None = None
         self._since = 0.0
 
@@ -50,7 +50,7 @@ class Cost:
         self.shared = state.get("shared")
 
     def share(self, state: dict[str, Any], run: str, epochs: int) -> None:
-        """Take up the cost of another run's first epochs: the result needed it, but this run did not spend it."""
+        """Add the cost of a shared warm-up: the result needed it, but this run did not spend it."""
         reading = self.seconds["data"]
         self.seconds.clear()
         self.load(state)
@@ -76,7 +76,7 @@ class Cost:
             "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
             "images_per_second": round((ledger.trained + ledger.guessed) / busy, 1) if busy else None,
             "peak_memory": peak_memory,
-            "shared": self.shared,  # of all that, what was taken over from another run's warm-up
+            "shared": self.shared,  # the part that comes from another run's warm-up
         }
 
 

@@ -44,7 +44,7 @@ def devices(name: str | tuple[str, str]) -> list[torch.device]:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"device={one} cannot be used here ({reason}); type device=auto") from error
+            raise ConfigError(f"device={one} cannot be used here ({reason}); set device=auto") from error
         found.append(device)
     return found
 
@@ -58,7 +58,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
-    """Whether the backbone trains in bfloat16: always for `bf16`; for `auto` where the hardware has it and it pays.
+    """Whether the backbone trains in bfloat16: always for `bf16`; for `auto` where the hardware supports it and it is
+    faster.
 
     model: a name in `choices.models`.
     """
@@ -68,7 +69,7 @@ def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:
 
 
 def precision_used(precision: str, device: torch.device, bfloat16: bool) -> str:
-    """What the backbone trains in: `bf16`, `tf32` or `fp32`; only CUDA knows TF32."""
+    """The precision in which the backbone trains: `bf16`, `tf32` or `fp32`; only CUDA has TF32."""
     if bfloat16:
         return "bf16"
     return "tf32" if precision == "tf32" and device.type == "cuda" else "fp32"
@@ -142,7 +143,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it; else what the platform knows of it."""
+    """The processor's name from Linux, else from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -152,7 +153,7 @@ def processor() -> str:
 
 @cache
 def code() -> str:
-    """What this version of the suite computes with, in 12 hex digits: changed files count before they are committed."""
+    """A digest of the code of this version of the suite, 12 hex digits; uncommitted changes count."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
@@ -189,7 +190,7 @@ def prepare(
 def environment(
     used: list[torch.device], threads: int, bfloat16: bool, precision: str = "fp32", deterministic: bool = True
 ) -> dict[str, Any]:
-    """The `environment` of a record. deterministic: whether only kernels whose bits repeat are admitted."""
+    """The `environment` of a record. deterministic: whether only deterministic kernels are allowed."""
     head, modified = commit()
     device = used[0]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

@@ -1,7 +1,7 @@
 """What a run reports: accuracies of the ensemble and how good a selection was (protocol.md §4, algorithms/data.md
 §7-8).
 
-Arrays in, plain floats and lists out. What is undefined is None, never NaN and never a made-up zero.
+Arrays in, plain floats and lists out. Undefined values are None, never NaN or zero.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def ensemble(logits: Logits, how: str) -> NDArray[np.float64]:
 
 
 def scores(logits: Logits, how: str) -> NDArray[np.float64]:
-    """What ranks the classes [M, K]: the sum of what `ensemble` averages, logits or softmaxes. A logarithm would merge
-    logits that are nearly equal; here exactly what is equal is a tie, which goes to the lower class (argmax, `top_k`).
+    """Scores that rank the classes [M, K]: the sum of what `ensemble` averages, logits or softmaxes. A logarithm would
+    merge logits that are nearly equal; here only equal values are ties, which go to the lower class (argmax, `top_k`).
     """
     vectors = _vectors(logits, how)
     return (softmax(vectors, axis=2) if how == "prob_mean" else vectors).sum(axis=0)
 
 
 def _vectors(logits: Logits, how: str) -> NDArray[np.float64]:
-    """The logits that answer together [V, M, K]."""
+    """The logits of the heads that predict together [V, M, K]."""
     heads = ("main", "abc") if how in ("logit_sum", "prob_mean") else (how,)
     return np.stack([net[head] for net in logits for head in heads if head in net]).astype(np.float64)
 
@@ -78,7 +78,7 @@ def test_metrics(
     for name in GROUPS:
         metrics[f"test/acc/{name}"] = _mean([per_class[c] for c in groups[name]])
     metrics["test/acc/worst"] = float(present.min())
-    # Not exp of the mean logarithm, which warns at a class that is never right.
+    # Not exp of the mean logarithm, which warns for a class with accuracy 0.
     metrics["test/acc/gmean"] = float(np.prod(present / 100) ** (1 / len(present)) * 100)
     for head in ("main", "abc", "ncm"):  # nearest class mean: reported, never part of the ensemble
         has = all(head in net for net in logits)
@@ -167,7 +167,7 @@ def selection_metrics(
 
     Args (all [N] unless said): selected, the mask; clean_probability; score, the larger the cleaner within an observed
         class; observed and clean labels, clean = -1 where unknown; clean_prior [K], shares of the clean labels;
-        pseudo_labels, the guessed classes, judged on rejected samples; predictions, of the network, to see which wrong
+        pseudo_labels, the guessed classes, judged on rejected samples; predictions, of the network, to see which noisy
         labels it has memorised.
     Returns: precision, recall, f1, auc, ap, and each `/group` by observed label; auc_score; counts [K], selected by
         observed label; imbalance_ratio; tv_to_clean_prior; pseudo_label_acc; memorised.
@@ -197,7 +197,7 @@ def selection_metrics(
 
 
 def _detection(right: NDArray[np.bool_], selected: NDArray[np.bool_], probability: NDArray) -> dict[str, float | None]:
-    """Correct labels are what is to be found; F1 = 2·TP / (selected + correct), 0 where nothing is selected."""
+    """Clean labels are the positives; F1 = 2·TP / (selected + clean), 0 where nothing is selected."""
     found, total = int((right & selected).sum()), int(right.sum() + selected.sum())
     return {
         "precision": _share(right[selected]),
@@ -209,9 +209,8 @@ def _detection(right: NDArray[np.bool_], selected: NDArray[np.bool_], probabilit
 
 
 def _auc(right: NDArray[np.bool_], values: NDArray) -> float | None:
-    """ROC-AUC as the Mann-Whitney statistic; None without both kinds.
-
-    scikit-learn's function gives the same and takes ten times as long on a small class: it is asked once a class.
+    """ROC-AUC as the Mann-Whitney statistic; None unless both kinds occur. scikit-learn's function gives the same and
+    takes ten times as long on a small class, and this is called once a class.
     """
     positives = int(right.sum())
     negatives = len(right) - positives

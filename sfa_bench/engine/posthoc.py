@@ -1,4 +1,4 @@
-"""A decoupled classifier on a finished run: found by its hash, or trained first (algorithms/methods.md §10)."""
+"""A decoupled classifier on a finished run, which is found by its hash or trained first (algorithms/methods.md §10)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ from sfa_bench.store.record import new_record
 
 
 def start(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
-    """Train this configuration or find it done, then fit its classifier. Takes, returns and raises what `run` does."""
+    """Train this configuration or find it done, then fit its classifier. Arguments, result and errors are those of
+    `run`.
+    """
     if config.classifier.name == "joint":
         return run(config, command, console, threads)
     base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
@@ -87,7 +89,7 @@ def _fit(
         record["metrics"]["test/acc/joint"] = old["metrics"]["test/acc/last"]
         seconds = round(time.perf_counter() - started, 3)
         total = round(old["cost"]["total_seconds"] + seconds, 3)
-        # What the result needed: the run below it, and the fit.
+        # The cost of the result: that of the run below it, and of the fit.
         record["cost"] = {**old["cost"], "total_seconds": total, "classifier_seconds": seconds, "base": old["hash"]}
         for sentence in _curves(fitted.figures):
             console.print(sentence, highlight=False)

@@ -1,4 +1,6 @@
-"""What selectors saw, on disk: `probes/epoch_0010.npz` (explanation/runs.md §4), for `python -m sfa_bench.replay`."""
+"""Saved probes, the inputs of selectors: `probes/epoch_0010.npz` (explanation/runs.md §4), for `python -m
+sfa_bench.replay`.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,10 @@ class Probes:
 
 
 def save(folder: RunFolder, epoch: int, method: Method) -> None:
-    """Write the probes that this epoch's selection saw, taken before it trained; in a warm-up, nothing.
+    """Write the probes of this epoch's selection, taken before it trained; nothing in a warm-up.
 
-    A method without selectors is probed for the occasion, after the epoch, and that is not part of its cost. Features
-    are kept in half precision, in which selectors see them: nothing is lost.
+    A method without selectors is probed after the epoch, which is not part of its cost. Features are kept in half
+    precision, in which selectors see them, so nothing is lost.
     """
     selects = method.selects_in(epoch)
     if method.training.selectors and not selects:
@@ -64,7 +66,7 @@ def saved(path: Path) -> dict[int, Path]:
 
 
 def load(file: Path) -> tuple[list[Probe], np.ndarray | None]:
-    """One probe a network, and what training selected there [networks, N] (None: the run selects nothing).
+    """One probe a network, and the mask that training selected there [networks, N] (None: the run has no selection).
 
     Raises: OSError where the file cannot be read, Damaged where it holds no probes.
     """

@@ -1,4 +1,6 @@
-"""What a run shows: a live display on a terminal, plain lines elsewhere; `log.txt` gets the lines in either case."""
+"""The progress of a run: a live display on a terminal, plain lines elsewhere; `log.txt` gets the lines in
+either case.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,11 @@ class TimeLeft:
         return total
 
 
-WIDE = 100  # columns from which on there is room for a bar
+WIDE = 100  # columns that a bar needs
 
 
 def fitted(parts: Sequence[str], width: int) -> str:
-    """As many of the parts, the most important ones first, as a line of this width holds; the first in any case."""
+    """As many of the parts as fit into a line of this width, in order of importance; always the first."""
     line, *rest = filter(None, parts)
     for part in rest:
         if cell_len(longer := f"{line} · {part}") > width:
@@ -82,7 +84,7 @@ class Display:
         self.live.stop()
 
     def say(self, line: str) -> None:
-        """One line for the user and the log."""
+        """Show one line to the user and log it."""
         logger.info(line)
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -93,7 +95,7 @@ class Display:
             self._show(epoch, f"{phase} · network {network + 1} · step {step + 1}/{steps}")
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """The line of a finished epoch."""
+        """Show the line of a finished epoch."""
         epoch = row["epoch"]
         self.time_left.add(epoch, row["seconds"])
         left = self.time_left.after(epoch)

@@ -1,4 +1,4 @@
-"""What goes into the record beside the accuracies: the data, the selections, the predictions, the surprises."""
+"""Contents of the record beside accuracies: the data, selections, predictions and warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sfa_bench.engine.state import RunState
 
 LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
-THUMBS, THUMB_SIZE = 64, 32  # pictures of `thumbs.npz`, and pixels of their longer side at most
+THUMBS, THUMB_SIZE = 64, 32  # images of `thumbs.npz`, and pixels of their longer side at most
 
 _FALLBACKS = {
     "class_without_mixture": "{n} class(es) cannot be split (one sample, or equal scores): all their samples are kept",
@@ -31,7 +31,7 @@ _FALLBACKS = {
 
 
 def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
-    """The `data` of a record: which images and labels these are, and what was done to them."""
+    """The `data` of a record: the images and labels, their long tail and noise."""
     confusion = data.confusion
     if confusion is not None and len(confusion) > LARGEST_CONFUSION:
         confusion = np.diagonal(confusion)
@@ -57,7 +57,7 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
 
 
 def selection_row(method: Method, data: Data) -> dict[str, Any]:
-    """How good this epoch's selections are."""
+    """The selection metrics of this epoch."""
     prior = None if data.clean_counts is None else data.clean_counts / data.clean_counts.sum()
     observed = data.view.observed_labels.numpy()
     return describe_selections(method.probes, method.selections, observed, data.clean_labels, data.groups, prior)
@@ -71,13 +71,13 @@ def describe_selections(
     groups: Mapping[str, Sequence[int]],
     clean_prior: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Figures of one epoch's selections: the mean over the networks, and how far the networks agree.
+    """Metrics of one epoch's selections: the mean over the networks, and the networks' agreement.
 
     Args: one probe and selection a network; observed and clean labels [N], clean = -1 where unknown; groups of class
     ids; clean_prior [K], None where unknown.
     """
-    # The networks' joint guess, without the augmentation that training guesses with; each one's own where each was
-    # asked about other samples.
+    # The networks' joint guess, without the augmentation of training's guesses; each network's own where each saw other
+    # samples.
     guesses = [softmax(probe.logits, axis=1) for probe in probes]
     if selections[0].rows is None:
         guesses = [np.mean(guesses, axis=0)] * len(probes)
@@ -111,7 +111,7 @@ def describe_selections(
 
 
 def _agreement(selections: Sequence[Selection]) -> float | None:
-    """Share of the samples that two networks were both asked about, and answered alike."""
+    """Share of the samples judged by both networks on which they agree."""
     if len(selections) != 2:
         return None
     both = np.ones(len(selections[0].mask), dtype=bool)
@@ -123,7 +123,7 @@ def _agreement(selections: Sequence[Selection]) -> float | None:
 
 
 def _mean(values: list[Any]) -> Any:
-    """Mean of what is defined; lists elementwise."""
+    """Mean of the defined values; lists elementwise."""
     defined = [value for value in values if value is not None]
     if not defined:
         return None
@@ -131,7 +131,7 @@ def _mean(values: list[Any]) -> Any:
 
 
 class Surprises:
-    """Says what a user should hear about an epoch's selections, each kind once."""
+    """Shows warnings about an epoch's selections, each kind once."""
 
     def __init__(self, state: RunState, say: Callable[[str], None]):
         self.state, self.say = state, say
@@ -146,7 +146,7 @@ class Surprises:
 
 
 def surprises(method: Method, row: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What a user should hear about an epoch's selections: (kind, sentence)."""
+    """Warnings about an epoch's selections: (kind, sentence)."""
     if row is None:
         return
     for name, count in row["fallbacks"].items():
@@ -197,9 +197,9 @@ def predictions(
 
 
 def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
-    """The arrays of `thumbs.npz`: up to 64 wrongly labelled training pictures; None where there are none.
+    """The arrays of `thumbs.npz`: up to 64 mislabelled training images; None where there are none.
 
-    Those with the highest clean probability (mean of the networks), which the selection was fooled by; without a
+    Those with the highest clean probability (mean of the networks), on which the selection errs most; without a
     selector, evenly spaced ones. image uint8 [n, H, W, C] of at most 32 pixels; index, observed_label and clean_label
     [n]; clean_probability float32 [n] where there is one.
     """
@@ -209,7 +209,7 @@ def thumbs(method: Method, data: Data) -> dict[str, np.ndarray] | None:
         return None
     if method.selections:
         each = np.stack([s.clean_probability for s in method.selections])
-        drawn = ~np.isnan(each)  # what no network was asked about has nothing to be fooled by
+        drawn = ~np.isnan(each)  # only samples that a network has judged
         probability = np.where(drawn, each, 0).sum(axis=0) / np.maximum(drawn.sum(axis=0), 1)
         chosen = wrong[np.argsort(-probability[wrong], kind="stable")[:THUMBS]]
     else:

@@ -1,5 +1,5 @@
-"""What a run may go on from: a state that is of this run, whole and finite. A method that was brought into one which is
-not is half changed, and built anew.
+"""Check the state from which a run resumes: it must belong to this run, be complete and finite. A method into which
+another state was loaded is half changed and must be built anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sfa_bench.store.shapes import Shape, flag, mapping, number, optional, text,
 
 
 def check(state: Mapping[str, Any], epochs: int) -> None:
-    """Raises Damaged where what a checkpoint says beside its tensors makes no sense for a run of so many epochs."""
+    """Raises Damaged where the plain values of a checkpoint are not valid for a run of so many epochs."""
     shapes: dict[str, Shape] = {
         "epoch": lambda value: whole(value) and 1 <= value <= epochs,
         "method": lambda value: isinstance(value, dict),
@@ -32,7 +32,7 @@ def check(state: Mapping[str, Any], epochs: int) -> None:
 
 
 def check_shared(made: Mapping[str, Any], epochs: int) -> None:
-    """The same of a shared warm-up of so many epochs, which has their lines."""
+    """The same for a shared warm-up of so many epochs, which holds their lines."""
     check(made, epochs)
     rows = made.get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -40,7 +40,7 @@ def check_shared(made: Mapping[str, Any], epochs: int) -> None:
     if made["epoch"] != epochs or [row.get("epoch") for row in rows] != list(range(1, epochs + 1)):
         raise Damaged(f"it is not of the epochs 1 to {epochs}")
     if not text(made.get("run")):
-        raise Damaged("it does not say whose epochs these are")
+        raise Damaged("it does not name the run that made it")
 
 
 def _cost(value: Any) -> bool:
@@ -50,7 +50,7 @@ def _cost(value: Any) -> bool:
 
 
 def load(method: Method, state: Mapping[str, Any], into: Callable[[dict[str, Any]], None]) -> None:
-    """Bring the method into this state, by its `load_state` or `load_trained`. Raises Damaged where it does not fit."""
+    """Load this state into the method by its `load_state` or `load_trained`. Raises Damaged where it does not fit."""
     groups = [dict(group) for optimiser in method.optimisers for group in optimiser.param_groups]
     try:
         if reason := next(_differences(method.state(), state, "method"), None):
@@ -58,14 +58,14 @@ def load(method: Method, state: Mapping[str, Any], into: Callable[[dict[str, Any
         into(dict(state))
     except (Damaged, MemoryError):
         raise
-    except Exception as error:  # a method of a user's own may raise anything for what is not its state
+    except Exception as error:  # a user's own method may raise anything for a foreign state
         raise _misfit(error) from error
     if reason := next(_unfit(method, groups), None):
         raise Damaged(reason)
 
 
 def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None:
-    """The same for what a data set's own validation chose, of so many networks and test samples."""
+    """The same for `Chosen`, with so many networks and test samples."""
     try:
         chosen.load_state(state)
         sizes = {len(chosen.epochs), len(chosen.accuracies), len(chosen.logits)}
@@ -78,20 +78,20 @@ def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None
 
 
 def _misfit(error: Exception) -> Damaged:
-    said = " ".join(str(error).split())  # Torch's go over many lines
+    said = " ".join(str(error).split())  # Torch's messages have many lines
     return Damaged(f"it does not fit this run: {type(error).__name__}: {said:.200}")
 
 
 def _differences(fresh: Any, found: Any, where: str) -> Iterator[str]:
-    """How a state differs in kind from a method's that has not begun; what that has not yet may be anything, and what
-    is missing is for the method to judge. Optimisers have their own check.
+    """Differences in type and shape between a state and that of a fresh method. Values that a fresh method does not
+    have yet may be anything; missing ones are left to the method. Optimisers have their own check.
     """
     if isinstance(fresh, Tensor):
         if not isinstance(found, Tensor) or found.shape != fresh.shape or found.dtype != fresh.dtype:
             yield f"{where} is not {str(fresh.dtype).removeprefix('torch.')} {list(fresh.shape)}"
     elif isinstance(fresh, Mapping):
         if not isinstance(found, Mapping):
-            yield f"{where} is no mapping"
+            yield f"{where} is not a mapping"
             return
         for key in (key for key in fresh if key in found and key != "optimisers"):
             yield from _differences(fresh[key], found[key], f"{where}.{key}")
@@ -102,7 +102,7 @@ def _differences(fresh: Any, found: Any, where: str) -> Iterator[str]:
         for k, (one, other) in enumerate(zip(fresh, found, strict=False)):
             yield from _differences(one, other, f"{where}.{k}")
     elif isinstance(fresh, (bool, int, float)) and not isinstance(found, (bool, int, float)):
-        yield f"{where} is no number"
+        yield f"{where} is not a number"
 
 
 def _unfit(method: Method, groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -113,7 +113,7 @@ def _unfit(method: Method, groups: Sequence[Mapping[str, Any]]) -> Iterator[str]
     now = [group for optimiser in method.optimisers for group in optimiser.param_groups]
     for before, after in zip(groups, now, strict=True):
         if not all(number(after.get(key)) for key, value in before.items() if number(value)):
-            yield "its optimiser's settings are no numbers"
+            yield "its optimiser's settings are not numbers"
     for optimiser in method.optimisers:
         for weights, values in optimiser.state.items():
             tensors = [value for value in values.values() if isinstance(value, Tensor)]

@@ -17,7 +17,7 @@ class Interrupted(BaseException):
         self.number = number
 
     def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
-        return Interrupted, (self.number,)  # a worker's crosses processes
+        return Interrupted, (self.number,)  # raised in a worker, it is pickled
 
     @property
     def exit_status(self) -> int:
@@ -30,7 +30,7 @@ class StopAtStep:
     Outside the main thread Python delivers no signals, and the handlers stay as they are.
     """
 
-    echo_seconds = 0.0  # within which a second signal is the first one, come another way
+    echo_seconds = 0.0  # seconds within which a second signal is a copy of the first, sent another way
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -20,24 +20,25 @@ CONDITIONS = ("versions", "code", "device", "device_name", "threads", "precision
 
 
 def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolder | None:
-    """Where this run shares its first epochs; None where no sweep asked for it."""
+    """The folder in which this run shares its warm-up; None where no sweep asked for it."""
     identity = hashes(config).warmup
     if identity is None or not (folder := shared_folder(config.runs_dir, identity)).is_dir():
         return None
-    # A selector of the user's own acts later; a loss or a backbone is in these epochs, and its file may have changed.
+    # A user's own selector acts later; a loss or a backbone acts in these epochs, and its file may have changed.
     own = external.sources(config, [group for group in external.BROUGHT if group != "plugin"])
     return under(folder, {**conditions(environment), "data": data.fingerprints, **({"own": own} if own else {})})
 
 
 def conditions(environment: dict[str, Any]) -> dict[str, Any]:
-    """What two runs must have in common to train to the same bits, of a record's environment."""
+    """The parts of a record's environment that two runs must have in common to train to the same bits."""
     return {key: environment.get(key) for key in CONDITIONS}
 
 
 @contextmanager
 def held(folder: RunFolder, wait: Callable[[Holder], None], say: Callable[[str], None]) -> Iterator[bool]:
-    """Hold the folder against all who share it. Yields False, with a sentence, where the disk refuses: a run that
-    cannot share makes its epochs itself."""
+    """Hold the folder exclusively. Yields False, with a message, where the disk fails: a run that cannot share trains
+    its own warm-up.
+    """
     claim = folder.claim(wait=wait)
     try:
         claim.__enter__()
@@ -52,10 +53,10 @@ def held(folder: RunFolder, wait: Callable[[Holder], None], say: Callable[[str],
 
 
 def save(folder: RunFolder, method: Method, so_far: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Keep the state at the end of the warm-up. Args: so_far: `epoch`, the epochs' lines (`rows`), their `cost`, the
-    hash of the `run` that made them, and what else a run goes on from.
+    """Save the state at the end of the warm-up. Args: so_far: `epoch`, the epochs' lines (`rows`), their `cost`, the
+    hash of the `run` that made them, and whatever else a resumed run needs.
     """
-    # Selectors have seen nothing yet, and those who share have different ones.
+    # Selectors have no state yet, and runs that share a warm-up have different ones.
     state = {key: value for key, value in method.state().items() if key not in ("selectors", "selections")}
     try:
         folder.save_checkpoint({**so_far, "method": state})
@@ -66,7 +67,7 @@ def save(folder: RunFolder, method: Method, so_far: dict[str, Any], say: Callabl
 def load(
     folder: RunFolder, take: Callable[[dict[str, Any]], None], say: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """What `save` kept, taken up; None where nobody has made it, or it cannot be used, which is said."""
+    """Load what `save` kept; None where there is none, or, with a message, where it cannot be used."""
     made, note = folder.load_checkpoint(take)
     if note:
         say(f"shared epochs: {note}")

@@ -1,1 +1,1 @@
-"""Learners: each owns its networks and its whole epoch; what differs between methods is here and nowhere else."""
+"""Learners: each owns its networks and its whole epoch. Everything in which methods differ is here."""

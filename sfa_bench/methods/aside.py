@@ -10,10 +10,10 @@ from sfa_bench.selectors.base import Selection
 
 
 class Aside(Sequence[Selection]):
-    """The selections that these calls make, in a thread of their own; whoever reads one waits for it.
+    """A list of selections that are computed in a thread; reading one waits for it.
 
     The last is made first: DivideMix trains network 1 by the selection of network 2 before network 2 by that of
-    network 1. Raises, on reading, what its call raised.
+    network 1. Reading raises what the call raised.
     """
 
     def __init__(self, calls: Sequence[Callable[[], Selection]]):

@@ -1,4 +1,6 @@
-"""Co-teaching (Han et al., NeurIPS 2018): each network learns what the other finds easy (algorithms/methods.md §6)."""
+"""Co-teaching (Han et al., NeurIPS 2018): each network learns from the other's small-loss samples
+(algorithms/methods.md §6).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ class CoTeaching(Method):
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> CoTeaching:
-        """What `conf/method` describes."""
+        """Build the method from its configuration."""
         method = config.method
         told = told_rate(config) if method.forget_rate is None else method.forget_rate
         assert told is not None  # else validate has refused it

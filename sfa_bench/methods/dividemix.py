@@ -1,4 +1,4 @@
-"""DivideMix (Li et al. 2020): two networks select for each other and learn the rest without its labels.
+"""DivideMix (Li et al. 2020): two networks select clean samples for each other and use the rest as unlabelled.
 
 algorithms/methods.md §7; with the balanced head algorithms/sfa.md §7; with the prototype selector it is RoLT+
 (algorithms/methods.md §9).
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """What an epoch of one network goes by: the other network's selection, and its own streams."""
+    """The inputs of one network's epoch: the other network's selection, and random streams."""
 
     clean_probability: Tensor  # w [N]
     log_counts: Tensor  # shift of the balanced head's logits [K]
@@ -49,7 +49,7 @@ class DivideMix(Method):
     guess_mode: mode of the trained network while it guesses labels (Q16).
     confidence_penalty: negative entropy in the warm-up, for asymmetric noise and Clothing1M.
     forwarded: `all` mixed rows, or only the `labelled` ones, without an unlabelled term: the scripts for WebVision and
-    Clothing1M, where unlabelled pictures act as partners alone.
+    Clothing1M, where unlabelled images act as partners alone.
     partner: network 2 is guided by network 1 as this epoch has `updated` it, or by a copy of it as the `previous` epoch
     left it: the scripts for WebVision, which train both at once.
     schedule: `drw` weights labelled rows by class from e > 0.8E on (RoLT+'s option, algorithms/methods.md §9), by the
@@ -89,7 +89,7 @@ class DivideMix(Method):
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> DivideMix:
-        """What `conf/method` describes."""
+        """Build the method from its configuration."""
         method = config.method
         return cls(
             training,
@@ -159,7 +159,7 @@ class DivideMix(Method):
         """Batches of the labelled samples, and of the unlabelled ones without end, both shuffled."""
         selected = torch.from_numpy(selection.mask)
         rejected = ~selected
-        if selection.rows is not None:  # what was not drawn for the selection is no part of this epoch
+        if selection.rows is not None:  # samples outside of the selection's draw are not part of this epoch
             rejected &= torch.zeros_like(selected).index_fill(0, torch.from_numpy(selection.rows), True)
         labelled = selected.nonzero()[:, 0]
         order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
@@ -213,20 +213,20 @@ class DivideMix(Method):
         return loss, len(mixed)
 
     def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
-        """Main-head prediction of network k, or of a copy; images and answer live where the trained network is."""
+        """Main-head prediction of network k, or of a copy; images and result are on the trained network's device."""
         if len(images) == 0:
             return images.new_zeros(0, self.training.view.num_classes)
         self.cost.guessed += len(images)
         network = self.networks[k] if copied is None else copied
         training = network.training
-        # A single vector has no batch statistics; where it is all there is, the running ones have to do.
+        # A single vector has no batch statistics, so the running ones are used.
         set_mode(network, training=training and (len(images) > 1 or images.ndim > 2))
         guess = F.softmax(self.forward(k, images.to(self.devices[k]), copied).main, dim=1).to(images.device)
         set_mode(network, training=training)
         return guess
 
     def _cycle(self, rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-        """Shuffled batches of `rows` without end, shuffled afresh each time round; empty ones where there are none."""
+        """Endless shuffled batches of `rows`, reshuffled in each round; empty batches where there are none."""
         while True:
             if len(rows) == 0:
                 yield rows

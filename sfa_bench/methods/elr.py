@@ -40,7 +40,7 @@ def regulariser(targets: Tensor, logits: Tensor) -> Tensor:
 
 
 class Elr(Method):
-    """Cross-entropy plus λ times a pull towards what the network said early on.
+    """Cross-entropy plus λ times a regulariser towards the network's early predictions.
 
     Args:
         beta: smoothing of the targets [β]; weight: of the regulariser [λ].
@@ -82,7 +82,7 @@ class Elr(Method):
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> Elr:
-        """What `conf/method` describes."""
+        """Build the method from its configuration."""
         method = config.method
         return cls(
             training,
@@ -140,7 +140,7 @@ class Elr(Method):
         if self.plus and self.ramped and self.training.view.num_classes == 100:
             strength = self._ramp(self.updates[k] + 1)
             mixed_labels = mixed_labels * mixed_targets
-            # Zero only where a sure twin rules both labels out; the row then has no label (the release: NaN).
+            # Zero only where a confident twin excludes both labels; the row then has no label (the release: NaN).
             smallest = torch.finfo(mixed_labels.dtype).tiny
             mixed_labels = mixed_labels / mixed_labels.sum(dim=1, keepdim=True).clamp(min=smallest)
         loss = mixmatch.soft_cross_entropy(out.main, mixed_labels)

@@ -1,4 +1,4 @@
-"""The loss that a configuration asks for, of the suite's own or of the user's."""
+"""The loss of a configuration, of the suite or of the user."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def loss_of(described: LossConfig) -> Loss:
 
 
 def own_loss(target: str, arguments: Mapping[str, Any]) -> Loss:
-    """A loss of the user's own. Raises, when it is called: RunError where it does not give one value for each row."""
+    """A user's own loss. When called, it raises RunError where it does not return one value for each row."""
     function = external.load("loss", target)
 
     def checked(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-        # whole numbers, also where a selector weighs its samples
+        # integers, also where a selector weights samples
         values = function(logits, labels, counts.round().to(torch.int64), **arguments)
         if not isinstance(values, Tensor) or values.shape != labels.shape:
             found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Cleaned(NamedTuple):
-    """What an epoch of one network goes by; tensors [N] unless said otherwise."""
+    """The inputs of one network's epoch; tensors [N] unless stated otherwise."""
 
     keep: Tensor  # s, bool
     linear_guess: Tensor  # a, by the running average of the logits
@@ -67,7 +67,7 @@ class Rolt(Method):
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> Rolt:
-        """What `conf/method` describes."""
+        """Build the method from its configuration."""
         method = config.method
         return cls(
             training,
@@ -91,7 +91,7 @@ class Rolt(Method):
         probe, selection = self.probes[k], self.selections[k]
         unit, center = centre_and_normalise(probe.features)
         prototypes = selection.prototypes
-        if prototypes is None:  # a selector without any: those of what it selected
+        if prototypes is None:  # a selector without prototypes: those of the selected samples
             prototypes, _ = instant_centroids(unit, probe.observed_labels, selection.mask, probe.num_classes)
         self.prototypes[k] = (prototypes, center)
         scores = prototype_scores(unit, prototypes, np.abs(prototypes).sum(1) > 0)
@@ -130,7 +130,7 @@ class Rolt(Method):
             yield loss, len(rows)
 
     def _epoch_labels(self, e: int, cleaned: Cleaned | None, frozen: Tensor | None) -> Tensor:
-        """Whose counts margins and class weights follow (algorithms/methods.md §8.7)."""
+        """Labels whose counts determine margins and class weights (algorithms/methods.md §8.7)."""
         if frozen is not None:
             return frozen
         if cleaned is None or e < self.soft_from:

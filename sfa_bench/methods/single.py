@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """What an epoch of one network goes by."""
+    """The inputs of one network's epoch."""
 
     keep: Tensor | None  # selected samples [N] bool; None: all
     loss_counts: Tensor  # class counts inside the loss [K]
@@ -41,8 +41,8 @@ class Single(Method):
     Args:
         loss: of a sample, see `parts.losses.make_loss`; loss_name: its name, by which `choices.losses` says how it is
             weighted; a loss of one's own may have any other.
-        main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for losses
-            that bear noise) only the balanced head's.
+        main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for
+            noise-robust losses) only the balanced head's.
         networks: 2 is an ensemble; each has its own streams and selects for itself.
         mixup: mixed pairs, one share a batch from Beta(1, 1).
         schedule: from e > 0.8E on `drw` weights classes and `drs` resamples them by their effective number, whose β is
@@ -75,7 +75,7 @@ class Single(Method):
 
     @classmethod
     def of(cls, training: Training, config: RunConfig) -> Single:
-        """What `conf/method` describes."""
+        """Build the method from its configuration."""
         method = config.method
         return cls(
             training,
@@ -107,7 +107,7 @@ class Single(Method):
         if self.mixup:
             if given.keep is not None:
                 parts = [rows[given.keep[rows]] for rows in parts]
-            parts = [rows for rows in parts if len(rows) > 1]  # else nothing to mix with, and no batch statistics
+            parts = [rows for rows in parts if len(rows) > 1]  # else no partner to mix with, no batch statistics
         for rows, images in self.views(k, parts, self.generator("augmentation", k, e), phase):
             if self.mixup:
                 yield self._mixed_loss(k, given, rows, images, mixing, float(beta.beta(1, 1))), len(rows)

@@ -74,9 +74,9 @@ def build(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """What draws from Torch's global generator draws from `seed`; the generator is left as it was."""
+    """Seed Torch's global generator inside the block, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the accelerators' generators as well and leave them so.
+        # Not torch.manual_seed, which would also seed the accelerators' generators.
         torch.default_generator.manual_seed(seed)
         yield
 

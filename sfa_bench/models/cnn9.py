@@ -15,7 +15,7 @@ class ChannelDropout(nn.Module):
     def __init__(self, p: float):
         super().__init__()
         self.p = p
-        self.generator: torch.Generator | None = None  # CPU; set anew for every epoch, so that no state is kept
+        self.generator: torch.Generator | None = None  # on the CPU; set for every epoch, so that no state is kept
 
     def forward(self, maps: Tensor) -> Tensor:
         if not self.training:

@@ -1,4 +1,4 @@
-"""A backbone of the user's own: `_target_` of a YAML in the user's conf/model."""
+"""A user's own backbone: `_target_` of a YAML in the user's conf/model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small network for vectors, what `convnet` is on data that are no images."""
+"""The small network for vectors, which `convnet` stands for on data without images."""
 
 from __future__ import annotations
 

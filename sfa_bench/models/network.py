@@ -50,7 +50,7 @@ class CosineHead(nn.Module):
 class Network(nn.Module):
     """`backbone` with linear heads on the same features; the parts are made in the order backbone, main, abc.
 
-    That order lets a network with and one without the second head share all other weights under the same seed.
+    That order lets a network with and one without the balanced head share all other weights under the same seed.
     `cosine` is the scale of a cosine main head; None makes it linear. `default_heads` keeps Torch's initial weights in
     linear heads. Convolutions keep their weights channels-last: on CPUs they train 1.1 to 1.8 times as fast in it, and
     it is the layout of tensor cores.

@@ -1,4 +1,4 @@
-"""Weights that a backbone starts from, out of a file of the user's (explanation/rules.md §5: nothing in it can
+"""Pretrained weights from a user's file (explanation/rules.md §5: nothing in it can
 execute).
 """
 
@@ -21,8 +21,8 @@ def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
     """Copy every weight of a state dict's file into `module`, which has no last layer of its own.
 
     Args: path of a Torch file (.pth, .pt, .bin) or a .safetensors file; whose: the network that it must belong to, for
-    messages; last: how the names of the file's last layer begin, which is left out (it knows other classes).
-    Raises: ConfigError, with nothing of the file run, when it cannot be read or does not fit in every other weight.
+    messages; last: prefix of the names of the file's last layer, which is left out (it has other classes).
+    Raises: ConfigError when it cannot be read or any other weight does not fit; nothing in the file is executed.
     """
     found = {name: value for name, value in _read(path).items() if not name.startswith(last)}
     own = module.state_dict()
@@ -41,7 +41,7 @@ def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
         module.load_state_dict({**own, **found})
     except (RuntimeError, NotImplementedError) as error:
         raise ConfigError(
-            f"model.pretrained={path} holds tensors that are no plain numbers; give a file of {whose} as it is "
+            f"model.pretrained={path} holds tensors that are not plain numbers; give a file of {whose} as it is "
             "published, or model.pretrained=false"
         ) from error
 
@@ -53,7 +53,7 @@ def _read(path: str) -> Mapping[str, Tensor]:
         for name, value in content.items()
     ):
         raise ConfigError(
-            f"model.pretrained={path} holds no state dict (names with tensors); save network.state_dict(), or type "
+            f"model.pretrained={path} holds no state dict (names with tensors); save network.state_dict(), or set "
             "model.pretrained=false"
         )
     return content
@@ -80,4 +80,4 @@ def _content(path: Path) -> Any:
             ) from None
         raise ConfigError(f"{key} is refused: it is damaged or no file of weights; nothing of it was run") from None
     except Exception as error:  # a torn archive or pickle may raise anything
-        raise ConfigError(f"{key} is truncated or no file of weights ({type(error).__name__})") from error
+        raise ConfigError(f"{key} is truncated or not a file of weights ({type(error).__name__})") from error

@@ -26,7 +26,7 @@ def min_max(values: np.ndarray) -> np.ndarray:
 
 
 class Judgement(NamedTuple):
-    """What a mixture says of its values."""
+    """The posterior of a mixture for its values."""
 
     probability: np.ndarray  # posterior of the clean component [n]
     inverted: int  # values that a monotone posterior would move
@@ -57,7 +57,7 @@ def posterior(values: np.ndarray, **options: Any) -> np.ndarray:
 
 
 class Mixture(NamedTuple):
-    """A fitted one."""
+    """A fitted mixture."""
 
     means: np.ndarray  # [2]
     posteriors: Callable[[np.ndarray], np.ndarray]  # values [n] → [n, 2]
@@ -113,12 +113,12 @@ def count_inverted(scores: np.ndarray, probability: np.ndarray) -> int:
     order = np.argsort(scores)
     ordered = scores[order]
     highest = np.concatenate([[-np.inf], np.maximum.accumulate(probability[order])])
-    lower = np.searchsorted(ordered, ordered)  # how many samples have a lower score
+    lower = np.searchsorted(ordered, ordered)  # the number of samples with a lower score
     return int((probability[order] < highest[lower] - 1e-12).sum())
 
 
 class Posteriors(NamedTuple):
-    """What class-wise mixtures say."""
+    """The posteriors of class-wise mixtures."""
 
     probability: np.ndarray  # of being clean [N] in [0, 1]
     unsplit: np.ndarray  # ids of the classes without a mixture; their samples have probability 1

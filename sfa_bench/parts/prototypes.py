@@ -14,7 +14,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def members_of_classes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
-    """Where each class is, in ascending order: one sort instead of a search for each class."""
+    """Positions of each class, in ascending order, by one sort instead of a search for each class."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels, minlength=num_classes))[:-1])
 

@@ -1,5 +1,5 @@
-"""When rates, weights and keep fractions change over the epochs (algorithms/methods.md §1, §3.3, §6). Epochs count from
-1.
+"""Schedules of rates, weights and keep fractions over the epochs (algorithms/methods.md §1, §3.3, §6). Epochs count
+from 1.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ def elr_cifar100(epoch: int, epochs: int) -> float:
 
 
 def _coteaching_entry(epoch: int, epochs: int) -> int:
-    """Where Co-teaching's tables of E entries from 0 on are read: its release trains 1 … E−1, and epoch E is as E−1."""
+    """The index into Co-teaching's 0-based tables of E entries: its release trains 1 … E−1, and epoch E uses E−1."""
     return min(epoch, epochs - 1)
 
 
 def _coteaching_start(schedule: str, epochs: int) -> int:
-    """The entry from which its rate falls, there still whole, and Adam's β₁ is lower (algorithms/methods.md §6)."""
+    """The entry from which its rate falls (there it is still the full rate) and Adam's β₁ is lower
+    (algorithms/methods.md §6).
+    """
     return first_after(0.5 if schedule == "coteaching_cifar100" else 0.4, epochs) - 1
 
 

@@ -1,1 +1,3 @@
-"""Who is clean? Each selector answers, at the start of an epoch, for one network (algorithms/README.md §2)."""
+"""Selectors: each decides, at the start of an epoch, which labels are clean for one network
+(algorithms/README.md §2).
+"""

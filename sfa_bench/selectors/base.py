@@ -1,4 +1,4 @@
-"""What a selector sees and what it answers."""
+"""The input and the output of selectors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which samples a network takes for clean."""
+    """The samples that are selected as clean for a network."""
 
     mask: np.ndarray  # s [N] bool
     clean_probability: np.ndarray  # w [N] float64 in [0, 1]
@@ -42,12 +42,12 @@ class Selection:
     prototypes: np.ndarray | None = None  # [K, d] in the space of centred unit features, where the selector has them
     center: np.ndarray | None = None  # [d], the mean of the features that the prototypes' space is centred on
     inverted: int | None = None  # samples with a lower probability than one of a lower score (class-wise mixtures)
-    fallbacks: dict[str, int] = field(default_factory=dict)  # what had to be handled specially → number of classes
+    fallbacks: dict[str, int] = field(default_factory=dict)  # special case → number of classes
     rows: np.ndarray | None = None  # [n] int64, the samples that were judged; None: all of them
 
     def among(self, count: int, rows: np.ndarray | None) -> Selection:
-        """This answer for the samples at `rows` [n], as one for all `count` of the training set: the others are not
-        selected, and have no probability and no score (NaN). `rows=None`: it is one already.
+        """This selection of the samples at `rows` [n], extended to all `count` samples of the training set: the others
+        are not selected, and have no probability and no score (NaN). `rows=None`: it covers all already.
         """
         if rows is None:
             return self
@@ -69,7 +69,7 @@ class Thresholds:
 
     @property
     def mixtures(self) -> dict[str, Any]:
-        """What `class_posteriors` takes of it."""
+        """The options for `class_posteriors`."""
         return {"min_samples": self.min_samples, "monotone": self.monotone, "fit": self.fit}
 
     def decide(
@@ -82,8 +82,7 @@ class Thresholds:
         **notes: Any,
     ) -> Selection:
         """Select what is above the threshold; a class left without a sample is kept whole or left empty (`keep_all`,
-        `none`: algorithms/sfa.md §5). Samples of an unsplit class have probability 1: nothing speaks against any of
-        them.
+        `none`: algorithms/sfa.md §5). Samples of an unsplit class have probability 1.
         """
         mask = probability > self.p_threshold
         fallbacks = dict(notes.pop("fallbacks", {}))
@@ -101,7 +100,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class SelectorInputs:
-    """What one of the suite's selectors is made of, for one network.
+    """The inputs of `of` of the suite's selectors, for one network.
 
     options: `method.selector`, resolved; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown,
     and None for all but those whose description says that they know them; observed_counts int64 [K]; generator: epoch →
@@ -119,7 +118,7 @@ class SelectorInputs:
 
 
 def flaw(found: Any, probe: Probe) -> str:
-    """What is wrong with an answer to this probe, as the end of a sentence; empty where nothing is."""
+    """The error of a selection for this probe, as the end of a sentence; empty where it is valid."""
     if not isinstance(found, Selection):
         return f"it must return a Selection, not {type(found).__name__}"
     n, labels, num_classes = len(probe.observed_labels), probe.observed_labels, probe.num_classes
@@ -132,12 +131,12 @@ def flaw(found: Any, probe: Probe) -> str:
             wanted = {"b": "bool", "i": "int64", "f": "float64"}[kinds[0]]
             return f"{name} is {is_now}: it must be a NumPy array {wanted} {list(shape)}"
         if np.isnan(values).any():
-            return f"{name} has values that are no numbers (NaN)"
+            return f"{name} has values that are not numbers (NaN)"
     lowest, highest = found.clean_probability.min(initial=0), found.clean_probability.max(initial=1)
     if lowest < 0 or highest > 1 + 1e-9:  # a posterior may exceed 1 by rounding
         return f"clean_probability lies in [{lowest:g}, {highest:g}]: it must lie in [0, 1]"
     counts = np.bincount(labels[found.mask], minlength=num_classes)
-    whole = found.class_counts.dtype.kind != "f"  # who weighs samples may count in fractions
+    whole = found.class_counts.dtype.kind != "f"  # a selector that weights samples may count in fractions
     if (whole and (found.class_counts != counts).any()) or (found.class_counts < 0).any():
         return (
             f"class_counts is {found.class_counts.tolist()[:10]}, and by observed label it selects "
@@ -152,19 +151,19 @@ class Selector:
     knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
 
     def select(self, probe: Probe, epoch: int) -> Selection:
-        """Answer for the epoch (1-based) that is about to be trained."""
+        """Select for the epoch (1-based) that is about to be trained."""
         raise NotImplementedError
 
     def answer(self, probe: Probe, epoch: int) -> Selection:
-        """What `select` answers. Raises RunError where that is no selection among the probe's samples."""
+        """The result of `select`. Raises RunError where it is not a valid selection of the probe's samples."""
         found = self.select(probe, epoch)
         if wrong := flaw(found, probe):
             raise RunError(f"{type(self).__name__}.select in epoch {epoch}: {wrong}")
         return found
 
     def state(self) -> dict[str, Any]:
-        """What must survive a restart: tensors and plain types."""
+        """The state that must survive a restart: tensors and plain types."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore the result of `state`."""

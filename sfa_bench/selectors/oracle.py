@@ -1,4 +1,4 @@
-"""The upper bound: selects by the clean labels. For diagnosis only; the record marks what it knew."""
+"""The upper bound: selects by the clean labels. For diagnosis only; the record says that it knew the clean labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 
 class Oracle(Selector):
-    """The one selector that is handed clean labels, by the engine."""
+    """The only selector to which the engine gives clean labels."""
 
     def __init__(self, clean_labels: np.ndarray):
         self.clean_labels = clean_labels

@@ -33,7 +33,7 @@ class Prototype(Selector):
         every = np.ones(len(labels), dtype=bool)
         centroids, _ = instant_centroids(unit, labels, every, num_classes)
         if self.refined:
-            # Its mask keeps a class whole that nobody would be left of; otherwise the class has no prototype.
+            # The mask keeps a class whole that would be left empty; otherwise the class has no prototype.
             rough = self._decide(
                 unit, centroids, labels, replace(self.thresholds, p_threshold=0.5, no_clean_class="keep_all")
             )

@@ -187,7 +187,7 @@ class StochasticFeatureAveraging(Selector):
         else:
             self.mean, self.square = mean, square
         self.initialised |= known
-        # Copies: whoever changes what is returned must not change what is stored (Q2).
+        # Copies: changing what is returned must not change what is stored (Q2).
         return mean.copy(), square.copy()
 
     def state(self) -> dict[str, Any]:
@@ -204,4 +204,4 @@ class StochasticFeatureAveraging(Selector):
         if state:
             self.mean, self.square = state["mean"].numpy().copy(), state["square"].numpy().copy()
             self.initialised = state["initialised"].numpy().copy()
-            self.calls = state.get("calls", self.beginnings)  # those without the count have one beginning
+            self.calls = state.get("calls", self.beginnings)  # states without the count have begun once

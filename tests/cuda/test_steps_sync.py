@@ -24,7 +24,8 @@ TYPED = [
 
 class Guard:
     """Torch's debug mode from an epoch's second step to the beginning of its last: what comes before and after may
-    wait, since it comes once an epoch."""
+    wait, since it comes once an epoch.
+    """
 
     def __init__(self, device):
         self.watched, self.steps = device.type == "cuda", 0

@@ -143,7 +143,7 @@ def test_a_method_that_never_selects_is_told_what_to_write(train):
     sentence = train("method=mine plugin=sfa plugin.head=none method.selects=false")
     assert "method=mine does not select in epoch 2, though plugin=sfa brings a selector" in sentence
     assert "call self.select(e)" in sentence
-    assert "type plugin=none" in sentence
+    assert "set plugin=none" in sentence
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_further_heads_of_a_methods_own_are_kept():
         ("{'clean_probability': mask[:3] * 0.5}", "clean_probability is float64 [3]"),
         ("{'clean_probability': mask * 1.5}", "clean_probability lies in [0, 1.5]: it must lie in [0, 1]"),
         ("{'clean_probability': mask - 0.5}", "clean_probability lies in [-0.5, 1]"),
-        ("{'clean_probability': np.full(n, np.nan)}", "clean_probability has values that are no numbers (NaN)"),
-        ("{'score': np.full(n, np.nan)}", "score has values that are no numbers (NaN)"),
+        ("{'clean_probability': np.full(n, np.nan)}", "clean_probability has values that are not numbers (NaN)"),
+        ("{'score': np.full(n, np.nan)}", "score has values that are not numbers (NaN)"),
         ("{'score': torch.zeros(n)}", "score is Tensor: it must be a NumPy array float64"),
         ("{'class_counts': counts[:3]}", "class_counts is int64 [3]: it must be a NumPy array int64 [4]"),
         ("{'class_counts': counts + 1}", "they must be np.bincount(labels[mask], minlength=num_classes)"),

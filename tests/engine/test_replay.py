@@ -290,8 +290,8 @@ def test_a_selector_of_ones_own_is_replayed_and_tried_on_other_runs(trained, cap
         ("sfa", "method.selector.name=proto plugin.beta=0.9", "plugin.beta has no effect"),
         ("sfa", "plugin=sfa method.selector.name=proto", "brings its own selector"),
         ("loss_gmm", "method.selector.no_clean_class=none", "acts on a mixture per class"),
-        ("ce", "", "type method.selector.name="),
-        ("ce", "plugin.p_threshold=0.7", "type method.selector.name="),
+        ("ce", "", "set method.selector.name="),
+        ("ce", "plugin.p_threshold=0.7", "set method.selector.name="),
     ],
 )
 def test_what_cannot_be_replayed_is_refused_in_a_sentence(trained, name, typed, sentence, capsys):
@@ -331,7 +331,7 @@ def test_runs_that_are_not_whole_are_refused_in_a_sentence(trained, tmp_path, ca
         broken: "cannot be read",
         changed(source, tmp_path / "going", state="running"): "is not done (running)",
         changed(source, tmp_path / "broke", state="failed"): "is not done (failed)",
-        changed(source, tmp_path / "old", hash="0" * 12): "means another run by now",
+        changed(source, tmp_path / "old", hash="0" * 12): "now gives another run",
         tmp_path / "nowhere": "there is no such folder",
         tmp_path / "empty": "no run is named",
     }.items():
@@ -364,7 +364,7 @@ def test_damaged_files_of_a_run_are_refused_by_name(trained, tmp_path, capsys):
     assert f"{first} cannot be read: it holds no probes" in capsys.readouterr().err
     quoted = changed(source, tmp_path / "quoted", command="python run.py 'method=ce")
     assert main([str(quoted)]) == 2
-    assert "the recorded command cannot be taken apart" in capsys.readouterr().err
+    assert "the recorded command cannot be parsed" in capsys.readouterr().err
 
 
 NATIVE = ["dataset=cifar10", "+preset=release_sfa_cifar"]

@@ -32,7 +32,7 @@ def scripted():
 
 @pytest.fixture
 def make_view():
-    """labels → a view of random 8×8 pictures, by default without augmentation."""
+    """labels → a view of random 8×8 images, by default without augmentation."""
 
     def make(labels, num_classes=3, padding=0, flip=False, side=8):
         labels = torch.as_tensor(labels)

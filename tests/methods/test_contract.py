@@ -88,7 +88,7 @@ class Untouchable:
 
 
 def data(config, labels, num_classes, clean):
-    """Noise in which the class can be seen, so that there is something to learn: vectors, or pictures of 8×8."""
+    """Noise in which the class can be seen, so that there is something to learn: vectors, or images of 8×8."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.as_tensor(labels)
     if config.dataset.source == "synthetic":
@@ -263,7 +263,7 @@ def test_a_single_sample_on_one_side_of_a_selection_is_learned_from(dataset, sel
     before = tracked(method.networks)
     assert np.isfinite(run(method, [2])[0]["loss"])
     assert [selection.mask.sum() for selection in method.selections] == [selected] * 2
-    if dataset == "digits":  # pictures have batch statistics even alone
+    if dataset == "digits":  # images have batch statistics even alone
         assert tracked(method.networks) == [n + 5 * steps(selected, 8) for n in before]
 
 

@@ -278,10 +278,10 @@ def test_losses_are_averaged_where_the_told_rate_is_nine_tenths(typed, averages)
 def test_the_warm_up_loss_is_that_of_the_specification(learner, head, confidence_penalty):
     method = learner(head=head, warmup=1, batch_size=7, confidence_penalty=confidence_penalty)
     view, labels = method.training.view, torch.tensor(LABELS)
-    pictures = (view.images.float() / 255 - 0.4) / 0.3
+    images = (view.images.float() / 255 - 0.4) / 0.3
     expected = 0
     for network in method.networks:
-        out = copy.deepcopy(network).train()(pictures)
+        out = copy.deepcopy(network).train()(images)
         expected += F.cross_entropy(out.main, labels).item() / 2
         if confidence_penalty:
             p = out.main.softmax(1)

@@ -36,7 +36,7 @@ def learner(make_view, make_training):
 
 
 def four_views(method):
-    """Make the four views of a step differ, though there is no augmentation: i-th view = picture + 0.2·i."""
+    """Make the four views of a step differ, though there is no augmentation: i-th view = image + 0.2·i."""
     loader, seen = method.loaders[torch.device("cpu")], []
 
     def train_view(rows, generator):
@@ -59,8 +59,8 @@ def reference(method, k, u_rows, class_weights=None):
     """The step as the specification writes it: on copies of the networks, without the code under test."""
     trained, other = copy.deepcopy(method.networks[k]).train(), copy.deepcopy(method.networks[1 - k]).eval()
     view, labels = method.training.view, torch.tensor(LABELS)
-    pictures = (view.images.float() / 255 - 0.4) / 0.3
-    x1, x2, u1, u2 = (pictures[rows] + 0.2 * i for i, rows in enumerate((X, X, u_rows, u_rows), start=1))
+    images = (view.images.float() / 255 - 0.4) / 0.3
+    x1, x2, u1, u2 = (images[rows] + 0.2 * i for i, rows in enumerate((X, X, u_rows, u_rows), start=1))
 
     def p(network, images):
         z = network(images).main
@@ -82,7 +82,7 @@ def reference(method, k, u_rows, class_weights=None):
     pi = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))
     targets = share * targets + (1 - share) * targets[pi]
     mixed = share * rows + (1 - share) * rows[pi]
-    if method.forwarded == "labelled":  # unlabelled pictures are partners alone
+    if method.forwarded == "labelled":  # unlabelled images are partners alone
         mixed, targets = mixed[:8], targets[:8]
     features = trained.features(mixed)
 
@@ -174,7 +174,7 @@ def test_with_the_previous_partner_network_2s_targets_come_from_network_1_as_the
         assert torch.equal(a, b)
 
 
-def test_each_picture_is_augmented_twice(learner):
+def test_each_image_is_augmented_twice(learner):
     method = learner()
     seen = four_views(method)
     loss_of(method)
@@ -193,7 +193,7 @@ def test_the_trained_network_updates_its_batch_statistics_five_times_and_the_fro
     assert method.trained_on == 2 * (len(X) + len(U))
 
 
-def test_where_labelled_rows_alone_are_forwarded_unlabelled_pictures_are_their_partners(learner):
+def test_where_labelled_rows_alone_are_forwarded_unlabelled_images_are_their_partners(learner):
     forwarded, losses = [], []
     for u_rows in (U, torch.tensor([5, 9, 2])):
         method = learner(forwarded="labelled")

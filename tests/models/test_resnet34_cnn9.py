@@ -111,7 +111,7 @@ def test_dropout_takes_whole_maps_away_and_makes_up_for_them():
     kept = share[:, :, 0, 0] > 0
     torch.testing.assert_close(share, (kept / 0.75)[:, :, None, None].expand_as(share))
     assert float(kept.float().mean()) == pytest.approx(0.75, abs=5 * math.sqrt(0.75 * 0.25 / 4000))
-    assert 0 < kept.float().mean(0).std() < 0.15, "drawn for each picture, not for the batch"
+    assert 0 < kept.float().mean(0).std() < 0.15, "drawn for each image, not for the batch"
 
 
 def test_dropout_follows_the_mode_and_its_stream():
