@@ -1,4 +1,4 @@
-"""Which cells of a column are best and second best: only among runs that may be compared, and only as far as known."""
+"""Mark the best and second best cells of a column, among comparable runs only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEITHER = (
     *("selection/fallbacks", "selection/memorised", "selection/tv_to_clean_prior"),
 )
 ALONE = "bold is the highest mean alone where cells share fewer than 3 runs: no interval tells the others from it"
-FEWEST = 3  # pairs, below which an interval is too wide to tell anything from the best: with two, 12.7 standard errors
+FEWEST = 3  # fewest pairs for an interval: with two it would be 12.7 standard errors wide
 NOTE = (
     "Bold: the best of a column, and those whose paired 95 % interval to it contains 0; underlined: the best of the "
     "others; only within one recipe and on the same data, without methods that see clean labels."
@@ -38,10 +38,11 @@ NOTE = (
 
 
 def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
-    """Marks by position in the column of cells. A cell alone among its like has none, nor a metric without a better.
+    """Marks by position in the column of cells. A cell without comparable ones has none, nor does a metric without a
+    better direction.
 
-    Comparable are cells of one recipe on the same data (data set, tail, noise); a method that was shown clean labels is
-    out of competition. Cells that share fewer than three replicates with the best cannot be told from it by an
+    Comparable are cells of one recipe on the same data (data set, tail, noise); a method that sees clean labels is left
+    out. Cells that share fewer than three replicates with the best cannot be told from it by an
     interval: then only an equal mean is a tie.
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
@@ -64,7 +65,7 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
 
 
 def untested(column: Sequence[Sequence[Run]], metric: str) -> bool:
-    """Whether a cell of a marked column has so few runs that no interval tells it from the best."""
+    """Whether a cell of a marked column has too few runs for an interval to tell it from the best."""
     return any(0 < len(values(members, metric)) < FEWEST for members in column)
 
 

@@ -1,7 +1,7 @@
-"""What paired differences say about the mean: a bootstrap over data set → data_seed → seed.
+"""Inference on the mean of paired differences: a bootstrap over data set → data_seed → seed.
 
 The replicates of a data set are shared by all its cells (methods, noise ratios …), so a draw takes or leaves a
-replicate in all cells at once. Cells are fixed: every one counts the same.
+replicate in all cells at once. Cells are fixed and have equal weight.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Estimate:
 
 
 def estimate(differences: Differences, draws: int = DRAWS) -> Estimate:
-    """Mean over data sets of the mean over cells of the mean over replicates, and how well it is known.
+    """Mean over data sets of the mean over cells of the mean over replicates, with its uncertainty.
 
     Percentiles of a bootstrap are too narrow for a handful of replicates (they never leave the range of the data), so
     interval and p are Student's with n − 1 degrees of freedom around the bootstrap's standard error, which is widened
     by √(n/(n−1)): for one cell of one data set these are the paired t test's, up to the draws.
-    With several data sets the spread inside each counts at both levels, so the interval errs on the wide side.
+    With several data sets the spread inside each counts at both levels, so the interval is conservative.
     """
-    generator = np.random.default_rng(0)  # the same runs give the same sentence
+    generator = np.random.default_rng(0)  # the same runs give the same result
     effects = np.stack([_draws(cells, draws, generator) for cells in differences.values()], axis=1)
     sets = effects.shape[1]
     drawn = np.take_along_axis(effects, generator.integers(sets, size=effects.shape), axis=1).mean(axis=1)
@@ -57,7 +57,7 @@ def estimate(differences: Differences, draws: int = DRAWS) -> Estimate:
 
 
 def replicates(cell: Mapping[Replicate, float]) -> int:
-    """Independent replicates of a cell: different labels, or different seeds where the labels are the same in all."""
+    """The number of independent replicates of a cell: label sets, or seeds where all labels are the same."""
     labels = len({data_seed for _, data_seed in cell})
     return labels if labels > 1 else len(cell)
 
@@ -79,14 +79,14 @@ def _draws(cells: Mapping[Any, Mapping[Replicate, float]], draws: int, generator
     with np.errstate(invalid="ignore"):  # a cell without any of the drawn replicates counts nowhere in that draw
         means = np.where(taken > 0, times @ values / taken, np.nan)
     present = ~np.isnan(means)
-    # A draw that misses every cell of a ragged data set says nothing: it is its mean that stands in.
+    # A draw without any cell of a ragged data set is replaced by the data set's mean.
     whole = np.nanmean(np.where(known > 0, values, np.nan))
     count = present.sum(axis=1)
     return np.where(count > 0, np.where(present, means, 0).sum(axis=1) / np.maximum(count, 1), whole)
 
 
 def _times(groups: Sequence[Sequence[int]], size: int, draws: int, generator: np.random.Generator) -> NDArray:
-    """How often each replicate is taken [draws, size]: label sets with replacement, then seeds within each."""
+    """The count of each replicate [draws, size]: label sets with replacement, then seeds within each."""
     times = np.zeros((draws, size))
     rows = np.arange(draws)
     chosen = generator.integers(len(groups), size=(draws, len(groups)))

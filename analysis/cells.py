@@ -19,7 +19,8 @@ from sfa_bench.errors import ConfigError
 @dataclass
 class CellWriter:
     """Writes the cells of one table; `versus` is empty where nothing is compared. Collects the hashes of runs that have
-    no partner in `unpaired`."""
+    no partner in `unpaired`.
+    """
 
     cells: Cells
     rows: Sequence[str]
@@ -75,7 +76,7 @@ class CellWriter:
 
 
 def compares_data(keys: Iterable[str]) -> bool:
-    """Whether what these keys tell apart is data, so that a pair may have seen different labels."""
+    """Whether these keys distinguish data sets or noise, so that a pair may have different labels."""
     return any(key.split(".")[0] in DATA_KEYS for key in keys)
 
 

@@ -37,7 +37,7 @@ from analysis.values import Key, listed
 from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
 
-FEWEST = 5  # replicates below which nothing is called supported
+FEWEST = 5  # fewest replicates for a supported claim
 OVER = (*SETTING, "method", "plugin", "classifier")
 
 Sides = tuple[dict[str, str], dict[str, str]]
@@ -45,9 +45,9 @@ Sides = tuple[dict[str, str], dict[str, str]]
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim with what the runs say: `cells` maps the values of the `over` keys to ours − theirs by replicate.
+    """A claim and its evidence: `cells` maps the values of the `over` keys to ours − theirs by replicate.
 
-    `sides` are the runs that are in pairs, `unpaired` counts the others.
+    `sides` are the paired runs, `unpaired` counts the others.
     """
 
     text: str
@@ -62,7 +62,7 @@ class Claim:
         """`supported`, `not supported` or `underpowered`, where p is adjusted for the number of claims.
 
         Supported: at least five replicates, the interval above 0 and p < 0.05. Not supported: effects of `margin` or
-        more are excluded. Underpowered: neither can be said with these replicates.
+        more are excluded. Underpowered: neither can be concluded with these replicates.
         """
         if self.found.interval is None or p is None:
             return "underpowered"
@@ -87,7 +87,9 @@ def parse_claim(text: str) -> Sides:
 
 
 def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: str, draws: int = DRAWS) -> Claim:
-    """Pair the runs and estimate the difference. Raises ConfigError where runs are no pairs or cells are no cells."""
+    """Pair the runs and estimate the difference. Raises ConfigError where runs cannot be paired or runs of a cell
+    differ.
+    """
     left, right = parse_claim(text)
     sides = tuple(select(runs, {key: [word] for key, word in side.items()}) for side in (left, right))
     fixed = set(left)
@@ -168,7 +170,7 @@ def _name(over: Sequence[str], cell: Key) -> str:
 
 
 def _sides(claim: Claim) -> list[str]:
-    """Compute and knowledge of both sides."""
+    """Sentences on the cost of both sides and on what they were told."""
     lines = []
     for key, unit in (("cost/flops", "FLOPs"), ("cost/total_seconds", "s")):
         means = []
@@ -187,7 +189,7 @@ def _sides(claim: Claim) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0 whatever the verdict, 2 with a sentence when nothing can be judged."""
+    """The command. Returns the exit status: 0 for any verdict, 2 with a sentence when nothing can be judged."""
     parser = argparse.ArgumentParser(prog="python -m analysis.claim", description="Is a claim supported by the runs?")
     parser.add_argument("runs", nargs="+", help="runs folders, and claims: 'plugin=sfa > plugin=none'")
     parser.add_argument("--over", help="keys whose values make a cell (default: the settings in which runs differ)")

@@ -1,8 +1,8 @@
-"""What is no longer needed: `python -m analysis.status clean RUNS… [--weights] [--dry-run]`.
+"""Remove files that are no longer needed: `python -m analysis.status clean RUNS… [--weights] [--dry-run]`.
 
-Shared warm-ups that no unfinished run of a stored sweep begins with; checkpoints to go on from, of runs that are done
-there or elsewhere; temporary files of writers that were killed. With `--weights` also the weights of finished runs,
-without which no `classifier=…` can be fitted on them. Nothing that a live process holds.
+These are shared warm-ups that no unfinished run of a stored sweep needs, checkpoints of runs that are done there or
+elsewhere, and temporary files of killed writers. With `--weights` also the weights of finished runs, without which no
+`classifier=…` can be fitted on them. Files that a live process holds are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sfa_bench.store.warmups import FOLDER
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that can go, its size, and why."""
+    """A file or folder that can be removed, its size, and the reason."""
 
     path: Path
     size: int
@@ -34,11 +34,13 @@ class Leftover:
 
 
 def leftovers(paths: Sequence[Path], weights: bool = False) -> list[Leftover]:
-    """What can go below the runs folders. Raises ConfigError with a sentence when there is no such folder."""
+    """Everything below the runs folders that can be removed. Raises ConfigError with a sentence when there is no such
+    folder.
+    """
     for path in paths:
         if not path.exists():
             raise ConfigError(f"there is no folder {path}")
-    # Each by itself: a sweep sees its own runs folder only, and what is done in another does not end its runs.
+    # Each by itself: a sweep sees its own runs folder only, and runs that are done in another one are not done for it.
     return [one for path in dict.fromkeys(path.resolve() for path in paths) for one in _below(path, weights)]
 
 

@@ -1,6 +1,4 @@
-"""What a table must say besides its numbers (explanation/rules.md §6): what was measured, on what, and what is
-mixed.
-"""
+"""Captions and notes of tables (explanation/rules.md §6): what was measured, on what, and what is mixed."""
 
 from __future__ import annotations
 
@@ -89,7 +87,7 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
 
 
 def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
-    """Sentences about single rows, with the rows: what methods were told, whose constants, whose code."""
+    """Sentences about single rows, with the rows: what methods were told, the source of constants and of code."""
     said: dict[str, set[Key]] = defaultdict(set)
     for (row, _), members in cells.items():
         for run in members:
@@ -105,7 +103,7 @@ def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
 
 
 def own_files(runs: Iterable[Run]) -> list[str]:
-    """A sentence where runs of an official name are on other files, which no reader would expect."""
+    """A sentence where runs under the name of an official data set used other files."""
     names = listed(run.field("dataset") for run in runs if run.own_files)
     return [f"on files of the user's own: {names}"] if names else []
 
@@ -120,7 +118,7 @@ def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:
 
 
 def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
-    """Choices of a group whose runs were made before a commit that changes their results."""
+    """Choices of a group whose runs were made before a change of their results."""
     oldest: dict[str, int] = {}
     for run in runs:
         name, revision = run.fields.get(group), run.fields.get(f"{group}.revision")
@@ -133,5 +131,5 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def current_revision(group: str, name: str) -> int:
-    """The revision of a choice in this version of the suite; 1 where it is not of the suite."""
+    """The revision of a choice in this version of the suite; 1 for a user's own choice."""
     return int(values_of(group, name).get("revision", 1)) if name in choices(group) else 1

@@ -23,14 +23,14 @@ from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # how a cell begins that is not read as it is written
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # first characters of a cell that a spreadsheet would compute
 
 
 def tidy(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run; a field that a run does not have is missing in its row."""
     rows = [_row(run) for run in runs]
     frame = pd.DataFrame(rows)
-    # Beside a missing value pandas takes whole numbers for floats, of which the last digits of a large one are not.
+    # Beside a missing value pandas turns whole numbers into floats, which loses the last digits of large ones.
     for name in {key for row in rows for key, value in row.items() if isinstance(value, int) and abs(value) > SAFE}:
         frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
     return frame
@@ -51,8 +51,8 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _no_formula(value: Any) -> Any:
-    """A text that a spreadsheet would compute, with a ' before it, as one that has a ' there already: who takes the
-    first ' away has all texts as they were.
+    """Put a ' before a text that a spreadsheet would compute, and before one that begins with '. Removing the first '
+    restores all texts.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
@@ -64,7 +64,7 @@ def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
         safe = frame.assign(**{name: frame[name].map(_no_formula) for name in texts})
         safe = safe.rename(columns=_no_formula)
         content = safe.to_csv(index=False, lineterminator="\n")
-        if "\r" in content:  # which is quoted for no other reason, and ends a line for readers
+        if "\r" in content:  # not quoted otherwise, but a line end for readers
             content = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         return content.encode()
     if suffix != ".parquet":

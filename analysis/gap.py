@@ -1,4 +1,6 @@
-"""How much of the gap between two rows each row closes: `--gap FLOOR CEILING`, a column beside each metric's own."""
+"""The share of the gap between two rows that each row closes: `--gap FLOOR CEILING`, a column beside each
+metric's own.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def share_closed(row: Sequence[float], floor: Sequence[float], ceiling: Sequence
 @dataclass
 class Gap:
     """The columns of one table's gap; `floor` and `ceiling` are rows. Collects the hashes of runs that share no
-    replicate with both in `unpaired`, and where a ceiling lies below its floor in `inverted`."""
+    replicate with both in `unpaired`, and where a ceiling lies below its floor in `inverted`.
+    """
 
     cells: Cells
     floor: Key
@@ -93,7 +96,7 @@ class Gap:
             return MISSING
         if not compares_data([key for side in self.asked for key in side]):
             for key in common:
-                check_labels(row[key], floor[key])  # the ceiling's own line holds it to the floor
+                check_labels(row[key], floor[key])  # the ceiling's own row is checked against the floor
         low, high = ([value(side[key], metric) for key in common] for side in (floor, ceiling))
         found = share_closed([value(row[key], metric) for key in common], low, high)
         if found is None:
@@ -115,7 +118,7 @@ class Gap:
 
 
 def find_gap(runs: Sequence[Run], cells: Cells, rows: Sequence[str], asked: tuple[Row, Row]) -> Gap:
-    """The two rows that were asked for. Raises ConfigError with a sentence where they are not one row each."""
+    """The floor and the ceiling of the request. Raises ConfigError with a sentence where they are not one row each."""
     floor, ceiling = (_row(runs, cells, rows, *side) for side in zip(("floor", "ceiling"), asked, strict=True))
     if floor == ceiling:
         raise ConfigError(f"--gap's floor and ceiling are one row ({_typed(asked[0])}): name two rows")

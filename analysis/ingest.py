@@ -2,9 +2,9 @@
 
 FILE.npz holds `observed_label` [N], the labels that the code was trained on, and `test_logits` [M, K] or
 `test_prediction` [M], in the test set's order. It may hold `index` [N], the samples' positions in the original training
-set, where its order is another than ours; `test_label` [M], which is compared with ours; `clean_probability` [N], what
-the code thought of each sample, and `selected` [N], which it took (default: probability above one half). What else is
-in the file stays packed. RUN is a finished run on the same labels, whose data, recorded groups and test set are used.
+set, where its order is another than ours; `test_label` [M], which is compared with ours; `clean_probability` [N] of
+each sample, and `selected` [N], the mask of its selection (default: probability above one half). Other members of the
+file are not unpacked. RUN is a finished run on the same labels, whose data, recorded groups and test set are used.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from sfa_bench.store.record import new_record
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 KNOWS = ("rate", "type", "clean_labels", "clean_val", "pretraining")
-# What describes the data and the replicate is taken from the run; how it was trained is not ours to say.
+# The description of the data and the replicate is taken from our run; how the code was trained is unknown.
 DATA = ("replicate", "seed", "data_seed", "noise_ratio", "imb_factor", "dataset", "noise", "imbalance")
 
-WHOLE, NUMBERS, FLAGS = "iuf", "iuf", "biuf"  # kinds of NumPy types; what they hold is looked at, too
+WHOLE, NUMBERS, FLAGS = "iuf", "iuf", "biuf"  # kinds of NumPy types; values are checked, too
 LARGEST = 1e100  # of a logit: differences and sums of such are finite
 
 Arrays = Mapping[str, np.ndarray]
@@ -47,7 +47,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Ours:
-    """What the run of ours says of its data: its arrays, its groups of classes, their number."""
+    """The data of our run: its arrays, its groups of classes, the number of classes."""
 
     run: Run
     arrays: Arrays
@@ -56,7 +56,7 @@ class Ours:
 
     @property
     def wanted(self) -> dict[str, Wanted]:
-        """What a file for this run may hold."""
+        """The arrays that a file for this run may hold."""
         n, m, k = len(self.arrays["observed_label"]), len(self.arrays["test_label"]), self.num_classes
         labels = f"integers from 0 to {k - 1}"
         return {
@@ -71,7 +71,7 @@ class Ours:
 
 
 def of_run(like: Run) -> Ours:
-    """The data of a finished run. Raises ConfigError where its files do not say what its data were."""
+    """The data of a finished run. Raises ConfigError where its files do not describe its data."""
     try:
         arrays = RunFolder(like.path).read_arrays("predictions.npz")
         groups, num_classes = like.record["data"]["groups"], len(like.metrics["test/per_class"])
@@ -121,7 +121,7 @@ def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: 
     record = new_record(hash=hash, config=config, names=names, command=shlex.join(command))
     record |= {"state": "done", "data": like.record["data"], "metrics": metrics, "knows": sorted(knows)}
     record["selection"] = _selection(arrays, order, ours)
-    note = note.encode(errors="replace").decode()  # bytes that are no text have no place in a record
+    note = note.encode(errors="replace").decode()  # bytes that are not text have no place in a record
     record["environment"] = {"external": {"like": like.hash, "note": note, "content": content}}
     folder = RunFolder(run_path(like.path.parents[2], names, hash))
     with folder.claim():
@@ -136,7 +136,7 @@ def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: 
 def _whole(arrays: Arrays, ours: Ours, name: str, below: int | None = None) -> np.ndarray:
     """An array of whole numbers as int64, from 0 to `below` where that is given. Raises ConfigError."""
     values = arrays[name]
-    with np.errstate(invalid="ignore"):  # NaN and what int64 does not hold are no equals of what they become
+    with np.errstate(invalid="ignore"):  # NaN and values beyond int64 do not equal their conversion
         whole = values.astype(np.int64)
     if not np.array_equal(whole, values) or (below is not None and not 0 <= whole.min() <= whole.max() < below):
         raise ConfigError(f"{name} must be {ours.wanted[name].words}")
@@ -146,7 +146,7 @@ def _whole(arrays: Arrays, ours: Ours, name: str, below: int | None = None) -> n
 def _aligned(arrays: Arrays, ours: Ours) -> np.ndarray:
     """Positions that bring the file's training samples into our order, checked against the fingerprint."""
     if "observed_label" not in arrays:
-        raise ConfigError("the file has no observed_label: the labels that the code was trained on prove what it saw")
+        raise ConfigError("the file has no observed_label: the labels that the code was trained on are needed")
     labels = _whole(arrays, ours, "observed_label", ours.num_classes)
     order = np.arange(len(labels))
     if "index" in arrays:
@@ -181,7 +181,7 @@ def _logits(arrays: Arrays, ours: Ours) -> np.ndarray:
 
 
 def _selection(arrays: Arrays, order: np.ndarray, ours: Ours) -> dict[str, Any]:
-    """The figures of what the code thought of each sample, or of what it took; empty without either."""
+    """The selection metrics of the code's clean probabilities or mask; empty without either."""
     selected = arrays.get("selected")
     probability = arrays.get("clean_probability", selected)
     if probability is None:
@@ -200,7 +200,7 @@ def _selection(arrays: Arrays, order: np.ndarray, ours: Ours) -> dict[str, Any]:
         groups=ours.groups,
         num_classes=ours.num_classes,
     )
-    if "clean_probability" not in arrays:  # yes and no are no order
+    if "clean_probability" not in arrays:  # a mask does not rank samples
         found |= {key: None for key in found if key.split("/")[0] in ("auc", "ap", "auc_score")}
     return found
 

@@ -1,5 +1,6 @@
-"""Arrays of a foreign `.npz`, each held to its header before it is unpacked: nothing executes, nothing is larger than
-it may be, and what nobody asked for stays packed."""
+"""Read arrays of a foreign `.npz`, checking each header before unpacking: nothing executes, nothing is larger than
+allowed, and other members are not unpacked.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import numpy as np
 from sfa_bench.errors import ConfigError
 
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What zipfile, its decompressors and NumPy's reading of a header raise for bytes that are no arrays.
+# What zipfile, its decompressors and NumPy's reading of a header raise for bytes that are not arrays.
 BROKEN = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, OverflowError, RecursionError, MemoryError),
     *(RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
@@ -27,7 +28,7 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """An array that may be in the file: its shape, kinds of NumPy types it may have, and what it is in words."""
+    """An array that may be in the file: its shape, allowed kinds of NumPy types, and a description."""
 
     shape: tuple[int, ...]
     kinds: str
@@ -40,7 +41,7 @@ def read_members(path: Path, wanted: Mapping[str, Wanted]) -> dict[str, np.ndarr
     Raises: ConfigError with a sentence when it is no `.npz`, or has an array of another shape or type than wanted.
     """
     if not path.is_file():  # also a pipe, which would be waited for
-        raise ConfigError(f"there is no file {path}" if not path.exists() else f"{path} is no file but something else")
+        raise ConfigError(f"there is no file {path}" if not path.exists() else f"{path} is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             inside: dict[str, list[zipfile.ZipInfo]] = {}
@@ -56,7 +57,7 @@ def read_members(path: Path, wanted: Mapping[str, Wanted]) -> dict[str, np.ndarr
         with path.open("rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
                 raise ConfigError(f"{path} is one array; ingest takes an .npz with names (np.savez)") from error
-        raise ConfigError(f"{path} is no .npz of plain arrays ({type(error).__name__}: {_line(error)})") from error
+        raise ConfigError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {_line(error)})") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo, wanted: Wanted) -> np.ndarray:
@@ -66,7 +67,7 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo
             raise ValueError(f"{name} has a header of version {version}")
         shape, fortran, dtype = READERS[version](member)
         if dtype.hasobject:
-            raise ConfigError(f"{path} is no .npz of plain arrays ({name} holds Python objects)")
+            raise ConfigError(f"{path} is not an .npz of plain arrays ({name} holds Python objects)")
         if shape != wanted.shape or dtype.kind not in wanted.kinds:
             count = (
                 f" ({shape[0]} labels, ours {wanted.shape[0]})" if name.endswith("label") and len(shape) == 1 else ""

@@ -1,4 +1,4 @@
-"""Metrics by name: which there are, what old records call them, their unit, and which one a user may have meant."""
+"""Metrics by name: the list of them, names in old records, units, and suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KNOWN = {
         *("cost/shared/seconds", "cost/shared/epochs"),
     ),
 }
-ALIKE = 0.75  # of two names, from which one is a slip of the other
+ALIKE = 0.75  # similarity above which one name is a typing error of the other
 SECOND = "test_imagenet"  # WebVision's other test set
 WHY = {
     "test/top5": "it is reported for more than 10 classes",
@@ -45,7 +45,7 @@ WHY = {
 
 
 def current(name: str) -> str:
-    """The name of today: the first edition called `test/acc/at_best_val` `test/acc/val`."""
+    """The current name of a metric: the first edition called `test/acc/at_best_val` `test/acc/val`."""
     head, _, last = name.rpartition("/")
     return f"{head}/at_best_val" if last == "val" and head.startswith("test") and head.endswith("/acc") else name
 
@@ -56,12 +56,12 @@ def is_percent(metric: str) -> bool:
 
 
 def exists(metric: str) -> bool:
-    """Whether some run may report it."""
+    """Whether a run can report this metric."""
     return metric.replace(f"{SECOND}/", "test/", 1) in {name for names in KNOWN.values() for name in names}
 
 
 def absent(metric: str, there: Iterable[str]) -> str:
-    """Why no run has a metric, and what to type instead. Args: there, the metrics that the runs have."""
+    """Why no run has a metric, and what to set instead. Args: there, the metrics that the runs have."""
     if exists(metric):
         why = next((text for start, text in WHY.items() if metric.startswith(start)), "")
         return f"no run has a metric {metric}: it exists, but these runs do not report it" + (f", {why}" if why else "")
@@ -82,8 +82,9 @@ def listing() -> str:
 
 
 def nearest_metric(word: str, there: Iterable[str]) -> str | None:
-    """The metric of the same words, else with the same end, else that this is said to be a part of, else of similar
-    letters, else with a word that begins alike (`accuracy`: `test/acc/final`)."""
+    """The metric of the same words, else with the same ending, else one that contains it, else one of similar spelling,
+    else one with a word that begins alike (`accuracy`: `test/acc/final`).
+    """
     order = {name: place for place, name in enumerate(name for names in KNOWN.values() for name in names)}
     names = {_plain(name): name for name in sorted(there, key=lambda name: order.get(name, len(order)))}
     typed = _plain(word)

@@ -1,4 +1,4 @@
-"""Runs as pairs of the same replicate, and the difference between them."""
+"""Pairs of runs of the same replicate, and their differences."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figures of finished runs, ready for a paper: `python -m analysis.plot KIND RUNS… [-o NAME] [--where …] [--by …] …`.
 
 Kinds: curves, groups, selection, separation, confusion, sensitivity, gain, cost, relation. Writes NAME.pdf and NAME.png
-(or the one file that -o names), prints their paths, a caption, and what a reader of the figure should know.
+(or the one file that -o names), prints their paths, a caption, and notes for the reader of the figure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COSTS = ("flops", "total_seconds", "steps")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of figure: what its numbers are, how they are drawn, what it shows, and the options that it takes."""
+    """One kind of figure: the functions for its numbers and its drawing, its caption, and its options."""
 
     numbers: Callable[[Sequence[Run], Options], pd.DataFrame]
     draw: Callable[[pd.DataFrame, Options], Figure]
@@ -96,7 +96,7 @@ KINDS = {
 
 
 def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) -> tuple[dict[str, bytes], list[str]]:
-    """A figure as files, by ending, and what belongs below it: its caption, then what its reader should know.
+    """A figure as files, by ending, and the text below it: its caption, then notes.
 
     Args: `chosen` are fields of Options. Raises: ConfigError with a sentence when the figure would mislead, or when
     there is nothing to draw.

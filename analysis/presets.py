@@ -1,4 +1,4 @@
-"""Tables by name (`--preset`), each for the sweep of the same name; what is typed beside it wins."""
+"""Tables by name (`--preset`), each for the sweep of the same name; other options override it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SETS: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class Preset:
     """A table's shape. `cols` that have one value only are left out; `varied` adds as rows the keys below these
-    prefixes in which the runs differ; `datasets` are the ones that it is about, empty for any."""
+    prefixes in which the runs differ; `datasets` are the ones that it is about, empty for any.
+    """
 
     rows: tuple[str, ...] = ("method", "plugin")
     cols: tuple[str, ...] = DATA

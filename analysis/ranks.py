@@ -19,7 +19,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
-FEWEST_DATA_SETS = 5  # of which a critical difference says anything
+FEWEST_DATA_SETS = 5  # fewest data sets for a critical difference
 SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", CHECKSUM)
 
 

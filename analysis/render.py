@@ -1,4 +1,4 @@
-"""A table as text in the formats that papers and pages take."""
+"""Tables as text in the formats of papers and pages."""
 
 from __future__ import annotations
 

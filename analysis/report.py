@@ -1,7 +1,7 @@
 """All runs as one page for the browser: `python -m analysis.report RUNS… -o page.html`.
 
-One file without anything from outside: a leaderboard with a row for each cell (runs that differ in nothing but their
-seeds), a table for each setting, and every run with its curves, classes, selection, pictures and configuration.
+One self-contained file: a leaderboard with a row for each cell (runs that differ in nothing but their
+seeds), a table for each setting, and every run with its curves, classes, selection, images and configuration.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from analysis.context import WHICH, notes, own_files
 from analysis.metrics import current
 from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cells, tables
 from analysis.page.encode import columns, compact, packed, page, rounded, typed
-from analysis.page.pictures import sheets
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
+from analysis.page.thumbnails import sheets
 from analysis.runs import CHECKSUM, Cells, Run, counted, flat, no_garbage, parse_pairs, reason, select
 from sfa_bench.config.terminal import door
 from sfa_bench.errors import ConfigError, RunError
@@ -27,10 +27,10 @@ from sfa_bench.store.folder import writing
 
 TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
 CURVES = 3_500_000  # characters of the file for learning curves
-PICTURES = 2_000_000  # and for pictures
+IMAGES = 2_000_000  # and for images
 
 
-def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) -> bytes:
+def make_page(ledger: Ledger, curves: int = CURVES, images: int = IMAGES) -> bytes:
     """The page of these runs; the budgets are characters of the file."""
     cells = make_cells(ledger.done)
     others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
@@ -40,18 +40,18 @@ def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) ->
         found = list(later)
     important = _by_importance(cells, len(others))
     kept, no_curves = _within(found, important, curves)
-    pictures_by_name, sheet_of, no_pictures = sheets(runs, found, important, pictures)
+    images_by_name, sheet_of, no_images = sheets(runs, found, important, images)
     chunks = list(_chunks([len(cell.runs) for cell in cells], len(runs)))
     blobs = {}
     for number, (first, end) in enumerate(chunks):
         blobs[f"details-{number}"] = packed(compact(_details(runs[first:end], found[first:end], sheet_of[first:end])))
         texts = [found[position].curves or "null" if kept[position] else "0" for position in range(first, end)]
         blobs[f"curves-{number}"] = packed(f"[{','.join(texts)}]")
-    for name, sheet in pictures_by_name.items():
+    for name, sheet in images_by_name.items():
         blobs[f"sheet-{name}"] = sheet.pop("png")
     index = {
         "facts": _facts(ledger, cells),
-        "notes": [*said, *_left_out(len(runs), no_curves, no_pictures, curves, pictures)],
+        "notes": [*said, *_left_out(len(runs), no_curves, no_images, curves, images)],
         "setting": SHOWN,
         "usual": {CHECKSUM: True},
         "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
@@ -61,7 +61,7 @@ def make_page(ledger: Ledger, curves: int = CURVES, pictures: int = PICTURES) ->
         "hashes": [run.hash for run in runs],
         "chunks": [first for first, _ in chunks],
         "series": {name: steps for name, _, steps in SERIES},
-        "sheets": pictures_by_name,
+        "sheets": images_by_name,
         "others": [_other(run) for run in others],
     }
     return page(index, blobs)
@@ -77,7 +77,7 @@ def _by_importance(cells: Sequence[Cell], others: int) -> list[int]:
 
 
 def _within(found: Sequence[Extras], important: Sequence[int], budget: int) -> tuple[list[bool], int]:
-    """Whether the curves of each run are kept, and how many are not for want of space."""
+    """Whether the curves of each run are kept, and the number of those left out for lack of space."""
     kept, left_out = [True] * len(found), 0
     for position in important:
         budget -= found[position].size * 4 // 3  # in base64
@@ -99,7 +99,7 @@ def _chunks(cells: Sequence[int], runs: int) -> Iterator[tuple[int, int]]:
 
 
 def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
-    """What the page shows of each run but its curves, a section for each part of the record."""
+    """The details of each run without its curves, a section for each part of the record."""
     rows: dict[str, list[Mapping[str, Any]]] = {
         "config": [{key: typed(run.field(key)) for key in run.fields} for run in runs],
         "metrics": [rounded({current(key): value for key, value in run.record["metrics"].items()}) for run in runs],
@@ -108,8 +108,8 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
         "environment": [flat(run.record["environment"]) for run in runs],
         "data": [rounded(flat(run.record["data"], "/")) for run in runs],
         "run": [_run(run) for run in runs],
-        "pictures": [
-            {"sheet": sheet, **extra.pictures.columns} if sheet and extra.pictures else {}
+        "images": [
+            {"sheet": sheet, **extra.images.columns} if sheet and extra.images else {}
             for extra, sheet in zip(found, sheet_of, strict=True)
         ],
     }
@@ -148,7 +148,7 @@ def _facts(ledger: Ledger, cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
-    """What the leaderboard must say besides its numbers; keys that have a column are not mixed unseen."""
+    """Notes on the leaderboard; a key that has a column is not reported as mixed."""
     own: dict[Any, list[Run]] = {}
     for cell in cells:
         if not cell.external:
@@ -159,8 +159,8 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     return [*notes(runs, grouped, shown, [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
-def _left_out(runs: int, no_curves: int, no_pictures: int, curves: int, pictures: int) -> Iterator[str]:
-    for what, count, budget in (("curves", no_curves, curves), ("pictures", no_pictures, pictures)):
+def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: int) -> Iterator[str]:
+    for what, count, budget in (("curves", no_curves, curves), ("images", no_images, images)):
         if count:
             yield (
                 f"{what} of {count} of {runs} runs are left out, to keep them within {budget / 1e6:g} MB of this file "

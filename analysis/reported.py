@@ -1,4 +1,6 @@
-"""Published numbers beside ours: found by the setting of a column, never averaged with ours, their protocol said."""
+"""Published numbers beside ours: found by the setting of a column, never averaged with ours, with notes on their
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ DATASETS = {
     "WebVision-50 (WebVision val)": ("webvision", "test"),
     "WebVision-50 (ILSVRC12 val)": ("webvision", "test_imagenet"),
 }
-# Laws that are one noise model in two readings stand side by side, with a footnote.
+# Two definitions of one noise model stand side by side, with a footnote.
 NOISES = {"joint": "joint", "symmetric_incl": "symmetric", "asymmetric": "asymmetric"}
 MODELS = {"ResNet-32": "resnet32", "PreAct ResNet-18": "preact_resnet18"}
 OURS = ("final", "last", "last10", "best")  # accuracies of ours that a published one may stand beside
@@ -61,7 +63,7 @@ def numbers() -> tuple[Number, ...]:
     found = []
     for line in csv.DictReader(text.splitlines()):
         dataset, split = DATASETS[line["dataset"]]
-        # Natural labels as they come: a long tail that is made of such a data set is another setting.
+        # Natural labels without added noise; an artificial long tail of such a data set is another setting.
         where = {"dataset": dataset, "noise": "none", "imbalance": "none"}
         if line["noise"] != "natural":
             where |= {"noise": NOISES[line["noise"]], "noise_ratio": line["noise_ratio"]}
@@ -111,7 +113,7 @@ def belongs(number: Number, runs: Sequence[Run], rows: Sequence[str], column: Ma
 
 
 def _protocol(number: Number, runs: Sequence[Run]) -> str:
-    """Source and what differs: noise law, backbone, epochs."""
+    """Source and differences: noise model, backbone, epochs."""
     return "; ".join([source(number), *differences(number, runs), number.line["note"]])
 
 
@@ -121,10 +123,10 @@ def source(number: Number) -> str:
 
 
 def differences(number: Number, runs: Sequence[Run]) -> list[str]:
-    """What of the protocol differs from these runs, or is not known of it."""
+    """Differences of the protocol from these runs, and unknown parts of it."""
     line, said = number.line, []
     if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
-        said.append("other noise law (symmetric noise that includes the true class)")
+        said.append("other noise model (symmetric noise that includes the true class)")
     models = {run.field("model") for run in runs}
     if models != {valued(MODELS.get(line["backbone"]))}:
         said.append(f"backbone {line['backbone']}, ours {listed(models)}")

@@ -1,4 +1,4 @@
-"""Finished runs as the analysis sees them: fields by name or configuration path, metrics, filters."""
+"""Finished runs for the analysis: fields by name or configuration path, metrics, filters."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
 
 SEEDS = ("replicate", "seed", "data_seed")
-# What may differ between runs of one cell: a footnote says where it does.
+# May differ between runs of one cell, with a footnote.
 NOTED = ("precision", "revision")
-# What has no effect, and with which choices of a group.
+# Keys without effect, by the choices of a group.
 WITHOUT = {"noise": ("noise_ratio", WITHOUT_RATIO), "imbalance": ("imb_factor", ("none",))}
 SECTIONS = ("selection", "cost")
 CHECKED = frozenset(named("checked"))
@@ -45,13 +45,13 @@ class Run:
         """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
         config = flat(self.record["config"])
         names = dict(self.record["names"])
-        if "dataset" in names:  # older records have the choice there (`folder`), not whose data it reads
+        if "dataset" in names:  # older records have the choice there (`folder`), not the name of the data
             names["dataset"] = config.get("dataset.name") or names["dataset"]
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)
         if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in CHECKED:
-            config[CHECKSUM] = True  # false says something only where there are official checksums
+            config[CHECKSUM] = True  # false means something only where there are official checksums
         return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
 
     def field(self, key: str) -> Value:
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def own_files(self) -> bool:
-        """Whether its data go by an official name and are files of the user's own."""
+        """Whether its data have the name of an official data set but are the user's own files."""
         return self.fields.get(CHECKSUM) is False
 
     @property
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def labels(self) -> str | None:
-        """Fingerprint of the labels that the method saw."""
+        """Fingerprint of the labels that the method was trained on."""
         return (self.record["data"].get("fingerprints") or {}).get("observed_labels")
 
 
@@ -142,7 +142,7 @@ def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """While millions of values are made that all stay, looking for garbage among them takes half of the time."""
+    """Disable garbage collection: while millions of values are created that all stay, it takes half of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -154,7 +154,7 @@ def no_garbage() -> Iterator[None]:
 
 
 def reason(record: Mapping[str, Any]) -> str:
-    """Why a run is not done, as far as its record says: `SIGINT`, `RunError: the loss is not finite`."""
+    """The reason in its record why a run is not done: `SIGINT`, `RunError: the loss is not finite`."""
     error = record["error"]
     if not isinstance(error, Mapping):
         return str(error or "").strip()
@@ -164,7 +164,7 @@ def reason(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def reading(run: Run) -> Iterator[None]:
-    """What the block reads of a run is there and fits together. Raises ConfigError with the run's folder where not."""
+    """Turn errors inside the block into a ConfigError that names the run whose files are missing or inconsistent."""
     try:
         yield
     except ConfigError:
@@ -204,8 +204,9 @@ def check_metric(runs: Sequence[Run], metric: str) -> None:
 
 
 def metric_name(runs: Sequence[Run], name: str) -> str:
-    """A metric as records have it now; `tail` stands for `test/acc/tail`, `macro_f1` for `test/macro_f1`, `auc` for
-    `selection/auc`."""
+    """The current name of a metric; `tail` stands for `test/acc/tail`, `macro_f1` for `test/macro_f1`, `auc` for
+    `selection/auc`.
+    """
     places = ("test/acc", "test", *SECTIONS)
     full = [current(metric) for metric in (name, *(f"{place}/{name}" for place in places))]
     there = (metric for metric in full if any(metric in run.metrics for run in runs))
@@ -213,13 +214,14 @@ def metric_name(runs: Sequence[Run], name: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """What commas separate."""
+    """Split at commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def parse_pairs(text: str) -> dict[str, list[str]]:
     """`method=dividemix,rolt,noise_ratio=0.2` -> {"method": ["dividemix", "rolt"], "noise_ratio": ["0.2"]}; a comma
-    between double quotes or brackets is part of a value."""
+    between double quotes or brackets is part of a value.
+    """
     pairs: dict[str, list[str]] = {}
     key = ""
     for part in map(str.strip, _PART.findall(f"{text},")):

@@ -1,7 +1,7 @@
-"""What is done and what is missing: `python -m analysis.status RUNS… [--watch] [--json]`.
+"""The status of runs, done and missing: `python -m analysis.status RUNS… [--watch] [--json]`.
 
-Finished, running, interrupted and failed runs; claims whose process is gone; what stored sweeps still miss; epochs,
-time left and disk used. A table on a terminal, lines elsewhere. `analysis.status clean RUNS…` is analysis/clean.py.
+Finished, running, interrupted and failed runs; claims of dead processes; missing runs of stored sweeps; epochs, time
+left and disk space. A table on a terminal, lines elsewhere. `analysis.status clean RUNS…` is analysis/clean.py.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def show(found: Status) -> str:
 
 
 def board(found: Status) -> Group:
-    """The same as a table for people who watch: a bar for every sweep and every run that is not done."""
+    """The status as a live table: a bar for every sweep and every run that is not done."""
     counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
     left = "" if found.seconds_left is None or not _work(found) else f" · about {_time(found.seconds_left)} left"
     parts: list[Any] = [Text(f"{counts} · {found.bytes_used / 1e6:,.1f} MB{left}", style="bold")]
@@ -201,7 +201,7 @@ def _narrow(*headers: str) -> list[Column]:
 
 
 def _failures(found: Status) -> list[str]:
-    """What to type again, which no table has room for."""
+    """The commands to repeat, which no table has room for."""
     return [f"again: {run.command}\n" for run in found.unfinished if run.state == "failed"][:SHOWN]
 
 

@@ -2,8 +2,8 @@
 
 Cells show mean ± sample standard deviation (n) over replicates, or what `--spread` asks for; with
 `--versus plugin=none` every other cell shows its difference to the base, paired by (seed, data_seed), with the 95 % t
-interval of the mean difference. With `--gap FLOOR CEILING` a further column says how much of the way between two rows
-each row goes.
+interval of the mean difference. With `--gap FLOOR CEILING` a further column shows the share of the gap between two rows
+that each row closes.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
     sets = f"one or more: final, best, tail, selection/auc …; together: {', '.join(SETS)}"
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
-    parser.add_argument("--preset", choices=PRESETS, help="a table by name; what is typed beside it wins")
+    parser.add_argument("--preset", choices=PRESETS, help="a table by name; other options override it")
     parser.add_argument("--rows", help=f"{keys} (default: method,plugin)")
     parser.add_argument("--cols", help=keys)
     parser.add_argument("--metric", help=f"{sets} (default: final)")
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
-    """The table that the options describe: what is typed, else the preset's, else the default's."""
+    """The table of the options: those that are set, else those of the preset, else the defaults."""
     rows, cols, metrics = words("method,plugin"), words(""), words("final")
     versus: Mapping[str, Sequence[str]] = {}
     reported = options.reported
@@ -203,7 +203,7 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
         versus, reported = {} if options.gap else preset.versus, reported or preset.reported
         # Of several metrics a preset shows those that the runs have.
         metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
-    # A key that is typed as a row is no column too, where none was asked for, and the other way round.
+    # A key that is set as a row is not a default column, and the other way round.
     if options.rows is not None:
         rows = words(options.rows)
         cols = [key for key in cols if key not in rows]

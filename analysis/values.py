@@ -1,4 +1,6 @@
-"""Values of a configuration as tables key, sort, show and read them: two that differ are never shown as one."""
+"""Values of a configuration in tables: keys, sorting, display and parsing. Different values are never shown as
+equal.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,17 @@ from typing import Any, NamedTuple
 
 NUMBER, TRUTH, TEXT, LIST, NULL, ABSENT = range(6)
 MISSING = "–"
-SAFE = 2**53  # beyond it whole numbers run together where all numbers are floats: in a browser, in a CSV of pandas
+SAFE = 2**53  # beyond it different whole numbers are equal as floats, as in a browser or in a CSV of pandas
 
 
 class Listed(str):
-    """A list as its JSON, so that it can be a key; no text is equal to it as a `Value`."""
+    """A list as JSON, so that it can be a key; as a `Value` it is not equal to any text."""
 
     __slots__ = ()
 
 
 class Value(NamedTuple):
-    """A recorded value by its kind: 1 and 1.0 are one number, which is neither `true` nor the text `1`.
+    """A recorded value with its kind: 1 and 1.0 are one number, which differs from `true` and from the text `1`.
 
     Values sort by kind, then by themselves. `str()` is the shortest text that `read` gives back.
     """
@@ -64,7 +66,7 @@ def listed(values: Iterable[Value]) -> str:
 
 
 def read(typed: str) -> Value:
-    """What a text says as it is typed: 0.1, 0.10 and 1e-1 are one number; `"1"` is a text."""
+    """The value of a text on the command line: 0.1, 0.10 and 1e-1 are one number; `"1"` is a text."""
     if typed in ("null", "true", "false"):
         return valued(json.loads(typed))
     for number in (int, float):
@@ -72,7 +74,7 @@ def read(typed: str) -> Value:
             found = number(typed)
         except ValueError:
             continue
-        return Value(NUMBER, found) if found == found else Value(TEXT, typed)  # NaN is no number that a run has
+        return Value(NUMBER, found) if found == found else Value(TEXT, typed)  # NaN is not a number that a run has
     if typed.startswith(('"', "[")):
         try:
             found = json.loads(typed)
@@ -92,7 +94,7 @@ def meant(values: Iterable[Value], typed: str) -> Value | None:
 
 
 def matches(value: Value, typed: str) -> bool:
-    """Whether a value is what a user typed, where there is no other."""
+    """Whether a value is what a user's text stands for."""
     return meant([value], typed) is not None
 
 

@@ -3,7 +3,7 @@
 `python -m benchmarks.growth measure -o growth.json`, then `… plot growth.json -o docs/growth.png`; both print a
 table in Markdown.
 
-One epoch of DivideMix with SFA on random pictures, in fp32: its parts and the peak memory, along one axis at a time.
+One epoch of DivideMix with SFA on random images, in fp32: its parts and the peak memory, along one axis at a time.
 Each point is a fresh process (or two, on the axis of jobs), in each of `--repeats` passes over all points. Forward
 passes and training are timed for some steps and multiplied; the selectors, and the figures of their selections that a
 run reports, are timed whole, on features and logits of the shapes that the network would give.

@@ -88,7 +88,7 @@ def rate(epoch: Callable[[], int]) -> float:
 
 def speed(count: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder, "pictures")
+        root = Path(folder, "images")
         write(root / "class", count)
         files = listed(root)
         started = time.perf_counter()
@@ -142,15 +142,13 @@ def first_step(folder: Path, *words: str) -> tuple[float, float]:
 def start(entries: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder / "pictures", 20)
+        write(folder / "images", 20)
         for size, part in ((entries, "many"), (200, "few")):
             for split, count in (("train", size), ("test", 40)):
                 for c in range(10):
                     (folder / part / split / f"c{c}").mkdir(parents=True)
                 for i in range(count):
-                    os.link(
-                        folder / "pictures" / f"{i % 20:05d}.jpg", folder / part / split / f"c{i % 10}" / f"{i}.jpg"
-                    )
+                    os.link(folder / "images" / f"{i % 20:05d}.jpg", folder / part / split / f"c{i % 10}" / f"{i}.jpg")
         for part, size in (("few", 200), ("many", entries)):
             words = ["dataset=folder", "dataset.name=links", f"data_dir={folder / part}", "dataset.cache=off"]
             words += ["method=ce", "plugin=none", "model=convnet", "threads=1"]
@@ -166,7 +164,7 @@ def start(entries: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speed", "start"))
-    parser.add_argument("--images", type=int, default=2000, help="pictures of speed")
+    parser.add_argument("--images", type=int, default=2000, help="images of speed")
     parser.add_argument("--entries", type=int, default=100_000, help="of the list of start")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()

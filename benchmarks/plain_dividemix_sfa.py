@@ -1,6 +1,6 @@
 """DivideMix with SFA in one file, the way published releases are written: read it from top to bottom.
 
-    python benchmarks/plain_dividemix_sfa.py                    # scikit-learn's digits, a long tail, 40 % wrong labels
+    python benchmarks/plain_dividemix_sfa.py                    # scikit-learn's digits, a long tail, 40 % noisy labels
     python benchmarks/plain_dividemix_sfa.py random --epochs 3  # random images of CIFAR's shape, for the time it takes
     python benchmarks/plain_dividemix_sfa.py FOLDER             # with train.npz, test.npz and settings.json
 
@@ -582,7 +582,7 @@ def mislabelled(labels: np.ndarray, noise_ratio: float, rng: np.random.Generator
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> None:
-    """Write what `train` reads: every fifth image is a test image, the rest get a long tail and wrong labels."""
+    """Write what `train` reads: every fifth image is a test image, the rest get a long tail and noisy labels."""
     rng = np.random.default_rng(options.seed)
     images, labels = digits() if options.data == "digits" else random_images(rng)
     test = np.arange(len(labels)) % 5 == 4
@@ -602,7 +602,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="digits", help="digits, random or a folder (default: digits)")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--imb-factor", type=float, default=0.1, help="smallest class / largest class (default: 0.1)")
-    parser.add_argument("--noise-ratio", type=float, default=0.4, help="share of wrong labels (default: 0.4)")
+    parser.add_argument("--noise-ratio", type=float, default=0.4, help="share of noisy labels (default: 0.4)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: as Torch chooses")
     options = parser.parse_args()

@@ -1,4 +1,6 @@
-"""Which of our methods a published one is, and the words that run it in the setting of a published number."""
+"""The counterpart of a published method in the suite, and the overrides that run it in the setting of a published
+number.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,15 @@ from sfa_bench.config.compose import compose
 
 REPLICATES = "replicate=0,1,2"
 WEIGHTS = "model.pretrained=FILE"  # Clothing1M's originals start from ImageNet weights, which a user brings
-# What the literature takes for the share of wrong labels where nobody knows it: for methods that ask, and for costs.
+# The share of noisy labels that the literature assumes where it is unknown: for methods that ask, and for costs.
 ASSUMED = {"webvision": 0.2, "clothing1m": 0.385}
 
 
 @dataclass(frozen=True)
 class Ours:
     """words: the choices of method, plug-in and what the name stands for; native: the recipe is the original's own, on
-    every data set on which a number is published; why: what a reader cannot guess."""
+    every data set on which a number is published; why: what a reader cannot guess.
+    """
 
     words: str
     native: bool = False
@@ -62,7 +65,7 @@ def ours(number: Number) -> Ours | None:
 
 
 def words(number: Number) -> tuple[str, ...] | None:
-    """What is typed to run our counterpart in the number's setting; None where there is no counterpart."""
+    """The overrides that run our counterpart in the number's setting; None where there is no counterpart."""
     method = ours(number)
     if method is None:
         return None
@@ -94,7 +97,7 @@ def _count(number: Number) -> list[str]:
 
 
 def doubt(number: Number) -> str:
-    """What of a setting may be another one than its name says; empty where nothing is."""
+    """Doubts about the setting behind a name; empty where there are none."""
     if number.line["noise"] == "asymmetric" and "TABASCO" in number.line["note"]:
         return "what TABASCO's release has for it flips each class to one other class that is drawn once: noise=flip"
     return ""
@@ -117,7 +120,7 @@ def _constants(number: Number) -> list[str]:
 
 @cache
 def planned(typed: tuple[str, ...]) -> Run:
-    """The run that these words make, as if it were one, without results. Raises ConfigError for invalid ones."""
+    """A `Run` without results for these overrides. Raises ConfigError for invalid ones."""
     config = compose([word.replace(WEIGHTS, "model.pretrained=false") for word in typed])
     plain = config.to_plain()
     if WEIGHTS in typed:

@@ -1,4 +1,4 @@
-"""What the documentation's site has besides the files in `docs/`: a hook of MkDocs, see `hooks` in mkdocs.yml.
+"""Pages of the documentation's site besides the files in `docs/`: a hook of MkDocs, see `hooks` in mkdocs.yml.
 
 Pages made from the code (configuration, commands, published numbers), CONTRIBUTING.md, and the folders in `results/`.
 `GENERATED` names the pages that no file of `docs/` is behind; `tests/docs/` checks their text and the links to them.

@@ -1,4 +1,4 @@
-"""What a run costs before it is run: images forwarded, floating-point operations, hours.
+"""The expected cost of a run: images forwarded, floating-point operations, hours.
 
 A run's record counts a backward pass as two forward ones (`cost` of a record): its operations are those of one forward
 times 3·trained + guessed + selected + evaluated images. How many of these an epoch has, by method, was measured on
@@ -66,7 +66,8 @@ def before_selection(fields: Mapping[str, Any]) -> int:
 
 def kind(fields: Mapping[str, Any]) -> tuple[str, str]:
     """Method and plug-in, with what else changes how many images are forwarded: with another selector than their own,
-    other samples are selected."""
+    other samples are selected.
+    """
     own = fields["plugin.selector"] if fields["plugin.selector"] != "none" else SELECTORS.get(fields["method"], "none")
     selector = fields["method.selector.name"]
     other = "" if selector == own else f" {selector}"
@@ -98,7 +99,7 @@ def flops(run: Run) -> float:
     dataset = run.fields["dataset"]
     ratio = ASSUMED[dataset] if dataset in ASSUMED else run.fields["noise_ratio"]
     if run.fields["noise"] == "asymmetric" and dataset == "cifar10":
-        ratio /= 2  # five of its ten classes have a class to be taken for: of 0.4, a fifth of the labels are wrong
+        ratio /= 2  # five of its ten classes have a similar class: at 0.4, a fifth of the labels are noisy
     found = forwards(run, nearest(*kind(run.fields), ratio), samples(run), TESTED[dataset])
     return found * per_forward()[dataset, run.fields["model"]]
 

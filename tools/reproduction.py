@@ -1,4 +1,4 @@
-"""Every published number with what runs it here: `python -m tools.reproduction [RUNS…] -o PAGE.md`.
+"""Every published number with the command that runs it here: `python -m tools.reproduction [RUNS…] -o PAGE.md`.
 
 A number of each published method and setting, its source, our counterpart with its command and expected cost, and ours
 where RUNS have it. `--cost-from RUNS` and `--check RUNS` write what the expectation rests on and how it holds
@@ -60,7 +60,7 @@ class Page:
         trained = dict.fromkeys(tuple(w for w in typed if not w.startswith("classifier=")) for typed in asked)
         total = sum(hours.flops(planned(typed)) for typed in trained)
         rate = hours.rate()
-        machine = "a rate that was typed" if self.typed else f"{rate['machine']}, measured on {rate['date']}"
+        machine = "a rate that was given" if self.typed else f"{rate['machine']}, measured on {rate['date']}"
         condition = "" if self.typed else f", {rate['condition']}: {rate['work']}"
         return [
             "# Published numbers and how to run them\n",
@@ -195,7 +195,7 @@ def _checks() -> str:
         )
     if "cifar10" in lasted:
         few.append(
-            "The run on CIFAR-10, of 600 generated pictures and two epochs, at the lowest priority beside more other "
+            "The run on CIFAR-10, of 600 generated images and two epochs, at the lowest priority beside more other "
             f"work than when the rate was measured, took {lasted['cifar10'][0]:.1f} times as long."
         )
     return " ".join(
@@ -240,7 +240,7 @@ def _content(options: argparse.Namespace) -> tuple[bytes, str]:
     """The file that the options ask for, and what it holds in a few words."""
     rate = options.flops_per_second
     if rate is not None and not 0 < rate < float("inf"):
-        raise ConfigError(f"--flops-per-second {rate:g} is no rate; give a number above 0, as 1e13")
+        raise ConfigError(f"--flops-per-second {rate:g} is not a rate; give a number above 0, as 1e13")
     measured = options.cost_from or options.check
     if measured and (options.runs or rate is not None):
         raise ConfigError("--cost-from and --check take their own RUNS: leave the other runs and the rate out")

@@ -1,4 +1,4 @@
-"""What the repository keeps of a sweep: `python -m tools.results NAME RUNS… [-o results]`.
+"""Write the repository's copy of a sweep's results: `python -m tools.results NAME RUNS… [-o results]`.
 
 `results/contents.yaml` says which tables, claims and figures belong to NAME. The folder `results/NAME` is written anew,
 with these files, `runs.csv` (a row a run; what never varies is in README.md instead) and a README.md with the commands
@@ -36,7 +36,7 @@ from sfa_bench.store.folder import writing
 
 TOOLS = {"table": table.main, "claim": claim.main, "plot": plot.main}
 PATHS = ("runs_dir", "data_dir", "dataset.cache_dir")
-# Where and beside what a run was made says nothing about its result.
+# Where a run was made does not affect its result.
 LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage", *PATHS)
 
 
@@ -82,7 +82,7 @@ def _contents(path: Path) -> dict[str, Any]:
     try:
         return dict(user_yaml.read(path))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is no list of tables: {error}") from error
+        raise ConfigError(f"{path} is not a list of tables: {error}") from error
 
 
 def planned(sweep: str) -> set[str]:
@@ -135,7 +135,7 @@ def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _anywhere(command: str) -> str:
-    """The command without the folders of the machine that it was typed on; one that no shell would take as it is."""
+    """The command without folders of the machine that it was run on; as it is where a shell could not parse it."""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -23,7 +23,7 @@ SHARES = 2  # processes of each side
 
 
 def cases(choices):
-    """Words of every pair of method and plug-in, and of options whose code is another."""
+    """Overrides of every pair of method and plug-in, and of options with code of their own."""
     for method in choices("method"):
         yield from ((f"method={method}", f"plugin={plugin}") for plugin in choices("plugin"))
     for model in choices("model"):

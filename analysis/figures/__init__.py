@@ -1,1 +1,1 @@
-"""The figures of `analysis.plot`: for each kind the numbers to draw, and apart from them the drawing."""
+"""The figures of `analysis.plot`: for each kind a function for the numbers and one for the drawing."""

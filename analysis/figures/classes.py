@@ -1,4 +1,4 @@
-"""Figures by class: `groups`, accuracy against size; `separation` of clean from wrong labels; `confusion`."""
+"""Figures by class: `groups`, accuracy against size; `separation` of clean from noisy labels; `confusion`."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def draw_groups(frame: pd.DataFrame, options: Options) -> Figure:
 
 
 def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
-    """Distribution of the clean probability by observed class, of truly clean and truly wrong labels.
+    """Distribution of the clean probability by observed class, for clean and for noisy labels.
 
-    Replicates and networks are pooled; samples whose true label is unknown count nowhere. Columns: class (or group of
-    classes beyond 20), kind (`clean` or `wrong`), low and high of the bin, share of the kind's samples in it, n.
+    Replicates and networks are pooled; samples whose clean label is unknown are left out. Columns: class (or group of
+    classes beyond 20), kind (`clean` or `noisy`), low and high of the bin, share of the kind's samples in it, n.
     Raises: ConfigError without a selector, without known labels, or for more than one series.
     """
     members = the_only(runs, options.by, "separation")
@@ -86,7 +86,7 @@ def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     for run in members:
         found = arrays(run)
         if "clean_probability" not in found:
-            raise ConfigError(f"{run.path} has no selector, so nothing separates clean from wrong labels")
+            raise ConfigError(f"{run.path} has no selector, so nothing separates clean from noisy labels")
         with reading(run):
             known = found["clean_label"] >= 0
             if not known.any():
@@ -94,7 +94,7 @@ def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
             observed = found["observed_label"]
             clean = found["clean_label"] == observed
             for label, classes in _classes(run).items():
-                for kind, is_kind in (("clean", clean), ("wrong", ~clean)):
+                for kind, is_kind in (("clean", clean), ("noisy", ~clean)):
                     rows = known & is_kind & np.isin(observed, classes)
                     new = np.histogram(found["clean_probability"][:, rows], bins)[0]
                     counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
@@ -114,11 +114,11 @@ def _classes(run: Run) -> Mapping[Any, Sequence[int]]:
 
 
 def draw_separation(frame: pd.DataFrame, options: Options) -> Figure:
-    """Two half-violins a class, clean to the left and wrong to the right, each as wide as its fullest bin."""
+    """Two half-violins a class, clean on the left and noisy on the right, each scaled to its fullest bin."""
     figure = canvas(options.width, 2.6)
     axes = figure.subplots()
     labels = list(dict.fromkeys(frame["class"]))
-    for kind, look, side, hatch in (("clean", LOOKS[0], -1, ""), ("wrong", LOOKS[1], 1, "//////")):
+    for kind, look, side, hatch in (("clean", LOOKS[0], -1, ""), ("noisy", LOOKS[1], 1, "//////")):
         for place, label in enumerate(labels):
             part = frame[(frame["class"] == label) & (frame["kind"] == kind)]
             if part.empty:
@@ -138,8 +138,8 @@ def draw_separation(frame: pd.DataFrame, options: Options) -> Figure:
     axes.set_xticks(range(len(labels)), [str(label) for label in labels])
     axes.set(xlabel="observed label", ylabel="clean probability", ylim=(0, 1), xlim=(-0.6, len(labels) - 0.4))
     patches = [
-        Patch(facecolor=LOOKS[0].colour, alpha=0.8, label="truly clean"),
-        Patch(facecolor=LOOKS[1].colour, alpha=0.8, hatch="//////", edgecolor="white", label="truly wrong"),
+        Patch(facecolor=LOOKS[0].colour, alpha=0.8, label="clean labels"),
+        Patch(facecolor=LOOKS[1].colour, alpha=0.8, hatch="//////", edgecolor="white", label="noisy labels"),
     ]
     title = "share of the samples, each half scaled to its fullest bin"
     figure.legend(handles=patches, loc="outside lower center", ncols=2, title=title)
@@ -160,7 +160,7 @@ def confusion(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     noise = [matrix for matrix in found if matrix is not None]
     predicted = [_predictions(run) for run in members]
     panels: dict[str, NDArray] = {"prediction": np.sum(predicted, axis=0)}
-    notes = ["the clean labels are unknown: there is no picture of the noise"]
+    notes = ["the clean labels are unknown: the panel of the noise is left out"]
     if len(noise) == len(found):
         panels, notes = {"noise": np.sum(noise, axis=0), **panels}, []
     tidy = []

@@ -74,7 +74,7 @@ def _epochs(runs: Sequence[Run], by: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _finished(frame: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """In order, with the length of each series' warm-up, and in `attrs` a note on series with nothing to show."""
+    """Sort, and add the length of each series' warm-up, and in `attrs` a note on series with nothing to show."""
     places = {series: place for place, series in enumerate(dict.fromkeys(row["series"] for row in rows))}
     warm_up = dict.fromkeys(places, 0)
     for row in rows:

@@ -1,6 +1,6 @@
-"""How every figure looks and how it becomes a file: sizes of a paper, colours and marks for all readers, stable bytes.
+"""Style of all figures, and writing them to files: sizes of a paper, colours and marks for all readers, stable bytes.
 
-Matplotlib's global settings and its window managers are left alone: figures are objects, drawn in `house_style`.
+Matplotlib's global settings and windows are not touched: figures are objects, drawn in `house_style`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from analysis.figures.series import SPREADS
 
 WIDTHS = {"column": 3.3, "text": 6.9}  # inches
-# What would otherwise put a date or a host into the file.
+# Metadata that would otherwise put a date or a host name into the file.
 METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 RC: dict[str, Any] = {
     "font.size": 8,

@@ -1,4 +1,4 @@
-"""Figure `relation`: one metric of each run against another, and whether they order the runs alike."""
+"""Figure `relation`: one metric of each run against another, and their rank correlation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.figures.series import Options, axis_name, few, name
 from analysis.runs import Run, check_fields, check_metric
 from sfa_bench.errors import ConfigError
 
-FEWEST = 3  # runs on the same labels, below which they have no order to speak of
+FEWEST = 3  # fewest runs on the same labels for a rank correlation
 
 
 def relation(runs: Sequence[Run], options: Options) -> pd.DataFrame:

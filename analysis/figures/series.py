@@ -1,4 +1,4 @@
-"""Runs as the series of a figure: who belongs together, what it is called, its mean and spread over replicates."""
+"""Group runs into the series of a figure: their names, means and spread over replicates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Groups = dict[Key, list[Run]]  # values of the keys in `by` -> runs that differ 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose; each kind of figure takes some of them and has its own defaults."""
+    """The options of figures; each kind takes some of them and has its own defaults."""
 
     by: tuple[str, ...] = ("method", "plugin")
     metric: str = "test/acc/final"
@@ -65,7 +65,7 @@ def few(names: Iterable[str]) -> None:
 
 
 def name(by: Sequence[str], key: Key) -> str:
-    """`dividemix+sfa dataset.val=none`: choices of a method as its folder is called, anything else by its key."""
+    """`dividemix+sfa dataset.val=none`: choices of a method as in its folder's name, anything else with its key."""
     values = dict(zip(by, map(str, key), strict=True))
     parts = []
     if "method" in values:
@@ -103,7 +103,7 @@ def arrays(run: Run, file: str = "predictions.npz") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{run.path} has no {file}, which this figure is drawn from") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{run.path / file} is broken; leave that run out with --where, or run it again") from error
+        raise ConfigError(f"{run.path / file} is damaged; leave that run out with --where, or run it again") from error
 
 
 def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str = "value") -> pd.DataFrame:
@@ -123,7 +123,7 @@ def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str 
 
 
 def axis_name(metric: str) -> str:
-    """What stands at an axis: `test accuracy, few (%)`, `selection auc`, `cost flops`."""
+    """The label of an axis: `test accuracy, few (%)`, `selection auc`, `cost flops`."""
     unit = " (%)" if is_percent(metric) else ""
     rest = metric.removeprefix("test/acc").removesuffix("/final").strip("/")
     if metric.startswith("val/acc"):
@@ -134,7 +134,7 @@ def axis_name(metric: str) -> str:
 
 
 def apart(numbers: Sequence[float], share: float) -> bool:
-    """Whether sorted numbers lie apart by a share of the axis that `decades` gives them."""
+    """Whether sorted numbers are at least a share of the axis apart, on the scale that `decades` chooses."""
     places = np.log(numbers) if decades(numbers) else np.array(numbers, dtype=float)
     return len(places) < 2 or bool(np.diff(places).min() >= share * (places[-1] - places[0]))
 

@@ -54,7 +54,8 @@ def sensitivity(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
 def draw_sensitivity(frame: pd.DataFrame, options: Options) -> Figure:
     """Lines with error bars over numbers (logarithmic over more than a decade), points side by side over words, and
-    over numbers that lie too close together for an axis."""
+    over numbers that lie too close together for an axis.
+    """
     figure = canvas(options.width, 2.9)
     axes = figure.subplots()
     axes.grid(True)
@@ -123,7 +124,7 @@ def gain(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
 
 def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> list[str]:
-    """`by` and every key of the data and the training in which runs that are alike so far still differ."""
+    """`by` and every further key of data and training in which runs of one group differ."""
     found = list(by)
     for key in ("dataset", *SETTINGS):
         if key not in found and key not in compared:
@@ -147,7 +148,7 @@ def _text(pairs: Mapping[str, Sequence[str]]) -> str:
 
 
 def tally(frame: pd.DataFrame) -> str:
-    """`12 of 20 settings up (5 beyond their interval), 8 down (1)`: how many changed which way."""
+    """`12 of 20 settings up (5 beyond their interval), 8 down (1)`: the numbers of settings that went up and down."""
     up, down = frame["mean"] > 0, frame["mean"] < 0
     sure_up, sure_down = (frame["low"] > 0).sum(), (frame["high"] < 0).sum()
     same = f", {(~up & ~down).sum()} unchanged" if (~up & ~down).any() else ""

@@ -21,7 +21,7 @@ from analysis.values import Key, Value
 from sfa_bench.errors import ConfigError
 
 SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs", CHECKSUM)
-SHOWN = (*SETTING, "batch_size", "lr")  # these may belong to a method, and split no table
+SHOWN = (*SETTING, "batch_size", "lr")  # these may belong to a method, and do not split tables
 CHOICE = ("method", "plugin", "classifier")
 DERIVED = "recipe.effective."  # computed from other keys: shown only where nothing else tells two cells apart
 # Columns of numbers: name, metric, decimals. The first one ranks.
@@ -42,12 +42,12 @@ class Cell:
 
     fields: Mapping[str, Value]  # SHOWN and CHOICE
     extra: Mapping[str, Value]  # further keys in which cells of the same fields differ
-    external: str  # whose results they are, empty for the suite's own
+    external: str  # source of external results, empty for the suite's own
     runs: Sequence[Run]
 
     @property
     def name(self) -> str:
-        """A short name that stays when other cells come or go."""
+        """A short name that does not depend on other cells."""
         fields = [(key, value.kind, value.plain) for part in (self.fields, self.extra) for key, value in part.items()]
         text = json.dumps([*fields, self.external])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -60,7 +60,7 @@ class Cell:
 
 
 def external(run: Run) -> str:
-    """Whose code made this result, where it is not the suite's."""
+    """The source of the code of an external result; empty for the suite's own."""
     whose = run.record["environment"].get("external")
     if isinstance(whose, dict):  # as `analysis.ingest` writes it
         whose = whose.get("note") or "other code"

@@ -1,4 +1,4 @@
-"""How numbers get into the page: columns instead of rows, packed where they are many, and text that stays text."""
+"""Encode data for the page: columns instead of rows, compressed where they are large, and text escaped."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def page(index: Any, blobs: Mapping[str, str]) -> bytes:
     data = "\n".join(f'<script type="text/plain" id="{name}">{blob}</script>' for name, blob in blobs.items())
     parts = {"style": style, "program": program, "index": in_script(index), "blobs": data}
     parts |= {"style_hash": _hash(style), "program_hash": _hash(program)}
-    # One pass: what a value contains is never taken for a place in the template.
+    # One pass, so that the content of a value is never taken for a placeholder.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template).encode()
 
 
 def _hash(text: str) -> str:
-    """What a content security policy calls this element's content."""
+    """The hash of an element's content for a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

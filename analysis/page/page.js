@@ -203,7 +203,7 @@ function makeBoard() {
     (following.length ? `One value for each data set: ${following.join(", ")}.` : "");
   byId("meaning").textContent = "One row is one configuration, its runs differ in nothing but seeds. Final accuracy is the mean ± sample standard deviation (n runs).";
   byId("marks").textContent = `Final accuracy: ${index.which}. The other numbers are means over the same runs, or over (n) of them. ` +
-    "Many, medium, few: mean accuracy of the classes with many, medium and few training images. Selection AUC: how well the last selection told clean labels from wrong ones (0 to 1). Time: mean total time of a run. Told: what a method was told beyond the noisy labels. " +
+    "Many, medium, few: mean accuracy of the classes with many, medium and few training images. Selection AUC: how well the last selection told clean labels from noisy ones (0 to 1). Time: mean total time of a run. Told: what a method was told beyond the noisy labels. " +
     "Bold: the best among rows on the same data and recipe, and those with three or more runs in common with it whose paired 95 % interval to it contains 0; underlined: the next. " +
     "Rows that were told clean labels or are external are out of competition.";
 }
@@ -360,7 +360,7 @@ async function runView(position) {
     curvesPart(curves, run.run.folder),
     classesPart(run),
     el("div", { class: "pair" }, selectionPart(run, curves), costPart(run)),
-    await picturesPart(run),
+    await imagesPart(run),
     configPart(run.config),
     el("details", {}, el("summary", {}, "Environment"), pairs(run.environment)),
     el("details", {}, el("summary", {}, "Data"), pairs(run.data)),
@@ -546,7 +546,7 @@ function selectionPart(run, curves) {
   if (!groups.length) return el("div", {}, title, el("p", {}, "This run selects no samples, or its selection was not measured."));
   const rows = groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group || "all"), scores.map(([score]) => el("td", { class: "number" }, fixed(run.selection[group ? `${score}/${group}` : score], 3)))));
   const others = ["pseudo_label_acc", "memorised", "imbalance_ratio", "tv_to_clean_prior"].filter((key) => isNumber(run.selection[key]));
-  const names = { pseudo_label_acc: "right pseudo-labels among the rejected", memorised: "wrong labels predicted (share)", imbalance_ratio: "largest / smallest selected class", tv_to_clean_prior: "total variation to the clean prior" };
+  const names = { pseudo_label_acc: "correct pseudo-labels among the rejected", memorised: "noisy labels predicted (share)", imbalance_ratio: "largest / smallest selected class", tv_to_clean_prior: "total variation to the clean prior" };
   return el("div", {}, title, scroll("Selection by group", el("table", {}, el("thead", {}, el("tr", {}, ["classes", ...scores.map(([, name]) => name)].map((name, i) => el("th", { scope: "col", class: i ? "number" : null }, name)))), el("tbody", {}, rows))),
     others.length ? el("p", { class: "small" }, others.map((key) => `${names[key]} ${fixed(run.selection[key], 3)}`).join("; ") + ".") : null);
 }
@@ -560,20 +560,20 @@ function costPart(run) {
   });
   return el("div", {}, el("h3", {}, run.run.state === "done" ? "Cost" : "Cost so far"), rows.length ? scroll("Cost", el("table", {}, el("tbody", {}, rows))) : el("p", {}, "No cost was recorded."));
 }
-async function picturesPart(run) {
-  const { sheet, observed, clean, probability, index: places } = run.pictures;
+async function imagesPart(run) {
+  const { sheet, observed, clean, probability, index: places } = run.images;
   if (!sheet) return null;
   const { across, down, count } = index.sheets[sheet];
   const png = "url(data:image/png;base64," + byId("sheet-" + sheet).textContent + ")";
   const items = Array.from({ length: count }, (_, i) => {
     const says = `labelled ${observed[i]}, is ${clean[i] < 0 ? "unknown" : clean[i]}`;
-    const picture = el("div", { class: "picture", role: "img", "aria-label": `picture ${places ? places[i] : i}, ${says}` });
-    picture.style.backgroundImage = png;
-    picture.style.backgroundSize = `${100 * across}% ${100 * down}%`;
-    picture.style.backgroundPosition = `${across > 1 ? (100 * (i % across)) / (across - 1) : 0}% ${down > 1 ? (100 * Math.floor(i / across)) / (down - 1) : 0}%`;
-    return el("li", {}, picture, el("div", {}, says), probability && isNumber(probability[i]) ? el("div", { class: "small" }, `P(clean) ${fixed(probability[i], 2)}`) : null);
+    const image = el("div", { class: "image", role: "img", "aria-label": `image ${places ? places[i] : i}, ${says}` });
+    image.style.backgroundImage = png;
+    image.style.backgroundSize = `${100 * across}% ${100 * down}%`;
+    image.style.backgroundPosition = `${across > 1 ? (100 * (i % across)) / (across - 1) : 0}% ${down > 1 ? (100 * Math.floor(i / across)) / (down - 1) : 0}%`;
+    return el("li", {}, image, el("div", {}, says), probability && isNumber(probability[i]) ? el("div", { class: "small" }, `P(clean) ${fixed(probability[i], 2)}`) : null);
   });
-  return [el("h3", {}, "Wrongly labelled pictures"), el("p", { class: "small" }, `${plural(count, "training picture")} with a wrong label: the label that training saw, the true class${probability ? ", and the probability of a clean label that the method gave (a good selection gives a low one)" : ""}.`), el("ul", { class: "pictures" }, items)];
+  return [el("h3", {}, "Mislabelled images"), el("p", { class: "small" }, `${plural(count, "training image")} with a noisy label: the label that training saw, the true class${probability ? ", and the probability of a clean label that the method gave (a good selection gives a low one)" : ""}.`), el("ul", { class: "images" }, items)];
 }
 function configPart(config) {
   const groups = new Map(); // the first part of the path -> its rows; what has no path comes first

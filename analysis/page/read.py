@@ -1,4 +1,4 @@
-"""Runs for the page: records that share what they have in common, curves and pictures, read by several processes."""
+"""Runs for the page: records that share what they have in common, curves and images, read by several processes."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ OPTIONAL = ("metrics", "selection", "cost")
 
 @dataclass(frozen=True)
 class Extras:
-    """What a run's folder holds beside its record: curves as JSON (empty: none), their packed size, pictures."""
+    """Data of a run beside its record: curves as JSON (empty: none), their compressed size, thumbnails."""
 
     curves: str = ""
     size: int = 0
-    pictures: Pictures | None = None
+    images: Thumbnails | None = None
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Wrongly labelled pictures: a key for equal content, and the observed, clean and probability columns."""
+class Thumbnails:
+    """Thumbnails of mislabelled images: a key for equal content, and the observed, clean and probability columns."""
 
     key: str
     columns: Mapping[str, list[Any]]
@@ -57,7 +57,7 @@ class Pictures:
 
 @dataclass
 class Ledger:
-    """Everything below some folders: finished runs, the others, and how many folders could not be read."""
+    """All runs below some folders: finished ones, the others, and the number of unreadable folders."""
 
     done: list[Run] = field(default_factory=list)
     others: list[Run] = field(default_factory=list)
@@ -88,7 +88,7 @@ def read(paths: Sequence[Path]) -> Ledger:
 
 
 def _slim(record: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """The record with equal parts of all records held once: ten thousand of them fit into memory."""
+    """The record with parts that are equal in all records stored once, so that ten thousand fit into memory."""
     for key in MAPPINGS:
         record[key] = {sys.intern(name): _once(part, shared) for name, part in record[key].items()}
     record["data"].pop("confusion", None)
@@ -114,7 +114,7 @@ def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list
 
 @contextmanager
 def extras(runs: Sequence[Run]) -> Iterator[Iterator[Extras]]:
-    """Curves and pictures of each run, in the same order, read by other processes while the block goes on."""
+    """Curves and images of each run, in the same order, read by other processes while the block goes on."""
     folders = [run.path for run in runs]
     if len(folders) < MANY or (os.cpu_count() or 1) < 2:
         yield map(_extras, folders)
@@ -124,11 +124,11 @@ def extras(runs: Sequence[Run]) -> Iterator[Iterator[Extras]]:
 
 
 def _extras(folder: Path) -> Extras:
-    pictures = thumbs(folder)
-    described = Pictures(*_describe(pictures)) if pictures else None
+    images = thumbs(folder)
+    described = Thumbnails(*_describe(images)) if images else None
     rows = read_rows(folder)
     if not rows:
-        return Extras(pictures=described)
+        return Extras(images=described)
     text = compact(_curves(rows))
     return Extras(text, len(zlib.compress(text.encode())), described)
 
@@ -146,7 +146,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _scan(line: bytes) -> dict[str, Any]:
-    """The few values that are needed, found without parsing the line: a large folder has a gigabyte of them.
+    """The few values that are needed, found without parsing the line, because a large folder has a gigabyte of lines.
 
     Raises: ValueError when the line is not written as `json.dumps` writes it.
     """
@@ -198,7 +198,7 @@ def _steps(value: Any, steps: int) -> int | None:
 
 
 def thumbs(folder: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of `thumbs.npz`; None where there is no such file, or none that holds pictures and their labels."""
+    """The arrays of `thumbs.npz`; None where there is no such file, or none that holds images and their labels."""
     try:
         arrays = RunFolder(folder).read_arrays("thumbs.npz")
         image = arrays["image"]

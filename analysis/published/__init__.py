@@ -1,1 +1,1 @@
-"""Published numbers as data: `reported.csv`, one number a line, with its source and what is known of its protocol."""
+"""Published numbers: `reported.csv`, one number a line, with its source and its protocol as far as known."""

@@ -175,7 +175,7 @@ def test_separation_is_the_share_of_samples_in_each_bin(runs):
             with np.load(path.parent / "predictions.npz") as z:
                 rows = (z["observed_label"] == 1) & ~np.isin(z["clean_label"], (1, -1))
                 values += z["clean_probability"][:, rows].ravel().tolist()
-    part = found[(found["class"] == 1) & (found["kind"] == "wrong")]
+    part = found[(found["class"] == 1) & (found["kind"] == "noisy")]
     assert part["share"].tolist() == pytest.approx((np.histogram(values, 20, (0, 1))[0] / len(values)).tolist())
     assert set(part["n"]) == {len(values)}
 

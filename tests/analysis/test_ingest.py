@@ -245,27 +245,30 @@ LABEL = "observed_label.npy"
 HUGE = b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }"
 PACKED = {"compression": zipfile.ZIP_DEFLATED}
 BYTES = {
-    "nothing": (b"", "is no .npz of plain arrays"),
-    "text": (b"no", "is no .npz of plain arrays"),
+    "nothing": (b"", "is not an .npz of plain arrays"),
+    "text": (b"no", "is not an .npz of plain arrays"),
     "one array": (GOOD, "is one array; ingest takes an .npz with names"),
-    "a cut archive": (zipped([(LABEL, GOOD)])[:-30], "is no .npz of plain arrays"),
-    "a flipped bit": (flipped(zipped([(LABEL, GOOD)]), 300), "is no .npz of plain arrays"),
-    "a flipped bit in what is packed": (flipped(zipped([(LABEL, GOOD)], **PACKED), 70), "is no .npz of plain arrays"),
+    "a cut archive": (zipped([(LABEL, GOOD)])[:-30], "is not an .npz of plain arrays"),
+    "a flipped bit": (flipped(zipped([(LABEL, GOOD)]), 300), "is not an .npz of plain arrays"),
+    "a flipped bit in what is packed": (
+        flipped(zipped([(LABEL, GOOD)], **PACKED), 70),
+        "is not an .npz of plain arrays",
+    ),
     "a name twice": (zipped([(LABEL, GOOD), (LABEL, GOOD)]), "has observed_label 2 times"),
     "a name with and without ending": (zipped([(LABEL, GOOD), ("observed_label", GOOD)]), "has observed_label 2 times"),
-    "a member that is no array": (zipped([(LABEL, b"hello")]), "is no .npz of plain arrays"),
-    "an empty member": (zipped([(LABEL, b"")]), "is no .npz of plain arrays"),
+    "a member that is no array": (zipped([(LABEL, b"hello")]), "is not an .npz of plain arrays"),
+    "an empty member": (zipped([(LABEL, b"")]), "is not an .npz of plain arrays"),
     "an array that is cut": (zipped([(LABEL, GOOD[:-8])]), "observed_label has not the 1600 bytes"),
     "an array with more behind it": (zipped([(LABEL, GOOD + b"more")]), "observed_label has not the 1600 bytes"),
     "an array that unpacks to far more": (zipped([(LABEL, GOOD + bytes(2**20))], **PACKED), "has not the 1600 bytes"),
     "a header that claims 80 TB": (zipped([(LABEL, header(HUGE))]), "not int64 [10000000000000]"),
-    "a header that is too long": (zipped([(LABEL, header(b" " * 20000, (2, 0)))]), "is no .npz of plain arrays"),
+    "a header that is too long": (zipped([(LABEL, header(b" " * 20000, (2, 0)))]), "is not an .npz of plain arrays"),
     "a header of a later version": (zipped([(LABEL, header(HUGE, (3, 0)))]), "a header of version (3, 0)"),
-    "a header of brackets": (zipped([(LABEL, header(b"(" * 9000))]), "is no .npz of plain arrays"),
-    "a header of lists": (zipped([(LABEL, header(b"{[]: 1}"))]), "is no .npz of plain arrays"),
+    "a header of brackets": (zipped([(LABEL, header(b"(" * 9000))]), "is not an .npz of plain arrays"),
+    "a header of lists": (zipped([(LABEL, header(b"{[]: 1}"))]), "is not an .npz of plain arrays"),
     "a header with a type that is none": (
         zipped([(LABEL, header(b"{'descr': 'x9', 'fortran_order': False, 'shape': (200,), }"))]),
-        "is no .npz of plain arrays",
+        "is not an .npz of plain arrays",
     ),
     "a header with a negative shape": (
         zipped([(LABEL, header(b"{'descr': '<i8', 'fortran_order': False, 'shape': (-200,), }"))]),
@@ -275,11 +278,11 @@ BYTES = {
         zipped([(LABEL, GOOD)]).replace(
             b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x63\x00"
         ),
-        "is no .npz of plain arrays",
+        "is not an .npz of plain arrays",
     ),
     "encrypted": (
         zipped([(LABEL, GOOD)]).replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
-        "is no .npz of plain arrays",
+        "is not an .npz of plain arrays",
     ),
 }
 
@@ -297,7 +300,7 @@ def test_a_malformed_file_is_refused_in_one_sentence(ours, tmp_path, capsys, cas
 
 def test_what_is_no_file_is_refused_and_not_waited_for(ours, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.npz")
-    for name, sentence in (("pipe.npz", "is no file but something else"), ("none.npz", "there is no file")):
+    for name, sentence in (("pipe.npz", "is not a regular file"), ("none.npz", "there is no file")):
         assert main([str(tmp_path / name), "--like", str(ours[0]), "--method", "x"]) == 2
         assert sentence in capsys.readouterr().err
 
@@ -374,4 +377,4 @@ def test_a_file_that_would_execute_is_refused(ours, tmp_path, capsys):
     (tmp_path / "text.npz").write_text("no")
     for name in ("pickled", "text"):
         assert main([str(tmp_path / f"{name}.npz"), "--like", str(ours[0]), "--method", "x"]) == 2
-        assert "is no .npz of plain arrays" in capsys.readouterr().err
+        assert "is not an .npz of plain arrays" in capsys.readouterr().err

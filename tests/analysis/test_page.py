@@ -137,14 +137,14 @@ def test_a_budget_leaves_out_later_replicates_first_and_says_so(many):
     assert max(kept) <= min(lost) + 1
 
 
-def test_pictures_are_one_sheet_and_shared_where_equal(ledger):
-    picture = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+def test_images_are_one_sheet_and_shared_where_equal(ledger):
+    image = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     labels = {"index": np.arange(5), "observed_label": np.arange(5), "clean_label": np.arange(5)[::-1]}
     for replicate in range(2):
-        RunFolder(ledger.add(50.0, replicate=replicate)).write_arrays("thumbs.npz", {"image": picture, **labels})
+        RunFolder(ledger.add(50.0, replicate=replicate)).write_arrays("thumbs.npz", {"image": image, **labels})
     index, blobs = parts(make_page(read([ledger.root])))
     assert len(index["sheets"]) == 1
-    assert value(blobs["details-0"]["pictures"]["clean"], 1) == [4, 3, 2, 1, 0]
+    assert value(blobs["details-0"]["images"]["clean"], 1) == [4, 3, 2, 1, 0]
 
 
 # ---- the command

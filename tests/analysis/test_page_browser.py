@@ -138,7 +138,7 @@ def test_from_a_setting_to_a_run_and_back(opened, page_file):
     assert page.inner_text("#command").strip() == record["command"]
     assert page.locator("#view svg path.curve").count() >= 1
     assert "warm-up to epoch 2" in page.inner_html("#view")
-    assert page.locator("#view .picture").count() == 4
+    assert page.locator("#view .image").count() == 4
     page.go_back()
     page.wait_for_selector("#view tr[data-run]")
     page.go_back()

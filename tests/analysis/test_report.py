@@ -136,17 +136,17 @@ def test_a_key_outside_the_selection_is_not_taken_for_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn"])
-def test_broken_pictures_are_no_pictures(tmp_path, content):
+def test_broken_images_are_no_images(tmp_path, content):
     (tmp_path / "thumbs.npz").write_bytes(content)
     assert thumbs(tmp_path) is None
 
 
-def test_pictures_beyond_the_budget_are_counted_and_said(ledger):
+def test_images_beyond_the_budget_are_counted_and_said(ledger):
     for replicate in range(3):
         image = np.random.default_rng(replicate).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
         labels = {"observed_label": np.arange(9), "clean_label": np.arange(9)[::-1]}
         RunFolder(ledger.add(50.0, replicate=replicate)).write_arrays("thumbs.npz", {"image": image, **labels})
-    index = index_of(make_page(read([ledger.root]), pictures=15_000))
+    index = index_of(make_page(read([ledger.root]), images=15_000))
     assert len(index["sheets"]) == 1
-    (said,) = [note for note in index["notes"] if note.startswith("pictures of")]
-    assert said.startswith("pictures of 2 of 3 runs are left out")
+    (said,) = [note for note in index["notes"] if note.startswith("images of")]
+    assert said.startswith("images of 2 of 3 runs are left out")

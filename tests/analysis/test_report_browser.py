@@ -1,4 +1,4 @@
-"""The page in a browser, what is easily lost: addresses, focus, parts left out, each picture at its place."""
+"""The page in a browser, what is easily lost: addresses, focus, parts left out, each image at its place."""
 
 import importlib.util
 import os
@@ -20,14 +20,14 @@ spec = importlib.util.spec_from_file_location("conf_of_ledger", Path(__file__).p
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
 
-ACROSS = 8  # pictures in a line of a sheet
+ACROSS = 8  # images in a line of a sheet
 BUDGETS = {"usual": {}, "no curves": {"curves": 0}}
 HOSTILE = '</script><!--<script><img src=x onerror="window.hacked = 1">'
 
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory):
-    """230 settings of one run each; one has a hostile name, one has ten pictures; a failed run with an error."""
+    """230 settings of one run each; one has a hostile name, one has ten images; a failed run with an error."""
     found = conftest.Ledger(tmp_path_factory.mktemp("addresses") / "runs")
     for number in range(229):
         found.add(number / 3, plugin="sfa", plugin__beta=number / 1000)
@@ -130,24 +130,24 @@ def test_a_hostile_name_is_text_in_every_view(opened):
     assert page.evaluate("window.hacked") is None
 
 
-def test_each_picture_shows_its_own_part_of_the_sheet(opened):
+def test_each_image_shows_its_own_part_of_the_sheet(opened):
     page = opened()
     page.fill('#filters input[name="text"]', "onerror")
     page.click("#board tbody a")
     page.click("#view tr[data-run] a")
-    page.wait_for_selector(".picture")
-    assert page.locator(".picture").nth(9).get_attribute("aria-label") == "picture 9, labelled 9, is unknown"
-    places = page.locator(".picture").evaluate_all("all => all.map((one) => one.style.backgroundPosition)")
+    page.wait_for_selector(".image")
+    assert page.locator(".image").nth(9).get_attribute("aria-label") == "image 9, labelled 9, is unknown"
+    places = page.locator(".image").evaluate_all("all => all.map((one) => one.style.backgroundPosition)")
     expected = [(100 * (i % ACROSS) / (ACROSS - 1), 100.0 * (i // ACROSS)) for i in range(10)]  # two lines
     found = [tuple(float(part.rstrip("%")) for part in place.split()) for place in places]
     assert np.allclose(found, expected, atol=1e-3)
-    shot = page.locator(".picture").nth(9).screenshot()
+    shot = page.locator(".image").nth(9).screenshot()
     middle = page.evaluate(
         """async (bytes) => {
-          const picture = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
-          const canvas = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
-          canvas.drawImage(picture, 0, 0);
-          return canvas.getImageData(picture.width / 2, picture.height / 2, 1, 1).data[0];
+          const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+          const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+          canvas.drawImage(image, 0, 0);
+          return canvas.getImageData(image.width / 2, image.height / 2, 1, 1).data[0];
         }""",
         list(shot),
     )

@@ -36,7 +36,7 @@ def command(*arguments, cwd=ROOT):
         ("+beta=2", "unknown key beta"),
         ("plugin=sfb", "did you mean plugin=sfa?"),
         ("epochs=ten", "epochs=ten"),
-        ("warmup_epochs=60", "type warmup_epochs below 60"),
+        ("warmup_epochs=60", "set warmup_epochs below 60"),
         ("method=ce,dividemix", "-m"),
         ("recipe=native", "recipe=matched"),
     ],

@@ -226,7 +226,7 @@ def test_a_rate_of_ones_own_divides_the_operations():
     text = Page([], 137_725_184 / 3600).text()
     forwards = 3 * 20_431 * 200 + 200 * 10_000
     assert row(text, "ERM")[7] == f"{forwards:,}"
-    assert "a rate that was typed" in text
+    assert "a rate that was given" in text
 
 
 def test_runs_are_found_for_their_numbers(ledger):
@@ -278,7 +278,7 @@ def test_metrics_are_of_the_published_kind():
     ("typed", "sentence"),
     [
         (["nowhere"], "there is no folder nowhere"),
-        (["--flops-per-second", "0"], "--flops-per-second 0 is no rate; give a number above 0, as 1e13"),
+        (["--flops-per-second", "0"], "--flops-per-second 0 is not a rate; give a number above 0, as 1e13"),
         (["--cost-from", "nowhere"], "there is no folder nowhere"),
         (
             ["some", "--check", "x"],

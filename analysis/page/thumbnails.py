@@ -1,4 +1,4 @@
-"""Wrongly labelled pictures in the page: one sheet for each set of them, as far as a budget goes."""
+"""Mislabelled images in the page: one sheet for each set of them, within a budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from analysis.page.read import Extras, thumbs
 from analysis.runs import Run
 
-ACROSS = 8  # pictures in a line of a sheet
+ACROSS = 8  # images in a line of a sheet
 
 
 def sheets(
@@ -28,13 +28,13 @@ def sheets(
     names: list[str | None] = [None] * len(runs)
     used, left_out = 0, 0
     for position in order:
-        pictures = extras[position].pictures
-        if pictures is None:
+        images = extras[position].images
+        if images is None:
             continue
-        name = pictures.key[:16]
+        name = images.key[:16]
         if name not in found and name not in refused:
             sheet = _sheet(runs[position])
-            # A sheet that does not fit closes the budget: which runs have pictures does not depend on their size.
+            # A sheet that does not fit closes the budget: which runs have images does not depend on their size.
             if sheet is None or refused or used + len(sheet["png"]) > budget:
                 refused.add(name)
             else:
