@@ -109,7 +109,7 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
                 f"{key}={number(value)}: allowed is 0 <= {key} < {number(end)} with method={name}, which {why}"
             )
     if method.schedule == "drs" and not learner.resamples:
-        raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; type drw or none")
+        raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; set drw or none")
     if method.schedule != "none" and described.weighted:
         raise _refuse(
             f"method.schedule={method.schedule} with class weights from the first epoch: set method=ce_drw, or "

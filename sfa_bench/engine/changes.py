@@ -1,4 +1,4 @@
-"""What has changed since a run was recorded: the user's data, or code of the user's own."""
+"""Changes since a run was recorded: of the user's data, or of the user's own code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def data_may_change(config: RunConfig) -> bool:
 
 
 def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> None:
-    """Raise ConfigError where the data are not the record's; changed code that makes other data is not their fault."""
+    """Raise ConfigError where the data are not the record's; where the user's own code has changed, it is named
+    instead.
+    """
     old = record["data"].get("fingerprints")
     if changed_code(config, record, ("noise", "dataset")):
         return

@@ -1,4 +1,4 @@
-"""When a run's state goes to the disk, and how it comes back."""
+"""Save a run's state to the disk, and restore it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sfa_bench.store.folder import AGAIN, RunFolder
 
 
 class Checkpoints:
-    """Writes the state at most every `checkpoint_seconds`, and always at the end of the warm-up; else keeps it in
+    """Writes the state at most every `checkpoint_seconds`, and always at the end of the warm-up; in between keeps it in
     memory for an interruption.
     """
 
@@ -24,10 +24,10 @@ class Checkpoints:
         self.saved_at = time.monotonic()
 
     def resume(self, changed_code: str, alike: bool) -> str | None:
-        """Take up the newest checkpoint that is of this run and whose epochs all have their line in metrics.jsonl.
+        """Restore the newest checkpoint that belongs to this run and whose epochs all have their line in metrics.jsonl.
 
-        Args: changed_code says what of the user's own has changed since, which starts the run again; alike, whether
-        this machine computes with the bits of the one before. Returns what the user should hear.
+        Args: changed_code: says which of the user's own files have changed, in which case the run starts again; alike:
+        whether this machine gives the same bits as the previous one. Returns notes for the user.
         """
 
         def take(state: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Checkpoints:
                 self.state.take(state)
 
         found, note = self.folder.load_checkpoint(take)
-        if found is not None and "cost" not in found:  # reduced: nothing to go on from
+        if found is not None and "cost" not in found:  # reduced: training cannot resume from it
             found, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
         if found is not None and changed_code:
             found, note = None, f"{changed_code}{AGAIN}"
@@ -43,7 +43,7 @@ class Checkpoints:
         return note
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Save or keep the state after an epoch; not after the last, whose end is written in the same breath."""
+        """Save or keep the state after an epoch; not after the last, whose result is written immediately."""
         e = row["epoch"]
         if e == self.config.epochs:
             return
@@ -56,18 +56,18 @@ class Checkpoints:
             self.unsaved = copy.deepcopy(state)
 
     def interrupted(self) -> None:
-        """Save what is only in memory."""
+        """Save a state that is only in memory."""
         if self.unsaved is not None:
             self.folder.save_checkpoint(self.unsaved)
 
     def keep(self) -> None:
-        """Before the record says that the run is done: the whole state, where that is to stay."""
+        """Called before the record says that the run is done: save the whole state, where it is to be kept."""
         if self.config.keep_checkpoint == "all":
             self.folder.save_checkpoint(self.state.as_dict())
 
     def reduce(self, say: Callable[[str], None]) -> None:
-        """After the record says it: weights and last selections, or nothing. An unfinished run could not go on from
-        that.
+        """Called after the record says that the run is done: keep weights and last selections, or nothing. An
+        unfinished run could not resume from that.
         """
         keep, method = self.config.keep_checkpoint, self.state.method
         if keep == "all":

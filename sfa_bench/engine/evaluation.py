@@ -1,4 +1,4 @@
-"""What the networks of a run say about the test sets and the validation set, epoch by epoch."""
+"""Evaluation of a run's networks on the test sets and the validation set, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Answers = tuple[list[dict[str, np.ndarray]], dict[str, list[dict[str, np.ndarray
 
 
 class Evaluation:
-    """Evaluates the method of a run's state. Each answer is held against the contract, and counted in the cost."""
+    """Evaluates the method of a run's state. All logits are checked by the contract and counted in the cost."""
 
     def __init__(self, config: RunConfig, data: Data, state: RunState):
         self.config, self.data, self.state = config, data, state
-        self.answers: Answers | None = None  # the last ones, which after the last epoch are always made
+        self.answers: Answers | None = None  # the latest ones; the last epoch is always evaluated
 
     def due(self, e: int) -> bool:
-        """Every `eval.every` epochs, and always in those that `final` and `last10` need."""
+        """Whether to evaluate: every `eval.every` epochs, and always in those that `final` and `last10` need."""
         needed = max(10, self.config.epochs // 20)
         return e % self.config.eval.every == 0 or e > self.config.epochs - needed
 
     def row(self, e: int, contract: Contract) -> dict[str, Any]:
-        """The figures of an epoch's line; what the validation set chooses is seen to."""
+        """The metrics of an epoch's line; also updates the epochs chosen by the validation set."""
         how, val, chosen = self.config.eval.ensemble, self.data.val, self.state.chosen
         logits, more = self.answers = self.answer(e, contract)
         row = tested(self.data, logits, more, how)

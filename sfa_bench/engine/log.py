@@ -11,7 +11,9 @@ logger = logging.getLogger("sfa_bench")
 
 
 class LogFile(logging.FileHandler):
-    """A log file whose disk may be full: that stops no run and shows no traceback; what waits is written later."""
+    """A log file that tolerates a full disk: the run goes on without a traceback, and pending lines are written
+    later.
+    """
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -24,7 +26,7 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Write everything that is said while a run goes on to its `log.txt`, too."""
+    """Also write all messages of a run to its `log.txt`."""
     try:
         handler: logging.Handler = LogFile(path / "log.txt", encoding="utf-8", errors="backslashreplace")
     except OSError as error:

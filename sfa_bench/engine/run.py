@@ -22,7 +22,7 @@ from sfa_bench.store.ledger import run_place
 
 
 def run(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
-    """Train this configuration, or go on with it, or find it done. Returns its folder.
+    """Train this configuration, resume it, or find it done. Returns its folder.
 
     threads: of a new run, where the configuration names none.
 
@@ -37,7 +37,7 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
         record = folder.read_record()
         if record is not None and record["state"] == "done":
             if data_may_change(config):
-                # Not to decode a data set for this: only what cannot be read has to be known.
+                # Without decoding a data set: only unreadable files have to be known.
                 kept = config.dataset.cache if config.dataset.on_bad_image == "skip" else "off"
                 looked_at = replace(config, dataset=replace(config.dataset, cache=kept))
                 wait = Waiting(console, stop, "decodes the images that this run was made on")

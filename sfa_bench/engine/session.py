@@ -1,4 +1,4 @@
-"""The course of one run in one process: prepare, go on from where it stands, train epoch by epoch, keep the result."""
+"""One run in one process: prepare, resume from its last state, train epoch by epoch, keep the result."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from sfa_bench.store.record import new_record
 
 
 class Listener(Protocol):
-    """Is told of every epoch that is over."""
+    """An object that is notified after every epoch."""
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Args: row, the epoch's line of metrics.jsonl."""
 
 
 class Waiting:
-    """Says once who holds the folder; a signal ends the waiting."""
+    """Reports once which process holds the folder; a signal ends the waiting."""
 
     def __init__(self, console: Console, stop: StopAtStep, at_work: str = "works on this run"):
         self.console, self.stop, self.at_work, self.said = console, stop, at_work, False
@@ -79,7 +79,7 @@ class Session:
         stop: StopAtStep,
         threads: int | None = None,
     ):
-        if config.threads is None:  # a resume keeps the number, on which the last bits depend
+        if config.threads is None:  # a resume keeps the number of threads, on which the last bits depend
             recorded = None if old is None else old["environment"].get("threads")
             config = replace(config, threads=recorded or threads)
         self.config, self.folder, self.stop = config, folder, stop
@@ -128,7 +128,7 @@ class Session:
         return data
 
     def _build_method(self) -> Method:
-        """The method as it starts, and what the run holds it to."""
+        """The untrained method, and its contract."""
         with building.networks(self.config):
             method = build_method(
                 self.config,
@@ -145,7 +145,9 @@ class Session:
         return Chosen(self.config.eval.ensemble) if self.data.own_val else None
 
     def _not_built(self, error: RunError, old: dict[str, Any] | None) -> RunError:
-        """Record the failure, and what a run that goes on later is compared with. Returns what the user is told."""
+        """Record the failure, and the conditions with which a later resume is compared. Returns the message for the
+        user.
+        """
         self.folder.log(traceback.format_exc())
         cause = error.__cause__ or error
         self.record |= {"state": "failed", "error": {"type": type(cause).__name__, "message": str(error)}}
@@ -157,7 +159,7 @@ class Session:
     # ---- the course
 
     def execute(self) -> None:
-        """Train to the end; whatever happens, the record says it."""
+        """Train to the end; any outcome is recorded."""
         try:
             with self.display:
                 self._begin()
@@ -213,7 +215,7 @@ class Session:
 
     @contextmanager
     def _shared_warmup(self) -> Iterator[None]:
-        """Around the warm-up: take up what another run of the sweep made of it, or make it for the others too."""
+        """Wrap the warm-up: load that of another run of the sweep, or share this one."""
         state, say, folder = self.state, self.display.say, None
         if state.number < self._warmup() and state.uniform:
             folder = warmup.find(self.config, self.data, self.record["environment"])
@@ -253,7 +255,7 @@ class Session:
     def _finish(self) -> None:
         state, evaluation = self.state, self.evaluation
         self.cost.enter("evaluation")
-        # No answers are there where only the record was missing.
+        # There are no logits where only the record was missing.
         logits, more = evaluation.answers or evaluation.answer(state.number, self.contract)
         if state.chosen is not None:
             more["test_at_val"] = [dict(heads) for heads in state.chosen.logits]
@@ -299,7 +301,7 @@ class Session:
 
 
 def banner(config: RunConfig) -> str:
-    """What runs: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`."""
+    """The title of a run: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`."""
     names = config.names
     method = " + ".join(name for name in (names["method"], names["plugin"]) if name != "none")
     seeds = f"replicate {config.replicate}"

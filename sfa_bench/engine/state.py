@@ -1,4 +1,4 @@
-"""Where a run stands after its last whole epoch, and how a checkpoint brings it there (explanation/runs.md §4)."""
+"""The state of a run after its last whole epoch, and restoring it from a checkpoint (explanation/runs.md §4)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sfa_bench.store.record import plain
 class RunState:
     """The method with the lines of its epochs, its cost and what its validation set chose.
 
-    Args: build makes the method as it starts; choose makes what watches a validation set of the data's own, None where
-    there is none; test_images counts the test set.
+    Args: build: makes the untrained method; choose: makes the `Chosen` of a data set with its own validation set, or
+    None; test_images: size of the test set.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class RunState:
         self.number = 0  # of the last whole epoch
         self.rows: list[dict[str, Any]] = []
         self.lines = hashlib.sha256()  # of all lines of metrics.jsonl so far
-        self.uniform = True  # all epochs so far have the bits that they would have had here
+        self.uniform = True  # all epochs so far were trained under this machine's conditions
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Keep the line of an epoch that is over."""
+        """Keep the line of a finished epoch."""
         self.rows.append(row)
         self.lines.update(self.folder.append_metrics(row))
         self.number = row["epoch"]
 
     def as_dict(self) -> dict[str, Any]:
-        """What the run goes on from: tensors and plain types; whose it is and which lines belong to it, too."""
+        """The state to resume from, in tensors and plain types, with the run's hash and the digest of its lines."""
         state = {"epoch": self.number, "run": self.run_hash, "lines": self.lines.hexdigest()}
         state |= {"method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
         return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
@@ -54,7 +54,7 @@ class RunState:
     # ---- from the run's own checkpoint
 
     def take(self, state: dict[str, Any]) -> None:
-        """Bring the method into the state of a checkpoint. Raises Damaged where that is not of this run."""
+        """Load a checkpoint into the method. Raises Damaged where it does not belong to this run."""
         resume.check(state, self.method.training.epochs)
         if state.get("run", self.run_hash) != self.run_hash:  # the first edition's do not say it
             raise Damaged(f"it is of run {state['run']}")
@@ -67,9 +67,9 @@ class RunState:
         self.lines = lines
 
     def go_on(self, state: dict[str, Any] | None, alike: bool) -> None:
-        """Stand after the epoch of the checkpoint that was taken, or before the first without one.
+        """Continue after the epoch of the loaded checkpoint, or before the first epoch without one.
 
-        Args: alike tells whether the machine computes with the bits of the one that wrote it.
+        Args: alike: tells whether this machine gives the same bits as the one that wrote it.
         """
         self.number = 0 if state is None else state["epoch"]
         self.rows = self.folder.truncate_metrics(self.number)
@@ -80,20 +80,20 @@ class RunState:
     # ---- from another run's warm-up
 
     def take_shared(self, made: dict[str, Any]) -> None:
-        """Bring the method into the state of a shared warm-up; its selectors have seen nothing yet. Raises Damaged."""
+        """Load a shared warm-up into the method; its selectors have no state yet. Raises Damaged."""
         training = self.method.training
         resume.check_shared(made, training.warmup_epochs)
         selectors = [selector.state() for selector in training.selectors]
         self._load({**made["method"], "selectors": selectors, "selections": []}, made.get("chosen"))
 
     def go_on_shared(self, made: dict[str, Any]) -> None:
-        """Stand where another run's warm-up ended, which was taken."""
+        """Continue after the loaded warm-up of another run."""
         self.rows, self.number, self.lines = made["rows"], made["epoch"], hashlib.sha256()
         self.lines.update(self.folder.write_metrics(self.rows))
         self.cost.share(made["cost"], made["run"], self.number)
 
     def to_share(self) -> dict[str, Any]:
-        """What others go on from beside the method's own state."""
+        """The state to share beside that of the method."""
         so_far: dict[str, Any] = {"epoch": self.number, "cost": self.cost.state(), "run": self.run_hash}
         so_far["rows"] = [plain(row) for row in self.rows]
         return so_far if self.chosen is None else {**so_far, "chosen": self.chosen.state()}

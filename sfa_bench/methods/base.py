@@ -1,4 +1,4 @@
-"""What every method is."""
+"""The base class of all methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sfa_bench.methods.networks import ImageCounts, RunningMean
 from sfa_bench.methods.training import BalancedHead, Optimisation, Training
 from sfa_bench.selectors.base import Probe, Selection
 
-__all__ = ["BalancedHead", "Method", "Optimisation", "RunningMean", "Training"]  # what a method is written against
+__all__ = ["BalancedHead", "Method", "Optimisation", "RunningMean", "Training"]  # names for modules of methods
 
 
 class Method(Evaluated):
@@ -95,7 +95,7 @@ class Method(Evaluated):
     # ---- selection
 
     def select(self, e: int) -> None:
-        """All networks select as they stand, before any of them trains."""
+        """Let all networks select in their present state, before any of them trains."""
         self.training.on_phase("selection")
         all_networks = list(range(self.networks_used))
         alike = not self.training.selection_draw and self.training.selection_view == "test"
@@ -112,7 +112,7 @@ class Method(Evaluated):
     # ---- state
 
     def state(self) -> dict[str, Any]:
-        """All that later epochs depend on. Optimisers keep their momentum; generators are derived, not stored."""
+        """The state that later epochs depend on. Optimisers keep their momentum; generators are derived, not stored."""
         selections = [_pack(selection) for selection in self.selections]  # selectors are done with them, too
         return {
             "networks": [network.state_dict() for network in self.networks],
@@ -123,7 +123,7 @@ class Method(Evaluated):
         }
 
     def load_trained(self, state: dict[str, Any]) -> None:
-        """Take up what a finished run keeps: weights and last selections, nothing to go on training with."""
+        """Load what a finished run keeps: weights and last selections, without the state for further training."""
         for network, values in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(values)
         self.selections = [_unpack(selection) for selection in state["selections"]]

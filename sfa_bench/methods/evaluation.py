@@ -1,4 +1,4 @@
-"""What networks answer in evaluation mode: the probes of selection passes, and predictions."""
+"""Outputs of networks in evaluation mode: probes of selection passes, and predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Evaluated(Networks):
         return class_balanced(self.labels, size, self.training.view.num_classes, self.generator(stream, k, e))
 
     def probe(self, k: int, e: int) -> Probe:
-        """Evaluation-mode pass of network k over what it selects from in epoch e, in fp32 (explanation/rules.md §4)."""
+        """Evaluation-mode pass of network k over the samples that it selects from in epoch e, in fp32
+        (explanation/rules.md §4).
+        """
         return self._probes([k], e)[0]
 
     def _probes(self, networks: Sequence[int], e: int) -> list[Probe]:
@@ -64,8 +66,8 @@ class Evaluated(Networks):
                 raise RunError(
                     f"the {what} of network {k + 1} are not finite in the selection pass of epoch {e}; {SMALLER_LR}"
                 )
-        # Half precision is what `record.probes` keeps: so a selector sees in training what it sees in a replay. Rounded
-        # in place, in parts that stay in the processor's cache.
+        # `record.probes` keeps half precision, so that a selector has the same input in training and in a replay.
+        # Rounded in place, in parts that stay in the processor's cache.
         for part in out.features.split(256):
             part.copy_(part.clamp(-65504, 65504).half())
         abc = None if out.abc is None else out.abc.numpy()
@@ -126,8 +128,8 @@ def evaluate(networks: Sequence[Network], devices: Sequence[torch.device], strea
 
 
 def pieces(images: Tensor) -> Sequence[Tensor]:
-    """What goes through a network at once without gradient, where the answers do not depend on it: on a CPU as much as
-    its caches hold (twice as fast at full width), elsewhere all.
+    """Pieces of a batch that pass through a network at once without gradient, where the results do not depend on it: on
+    a CPU as much as its caches hold (twice as fast at full width), elsewhere all.
     """
     if images.device.type != "cpu" or images.ndim < 4:
         return (images,)

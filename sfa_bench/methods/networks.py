@@ -20,7 +20,7 @@ SMALLER_LR = "a smaller lr may help"
 
 @dataclass
 class ImageCounts:
-    """What training has cost so far, in images that went through a network."""
+    """The cost of training so far, in images that passed through a network."""
 
     steps: int = 0
     trained: int = 0  # forward and backward
@@ -83,7 +83,7 @@ class Networks:
         them are not compiled.
         """
         if not self._compiled:
-            torch.compiler.reset()  # a process that made other runs before would come to where Torch compiles no more
+            torch.compiler.reset()  # otherwise many runs in one process reach the limit of compilations
             self._compiled = [torch.compile(network.features, dynamic=False) for network in self.networks]
         return self._compiled
 
@@ -102,7 +102,7 @@ class Networks:
                 group["betas"] = (self.training.optimisation.first_moment(e), group["betas"][1])
 
     def begin(self, k: int, e: int, phase: str) -> None:
-        """Network k is about to train in epoch e."""
+        """Prepare network k for training in epoch e."""
         self.training.on_phase(phase)
         self.prepare(k, e)
         self.networks[k].train()
@@ -114,10 +114,9 @@ class Networks:
         self.cost.steps += 1
 
     def descend(self, k: int, e: int, losses: Iterable[tuple[Tensor, int]]) -> float | None:
-        """A step of network k on each loss as it comes, with the images that it was forwarded for; their mean.
+        """Train network k by one step for each (loss, images) that the iterator yields; returns their mean.
 
-        Whoever gives the losses goes on after the step. Returns None without a step; raises RunError where a loss is
-        not finite.
+        The iterator resumes after the step. Returns None without a step; raises RunError where a loss is not finite.
         """
         mean = RunningMean()
         for loss, images in losses:
@@ -127,7 +126,7 @@ class Networks:
         return mean.value(k, e)
 
     def figures(self, e: int, losses: Sequence[float | None]) -> dict[str, float | None]:
-        """What an epoch reports of its networks' mean losses."""
+        """The figures of an epoch from its networks' mean losses."""
         trained = [loss for loss in losses if loss is not None]
         return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.training.optimisation.rate(e)}
 

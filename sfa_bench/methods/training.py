@@ -1,4 +1,4 @@
-"""What a run gives a method to train with."""
+"""The inputs that a run gives a method for training."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ class BalancedHead:
     detach: bool = False
 
     def log_prior(self, class_counts: Tensor, device: torch.device) -> Tensor:
-        """What shifts its logits before the softmax, float32 [K] (algorithms/sfa.md §7)."""
+        """The shift of its logits before the softmax, float32 [K] (algorithms/sfa.md §7)."""
         return log_prior(class_counts, self.count_floor).to(device)
 
 
 @dataclass
 class Training:
-    """What a run gives a method: the data it may see, networks, selectors, streams, and the way to report a step."""
+    """The inputs that a run gives a method: the data it may see, networks, selectors, streams, and a callback for
+    steps.
+    """
 
     view: LearnerView
     build_network: Callable[[int], Network]
@@ -72,7 +74,7 @@ class Training:
     compiled: bool = False  # full batches train through torch.compile
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
-    select_aside: bool = False  # selectors compute while the device trains, as far as its epoch lets them
+    select_aside: bool = False  # selectors compute while the device trains, where the method's epoch permits it
     head: BalancedHead = field(default_factory=BalancedHead)  # its options, where the networks have one
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
     warmup_draw: int = 0  # samples of the class-balanced draw for an epoch without selection; 0 = all

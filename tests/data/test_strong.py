@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import pictures
 import pytest
+import small_images
 import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
@@ -83,7 +83,7 @@ def test_strong_views_come_after_the_weak_ones_which_stay_as_they_were():
 
 
 def test_strong_views_of_files_do_not_depend_on_who_reads_them_or_in_which_pieces(tmp_path, monkeypatch):
-    source = pictures.write(tmp_path, 10)
+    source = small_images.write(tmp_path, 10)
 
     def views(workers):
         loader = FileLoader(source, replace(TRANSFORM, padding=0), workers=workers)
