@@ -16,13 +16,14 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sfa_bench.config.terminal import door
+from sfa_bench.config.terminal import door, entry_point
 from sfa_bench.speed import command, report
 
 if TYPE_CHECKING:
     from sfa_bench.speed.settings import Setting, Side
 
 
+@entry_point
 def main(arguments: Sequence[str]) -> int:
     """The exit status, as of `sfa-bench speed`."""
     parser = command.parser("python -m benchmarks.speed", __doc__)

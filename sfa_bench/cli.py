@@ -4,13 +4,13 @@ folder.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
 from sfa_bench.config.external import keep_analysis
-from sfa_bench.config.terminal import door
+from sfa_bench.config.terminal import door, entry_point
+from sfa_bench.errors import ConfigError
 
 # Subcommand → module, its function, arguments to put first, and its help.
 COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
 }
 
 
+@entry_point
 def main(arguments: Sequence[str]) -> int:
     """Run a subcommand and return its exit status; 2 where there is none of this name."""
     name, rest = (arguments[0] if arguments else "--help"), list(arguments[1:])
@@ -39,8 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        print(f"refused: sfa-bench {name}: no such subcommand; {hint}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"sfa-bench {name}: no such subcommand; {hint}")
     module, function, before, _ = COMMANDS[name]
     keep_analysis()  # with `python -m` the current folder comes first
     return int(getattr(import_module(module), function)([*before, *rest]))

@@ -1,5 +1,9 @@
 """Errors by exit status (explanation/runs.md §1). The message is the sentence that a user reads."""
 
+from __future__ import annotations
+
+import signal
+
 
 class ConfigError(Exception):
     """Refused before training (exit status 2): a configuration that does not exist or makes no sense.
@@ -19,3 +23,18 @@ class DataError(ConfigError):
 
 class RunError(Exception):
     """A run that started and failed (exit status 1): a loss that is not finite, a full disk."""
+
+
+class Interrupted(BaseException):
+    """Raised at a step boundary after a signal. Not an Exception: nothing that handles failures may swallow it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        return Interrupted, (self.number,)  # raised in a worker, it is pickled
+
+    @property
+    def exit_status(self) -> int:
+        return 128 + self.number

@@ -5,10 +5,9 @@ something is to be trained.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,40 +16,16 @@ from sfa_bench.config.compose import requested
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values, is_hydras, option_parser
 from sfa_bench.config.overrides import as_axes, check_overrides, last_of_each
-from sfa_bench.config.terminal import Display
-from sfa_bench.engine.signals import Interrupted
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.config.terminal import Display, entry_point
+from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
 from sfa_bench.store.record import command
 
 
+@entry_point
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit status: 0 done, 1 failed, 2 refused, 128 + signal interrupted."""
-    return _ended(_main, arguments)
-
-
-def where(arguments: Sequence[str]) -> int:
-    """Print hash, folder and state of the run of these overrides without training. Returns the exit status: 0 or 2."""
-    return _ended(_where, arguments)
-
-
-def _ended(act: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    try:
-        return act(arguments)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        return interrupted.exit_status
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-def _main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     check_options(options)
     if options.help:
@@ -70,12 +45,14 @@ def _main(arguments: Sequence[str]) -> int:
     return _run(options.overrides, _config_dir(options))
 
 
-def _where(arguments: Sequence[str]) -> int:
+@entry_point
+def where(arguments: Sequence[str]) -> None:
+    """Print hash, folder and state of the run of these overrides without training. Returns the exit status: 0 or 2."""
     options = _parse(arguments)
     given = [name for name, value in vars(options).items() if value and name not in ("overrides", "config_dir")]
     if options.help:
         print("usage: sfa-bench where [--config-dir DIR] KEY=VALUE …\n\n" + str(where.__doc__))
-        return 0
+        return
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')}: where takes the words of one run, and --config-dir")
     config = requested(last_of_each(options.overrides)[0], _config_dir(options))
@@ -83,7 +60,6 @@ def _where(arguments: Sequence[str]) -> int:
     folder = run_place(config.runs_dir, config.recorded_names, identity)
     record = RunFolder(folder).read_record()
     print(f"hash: {identity}\nfolder: {folder}\nstate: {'new' if record is None else record['state']}")
-    return 0
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

@@ -27,15 +27,14 @@ from sfa_bench.config.compose import compose, split_sweep
 from sfa_bench.config.external import load
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.config.terminal import door
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError
 from sfa_bench.selectors.base import Probe, Selection, Selector
 from sfa_bench.store.archives import load_arrays
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from sfa_bench.store.folder import write_file
 from sfa_bench.store.ledger import run_folders
 from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import load as load_record
@@ -58,9 +57,10 @@ WHOLE = ("epoch", "selected")
 UNCHANGED = "as it was run"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, 2 where something is refused, 1 where a selector or the disk fails."""
-    parser = argparse.ArgumentParser(
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(
         prog="python -m sfa_bench.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("items", nargs="+", metavar="RUN | KEY=V1,V2", help="folders of runs; settings of selectors")
@@ -69,21 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of a selector of your own")
     options = parser.parse_intermixed_args(arguments)
     settings = [item for item in options.items if "=" in item and not Path(item).exists()]
-    try:
-        table, notes = replay([Path(i) for i in options.items if i not in settings], settings, options.config_dir)
-        print(render(table if options.per_epoch else table.groupby(["run", "setting"], sort=False).tail(1)))
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        if options.csv:
-            with writing(options.csv):
-                write_bytes(options.csv, _plain(table).to_csv(index=False).encode())
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    table, notes = replay([Path(i) for i in options.items if i not in settings], settings, options.config_dir)
+    print(render(table if options.per_epoch else table.groupby(["run", "setting"], sort=False).tail(1)))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.csv:
+        write_file(options.csv, _plain(table).to_csv(index=False).encode())
 
 
 def replay(

@@ -1,14 +1,20 @@
-"""The entry point of every command, with standard streams that do not fail for any character or a closed pipe."""
+"""The entry point of every command: standard streams that do not fail for any character or a closed pipe, and one
+sentence with the exit status for whatever ends a command early.
+"""
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TextIO
+from functools import wraps
+from typing import Any, ClassVar, NoReturn, TextIO
+
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 
 _INSTEAD = {"·": "-", "–": "-", "−": "-", "±": "+-", "…": "...", "→": "->", "×": "x", "β": "beta", "τ": "tau"}
 
@@ -28,6 +34,40 @@ def door(main: Callable[[Sequence[str]], int]) -> int:
         print(f"failed: could not write to standard output: {lost}", file=sys.stderr)
         return 1
     return status
+
+
+def entry_point(act: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int]:
+    """Make a command of a function of the typed words: what ends it early is one sentence on standard error.
+
+    Its exit status is what `act` returns, 0 for nothing; 1 failed, 2 refused, 128 + signal interrupted.
+    """
+
+    @wraps(act)
+    def main(arguments: Sequence[str]) -> int:
+        try:
+            return act(arguments) or 0
+        except ConfigError as error:
+            print(f"refused: {error}", file=sys.stderr)
+            return 2
+        except RunError as error:
+            print(f"failed: {error}", file=sys.stderr)
+            return 1
+        except MemoryError as error:
+            print(f"failed: there is not enough memory: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as interrupted:
+            return interrupted.exit_status
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+
+    return main
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {self.prog} --help lists the options")
 
 
 def prepare() -> None:

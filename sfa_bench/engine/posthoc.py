@@ -31,8 +31,8 @@ from sfa_bench.engine.report import predictions, tested
 from sfa_bench.engine.resume import load
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Waiting, banner
-from sfa_bench.engine.signals import Interrupted, StopAtStep
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.engine.signals import StopAtStep
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
 from sfa_bench.store.ledger import run_place
 from sfa_bench.store.record import new_record

@@ -30,9 +30,9 @@ from sfa_bench.engine.evaluation import Evaluation
 from sfa_bench.engine.probes import Probes
 from sfa_bench.engine.progress import Display, summary
 from sfa_bench.engine.report import Surprises, describe_data, predictions, selection_row, thumbs
-from sfa_bench.engine.signals import Interrupted, StopAtStep
+from sfa_bench.engine.signals import StopAtStep
 from sfa_bench.engine.state import RunState
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.claim import Holder
 from sfa_bench.store.folder import RunFolder

@@ -8,20 +8,7 @@ import threading
 import time
 from types import FrameType
 
-
-class Interrupted(BaseException):
-    """Raised at a step boundary after a signal. Not an Exception: nothing that handles failures may swallow it."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
-        return Interrupted, (self.number,)  # raised in a worker, it is pickled
-
-    @property
-    def exit_status(self) -> int:
-        return 128 + self.number
+from sfa_bench.errors import Interrupted
 
 
 class StopAtStep:

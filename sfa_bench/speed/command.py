@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from sfa_bench.config.terminal import Parser, entry_point
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 from sfa_bench.speed.jobs import PHASES, jobs
@@ -29,13 +29,7 @@ Finish = Callable[[dict[str, Any]], str]  # may add figures to the result; retur
 SECONDS = 1.0  # with which all ends within 15 minutes on 2 cores
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; {self.prog} --help lists the options")
-
-
+@entry_point
 def main(arguments: Sequence[str]) -> int:
     """The exit status, as of `run`."""
     from sfa_bench.speed.report import markdown
@@ -50,15 +44,9 @@ def _the_suite(options: argparse.Namespace, setting: Setting) -> dict[str, Side]
 
 
 def run(parser: Parser, arguments: Sequence[str], sides: Sides, finish: Finish) -> int:
-    """The exit status: 0, also where a phase had no time; 1 where one failed; 2 where something is refused."""
-    try:
-        options = parser.parse_args(arguments)
-        found = _measured(options, sides)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    """The exit status: 0, also where a phase had no time; 1 where one failed."""
+    options = parser.parse_args(arguments)
+    found = _measured(options, sides)
     text = finish(found)
     print(json.dumps(found, indent=1) if options.json else text)
     failed = [entry for entry in found["phases"] if entry["error"]]

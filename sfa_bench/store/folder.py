@@ -41,6 +41,12 @@ def writing(what: Path) -> Iterator[None]:
         raise RunError(f"could not write {what}: {reason}") from error
 
 
+def write_file(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file that a user asked for. Raises RunError with a sentence when the disk refuses."""
+    with writing(path):
+        write_bytes(path, content)
+
+
 def ensure_writable(folder: Path) -> None:
     """Create the folder if necessary and write to it once.
 

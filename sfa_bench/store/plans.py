@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.digest import check_json, seal_json
-from sfa_bench.store.folder import ensure_writable, writing
+from sfa_bench.store.folder import ensure_writable, write_file
 from sfa_bench.store.reading import Damaged, Foreign, parse, read_bytes
 from sfa_bench.store.record import plain
 from sfa_bench.store.shapes import mapping, optional, text
@@ -47,8 +46,7 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
     identity = hashlib.sha256(" ".join(sorted(run.hash for run in plan.runs)).encode()).hexdigest()[:12]
     path = Path(runs_dir, FOLDER, f"{identity}.json")
     ensure_writable(path.parent)
-    with writing(path):
-        write_bytes(path, seal_json(json.dumps(plain(asdict(plan)), indent=1, ensure_ascii=False)))
+    write_file(path, seal_json(json.dumps(plain(asdict(plan)), indent=1, ensure_ascii=False)))
     return path
 
 

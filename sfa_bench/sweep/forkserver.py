@@ -90,8 +90,7 @@ def _child(request: dict[str, Any], writing: int) -> None:
 
 
 def _work(request: dict[str, Any]) -> dict[str, Any]:
-    from sfa_bench.engine.signals import Interrupted
-    from sfa_bench.errors import ConfigError
+    from sfa_bench.errors import ConfigError, Interrupted
     from sfa_bench.sweep.handover import read_run
     from sfa_bench.sweep.work import work
 
@@ -112,7 +111,8 @@ def _listen() -> None:
     A terminal or a cluster signals all processes, and the worker passes on its own signal and the stop file: within
     some seconds these count as one signal.
     """
-    from sfa_bench.engine.signals import Interrupted, StopAtStep
+    from sfa_bench.engine.signals import StopAtStep
+    from sfa_bench.errors import Interrupted
 
     def interrupt(number: int, frame: object) -> None:
         raise Interrupted(number)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfa_bench.config.terminal import Display, duration, prepare
 from sfa_bench.cores import cores
-from sfa_bench.errors import ConfigError
+from sfa_bench.errors import ConfigError, Interrupted
 from sfa_bench.store.claim import process_start
 from sfa_bench.sweep import handover
 from sfa_bench.sweep.isolation import ForkServer, record_death
@@ -44,8 +44,6 @@ def job(cfg: DictConfig) -> Outcome:
     Raises Interrupted, in the sweep's own process only, when a signal has come.
     """
     from hydra.core.hydra_config import HydraConfig
-
-    from sfa_bench.engine.signals import Interrupted
 
     prepare()
     Display.answers = False

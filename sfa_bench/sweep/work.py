@@ -10,7 +10,7 @@ from typing import Any
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.terminal import duration
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
 
@@ -20,8 +20,6 @@ def work(config: RunConfig, command: str, threads: int, quiet: bool, slot: bool)
 
     slot: with `device=auto`, take one of this machine's GPUs; in a process of its own only, which it is bound to.
     """
-    from sfa_bench.engine.signals import Interrupted
-
     try:
         if slot and config.device == "auto":
             from sfa_bench.sweep.slots import take_slot

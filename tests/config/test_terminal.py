@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sfa_bench.config import terminal
-from sfa_bench.config.terminal import Display, door
+from sfa_bench.config.terminal import Display, Parser, door, entry_point
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["method=ce", "plugin=none", "dataset=synthetic", "dataset.size=60", "batch_size=8", "epochs=1", "threads=1"]
@@ -133,3 +134,40 @@ def test_a_run_is_done_though_nobody_takes_what_it_says(tmp_path):
     done = subprocess.run(["sh", "-c", shell, "sh", *words], cwd=tmp_path, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len([*tmp_path.glob("runs/*/*/*/predictions.npz")]) == 3
+
+
+# ---- how commands end
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said"),
+    [
+        (None, 0, ""),
+        (3, 3, ""),
+        (ConfigError("no such thing"), 2, "refused: no such thing\n"),
+        (RunError("the disk is full"), 1, "failed: the disk is full\n"),
+        (MemoryError("4 GB"), 1, "failed: there is not enough memory: 4 GB\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (Interrupted(15), 143, ""),
+    ],
+)
+def test_what_ends_a_command_is_a_status_and_at_most_one_sentence(ending, status, said, capsys):
+    @entry_point
+    def main(arguments):
+        """What it does."""
+        if isinstance(ending, BaseException):
+            raise ending
+        return ending
+
+    assert (main([]), main.__doc__) == (status, "What it does.")
+    assert capsys.readouterr().err == said
+
+
+def test_a_mistake_of_the_programmer_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        entry_point(lambda arguments: 1 // 0)([])
+
+
+def test_an_option_that_does_not_exist_is_refused_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"^unrecognized arguments: --colour; mine --help lists the options$"):
+        Parser(prog="mine").parse_args(["--colour"])

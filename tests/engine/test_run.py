@@ -15,8 +15,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.data.tools.fake import make_fake
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session, banner
-from sfa_bench.engine.signals import Interrupted
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.main import main
 
 CE = ["method=ce", "plugin=none", "epochs=4", "threads=1"]

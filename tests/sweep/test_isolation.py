@@ -129,7 +129,8 @@ def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path
 
 def test_the_same_stop_by_two_ways_is_one_and_a_later_one_ends_at_once():
     code = (
-        "import os, signal, time; from sfa_bench.engine.signals import Interrupted, StopAtStep\n"
+        "import os, signal, time\n"
+        "from sfa_bench.engine.signals import StopAtStep\nfrom sfa_bench.errors import Interrupted\n"
         "StopAtStep.echo_seconds = 1.0\n"
         "with StopAtStep() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sfa_bench.config.terminal import Parser, entry_point
 from sfa_bench.data.build import build
 from sfa_bench.data.tools import check as checking
 from sfa_bench.data.tools import describe as describing
@@ -18,42 +18,30 @@ from sfa_bench.data.tools import fingerprints as printing
 from sfa_bench.data.tools.composing import compose_data
 from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.data.tools.terminal import plain
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError
 
 PROG = "python -m sfa_bench.data"
 NAMED = ("arrays", "folder", "csv")  # which ask for dataset.name, of no use to a check
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0; 2 where something is refused or a data set cannot be trained on; 1 where the disk fails."""
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command; it refuses, too, a data set that cannot be trained on."""
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{(act.__doc__ or '').splitlines()[0]}" for name, act in COMMANDS.items())
-    door = argparse.ArgumentParser(
+    door = Parser(
         prog=PROG,
         usage=f"{PROG} COMMAND …",
         description=f"Tools for data sets.\n\ncommands:\n{listed}\n\nCOMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     door.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=" | ".join(COMMANDS))
-    chosen = door.parse_args(arguments[:1]).command
-    try:
-        return COMMANDS[chosen](arguments[1:])
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    except MemoryError as error:
-        print(f"failed: there is not enough memory: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    COMMANDS[door.parse_args(arguments[:1]).command](arguments[1:])
 
 
-def _make_fake(arguments: Sequence[str]) -> int:
+def _make_fake(arguments: Sequence[str]) -> None:
     """make a tiny copy of a data set's files, with generated images"""
-    parser = argparse.ArgumentParser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
+    parser = Parser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
     parser.add_argument("dataset", metavar="DATASET", help=", ".join(layouts()))
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
     parser.add_argument("--size", type=int, metavar="N", help="training images a class; a quarter of it for testing")
@@ -63,14 +51,11 @@ def _make_fake(arguments: Sequence[str]) -> int:
     overrides = make_fake(options.dataset, options.folder, options.size, options.seed, options.side)
     print(f"{options.folder} is laid out as {options.dataset}; this trains on it:")
     print(shlex.join(["python", "run.py", *overrides]))
-    return 0
 
 
-def _check(arguments: Sequence[str]) -> int:
+def _check(arguments: Sequence[str]) -> None:
     """list the existing and missing files of a data set, and whether it can be trained on"""
-    parser = argparse.ArgumentParser(
-        prog=f"{PROG} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not"
-    )
+    parser = Parser(prog=f"{PROG} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not")
     parser.add_argument("dataset", metavar="DATASET", help="as for run.py")
     _overrides(parser)
     parser.add_argument("--images", action="store_true", help="also decode every image file, on all cores")
@@ -90,15 +75,14 @@ def _check(arguments: Sequence[str]) -> int:
         print(text.encode(errors="backslashreplace").decode())  # names that are not UTF-8: JSON's own escapes
     else:
         checking.show(found, config)
-    if found.sentence is None:
-        return 0
-    sys.stdout.flush()
-    raise ConfigError(plain(found.sentence))
+    if found.sentence is not None:
+        sys.stdout.flush()
+        raise ConfigError(plain(found.sentence))
 
 
-def _describe(arguments: Sequence[str]) -> int:
+def _describe(arguments: Sequence[str]) -> None:
     """class counts before and after, realised noise; with -o figures and a page with images"""
-    parser = argparse.ArgumentParser(prog=f"{PROG} describe", description=(_describe.__doc__ or ""))
+    parser = Parser(prog=f"{PROG} describe", description=(_describe.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -115,16 +99,15 @@ def _describe(arguments: Sequence[str]) -> int:
         written = write(found, config, command, options.output)
     if options.json:
         print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
-        return 0
+        return
     describing.show(found)
     if written:
         print("written: " + ", ".join(map(str, written)))
-    return 0
 
 
-def _export(arguments: Sequence[str]) -> int:
+def _export(arguments: Sequence[str]) -> None:
     """write the noisy labels to a .csv or .npz, so that others can use identical ones"""
-    parser = argparse.ArgumentParser(prog=f"{PROG} export", description=(_export.__doc__ or ""))
+    parser = Parser(prog=f"{PROG} export", description=(_export.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
     options = parser.parse_intermixed_args(arguments)
@@ -139,12 +122,11 @@ def _export(arguments: Sequence[str]) -> int:
     if data.val is not None and "path" not in exporting.columns(data, config):
         print(f"the {len(data.val.labels):,} samples held out for validation are not among them")
     print("written: " + ", ".join(map(str, written)))
-    return 0
 
 
-def _fingerprints(arguments: Sequence[str]) -> int:
+def _fingerprints(arguments: Sequence[str]) -> None:
     """one line for each label set of a grid: counts, realised noise, fingerprints"""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"{PROG} fingerprints",
         description=f"{_fingerprints.__doc__}. Values as for run.py -m: KEY=V1,V2 or +sweep=NAME; what decides "
         "about no label is passed over.",
@@ -157,10 +139,9 @@ def _fingerprints(arguments: Sequence[str]) -> int:
         printing.write_csv(lines)
     else:
         print(printing.markdown(list(lines)))
-    return 0
 
 
-def _overrides(parser: argparse.ArgumentParser) -> None:
+def _overrides(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for run.py")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of your own, as for run.py")
 

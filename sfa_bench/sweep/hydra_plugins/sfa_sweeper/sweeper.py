@@ -138,7 +138,7 @@ class SfaSweeper(Sweeper):
         for the runs that are neither done nor failed: three times in a row without the end of one, and not at all
         where none of them had begun, since then it is the launcher that cannot be used.
         """
-        from sfa_bench.engine.signals import Interrupted
+        from sfa_bench.errors import Interrupted
         from sfa_bench.sweep.handover import remove_runs
         from sfa_bench.sweep.ray_cluster import ray_cluster
         from sfa_bench.sweep.results import unfinished
