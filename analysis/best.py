@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +9,8 @@ import numpy as np
 from analysis.metrics import SECOND
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.render import Mark
-from analysis.runs import CHECKSUM, Run
-from analysis.values import Key
+from analysis.runs import CHECKSUM, DATA, Run, grouped
 
-DATA_KEYS = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "data_seed")
 HIGHER = (
     *(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")),
     *("val/acc", "selection/"),
@@ -47,12 +44,13 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
         return {}
-    groups: dict[Key, list[int]] = defaultdict(list)
-    for position, members in enumerate(column):
-        if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members):
-            groups[members[0].key(("recipe", CHECKSUM, *DATA_KEYS[:-1]))].append(position)
+    compared = (
+        position
+        for position, members in enumerate(column)
+        if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members)
+    )
     found: dict[int, Mark] = {}
-    for positions in groups.values():
+    for positions in grouped(compared, lambda at: column[at][0].key(("recipe", CHECKSUM, *DATA))).values():
         if len(positions) < 2:
             continue
         means = {position: float(np.mean(values(column[position], metric))) for position in positions}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import stdtrit
 
-from analysis.best import DATA_KEYS
 from analysis.metrics import is_percent
-from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.paired import pairs, student, values
 from analysis.runs import Cells, Run
 from analysis.values import MISSING, Key, Value, meant
-from sfa_bench.errors import ConfigError
 
 
 @dataclass
@@ -43,15 +40,11 @@ class CellWriter:
                 return MISSING
             around = f" ± {_number(spread_of(found, self.spread), metric)}" if len(found) > 1 else ""
             return f"{_number(float(np.mean(found)), metric)}{around} {self._n(len(found))}"
-        ours, theirs = by_replicate(members, metric), by_replicate(base, metric)
-        common = sorted(ours.keys() & theirs.keys())
-        self.unpaired |= {run.hash for key in ours.keys() ^ theirs.keys() for run in [ours.get(key) or theirs[key]]}
-        if not common:
+        found_pairs = pairs(members, base, metric, self.versus)
+        self.unpaired |= {run.hash for run in found_pairs.alone}
+        if not found_pairs.both:
             return MISSING
-        if not compares_data(self.versus):
-            for key in common:
-                check_labels(ours[key], theirs[key])
-        change = paired_difference([value(ours[k], metric) for k in common], [value(theirs[k], metric) for k in common])
+        change = found_pairs.difference(metric)
         ends = [] if change.interval is None else [_number(end, metric, "+") for end in change.interval]
         interval = f" [{', '.join(ends)}]" if ends else ""
         return f"{_number(change.mean, metric, '+')}{interval} {self._n(change.pairs)}"
@@ -75,21 +68,10 @@ class CellWriter:
         return all(values[key] == base for key, base in self.base.items())
 
 
-def compares_data(keys: Iterable[str]) -> bool:
-    """Whether these keys distinguish data sets or noise, so that a pair may have different labels."""
-    return any(key.split(".")[0] in DATA_KEYS for key in keys)
-
-
-def check_labels(one: Run, other: Run) -> None:
-    """Refuse a pair whose runs did not see the same labels."""
-    if one.labels != other.labels:
-        raise ConfigError(f"{one.path} and {other.path} are a pair by seed and data_seed but saw different labels")
-
-
 def spread_of(found: Sequence[float], kind: str) -> float:
     """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
     n = len(found)
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": float(stdtrit(n - 1, 0.975)) * n**-0.5}
+    factor = {"std": 1.0, "sem": n**-0.5, "ci95": student(n) * n**-0.5}
     return float(np.std(found, ddof=1)) * factor[kind]
 
 

@@ -6,7 +6,6 @@ of the same (seed, data_seed). `--ranks method,plugin` prints average ranks inst
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,30 +14,33 @@ from pathlib import Path
 import numpy as np
 
 from analysis.best import HIGHER, NEITHER, NEVER
-from analysis.bootstrap import DRAWS, Estimate, Replicate, estimate, holm, needed, superiority
-from analysis.cells import check_labels, compares_data
+from analysis.bootstrap import DRAWS, Estimate, estimate, holm, needed, superiority
 from analysis.context import own_files
 from analysis.metrics import is_percent
-from analysis.paired import by_replicate, value
-from analysis.ranks import FEWEST_DATA_SETS, SETTING, draw, print_ranks, ranks
+from analysis.paired import Replicate, pairs, value, values
+from analysis.ranks import FEWEST_DATA_SETS, draw, print_ranks, ranks
 from analysis.runs import (
+    CHECKSUM,
+    SETTING,
+    WHERE,
     Run,
+    check_alike,
     check_fields,
     check_metric,
-    counted,
-    differing,
+    grouped,
     load,
     metric_name,
+    not_counted,
     parse_pairs,
     select,
     words,
 )
-from analysis.values import Key, listed
-from sfa_bench.config.terminal import door
-from sfa_bench.errors import ConfigError, RunError
+from analysis.values import Key
+from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.errors import ConfigError
 
 FEWEST = 5  # fewest replicates for a supported claim
-OVER = (*SETTING, "method", "plugin", "classifier")
+OVER = (*SETTING, CHECKSUM, "method", "plugin", "classifier")
 
 Sides = tuple[dict[str, str], dict[str, str]]
 
@@ -99,39 +101,25 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     check_fields(runs, over)
     if clash := [key for key in over if key in fixed]:
         raise ConfigError(f"{clash[0]} is what the claim compares: leave it out of --over")
-    ours, theirs = (_cells(side, over) for side in sides)
-    compares_methods = not compares_data(fixed)
-    data = {cell: members[0].field("dataset") for cell, members in ours.items()}
+    ours, theirs = (grouped(side, lambda run: run.key(over)) for side in sides)
+    for groups in (ours, theirs):
+        check_alike(groups.values(), "cell", "--over")
     cells: dict[Key, dict[Replicate, float]] = {}
+    by_data: dict[object, dict[Key, dict[Replicate, float]]] = {}
     paired: tuple[list[Run], list[Run]] = ([], [])
     unpaired = 0
     for cell in sorted(ours.keys() | theirs.keys()):
-        mine, other = by_replicate(ours.get(cell, []), metric), by_replicate(theirs.get(cell, []), metric)
-        unpaired += len(mine.keys() ^ other.keys())
-        for replicate in sorted(mine.keys() & other.keys()):
-            if compares_methods:
-                check_labels(mine[replicate], other[replicate])
-            paired[0].append(mine[replicate])
-            paired[1].append(other[replicate])
-            difference = value(mine[replicate], metric) - value(other[replicate], metric)
-            cells.setdefault(cell, {})[replicate] = difference
+        found = pairs(ours.get(cell, []), theirs.get(cell, []), metric, fixed)
+        unpaired += len(found.alone)
+        if not found.both:
+            continue
+        for side, members in zip(paired, zip(*found.both.values(), strict=True), strict=True):
+            side += members
+        cells[cell] = {key: value(mine, metric) - value(other, metric) for key, (mine, other) in found.both.items()}
+        by_data.setdefault(ours[cell][0].field("dataset"), {})[cell] = cells[cell]
     if not cells:
         raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
-    by_data: dict[object, dict[Key, dict[Replicate, float]]] = {}
-    for cell, differences in cells.items():
-        by_data.setdefault(data[cell], {})[cell] = differences
     return Claim(text, tuple(over), cells, estimate(by_data, draws), superiority(by_data), paired, unpaired)
-
-
-def _cells(side: Sequence[Run], over: Sequence[str]) -> dict[Key, list[Run]]:
-    cells: dict[Key, list[Run]] = {}
-    for run in side:
-        cells.setdefault(run.key(over), []).append(run)
-    for members in cells.values():
-        if key := next(differing(members), None):
-            found = listed(run.field(key) for run in members)
-            raise ConfigError(f"runs of one cell differ in {key} ({found}): add {key} to --over or --where")
-    return cells
 
 
 def report(claim: Claim, metric: str, p: float | None, claims: int, margin: float) -> str:
@@ -175,7 +163,7 @@ def _sides(claim: Claim) -> list[str]:
     for key, unit in (("cost/flops", "FLOPs"), ("cost/total_seconds", "s")):
         means = []
         for side in claim.sides:
-            found = [value(run, key) for run in side if run.metrics.get(key) is not None]
+            found = values(side, key)
             means.append(float(np.mean(found)) if found else None)
         if means[0] is not None and means[1]:
             lines.append(
@@ -188,46 +176,38 @@ def _sides(claim: Claim) -> list[str]:
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0 for any verdict, 2 with a sentence when nothing can be judged."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.claim", description="Is a claim supported by the runs?")
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command; its exit status is 0 for any verdict."""
+    parser = Parser(prog="python -m analysis.claim", description="Is a claim supported by the runs?")
     parser.add_argument("runs", nargs="+", help="runs folders, and claims: 'plugin=sfa > plugin=none'")
     parser.add_argument("--over", help="keys whose values make a cell (default: the settings in which runs differ)")
     parser.add_argument("--metric", default="test/acc/final", help="one metric of which more is better")
-    parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument("--where", **WHERE)
     parser.add_argument("--margin", type=float, help="smallest difference of interest (default: 1 point, or 0.01)")
     parser.add_argument("--ranks", help="average ranks of the values of these keys over data sets")
     parser.add_argument("-o", "--output", type=Path, help="with --ranks: a critical-difference figure, .pdf or .png")
     options = parser.parse_args(arguments)
-    try:
-        texts = [word for word in options.runs if ">" in word]
-        runs, others = load([Path(word) for word in options.runs if ">" not in word])
-        runs = select(runs, parse_pairs(options.where)) if options.where else runs
-        metric = metric_name(runs, options.metric)
-        check_metric(runs, metric)
-        if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
-            raise ConfigError(f"{metric} has no better and worse, or is an oracle: claims are about other metrics")
-        if not texts and not options.ranks:
-            raise ConfigError("there is no claim; give one in quotes: 'plugin=sfa > plugin=none'")
-        over = None if options.over is None else words(options.over)
-        if texts:
-            _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)
-        if options.ranks:
-            found = ranks(runs, words(options.ranks), metric)
-            print_ranks(found)
-            for sentence in own_files(runs):
-                print(f"- {sentence}")
-            if options.output:
-                draw(found, options.output)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    if others:
-        print(f"\nnot finished and not counted: {counted(others)}")
-    return 0
+    texts = [word for word in options.runs if ">" in word]
+    runs, others = load([Path(word) for word in options.runs if ">" not in word], options.where)
+    metric = metric_name(runs, options.metric)
+    check_metric(runs, metric)
+    if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
+        raise ConfigError(f"{metric} has no better and worse, or is an oracle: claims are about other metrics")
+    if not texts and not options.ranks:
+        raise ConfigError("there is no claim; give one in quotes: 'plugin=sfa > plugin=none'")
+    over = None if options.over is None else words(options.over)
+    if texts:
+        _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)
+    if options.ranks:
+        found = ranks(runs, words(options.ranks), metric)
+        print_ranks(found)
+        for sentence in own_files(runs):
+            print(f"- {sentence}")
+        if options.output:
+            draw(found, options.output)
+    for sentence in not_counted(others):
+        print(f"\n{sentence}")
 
 
 def _print_claims(claims: Sequence[Claim], metric: str, margin: float | None) -> None:

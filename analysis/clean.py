@@ -7,15 +7,15 @@ elsewhere, and temporary files of killed writers. With `--weights` also the weig
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.errors import ConfigError
+from analysis.runs import check_folders
+from sfa_bench.config.terminal import Parser, entry_point
+from sfa_bench.errors import RunError
 from sfa_bench.store.atomic import TEMPORARY
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import CHECKPOINTS
@@ -37,9 +37,7 @@ def leftovers(paths: Sequence[Path], weights: bool = False) -> list[Leftover]:
     """Everything below the runs folders that can be removed. Raises ConfigError with a sentence when there is no such
     folder.
     """
-    for path in paths:
-        if not path.exists():
-            raise ConfigError(f"there is no folder {path}")
+    check_folders(paths)
     # Each by itself: a sweep sees its own runs folder only, and runs that are done in another one are not done for it.
     return [one for path in dict.fromkeys(path.resolve() for path in paths) for one in _below(path, weights)]
 
@@ -77,34 +75,28 @@ def _warmups(runs_dir: Path, done: set[str]) -> Iterator[Leftover]:
         yield Leftover(folder, size, "a shared warm-up of finished runs")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command. Returns the exit status: 0, or 2 with a sentence."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.status clean", description="Remove what is no longer needed."
-    )
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m analysis.status clean", description="Remove what is no longer needed.")
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders")
     parser.add_argument("--weights", action="store_true", help="the weights of finished runs, too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     options = parser.parse_args(arguments)
-    try:
-        found = leftovers(options.runs, options.weights)
-        for one in found:
-            print(f"{one.path} ({one.size / 1e6:,.1f} MB): {one.reason}")
-            if not options.dry_run:
-                _remove(one.path)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"failed: cannot remove {one.path}: {error.strerror or error}", file=sys.stderr)
-        return 1
+    found = leftovers(options.runs, options.weights)
+    for one in found:
+        print(f"{one.path} ({one.size / 1e6:,.1f} MB): {one.reason}")
+        if not options.dry_run:
+            _remove(one.path)
     verb = "would remove" if options.dry_run else "removed"
     print(f"{verb} {len(found)}, {sum(one.size for one in found) / 1e6:,.1f} MB")
-    return 0
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot remove {path}: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from analysis.metrics import is_percent
-from analysis.runs import Cells, Run
+from analysis.runs import SETTING, Cells, Run
 from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
 from sfa_bench.config.compose import values_of
 from sfa_bench.config.overrides import choices
@@ -29,7 +29,7 @@ SPREADS = {
     "ci95": "half-width of the 95 % t interval of the mean",
 }
 # Settings that make runs of one data set comparable or not; what is constant stands in the caption.
-SETTINGS = ("imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs", "batch_size", "lr")
+SETTINGS = (*SETTING[1:], "epochs", "batch_size", "lr")
 
 
 def caption(

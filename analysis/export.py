@@ -6,7 +6,6 @@ every metric, selection and cost figure by the name that tables use, lists as `N
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -16,12 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.runs import Run, counted, load
+from analysis.runs import RUNS, Run, counted, load
 from analysis.values import SAFE, show
-from sfa_bench.config.terminal import door
-from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.folder import write_file
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # first characters of a cell that a spreadsheet would compute
 
@@ -39,7 +37,7 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
 def _row(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"folder": str(run.path), "hash": run.hash, "command": run.record["command"]}
     row |= {name: run.fields[name] for name in run.record["names"]} | run.fields
-    row["external"] = run.external  # results of other people's code
+    row["external"] = bool(run.external)  # results of other people's code
     row["knows"] = " ".join(run.record["knows"])
     row["observed_labels"] = run.labels
     for name, value in run.metrics.items():
@@ -82,26 +80,17 @@ def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 when nothing can be exported, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.export", description="All finished runs, a row each.")
-    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m analysis.export", description="All finished runs, a row each.")
+    parser.add_argument("runs", **RUNS)
     parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.csv or FILE.parquet")
     options = parser.parse_args(arguments)
-    try:
-        runs, others = load(options.runs)
-        content = to_bytes(tidy(runs), options.output.suffix)
-        with writing(options.output):
-            write_bytes(options.output, content)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    runs, others = load(options.runs)
+    write_file(options.output, to_bytes(tidy(runs), options.output.suffix))
     left_out = f"; not finished and left out: {counted(others)}" if others else ""
     print(f"{len(runs)} runs in {options.output}{left_out}")
-    return 0
 
 
 if __name__ == "__main__":

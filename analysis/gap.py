@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import stdtrit
 
 from analysis.best import HIGHER
-from analysis.cells import check_labels, compares_data
-from analysis.paired import by_replicate, value
+from analysis.paired import by_replicate, check_labels, compares_data, student, value
 from analysis.render import Table
 from analysis.runs import Cells, Run, select
 from analysis.values import MISSING, Key, listed, meant
@@ -43,7 +41,7 @@ def share_closed(row: Sequence[float], floor: Sequence[float], ceiling: Sequence
     if n < 2:
         return Share(over / whole, None) if whole else None
     # (over − r·whole)² ≤ t²·variance of (over − r·whole) is a·r² − 2·b·r + c ≤ 0.
-    (var_over, covariance), (_, var_whole) = np.cov(above, gap) * float(stdtrit(n - 1, 0.975)) ** 2 / n
+    (var_over, covariance), (_, var_whole) = np.cov(above, gap) * student(n) ** 2 / n
     a, b, c = whole**2 - var_whole, over * whole - covariance, over**2 - var_over
     if a <= 0:
         return None

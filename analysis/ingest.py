@@ -9,7 +9,6 @@ file are not unpacked. RUN is a finished run on the same labels, whose data, rec
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -26,9 +25,9 @@ import numpy as np
 from analysis.members import Wanted, read_members
 from analysis.runs import Run, load, words
 from sfa_bench.config.overrides import choices
-from sfa_bench.config.terminal import door
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.engine.metrics import selection_metrics, summarise, test_metrics
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError
 from sfa_bench.store.fingerprint import fingerprint
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_path
@@ -205,11 +204,10 @@ def _selection(arrays: Arrays, order: np.ndarray, ours: Ours) -> dict[str, Any]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 when the file is refused, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.ingest", description="Other people's predictions as a run."
-    )
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m analysis.ingest", description="Other people's predictions as a run.")
     parser.add_argument("file", type=Path, help="FILE.npz: observed_label, test_logits or test_prediction, …")
     parser.add_argument("--like", required=True, type=Path, help="folder of a finished run on the same labels")
     parser.add_argument("--method", required=True, help="a name for the other code")
@@ -217,21 +215,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--knows", default="", help=f"what it was told: {', '.join(KNOWS)}")
     parser.add_argument("--note", default="", help="where the code is from, for readers of the record")
     options = parser.parse_args(arguments)
-    try:
-        runs, _ = load([options.like])
-        if len(runs) != 1 or runs[0].external:
-            raise ConfigError(f"--like {options.like} must be the folder of one finished run of ours")
-        ours = of_run(runs[0])
-        arrays = read_members(options.file, ours.wanted)
-        folder = ingest(arrays, ours, options.method, seed=options.seed, knows=words(options.knows), note=options.note)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except (RunError, OSError) as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    runs, _ = load([options.like])
+    if len(runs) != 1 or runs[0].external:
+        raise ConfigError(f"--like {options.like} must be the folder of one finished run of ours")
+    ours = of_run(runs[0])
+    arrays = read_members(options.file, ours.wanted)
+    folder = ingest(arrays, ours, options.method, seed=options.seed, knows=words(options.knows), note=options.note)
     print(f"external record in {folder.path}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
-from analysis.runs import Run
+from analysis.runs import DATA, Run
 from analysis.values import Value
 from sfa_bench.errors import ConfigError
+
+Replicate = tuple[Value, Value]  # (seed, data_seed)
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,57 @@ class Difference:
     pairs: int
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Runs of two sides by the replicate that they share, and those without a partner."""
+
+    both: dict[Replicate, tuple[Run, Run]]
+    alone: list[Run]
+
+    def difference(self, metric: str) -> Difference:
+        """Of the first side to the second."""
+        ours, theirs = ([value(pair[side], metric) for pair in self.both.values()] for side in (0, 1))
+        return paired_difference(ours, theirs)
+
+
+def pairs(ours: Sequence[Run], theirs: Sequence[Run], metric: str, compared: Iterable[str]) -> Pairs:
+    """Pair the runs that have the metric. Args: compared, the keys that tell the sides apart.
+
+    Raises: ConfigError when two runs of a side are the same replicate, or a pair saw different labels and no key of the
+    data is compared.
+    """
+    mine, others = by_replicate(ours, metric), by_replicate(theirs, metric)
+    both = {key: (mine[key], others[key]) for key in sorted(mine.keys() & others.keys())}
+    if not compares_data(compared):
+        for pair in both.values():
+            check_labels(*pair)
+    return Pairs(both, [run for key, run in [*mine.items(), *others.items()] if key not in both])
+
+
+def compares_data(keys: Iterable[str]) -> bool:
+    """Whether these keys distinguish data sets or noise, so that a pair may have different labels."""
+    return any(key.split(".")[0] in (*DATA, "data_seed") for key in keys)
+
+
+def check_labels(one: Run, other: Run) -> None:
+    """Refuse a pair whose runs did not see the same labels."""
+    if one.labels != other.labels:
+        raise ConfigError(f"{one.path} and {other.path} are a pair by seed and data_seed but saw different labels")
+
+
 def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
     """Mean of values − base, pair by pair, with the t interval of 95 %."""
     differences = np.subtract(values, base)
     n, mean = len(differences), float(np.mean(differences))
     if n < 2:
         return Difference(mean, None, n)
-    half = float(stdtrit(n - 1, 0.975) * np.std(differences, ddof=1) / np.sqrt(n))
+    half = float(student(n) * np.std(differences, ddof=1) / np.sqrt(n))
     return Difference(mean, (mean - half, mean + half), n)
+
+
+def student(n: int) -> float:
+    """How many standard errors a 95 % interval of the mean of n numbers reaches to each side."""
+    return float(stdtrit(n - 1, 0.975))
 
 
 def value(run: Run, metric: str) -> float:
@@ -42,9 +87,9 @@ def values(members: Sequence[Run], metric: str) -> list[float]:
     return [value(run, metric) for run in members if run.metrics.get(metric) is not None]
 
 
-def by_replicate(members: Sequence[Run], metric: str) -> dict[tuple[Value, Value], Run]:
+def by_replicate(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
     """The runs that have the metric, by (seed, data_seed). Raises ConfigError when two are the same replicate."""
-    found: dict[tuple[Value, Value], Run] = {}
+    found: dict[Replicate, Run] = {}
     for run in members:
         if run.metrics.get(metric) is None:
             continue

@@ -6,7 +6,6 @@ Kinds: curves, groups, selection, separation, confusion, sensitivity, gain, cost
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from analysis.context import SETTINGS, WHICH, caption, notes, own_files
 from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
-from analysis.runs import Cells, Run, counted, load, metric_name, parse_pairs, select, words
-from sfa_bench.config.terminal import door
+from analysis.runs import RUNS, WHERE, Cells, Run, grouped, load, metric_name, not_counted, parse_pairs, words
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
-from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.folder import write_file
 
 METRIC = "test/acc/final"
 COSTS = ("flops", "total_seconds", "steps")
@@ -135,51 +133,36 @@ def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
 
 
 def _cells(runs: Sequence[Run], options: Options) -> Cells:
-    cells: Cells = {}
-    for run in runs:
-        cells.setdefault((run.key(options.by), run.key([options.over])), []).append(run)
-    return cells
+    return grouped(runs, lambda run: (run.key(options.by), run.key([options.over])))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 when nothing can be shown, 1 when the disk fails."""
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
     chosen = {key: value for key, value in vars(_parser().parse_args(arguments)).items() if value is not None}
-    kind, where, output = chosen.pop("kind"), chosen.pop("where", ""), chosen.pop("output", None)
-    try:
-        runs, others = load(chosen.pop("runs"))
-        if where:
-            runs = select(runs, parse_pairs(where))
-        for axis in chosen.keys() & {"metric", "x"} if not (kind in KINDS and KINDS[kind].by_epoch) else ():
-            chosen[axis] = metric_name(runs, chosen[axis])
-        for side in chosen.keys() & {"of", "versus"}:
-            chosen[side] = parse_pairs(chosen[side])
-        paths = _paths(Path(kind) if output is None else output)
-        files, said = make(kind, runs, list(paths), **chosen)
-        for ending, path in paths.items():
-            with writing(path):
-                write_bytes(path, files[ending])
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    if others:
-        said.append(f"not finished and not counted: {counted(others)}")
-    print(*paths.values(), *said, sep="\n")
-    return 0
+    kind, output = chosen.pop("kind"), chosen.pop("output", None)
+    runs, others = load(chosen.pop("runs"), chosen.pop("where"))
+    for axis in chosen.keys() & {"metric", "x"} if not (kind in KINDS and KINDS[kind].by_epoch) else ():
+        chosen[axis] = metric_name(runs, chosen[axis])
+    for side in chosen.keys() & {"of", "versus"}:
+        chosen[side] = parse_pairs(chosen[side])
+    paths = _paths(Path(kind) if output is None else output)
+    files, said = make(kind, runs, list(paths), **chosen)
+    for ending, path in paths.items():
+        write_file(path, files[ending])
+    print(*paths.values(), *said, *not_counted(others), sep="\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.plot", description="Figure of finished runs.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m analysis.plot", description="Figure of finished runs.")
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
     pairs = "KEY=VALUE[,KEY=VALUE…]"
     parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("runs", **RUNS)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="NAME", help="NAME.pdf and NAME.png, or one with an ending"
     )
-    parser.add_argument("--where", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument("--where", **WHERE)
     parser.add_argument(
         "--by",
         type=lambda text: tuple(words(text)),

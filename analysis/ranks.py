@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,12 @@ import pandas as pd
 from scipy import stats
 
 from analysis.paired import by_replicate, value, values
-from analysis.runs import CHECKSUM, Run, check_fields, differing
+from analysis.runs import CHECKSUM, SETTING, Cells, Run, check_alike, check_fields, grouped
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from sfa_bench.store.folder import write_file
 
 FEWEST_DATA_SETS = 5  # fewest data sets for a critical difference
-SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", CHECKSUM)
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,9 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     Raises: ConfigError when fewer than two competitors have run in every setting, or runs of one differ in more.
     """
     check_fields(runs, keys)
-    setting = [key for key in SETTING if key not in keys]
-    cells: dict[tuple[Key, Key], list[Run]] = {}
-    for run in runs:
-        cells.setdefault((run.key(keys), run.key(setting)), []).append(run)
-    for members in cells.values():
-        if key := next(differing(members), None):
-            raise ConfigError(f"runs of one competitor differ in {key}: add {key} to --ranks or --where")
+    setting = [key for key in (*SETTING, CHECKSUM) if key not in keys]
+    cells = grouped(runs, lambda run: (run.key(keys), run.key(setting)))
+    check_alike(cells.values(), "competitor", "--ranks")
     if len({_named(who) for who, _ in cells}) < len({who for who, _ in cells}):
         raise ConfigError(f"two competitors of --ranks {','.join(keys)} would have one name: give the keys otherwise")
     means = pd.Series(
@@ -91,9 +85,7 @@ def _named(who: Key) -> str:
     return " ".join(map(str, who))
 
 
-def _replicates(
-    cells: Mapping[tuple[Key, Key], Sequence[Run]], where: Hashable, metric: str, competitors: Iterable[str]
-) -> pd.DataFrame:
+def _replicates(cells: Cells, where: Hashable, metric: str, competitors: Iterable[str]) -> pd.DataFrame:
     """A setting's values, a row each competitor, a column each replicate that all of them have."""
     found = {
         _named(who): {replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()}
@@ -165,8 +157,7 @@ def draw(found: Ranks, output: Path) -> None:
     axes.margins(x=0.25)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=output.suffix[1:], dpi=200)
-    with writing(output):
-        write_bytes(output, buffer.getvalue())
+    write_file(output, buffer.getvalue())
 
 
 def cliques(average: np.ndarray, difference: float) -> list[tuple[int, int]]:

@@ -6,7 +6,6 @@ seeds), a table for each setting, and every run with its curves, classes, select
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +14,27 @@ from typing import Any
 
 from analysis.context import WHICH, notes, own_files
 from analysis.metrics import current
-from analysis.page.board import METRICS, SHOWN, Cell, board, external, make_cells, tables
+from analysis.page.board import METRICS, SHOWN, Cell, board, make_cells, tables
 from analysis.page.encode import columns, compact, packed, page, rounded, typed
 from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
 from analysis.page.thumbnails import sheets
-from analysis.runs import CHECKSUM, Cells, Run, counted, flat, no_garbage, parse_pairs, reason, select
-from sfa_bench.config.terminal import door
-from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from analysis.runs import (
+    CHECKSUM,
+    RUNS,
+    WHERE,
+    Cells,
+    Run,
+    counted,
+    flat,
+    grouped,
+    no_garbage,
+    parse_pairs,
+    reason,
+    select,
+)
+from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.folder import write_file
 
 TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
 CURVES = 3_500_000  # characters of the file for learning curves
@@ -119,7 +130,7 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
 def _run(run: Run) -> dict[str, Any]:
     row = {key: run.record[key] for key in ("state", "command")} | {"error": reason(run.record)}
     seed, data_seed = map(typed, run.replicate)
-    row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": external(run)}
+    row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": run.external}
     return row | {"knows": ", ".join(map(str, run.record["knows"]))}
 
 
@@ -134,12 +145,12 @@ def _facts(ledger: Ledger, cells: Sequence[Cell]) -> dict[str, Any]:
     commits = Counter(
         (run.record["environment"].get("commit") or "unknown", bool(run.record["environment"].get("modified")))
         for run in ledger.done
-        if not external(run)
+        if not run.external
     )
     return {
         "runs": len(ledger.done),
         "cells": len(cells),
-        "external": sum(bool(external(run)) for run in ledger.done),
+        "external": sum(bool(run.external) for run in ledger.done),
         "datasets": sorted({str(cell.fields["dataset"]) for cell in cells}),
         "commits": [[commit, modified, n] for (commit, modified), n in sorted(commits.items())],
         "others": counted(ledger.states()),
@@ -149,14 +160,9 @@ def _facts(ledger: Ledger, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on the leaderboard; a key that has a column is not reported as mixed."""
-    own: dict[Any, list[Run]] = {}
-    for cell in cells:
-        if not cell.external:
-            own.setdefault(((cell.fields["method"], cell.fields["plugin"]), ()), []).extend(cell.runs)
-    grouped: Cells = own
-    runs = [run for members in own.values() for run in members]
-    shown = (*SHOWN, "method", "plugin")
-    return [*notes(runs, grouped, shown, [METRICS[0][1]]), *own_files(runs)] if runs else []
+    runs = [run for cell in cells if not cell.external for run in cell.runs]
+    own: Cells = grouped(runs, lambda run: (run.key(("method", "plugin")), ()))
+    return [*notes(runs, own, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
 def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: int) -> Iterator[str]:
@@ -168,36 +174,28 @@ def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: in
             )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 with a sentence when nothing can be shown, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="All runs as one page.")
-    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m analysis.report", description="All runs as one page.")
+    parser.add_argument("runs", **RUNS)
     parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.html")
-    parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument("--where", **WHERE)
     options = parser.parse_args(arguments)
-    try:
-        if options.output.suffix not in (".html", ".htm"):
-            raise ConfigError(f"-o takes a name that ends in .html, not {options.output.name}")
-        with no_garbage():
-            ledger = read(options.runs)
-        if options.where:
-            conditions = parse_pairs(options.where)
-            ledger.done = select(ledger.done, conditions)
-            ledger.others = having(ledger.others, conditions)
-        with no_garbage():
-            content = make_page(ledger)
-        with writing(options.output):
-            write_bytes(options.output, content)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    if options.output.suffix not in (".html", ".htm"):
+        raise ConfigError(f"-o takes a name that ends in .html, not {options.output.name}")
+    with no_garbage():
+        ledger = read(options.runs)
+    if options.where:
+        conditions = parse_pairs(options.where)
+        ledger.done = select(ledger.done, conditions)
+        ledger.others = having(ledger.others, conditions)
+    with no_garbage():
+        content = make_page(ledger)
+    write_file(options.output, content)
     others = f"; not finished: {counted(ledger.states())}" if ledger.others else ""
     broken = f"; left out as unreadable: {ledger.unreadable}" if ledger.unreadable else ""
     print(f"{len(ledger.done)} runs in {options.output} ({len(content) / 1e6:.1f} MB){others}{broken}")
-    return 0
 
 
 if __name__ == "__main__":

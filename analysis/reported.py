@@ -13,7 +13,6 @@ from importlib import resources
 from analysis.runs import Cells, Run
 from analysis.values import NO_VALUE, Key, Value, listed, matches, read, valued
 
-DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
 DATASETS = {
     "CIFAR-10": ("cifar10", "test"),
     "CIFAR-100": ("cifar100", "test"),

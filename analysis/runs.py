@@ -6,13 +6,13 @@ import gc
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
@@ -24,6 +24,12 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
 
 SEEDS = ("replicate", "seed", "data_seed")
+# What a run was made on, but for its seed; and what else makes runs comparable or not.
+DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
+SETTING = (*DATA, "model", "recipe")
+# Arguments that many commands have.
+RUNS: dict[str, Any] = {"nargs": "+", "type": Path, "help": "runs folders, or folders of single runs"}
+WHERE: dict[str, Any] = {"default": "", "help": "only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]"}
 # May differ between runs of one cell, with a footnote.
 NOTED = ("precision", "revision")
 # Keys without effect, by the choices of a group.
@@ -75,9 +81,12 @@ class Run:
         return str(self.record["hash"])
 
     @property
-    def external(self) -> bool:
-        """Whether these are results of other people's code (`analysis.ingest`)."""
-        return bool(self.record["environment"].get("external"))
+    def external(self) -> str:
+        """The source of the code of an external result (`analysis.ingest`); empty for the suite's own."""
+        whose = self.record["environment"].get("external")
+        if isinstance(whose, dict):
+            whose = whose.get("note") or "other code"
+        return (whose if isinstance(whose, str) else "other code") if whose else ""
 
     @property
     def own_files(self) -> bool:
@@ -95,6 +104,8 @@ class Run:
         return (self.record["data"].get("fingerprints") or {}).get("observed_labels")
 
 
+Item = TypeVar("Item")
+Group = TypeVar("Group")
 Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of the column keys) -> runs
 
 
@@ -116,15 +127,21 @@ def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, found: dict[
             found[path] = value
 
 
-def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
-    """The finished runs at or below the paths, a hash once, and how many there are of every other state.
-
-    Raises: ConfigError with a sentence when there is nothing to show.
-    """
-    paths = list(paths)
+def check_folders(paths: Iterable[Path]) -> None:
+    """Refuse a folder that does not exist."""
     for path in paths:
         if not path.exists():
             raise ConfigError(f"there is no folder {path}")
+
+
+def load(paths: Iterable[Path], where: str = "") -> tuple[list[Run], Counter[str]]:
+    """The finished runs at or below the paths, a hash once, and how many there are of every other state.
+
+    Args: where, conditions as `parse_pairs` reads them. Raises: ConfigError with a sentence when there is nothing to
+    show.
+    """
+    paths = list(paths)
+    check_folders(paths)
     done: dict[str, Run] = {}
     others: Counter[str] = Counter()
     with no_garbage():
@@ -134,10 +151,11 @@ def load(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
             else:
                 others[record["state"]] += 1
     if not done:
-        where = ", ".join(map(str, paths))
+        places = ", ".join(map(str, paths))
         states = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
-        raise ConfigError(f"no finished run in {where}{states}")
-    return list(done.values()), others
+        raise ConfigError(f"no finished run in {places}{states}")
+    runs = list(done.values())
+    return select(runs, parse_pairs(where)) if where else runs, others
 
 
 @contextmanager
@@ -178,6 +196,27 @@ def reading(run: Run) -> Iterator[None]:
 
 def counted(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def not_counted(states: Counter[str]) -> list[str]:
+    """A sentence on runs that are not finished, where there are any."""
+    return [f"not finished and not counted: {counted(states)}"] if states else []
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Group]) -> dict[Group, list[Item]]:
+    """What has the same key, in the order of each key's first."""
+    groups: dict[Group, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def check_alike(groups: Iterable[Sequence[Run]], what: str, options: str) -> None:
+    """Refuse runs of one group (`cell`, `series` …) that differ in a setting. Args: options, that take a key more."""
+    for members in groups:
+        if key := next(differing(members), None):
+            found = listed(run.field(key) for run in members)
+            raise ConfigError(f"runs of one {what} differ in {key} ({found}): add {key} to {options} or --where")
 
 
 def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:

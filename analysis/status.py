@@ -6,7 +6,6 @@ left and disk space. A table on a terminal, lines elsewhere. `analysis.status cl
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -24,8 +23,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.runs import no_garbage, reason
-from sfa_bench.config.terminal import door
+from analysis.runs import check_folders, no_garbage, reason
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
@@ -80,9 +79,7 @@ def status(paths: Sequence[Path]) -> Status:
     data set, method and plug-in, else of all; divided by the processes at work, at least one. None where nothing is
     known yet.
     """
-    for path in paths:
-        if not path.exists():
-            raise ConfigError(f"there is no folder {path}")
+    check_folders(paths)
     states: Counter[str] = Counter()
     unfinished, done, seen = [], set[str](), set[str]()
     costs: dict[Any, list[float]] = defaultdict(list)
@@ -225,14 +222,14 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 with a sentence when there is nothing to show."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+@entry_point
+def main(arguments: Sequence[str]) -> int | None:
+    """The command."""
     if arguments[:1] == ["clean"]:
         from analysis.clean import main as clean
 
         return clean(arguments[1:])
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis.status",
         description="What is done and what is missing. `clean RUNS…` removes what is no longer needed.",
     )
@@ -240,27 +237,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="again every 5 seconds")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args(list(arguments))
-    try:
-        found = status(options.runs)
-        if options.json:
-            print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
-        elif options.watch is not None:
-            with Live(board(found), auto_refresh=False) as live:
-                while _work(found):
-                    time.sleep(max(0.2, options.watch))
-                    found = status(options.runs)
-                    live.update(board(found), refresh=True)
-        elif sys.stdout.isatty():
-            Console().print(board(found))
-            print(*_failures(found), sep="\n", end="")
-        else:
-            print(show(found))
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    found = status(options.runs)
+    if options.json:
+        print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+    elif options.watch is not None:
+        with Live(board(found), auto_refresh=False) as live:
+            while _work(found):
+                time.sleep(max(0.2, options.watch))
+                found = status(options.runs)
+                live.update(board(found), refresh=True)
+    elif sys.stdout.isatty():
+        Console().print(board(found))
+        print(*_failures(found), sep="\n", end="")
+    else:
+        print(show(found))
+    return None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -26,20 +25,22 @@ from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
 from analysis.reported import Line, published
 from analysis.runs import (
-    Cells,
+    RUNS,
+    WHERE,
     Run,
+    check_alike,
     check_fields,
     check_metric,
-    counted,
-    differing,
+    grouped,
     load,
     metric_name,
+    not_counted,
     parse_pairs,
     select,
     words,
 )
-from analysis.values import MISSING, Key, listed
-from sfa_bench.config.terminal import door
+from analysis.values import MISSING, Key
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.errors import ConfigError
 
 
@@ -72,7 +73,8 @@ def make_table(
         check_metric(runs, metric)
     if versus:
         select(runs, versus)  # refuses a base that does not exist
-    cells = _cells(runs, rows, cols)
+    cells = grouped(runs, lambda run: (run.key(rows), run.key(cols)))
+    check_alike(cells.values(), "cell", "--rows, --cols")
     closed = find_gap(runs, cells, rows, gap) if gap else None
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
     row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, key))
@@ -120,18 +122,6 @@ def make_table(
     return closed.beside(table, row_keys, names) if closed else table
 
 
-def _cells(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
-    cells: Cells = defaultdict(list)
-    for run in runs:
-        cells[run.key(rows), run.key(cols)].append(run)
-    for members in cells.values():
-        if differ := list(differing(members)):
-            key = differ[0]
-            found = listed(run.field(key) for run in members)
-            raise ConfigError(f"runs of one cell differ in {key} ({found}): add {key} to --rows, --cols or --where")
-    return dict(cells)
-
-
 def _published_line(line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str]) -> dict[str, str]:
     found = {name: line.cells.get(place, MISSING) for place, name in names.items()}
     return dict(zip(rows, map(str, line.row), strict=True)) | found
@@ -156,9 +146,10 @@ def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -
     return " ".join(_levels(c, cols, metric, metrics))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 with a sentence when nothing can be shown."""
-    parser = argparse.ArgumentParser(
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(
         prog="python -m analysis.table",
         description="Table of finished runs.",
         epilog=listing(),
@@ -166,12 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
     sets = f"one or more: final, best, tail, selection/auc …; together: {', '.join(SETS)}"
-    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("runs", **RUNS)
     parser.add_argument("--preset", choices=PRESETS, help="a table by name; other options override it")
     parser.add_argument("--rows", help=f"{keys} (default: method,plugin)")
     parser.add_argument("--cols", help=keys)
     parser.add_argument("--metric", help=f"{sets} (default: final)")
-    parser.add_argument("--where", default="", help="only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]")
+    parser.add_argument("--where", **WHERE)
     parser.add_argument("--versus", default="", help="show paired differences to a base: KEY=VALUE[,KEY=VALUE…]")
     two = "how much of the gap between two rows each closes; each KEY=VALUE[,KEY=VALUE…]"
     parser.add_argument("--gap", nargs=2, metavar=("FLOOR", "CEILING"), help=two)
@@ -180,16 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = ("md", "latex", "html", "csv")
     parser.add_argument("--format", choices=formats, default="md", help="Markdown (default), LaTeX with booktabs …")
     options = parser.parse_args(arguments)
-    try:
-        runs, others = load(options.runs)
-        table = _asked_for(select(runs, parse_pairs(options.where)) if options.where else runs, options)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    if others:
-        table.notes.append(f"not finished and not counted: {counted(others)}")
+    runs, others = load(options.runs, options.where)
+    table = _asked_for(runs, options)
+    table.notes.extend(not_counted(others))
     print(table.to(options.format))
-    return 0
 
 
 def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:

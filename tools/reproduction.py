@@ -17,10 +17,9 @@ from analysis.cells import CellWriter
 from analysis.reported import DATASETS, Number, belongs, differences, numbers, source
 from analysis.runs import Run, differing, load
 from analysis.values import MISSING
-from sfa_bench.config.terminal import door
-from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.atomic import write_bytes
-from sfa_bench.store.folder import writing
+from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.errors import ConfigError
+from sfa_bench.store.folder import write_file
 from tools import hours
 from tools.counterparts import WEIGHTS, command, doubt, ours, planned, words
 
@@ -210,11 +209,10 @@ def _checks() -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 with a sentence when nothing can be written, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.reproduction", description="Published numbers and how to run them."
-    )
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m tools.reproduction", description="Published numbers and how to run them.")
     parser.add_argument("runs", nargs="*", type=Path, help="runs folders, or folders of single runs")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the page, or with the last two options a csv")
     parser.add_argument("--flops-per-second", type=float, help="of your machine; default: what was measured")
@@ -222,18 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measuring.add_argument("--cost-from", nargs="+", type=Path, metavar="RUNS", help="write measured/cost.csv")
     measuring.add_argument("--check", nargs="+", type=Path, metavar="RUNS", help="write measured/checked.csv")
     options = parser.parse_args(arguments)
-    try:
-        content, said = _content(options)
-        with writing(options.output):
-            write_bytes(options.output, content)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    content, said = _content(options)
+    write_file(options.output, content)
     print(f"{said} in {options.output}")
-    return 0
 
 
 def _content(options: argparse.Namespace) -> tuple[bytes, str]:

@@ -7,7 +7,6 @@ that make all of it again, the time it took and the machine.
 
 from __future__ import annotations
 
-import argparse
 import io
 import shlex
 import sys
@@ -22,15 +21,15 @@ import pandas as pd
 
 from analysis import claim, plot, table
 from analysis.export import tidy, to_bytes
-from analysis.runs import SEEDS, Run, load
+from analysis.runs import RUNS, SEEDS, Run, load
 from analysis.values import show
 from sfa_bench.config import user_yaml
 from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_typed
 from sfa_bench.config.sweep_files import jobs
-from sfa_bench.config.terminal import door
+from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
-from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.folder import writing
 
@@ -213,23 +212,16 @@ def _shown(file: str, line: str, where: str) -> str:
     return f"python -m analysis.{tool} {where} {rest.strip()} > {file}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, 2 when something cannot be made, 1 when the disk fails."""
-    parser = argparse.ArgumentParser(prog="python -m tools.results", description="What is kept of a sweep.")
+@entry_point
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = Parser(prog="python -m tools.results", description="What is kept of a sweep.")
     parser.add_argument("name", help="a name in contents.yaml")
-    parser.add_argument("runs", nargs="+", type=Path, help="runs folders, or folders of single runs")
+    parser.add_argument("runs", **RUNS)
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder (default: results)")
     options = parser.parse_args(arguments)
-    try:
-        count = make(options.name, options.runs, options.output)
-    except ConfigError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    count = make(options.name, options.runs, options.output)
     print(f"{count} runs in {options.output / options.name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text
-from analysis.figures.series import Options, arrays, averaged, few, grouped, name, the_only
+from analysis.figures.series import Options, arrays, averaged, by_series, few, name, the_only
 from analysis.runs import Run, reading
 from sfa_bench.engine.metrics import scores
 from sfa_bench.errors import ConfigError
@@ -32,7 +32,7 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
     Raises: ConfigError when the runs have no accuracy per class or no such counts.
     """
-    found = grouped(runs, options.by)
+    found = by_series(runs, options.by)
     few(name(options.by, key) for key in found)
     tidy = []
     for key, members in found.items():

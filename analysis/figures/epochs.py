@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.look import Look, band, canvas, legend, series_of, shade_warm_up, spread_text
-from analysis.figures.series import Options, averaged, axis_name, few, grouped, name
+from analysis.figures.series import Options, averaged, axis_name, by_series, few, name
 from analysis.metrics import nearest_metric
 from analysis.runs import Run, flat
 from sfa_bench.errors import ConfigError
@@ -63,7 +63,7 @@ def selection(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
 def _epochs(runs: Sequence[Run], by: Sequence[str]) -> list[dict[str, Any]]:
     """Every epoch of every run, flat (`selection/auc/few`), with its series."""
-    groups = grouped(runs, by)
+    groups = by_series(runs, by)
     few(name(by, key) for key in groups)
     return [
         {**flat(row, "/"), "series": name(by, key)}

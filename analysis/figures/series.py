@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import is_percent
-from analysis.runs import Run, check_fields, differing
-from analysis.values import Key, listed
+from analysis.runs import Run, check_alike, check_fields, grouped
+from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import DEFAULTS
@@ -41,16 +40,11 @@ class Options:
     width: str = "column"
 
 
-def grouped(runs: Sequence[Run], by: Sequence[str]) -> Groups:
+def by_series(runs: Sequence[Run], by: Sequence[str]) -> Groups:
     """Runs by their values of `by`, in order. Raises ConfigError where runs of one group differ in a setting."""
     check_fields(runs, by)
-    groups: Groups = defaultdict(list)
-    for run in runs:
-        groups[run.key(by)].append(run)
-    for members in groups.values():
-        for key in differing(members):
-            there = listed(run.field(key) for run in members)
-            raise ConfigError(f"runs of one series differ in {key} ({there}): add {key} to --by or --where")
+    groups = grouped(runs, lambda run: run.key(by))
+    check_alike(groups.values(), "series", "--by")
     if len({name(by, key) for key in groups}) < len(groups):
         raise ConfigError(f"two series by {','.join(by)} would have one name: leave one out with --where")
     return {key: groups[key] for key in sorted(groups)}
@@ -77,7 +71,7 @@ def name(by: Sequence[str], key: Key) -> str:
 
 def the_only(runs: Sequence[Run], by: Sequence[str], kind: str) -> list[Run]:
     """The replicates of the one series there is. Raises ConfigError when there are several."""
-    groups = grouped(runs, by)
+    groups = by_series(runs, by)
     if len(groups) > 1:
         first = ", ".join([name(by, key) for key in groups][:MOST]) + (" …" if len(groups) > MOST else "")
         raise ConfigError(f"{kind} shows one series and there are {len(groups)} ({first}): choose one with --where")
@@ -88,7 +82,7 @@ def with_epochs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs that have metrics.jsonl, and a sentence about the others. Raises ConfigError when there are none."""
     found = [run for run in runs if (run.path / "metrics.jsonl").exists()]
     others = [run for run in runs if not (run.path / "metrics.jsonl").exists()]
-    foreign = sum(bool(run.record["environment"].get("external")) for run in others)
+    foreign = sum(bool(run.external) for run in others)
     parts = [(foreign, f"foreign results {NO_EPOCHS}"), (len(others) - foreign, f"runs {NO_EPOCHS}")]
     said = [f"{count} {what}" for count, what in parts if count]
     if not found:

@@ -10,12 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.cells import check_labels, compares_data
 from analysis.context import SETTINGS
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text, whiskers
-from analysis.figures.series import Options, apart, averaged, axis_name, decades, few, grouped, name
+from analysis.figures.series import Options, apart, averaged, axis_name, by_series, decades, few, name
 from analysis.metrics import is_percent
-from analysis.paired import by_replicate, paired_difference, value
+from analysis.paired import pairs
 from analysis.runs import Run, check_fields, check_metric, select
 from analysis.values import NO_VALUE, NUMBER, valued
 from sfa_bench.errors import ConfigError
@@ -40,7 +39,7 @@ def sensitivity(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     having = [run for run in runs if run.field(options.over) != NO_VALUE]
     settings = sorted({run.field(options.over) for run in having})
     tidy = []
-    for key, members in grouped(having, (*by, options.over)).items():
+    for key, members in by_series(having, (*by, options.over)).items():
         # By its place: pandas, too, takes true for 1.
         series, place = name(by, key[:-1]), settings.index(key[-1])
         tidy += [{"series": series, "place": place, "value": run.metrics.get(options.metric)} for run in members]
@@ -95,23 +94,22 @@ def gain(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     ambiguous, or when a pair saw different labels.
     """
     check_metric(runs, options.metric)
-    for text, pairs in (("--of", options.of), ("--versus", options.versus)):
-        if any(len(values) != 1 for values in pairs.values()):
+    for text, side in (("--of", options.of), ("--versus", options.versus)):
+        if any(len(values) != 1 for values in side.values()):
             raise ConfigError(f"{text} names one side of the comparison: KEY=VALUE[,KEY=VALUE…]")
     check_fields(runs, options.by)
     ours, base = select(runs, options.of), select(runs, options.versus)
     compared = {*options.of, *options.versus}
     by = _settings((*ours, *base), [key for key in options.by if key not in compared], compared)
-    groups, bases = grouped(ours, by), grouped(base, by)
+    groups, bases = by_series(ours, by), by_series(base, by)
     rows, unpaired = [], 0
     for key in groups.keys() | bases.keys():
-        mine = by_replicate(groups.get(key, []), options.metric)
-        theirs = by_replicate(bases.get(key, []), options.metric)
-        common = sorted(mine.keys() & theirs.keys())
-        unpaired += len(mine.keys() ^ theirs.keys())
-        if common:
-            both = [(mine[replicate], theirs[replicate]) for replicate in common]
-            rows.append({"setting": name(by, key), **_difference(both, compared, options.metric)})
+        found = pairs(groups.get(key, []), bases.get(key, []), options.metric, compared)
+        unpaired += len(found.alone)
+        if found.both:
+            change = found.difference(options.metric)
+            low, high = change.interval or (np.nan, np.nan)
+            rows.append({"setting": name(by, key), "mean": change.mean, "low": low, "high": high, "n": change.pairs})
     if not rows:
         sides = " and ".join(_text(pairs) for pairs in (options.of, options.versus))
         raise ConfigError(f"no run with {sides} is a pair: same {', '.join(by)}, seed and data_seed, with a value")
@@ -132,15 +130,6 @@ def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> lis
             if len(pairs) > len({pair[:-1] for pair in pairs}):
                 found.append(key)
     return found
-
-
-def _difference(pairs: Sequence[tuple[Run, Run]], compared: set[str], metric: str) -> dict[str, Any]:
-    if not compares_data(compared):
-        for mine, theirs in pairs:
-            check_labels(mine, theirs)
-    change = paired_difference(*([value(run, metric) for run in side] for side in zip(*pairs, strict=True)))
-    low, high = change.interval or (np.nan, np.nan)
-    return {"mean": change.mean, "low": low, "high": high, "n": change.pairs}
 
 
 def _text(pairs: Mapping[str, Sequence[str]]) -> str:
@@ -190,7 +179,7 @@ def cost(runs: Sequence[Run], options: Options) -> pd.DataFrame:
         check_metric(runs, metric)
     tidy: list[dict[str, Any]] = [
         {"series": name(options.by, key), "value": run.metrics.get(options.metric), "cost": run.metrics.get(of_cost)}
-        for key, members in grouped(runs, options.by).items()
+        for key, members in by_series(runs, options.by).items()
         for run in members
     ]
     few(row["series"] for row in tidy)

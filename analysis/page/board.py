@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from analysis.best import marks
 from analysis.page.encode import columns, typed
 from analysis.paired import values
 from analysis.render import Mark
-from analysis.runs import CHECKSUM, Run, differing
+from analysis.runs import CHECKSUM, SETTING, Run, differing, grouped
 from analysis.table import make_table
-from analysis.values import Key, Value
+from analysis.values import Value
 from sfa_bench.errors import ConfigError
 
-SETTING = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio", "model", "recipe", "epochs", CHECKSUM)
-SHOWN = (*SETTING, "batch_size", "lr")  # these may belong to a method, and do not split tables
+SPLIT = (*SETTING, "epochs", CHECKSUM)  # a table each
+SHOWN = (*SPLIT, "batch_size", "lr")  # these may belong to a method, and do not split tables
 CHOICE = ("method", "plugin", "classifier")
 DERIVED = "recipe.effective."  # computed from other keys: shown only where nothing else tells two cells apart
 # Columns of numbers: name, metric, decimals. The first one ranks.
@@ -59,25 +59,12 @@ class Cell:
         return (float(np.mean(found)) if found else None), deviation, len(found)
 
 
-def external(run: Run) -> str:
-    """The source of the code of an external result; empty for the suite's own."""
-    whose = run.record["environment"].get("external")
-    if isinstance(whose, dict):  # as `analysis.ingest` writes it
-        whose = whose.get("note") or "other code"
-    return (whose if isinstance(whose, str) else "other code") if whose else ""
-
-
 def make_cells(runs: Sequence[Run]) -> list[Cell]:
     """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
-    groups: dict[tuple[str, Key], list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[external(run), run.key(SHOWN + CHOICE)].append(run)
     cells: list[Cell] = []
-    for (whose, found), members in groups.items():
+    for (whose, found), members in grouped(runs, lambda run: (run.external, run.key(SHOWN + CHOICE))).items():
         keys = list(differing(members))
-        parts: dict[Key, list[Run]] = defaultdict(list)
-        for run in members:
-            parts[run.key(keys)].append(run)
+        parts = grouped(members, partial(Run.key, keys=keys))
         typed = [key for key in keys if not key.startswith(DERIVED)]
         shown = typed if len({run.key(typed) for run in members}) == len(parts) else keys
         for part in parts.values():
@@ -87,7 +74,7 @@ def make_cells(runs: Sequence[Run]) -> list[Cell]:
     means = {id(cell): cell.mean(METRICS[0][1])[0] for cell in cells}
 
     def place(cell: Cell) -> tuple[Any, ...]:
-        data, rest = ([cell.fields[key] for key in keys] for keys in (SETTING[:5], SETTING[5:]))
+        data, rest = ([cell.fields[key] for key in keys] for keys in (SPLIT[:5], SPLIT[5:]))
         return (
             data,
             bool(cell.external),
@@ -121,13 +108,10 @@ def board(cells: Sequence[Cell]) -> dict[str, Any]:
 
 def tables(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:
     """For each setting a table method × plug-in of the suite's own runs, or the sentence why there is none."""
-    groups: dict[Key, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if not cell.external:
-            groups[tuple(cell.fields[key] for key in SETTING)].append(cell)
-    for values_, members in groups.items():
+    own = (cell for cell in cells if not cell.external)
+    for values_, members in grouped(own, lambda cell: tuple(cell.fields[key] for key in SPLIT)).items():
         runs = [run for cell in members for run in cell.runs]
-        named = {key: str(value) for key, value in zip(SETTING, values_, strict=True)}
+        named = {key: str(value) for key, value in zip(SPLIT, values_, strict=True)}
         made: dict[str, Any] = {"setting": named}
         several = len({cell.fields["classifier"] for cell in members}) > 1
         rows = ["method", "classifier"] if several else ["method"]
