@@ -204,17 +204,22 @@ def test_a_link_that_leaves_the_folder_is_refused(root, tmp_path, link, to, name
 
 def test_missing_files_are_counted_and_the_first_named(root):
     names = np.array([b"a/2.jpg", b"x.jpg", b"a/1.jpg", b"y.jpg", b"y.jpg", b"a/1.jpg", b"v.jpg"])
+    labels = np.arange(len(names))
     message = r"4 of the 7 images of the\.txt are not in .*data: x\.jpg, y\.jpg, y\.jpg and 1 more; .*on_bad_image=skip"
     with pytest.raises(DataError, match=message):
-        image_files.find(options("folder"), root, names, "train", "the.txt")
-    found = image_files.find(options("folder", on_bad_image="skip"), root, names, "train", "the.txt")
+        image_files.find(options("folder"), root, names, labels, "train", "the.txt")
+    found = image_files.find(options("folder", on_bad_image="skip"), root, names, labels, "train", "the.txt")
     assert found.images.names.tolist() == [b"a/2.jpg", b"a/1.jpg", b"a/1.jpg"]
     assert found.images.sizes.tolist() == [2, 1, 1]
     assert found.kept.tolist() == [True, False, True, False, False, True, False]
     assert found.skipped == ("train: x.jpg", "train: y.jpg", "train: y.jpg", "train: v.jpg")
+    assert found.labels.tolist() == [0, 2, 5]
+    absent = [1, 3, 4]
     for mode in ("error", "skip"):
         with pytest.raises(DataError, match=r"none of the 3 images of the\.txt exists .*data/x\.jpg"):
-            image_files.find(options("folder", on_bad_image=mode), root, names[[1, 3, 4]], "train", "the.txt")
+            image_files.find(
+                options("folder", on_bad_image=mode), root, names[absent], labels[absent], "train", "the.txt"
+            )
 
 
 def test_a_folder_is_listed_by_name_with_its_folders_and_only_images(root, tmp_path):

@@ -37,26 +37,11 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     """
     image_files.require(data_dir, [*LABELS.values(), *KEYS.values()], NEEDS)
     noisy, clean = (_labels(data_dir / name) for name in LABELS.values())
-    train, train_labels = _part(dataset, data_dir, "train", noisy, LABELS["noisy"])
+    parts = {"train": _part(dataset, data_dir, "train", noisy, LABELS["noisy"])}
     del noisy  # a million entries
-    val, val_labels = _part(dataset, data_dir, "val", clean, LABELS["clean"])
-    test, test_labels = _part(dataset, data_dir, "test", clean, LABELS["clean"])
-    return Source(
-        train.images,
-        train_labels,
-        test.images,
-        test_labels,
-        NUM_CLASSES,
-        *STATISTICS["clothing1m"],
-        padding=0,
-        flip=dataset.flip,
-        labels_are_clean=False,
-        val_images=val.images,
-        val_labels=val_labels,
-        skipped=train.skipped + val.skipped + test.skipped,
-        original=np.flatnonzero(train.kept),
-        class_names=listed_names(data_dir / NAMES, NUM_CLASSES),
-    )
+    parts |= {part: _part(dataset, data_dir, part, clean, LABELS["clean"]) for part in ("val", "test")}
+    names = listed_names(data_dir / NAMES, NUM_CLASSES)
+    return image_files.source(dataset, parts, NUM_CLASSES, STATISTICS["clothing1m"], class_names=names)
 
 
 def _labels(path: Path) -> dict[bytes, int]:
@@ -71,8 +56,8 @@ def _labels(path: Path) -> dict[bytes, int]:
 
 def _part(
     dataset: DatasetConfig, data_dir: Path, part: str, labels: dict[bytes, int], labels_file: str
-) -> tuple[image_files.Found, np.ndarray]:
-    """The images of a key list that are there, and their labels."""
+) -> image_files.Found:
+    """The images of a key list that are there, with their labels."""
     keys = lists.read_names(data_dir / KEYS[part])
     of_keys = np.array([labels.get(key, -1) for key in keys.tolist()], dtype=np.int64)
     unknown = np.flatnonzero(of_keys < 0)
@@ -81,8 +66,7 @@ def _part(
             f"{unknown.size:,} images of {data_dir / KEYS[part]} have no class in {labels_file}, the first is "
             f"{keys[unknown[0]].decode()} (line {unknown[0] + 1:,}): take the lists that belong together"
         )
-    found = image_files.find(dataset, data_dir, on_disk(data_dir, keys), part, KEYS[part])
-    return found, of_keys[found.kept]
+    return image_files.find(dataset, data_dir, on_disk(data_dir, keys), of_keys, part, KEYS[part])
 
 
 def on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files
 from sfa_bench.data.sources.contents import Contents, Files, listed
 from sfa_bench.data.sources.names import one_name
@@ -53,25 +52,13 @@ def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
     twice = len(spellings) - len({one_name(label) for label in spellings})
     notes = (f"{twice} label(s) are written in another form of Unicode, too: each is one class (NFC)",) if twice else ()
 
-    parts = {split: _find(dataset, path, split, those) for split, those in rows.items() if those}
-    labels = {split: _numbers([row.label for row in those], those, numbers, path) for split, those in rows.items()}
+    parts = {split: _find(dataset, path, split, those, numbers) for split, those in rows.items() if those}
     truth = _numbers([row.clean_label for row in rows["train"]], rows["train"], numbers, path) if with_truth else None
-    train, test, val = parts["train"], parts["test"], parts.get("val")
-    return Source(
-        train.images,
-        labels["train"][train.kept],
-        test.images,
-        labels["test"][test.kept],
+    return image_files.source(
+        dataset,
+        parts,
         len(set(numbers.values())),
-        *IMAGENET,
-        padding=0,
-        flip=dataset.flip,
-        labels_are_clean=False,
-        clean_labels=None if truth is None else truth[train.kept],
-        val_images=None if val is None else val.images,
-        val_labels=None if val is None else labels["val"][val.kept],
-        skipped=sum((part.skipped for part in parts.values()), ()),
-        original=np.flatnonzero(train.kept),
+        clean_labels=None if truth is None else truth[parts["train"].kept],
         class_names=None if any(map(NUMBER.fullmatch, numbers)) else tuple(numbers),
         notes=notes,
     )
@@ -181,9 +168,11 @@ def _numbers(labels: Sequence[str], rows: Sequence[Row], numbers: dict[str, int]
     return np.array([numbers[one_name(label)] for label in labels], dtype=np.int64)
 
 
-def _find(dataset: DatasetConfig, path: Path, split: str, rows: Sequence[Row]) -> image_files.Found:
-    names = np.array([row.name for row in rows])
-    return image_files.find(dataset, path.parent, names, split, f"{path.name} with split={split}")
+def _find(
+    dataset: DatasetConfig, path: Path, split: str, rows: Sequence[Row], numbers: dict[str, int]
+) -> image_files.Found:
+    names, labels = np.array([row.name for row in rows]), _numbers([row.label for row in rows], rows, numbers, path)
+    return image_files.find(dataset, path.parent, names, labels, split, f"{path.name} with split={split}")
 
 
 def _look(dataset: DatasetConfig, found: Contents) -> None:

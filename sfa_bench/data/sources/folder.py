@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files
 from sfa_bench.data.sources.contents import Contents, Files, Item, in_folders, refusal
 from sfa_bench.data.sources.names import one_name
@@ -35,28 +34,15 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     classes = {name: c for c, name in enumerate(dict.fromkeys(map(one_name, folders)))}
     if len(classes) < 2:
         raise DataError(f"{data_dir / 'train'} has {len(classes)} class folder(s); at least two are needed")
-    train, train_labels = _part(dataset, data_dir, "train", classes, left_out)
-    test, test_labels = _part(dataset, data_dir, "test", classes, left_out)
-    val, val_labels = None, None
-    if (data_dir / "val").exists():
-        val, val_labels = _part(dataset, data_dir, "val", classes, left_out)
+    names = ["train", "test", *(["val"] if (data_dir / "val").exists() else [])]
+    parts = {part: _part(dataset, data_dir, part, classes, left_out) for part in names}
     notes = [*image_files.say_left_out(left_out)]
     if merged := len(folders) - len(classes):
         notes.append(f"{merged} folder(s) of train have the name of another one in another form of Unicode: one class")
-    return Source(
-        train.images,
-        train_labels,
-        test.images,
-        test_labels,
+    return image_files.source(
+        dataset,
+        parts,
         len(classes),
-        *IMAGENET,
-        padding=0,
-        flip=dataset.flip,
-        labels_are_clean=False,
-        val_images=None if val is None else val.images,
-        val_labels=val_labels,
-        skipped=train.skipped + test.skipped + (() if val is None else val.skipped),
-        original=np.flatnonzero(train.kept),
         left_out=image_files.commonest(left_out),
         class_names=tuple(classes),
         notes=tuple(notes),
@@ -83,8 +69,8 @@ def class_folders(data_dir: Path, part: str, left_out: Counter[str] | None = Non
 
 def _part(
     dataset: DatasetConfig, data_dir: Path, part: str, classes: Mapping[str, int], left_out: Counter[str]
-) -> tuple[image_files.Found, np.ndarray]:
-    """The images of a part, by class and name, and their labels; a part need not have every class."""
+) -> image_files.Found:
+    """The images of a part with their labels, by class and name; a part need not have every class."""
     present = class_folders(data_dir, part, left_out)
     if strange := [name for name in present if one_name(name) not in classes]:
         raise DataError(
@@ -96,8 +82,7 @@ def _part(
     by_class = [image_files.images_below(data_dir, f"{part}/{name}", left_out) for name in present]
     names = np.array([name for names in by_class for name in names])
     labels = np.repeat([classes[one_name(name)] for name in present], [len(names) for names in by_class])
-    found = image_files.find(dataset, data_dir, names, part, part)
-    return found, labels[found.kept]
+    return image_files.find(dataset, data_dir, names, labels, part, part)
 
 
 def _look(dataset: DatasetConfig, found: Contents) -> None:

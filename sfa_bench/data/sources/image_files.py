@@ -10,13 +10,14 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sfa_bench.choices.sources import SOURCES
+from sfa_bench.choices.sources import IMAGENET, SOURCES
 from sfa_bench.data.image_formats import endings
 from sfa_bench.data.images import Framing, ImageFiles
+from sfa_bench.data.types import Source
 from sfa_bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ class RefusedName(ValueError):
 
 
 class Found(NamedTuple):
-    """The images that exist, the mask of these (bool [N]) among the requested ones, and the others as `part: name`."""
+    """The images that exist with their labels, the mask of these (bool [N]) among the requested ones, and the others as
+    `part: name`.
+    """
 
     images: ImageFiles
+    labels: np.ndarray
     kept: np.ndarray
     skipped: tuple[str, ...]
 
@@ -76,8 +80,41 @@ def require(root: Path, pieces: Iterable[str], needs: str) -> None:
         raise DataError(f"{root} has no {' and no '.join(missing)}: {needs}")
 
 
-def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, listed_in: str) -> Found:
-    """Look for images by name (bytes [N]) below `root`; their order is kept, and a name may come more than once.
+def source(
+    dataset: DatasetConfig,
+    parts: Mapping[str, Found],
+    num_classes: int,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET,
+    **more: Any,
+) -> Source:
+    """The data set of these parts: `train`, `test`, `val` where there is one, and further test sets by their names.
+
+    Labels count as noisy as they come. Args: statistics, mean and std of the channels; more, further fields of Source.
+    """
+    train, test, val = parts["train"], parts["test"], parts.get("val")
+    others = parts.keys() - {"train", "test", "val"}
+    return Source(
+        train.images,
+        train.labels,
+        test.images,
+        test.labels,
+        num_classes,
+        *statistics,
+        padding=0,
+        flip=dataset.flip,
+        labels_are_clean=False,
+        val_images=None if val is None else val.images,
+        val_labels=None if val is None else val.labels,
+        more_tests={name: (part.images, part.labels) for name, part in parts.items() if name in others},
+        skipped=sum((part.skipped for part in parts.values()), ()),
+        original=np.flatnonzero(train.kept),
+        **more,
+    )
+
+
+def find(dataset: DatasetConfig, root: Path, names: np.ndarray, labels: np.ndarray, part: str, listed_in: str) -> Found:
+    """Look for images by name (bytes [N]) with labels [N] below `root`; their order is kept, and a name may come more
+    than once.
 
     part: `train`, `val` or `test`…; listed_in: what names them, for the sentences.
     Raises: DataError where any is missing (under `dataset.on_bad_image=skip`: where all are), or leaves `root`.
@@ -98,7 +135,8 @@ def find(dataset: DatasetConfig, root: Path, names: np.ndarray, part: str, liste
         )
     framing = Framing(dataset.resize, dataset.crop, dataset.random_crop)
     images = ImageFiles(root, names, sizes, times, framing, SOURCES[dataset.source].upright, dataset.max_pixels)
-    return Found(images[kept] if missing else images, kept, tuple(f"{part}: {name}" for name in missing))
+    skipped = tuple(f"{part}: {name}" for name in missing)
+    return Found(images[kept] if missing else images, labels[kept], kept, skipped)
 
 
 def stat_images(root: Path, names: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfa_bench.choices.sources import IMAGENET
 from sfa_bench.data.sources import image_files, lists
 from sfa_bench.data.sources.contents import Contents, Files, in_folders, listed
 from sfa_bench.data.sources.names import listed_names
@@ -42,23 +41,19 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     test_names, test_labels = first_classes(data_dir / VAL_LIST)
     test_names = np.char.add(f"{VAL_FOLDER}/".encode(), test_names)
 
-    train = image_files.find(dataset, data_dir, train_names, "train", TRAIN_LIST)
-    test = image_files.find(dataset, data_dir, test_names, "test", VAL_LIST)
-    imagenet = image_files.find(dataset, data_dir, imagenet_names, "test_imagenet", IMAGENET_FOLDER)
-    return Source(
-        train.images,
-        train_labels[train.kept],
-        test.images,
-        test_labels[test.kept],
+    listed_parts = (
+        ("train", train_names, train_labels, TRAIN_LIST),
+        ("test", test_names, test_labels, VAL_LIST),
+        ("test_imagenet", imagenet_names, imagenet_labels, IMAGENET_FOLDER),
+    )
+    return image_files.source(
+        dataset,
+        {
+            part: image_files.find(dataset, data_dir, names, labels, part, place)
+            for part, names, labels, place in listed_parts
+        },
         NUM_CLASSES,
-        *IMAGENET,
-        padding=0,
-        flip=dataset.flip,
-        labels_are_clean=False,
-        more_tests={"test_imagenet": (imagenet.images, imagenet_labels[imagenet.kept])},
         by_rank=True,
-        skipped=train.skipped + test.skipped + imagenet.skipped,
-        original=np.flatnonzero(train.kept),
         left_out=image_files.commonest(left_out),
         class_names=listed_names(data_dir / NAMES, NUM_CLASSES),
         notes=image_files.say_left_out(left_out),
