@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -103,3 +104,20 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 def global_average(maps: Tensor) -> Tensor:
     """[B, C, H, W] to [B, C]."""
     return torch.mean(maps, dim=(2, 3))
+
+
+class ResidualBlock(nn.Module):
+    """conv-BN-ReLU-conv-BN, add the shortcut, ReLU; [B, in, H, W] to [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
+
+    shortcut: Callable[[Tensor], Tensor]
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu_(self.norm1(self.conv1(x)))
+        return F.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))

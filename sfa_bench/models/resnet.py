@@ -5,31 +5,22 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, conv3x3, global_average
+from sfa_bench.models.network import Backbone, ResidualBlock, conv3x3, global_average
 
 
-class BasicBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN, add the shortcut, ReLU; [B, in, H, W] to [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
+class BasicBlock(ResidualBlock):
+    """A block whose shortcut has no parameters."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        super().__init__(in_channels, out_channels, stride)
         self.stride = stride
         self.padding = (out_channels - in_channels) // 2
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Option A, without parameters: every second row and column, and zero channels on both sides."""
+        """Option A: every second row and column, and zero channels on both sides."""
         if self.stride == 1 and self.padding == 0:
             return x
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu_(self.norm1(self.conv1(x)))
-        out = self.norm2(self.conv2(out))
-        return F.relu_(out + self.shortcut(x))
 
 
 class ResNet32(Backbone):

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, conv3x3, global_average
+from sfa_bench.models.network import Backbone, ResidualBlock, conv3x3, global_average
 
 
-class ProjectedBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN, add the shortcut, ReLU; a 1×1 convolution with BatchNorm where the shape changes."""
+class ProjectedBlock(ResidualBlock):
+    """A block with a 1×1 convolution with BatchNorm in its shortcut where the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.shortcut: nn.Module = nn.Identity()
+        super().__init__(in_channels, out_channels, stride)
+        self.shortcut = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu_(self.norm1(self.conv1(x)))
-        return F.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))
 
 
 class ResNet34(Backbone):
