@@ -14,7 +14,6 @@ import json
 import re
 import shlex
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def of_run(like: Run) -> Ours:
         labels = [arrays[name] for name in ("test_label", "observed_label", "clean_label")]
         fits = len(labels[1]) == len(labels[2]) == len(arrays["index"]) and len(labels[0])
         ids = np.concatenate([*labels, *(np.asarray(group, dtype=np.int64) for group in groups.values())])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"--like {like.path}: its record or predictions.npz cannot be used ({error!r})") from error
     if not fits or ids.min() < -1 or ids.max() >= num_classes:
         raise ConfigError(f"--like {like.path}: its record and its predictions.npz do not fit together")

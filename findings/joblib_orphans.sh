@@ -4,7 +4,7 @@
 # Guess before it was run: a worker whose parent is gone ends, as those of `multiprocessing` do when their pipe closes.
 # Seen: 20 s after `kill -9` of the parent its two busy workers are alive, each with all that it has imported and
 # allocated (0.8 GB each in a sweep of sfa-bench, seen for 527 s). A job that is long-lived finishes for nobody.
-# sfa-bench's workers watch their parent (sfa_bench/sweep/orphans.py).
+# sfa-bench's workers watch their parent (sfa_bench/sweep/job.py).
 set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT

@@ -2,8 +2,7 @@
 
 import sys
 
-from sfa_bench.cli import main
-from sfa_bench.config.terminal import door
+from sfa_bench.cli import console
 
 if __name__ == "__main__":
-    sys.exit(door(main))
+    sys.exit(console())

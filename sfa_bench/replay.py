@@ -23,11 +23,12 @@ import pandas as pd
 from sfa_bench.choices.methods import warmup_epochs
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose, split_sweep
+from sfa_bench.config.compose import compose
 from sfa_bench.config.external import load
+from sfa_bench.config.overrides import split_sweep
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.config.terminal import Parser, door, entry_point, markdown_table
 from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
@@ -234,11 +235,7 @@ def render(table: pd.DataFrame) -> str:
     if table["run"].nunique() > 1:
         above, columns = "", ["run", *columns]
     cells = [[SHOWN.get(c, c), *(_cell(c, value) for value in table[c])] for c in columns]
-    for column in cells:
-        left, width = column[0] in ("run", "setting"), max(map(len, column))
-        column[:] = [cell.ljust(width) if left else cell.rjust(width) for cell in column]
-        column.insert(1, "-" * width if left else "-" * (width - 1) + ":")
-    return above + "\n".join(f"| {' | '.join(line)} |" for line in zip(*cells, strict=True))
+    return above + markdown_table([*zip(*cells, strict=True)], texts=columns.index("setting") + 1)
 
 
 def _cell(column: str, value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import DEFAULTS
+from sfa_bench.store.reading import Damaged
 
 MOST = 8  # series that can be told apart, by colour and in print
 SPREADS = {"std": "± standard deviation", "range": "min–max"}
@@ -96,7 +96,7 @@ def arrays(run: Run, file: str = "predictions.npz") -> dict[str, Any]:
         return RunFolder(run.path).read_arrays(file)
     except FileNotFoundError as error:
         raise ConfigError(f"{run.path} has no {file}, which this figure is drawn from") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, Damaged) as error:
         raise ConfigError(f"{run.path / file} is damaged; leave that run out with --where, or run it again") from error
 
 

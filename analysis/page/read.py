@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from analysis.page.encode import compact, rounded
-from analysis.runs import Run, load
+from analysis.runs import Run, check_folders, load
 from analysis.values import meant
 from sfa_bench.store.folder import MOST_METRICS, RunFolder
 from sfa_bench.store.ledger import records
@@ -69,8 +69,7 @@ class Ledger:
 
 def read(paths: Sequence[Path]) -> Ledger:
     """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
-    if not all(path.exists() for path in paths):
-        load(paths)  # refuses
+    check_folders(paths)
     ledger, shared = Ledger(), dict[str, Any]()
     found: dict[str, Run] = {}
     left_out: list[Path] = []

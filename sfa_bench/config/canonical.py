@@ -29,7 +29,7 @@ from sfa_bench.config.external import BROUGHT, brought
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
-from sfa_bench.parts.schedules import first_after
+from sfa_bench.parts.schedules import deferred
 
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
@@ -100,7 +100,7 @@ def hashes(config: RunConfig) -> Hashes:
 def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
     """Keys that depend on the length of the run and change nothing in its first epochs."""
     effective = config.recipe.effective
-    weighted_later = warmup < first_after(0.8, config.epochs)
+    weighted_later = warmup < deferred(config.epochs)
     if not LOSSES[config.method.loss.name].weighted and weighted_later:
         yield from ("method.schedule", "method.class_beta", "method.count_floor")
     if effective.schedule == "step" and warmup < effective.lr_drop_epoch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from sfa_bench.choices.losses import REPLACED
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices, split_sweep
+from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices
 from sfa_bench.config.recipes import resolve
-from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig
+from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig, replaced
 from sfa_bench.config.source_text import bare, parse
 from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
-
-__all__ = ["check_overrides", "compose", "compose_typed", "requested", "split_sweep"]
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
@@ -243,33 +240,16 @@ def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None])
             continue
         target, given = one
         found, arguments = check(group, target, given)
-        brought: Any = {"target": target, "arguments": arguments}
-        match group:
-            case "method":
-                networks = arguments.get("networks", found.networks_used)
-                run = replace(run, method=replace(run.method, learner="external", networks=networks, **brought))
-            case "plugin":
-                run = replace(run, plugin=replace(run.plugin, selector="external", **brought))
-            case "loss":
-                loss = replace(run.method.loss, name="external", **brought)
-                run = replace(run, method=replace(run.method, loss=loss))
-            case "noise":
-                run = replace(run, noise=replace(run.noise, name="external", **brought))
-            case "model":
-                run = replace(run, model=replace(run.model, name="external", **brought))
-            case "dataset":
-                run = replace(run, dataset=replace(run.dataset, source="external", **brought))
+        brought: dict[str, Any] = {"target": target, "arguments": arguments, BROUGHT[group].named: "external"}
+        if group == "method":
+            brought["networks"] = arguments.get("networks", found.networks_used)
+        run = replaced(run, BROUGHT[group].path, **brought)
     return run
 
 
-def _has(config: Any, path: str) -> bool:
-    *parents, leaf = path.split(".")
-    node = config
-    for parent in parents:
-        if parent not in node:
-            return False
-        node = node[parent]
-    return leaf in node.keys()  # noqa: SIM118  `in` is False for a missing value (???)
+def _has(values: dict[str, Any], path: str) -> bool:
+    name, _, rest = path.partition(".")
+    return name in values and (not rest or _has(values[name], rest))
 
 
 def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> ConfigError:

@@ -36,13 +36,15 @@ class Kind:
 
     base: `module.Class` that it must be a subclass of; None: it is a function. given: positional arguments that the
     engine passes; every other parameter of a class, and every keyword-only one of a function, is an option. kept: keys
-    that the suite keeps for itself. path: path of its section of the configuration.
+    that the suite keeps for itself. path: path of its section of the configuration; named: the key there that names the
+    choice, `external` for a user's own.
     """
 
     path: str
     base: str | None
     given: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    named: str = "name"
 
     @property
     def wanted(self) -> str:
@@ -51,18 +53,21 @@ class Kind:
 
 
 BROUGHT = {
-    "method": Kind("method", "sfa_bench.methods.base.Method", ("training",), ("selector", "revision")),
+    "method": Kind("method", "sfa_bench.methods.base.Method", ("training",), ("selector", "revision"), "learner"),
     "plugin": Kind(
         "plugin",
         "sfa_bench.selectors.base.Selector",
         ("thresholds",),
         ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
+        "selector",
     ),
     "loss": Kind("method.loss", None, ("logits", "labels", "class_counts"), ("revision",)),
     "noise": Kind("noise", None, ("labels", "num_classes", "rate", "rng", "images"), ("assumed_rate", "revision")),
     "model": Kind("model", "torch.nn.Module", ("in_channels", "image_size"), ("revision",)),
     "dataset": Kind(
-        "dataset", None, ("data_dir",), ("name", "normalise", "generator", "val", "val_fraction", "shots", "revision")
+        *("dataset", None, ("data_dir",)),
+        ("name", "normalise", "generator", "val", "val_fraction", "shots", "revision"),
+        "source",
     ),
 }
 FILLED_IN = ("generator",)  # parameters of a selector that the engine fills in, beside the first

@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 
 from sfa_bench.choices.options import CORES
-from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.compose import values_of
 from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
 from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
-from sfa_bench.errors import ConfigError
 
 INTRO = """\
 sfa-bench trains and compares methods for long-tailed data with noisy labels.
@@ -104,22 +103,3 @@ def _allowed(kind: Any, limits: Mapping[str, Any]) -> str:
         return f" ({ranged})"
     few = words.startswith("one of ") and words.count(",") < 8
     return f" ({words.removeprefix('one of ')})" if few else ""
-
-
-def plugin_matrix(config_dir: Path | None = None) -> str:
-    """Which plug-in goes with which method, as a Markdown table, by composing every pair."""
-    columns = ("none", "abc", "sfa", "sfa_release")
-    lines = ["| method | " + " | ".join(columns) + " |", "|:--|" + ":-:|" * len(columns)]
-    for method in choices("method", config_dir):
-        lines.append(f"| {method} | " + " | ".join(_valid(method, plugin, config_dir) for plugin in columns) + " |")
-    return "\n".join(lines)
-
-
-def _valid(method: str, plugin: str, conf: Path | None) -> str:
-    try:
-        compose([f"method={method}", f"plugin={plugin}"], conf)
-    except ConfigError as error:
-        if not error.invalid_combination:
-            raise
-        return "–"
-    return "yes"

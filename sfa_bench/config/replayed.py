@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS
-from sfa_bench.config.compose import check_overrides, compose
+from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import check_overrides
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError

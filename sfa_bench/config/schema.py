@@ -12,7 +12,7 @@ marked `auto` may be null in YAML and on the command line (null = the recipe's o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sfa_bench.choices.classifiers import ClassifierConfig
@@ -127,6 +127,11 @@ class RunConfig:
         """`names` as in folders, records and tables: the data set by its identity, not by the choice that was set."""
         return {**self.names, "dataset": self.dataset.name} if self.dataset.name else dict(self.names)
 
+    @property
+    def trained(self) -> RunConfig:
+        """The run whose features a decoupled classifier is fitted on; this one where it has none."""
+        return replace(self, classifier=ClassifierConfig(), names={**self.names, "classifier": "joint"})
+
     def to_plain(self) -> dict[str, Any]:
         """Plain types, each value under the path at which it is set (the scaled ones under recipe.effective)."""
         plain = _plain(self)
@@ -138,6 +143,13 @@ class RunConfig:
         if isinstance(plain["device"], tuple):
             plain["device"] = list(plain["device"])
         return plain
+
+
+def replaced(section: Any, path: str, **values: Any) -> Any:
+    """The configuration, or a section of it, with other values in the section at a path."""
+    name, _, rest = path.partition(".")
+    inner = getattr(section, name)
+    return replace(section, **{name: replaced(inner, rest, **values) if rest else replace(inner, **values)})
 
 
 def _plain(section: Any) -> dict[str, Any]:

@@ -107,6 +107,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def markdown_table(rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A Markdown table with aligned columns; rows: the heading first; texts: columns of words, aligned to the left."""
+    columns = []
+    for place, (head, *cells) in enumerate(zip(*rows, strict=True)):
+        left, width = place < texts, max(map(len, (head, *cells)))
+        rule = "-" * width if left else "-" * (width - 1) + ":"
+        columns.append([cell.ljust(width) if left else cell.rjust(width) for cell in (head, rule, *cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
+
+
 class Display:
     """A stream that keeps no run from its end: what it does not take is lost.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.losses import LOSSES, losses_of
@@ -13,7 +11,7 @@ from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS
 from sfa_bench.choices.sources import BUILT_IN, SOURCES, named
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import RunConfig, replaced
 from sfa_bench.config.values import number
 from sfa_bench.errors import ConfigError
 
@@ -37,8 +35,8 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
             f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
             "brings its own selector: set plugin=abc or plugin=none"
         )
-    name: Any = brought  # "external" acts like a name, but cannot be set
-    return replace(config, method=replace(config.method, selector=replace(config.method.selector, name=name)))
+    found: RunConfig = replaced(config, "method.selector", name=brought)
+    return found
 
 
 def validate(config: RunConfig, given: frozenset[str]) -> None:

@@ -7,14 +7,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.classifiers.fit import Fitted, fit
 from sfa_bench.config import canonical, external
@@ -26,7 +24,7 @@ from sfa_bench.engine.changes import changed_code, refuse_other_data
 from sfa_bench.engine.contract import check_answers
 from sfa_bench.engine.log import log_file
 from sfa_bench.engine.metrics import summarise
-from sfa_bench.engine.progress import summary
+from sfa_bench.engine.progress import show_done
 from sfa_bench.engine.report import predictions, tested
 from sfa_bench.engine.resume import load
 from sfa_bench.engine.run import run
@@ -35,7 +33,7 @@ from sfa_bench.engine.signals import StopAtStep
 from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
 from sfa_bench.store.ledger import run_place
-from sfa_bench.store.record import new_record
+from sfa_bench.store.record import ended, new_record
 
 
 def start(config: RunConfig, command: str, console: Console, threads: int | None = None) -> Path:
@@ -44,16 +42,14 @@ def start(config: RunConfig, command: str, console: Console, threads: int | None
     """
     if config.classifier.name == "joint":
         return run(config, command, console, threads)
-    base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
-    base_path = run(base, _without_classifier(shlex.split(command)), console, threads)
+    base_path = run(config.trained, _without_classifier(shlex.split(command)), console, threads)
     run_hash = canonical.run_hash(config)
     path = run_place(config.runs_dir, config.recorded_names, run_hash)
     folder = RunFolder(path)
     with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
         if record is not None and record["state"] == "done":
-            console.print(f"already done: {path}", highlight=False, soft_wrap=True)
-            console.print(summary(record["metrics"], record["selection"]))
+            show_done(console, "already done", path, record)
             return path
         with log_file(path):
             _fit(config, run_hash, command, RunFolder(base_path), folder, console, stop)
@@ -100,17 +96,16 @@ def _fit(
         heads = [head.state_dict() for head in fitted.heads]
         folder.reduce_checkpoint({"epoch": config.epochs, "classifiers": heads})
     except Interrupted as interrupted:
-        _record(folder, record, "interrupted", interrupted)
+        folder.write_record(record | ended("interrupted", interrupted))
         raise
     except Exception as error:
         folder.log(traceback.format_exc())
-        _record(folder, record, "failed", error)
+        folder.write_record(record | ended("failed", error))
         if isinstance(error, (ConfigError, RunError)):
             raise
         raise RunError(f"{type(error).__name__}: {error} (the traceback is in {folder.path}/log.txt)") from error
-    _record(folder, record, "done", None)
-    console.print(f"done: {folder.path}", highlight=False, soft_wrap=True)
-    console.print(summary(record["metrics"], record["selection"]))
+    folder.write_record(record | ended("done"))
+    show_done(console, "done", folder.path, record)
 
 
 def _curves(figures: dict[str, Any]) -> list[str]:
@@ -169,9 +164,3 @@ def _fit_and_test(
     row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, config.eval.ensemble)}
     row["classifier"] = fitted.figures
     return row, fitted, predictions(method, data, logits, more)
-
-
-def _record(folder: RunFolder, record: dict[str, Any], state: str, error: BaseException | None) -> None:
-    record["state"] = state
-    record["error"] = None if error is None else {"type": type(error).__name__, "message": str(error)}
-    folder.write_record(record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -137,6 +138,12 @@ _ACCURACIES = {
     "main": "main head alone",
     "abc": "balanced head alone",
 }
+
+
+def show_done(console: Console, words: str, path: Path, record: Mapping[str, Any]) -> None:
+    """Print where a finished run is, after these words, and its summary."""
+    console.print(f"{words}: {path}", highlight=False, soft_wrap=True)
+    console.print(summary(record["metrics"], record["selection"]))
 
 
 def summary(metrics: Mapping[str, Any] | None, selection: Mapping[str, Any] | None) -> Table:

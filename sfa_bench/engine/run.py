@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from sfa_bench.config import canonical
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import RunConfig, replaced
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import building
 from sfa_bench.engine.changes import changed_code, data_may_change, refuse_other_data
 from sfa_bench.engine.log import log_file
-from sfa_bench.engine.progress import summary
+from sfa_bench.engine.progress import show_done
 from sfa_bench.engine.session import Session, Waiting
 from sfa_bench.engine.signals import StopAtStep
 from sfa_bench.errors import RunError
@@ -39,15 +38,14 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
             if data_may_change(config):
                 # Without decoding a data set: only unreadable files have to be known.
                 kept = config.dataset.cache if config.dataset.on_bad_image == "skip" else "off"
-                looked_at = replace(config, dataset=replace(config.dataset, cache=kept))
+                looked_at = replaced(config, "dataset", cache=kept)
                 wait = Waiting(console, stop, "decodes the images that this run was made on")
                 with building.data(config):
                     data = build_data(looked_at, on_step=stop.check, wait=wait)
                 refuse_other_data(config, record, data)
             if changed := changed_code(config, record):
                 console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
-            console.print(f"already done: {path}", highlight=False, soft_wrap=True)
-            console.print(summary(record["metrics"], record["selection"]))
+            show_done(console, "already done", path, record)
             return path
         if record is not None and record["state"] == "failed" and not config.retry_failed:
             reason = (record["error"] or {}).get("message")

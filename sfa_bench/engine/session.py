@@ -36,7 +36,7 @@ from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.claim import Holder
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.record import new_record
+from sfa_bench.store.record import ended, new_record
 
 
 class Listener(Protocol):
@@ -273,13 +273,13 @@ class Session:
 
     def _interrupted(self, interrupted: Interrupted) -> None:
         self.checkpoints.interrupted()
-        self._record("interrupted", error={"type": "Interrupted", "message": str(interrupted)})
+        self._record("interrupted", interrupted)
         after = f"after epoch {self.state.number}"
         self.display.say(f"interrupted by {interrupted} {after}; the same command goes on from there")
 
     def _failed(self, error: Exception) -> None:
         self.folder.log(traceback.format_exc())
-        self._record("failed", error={"type": type(error).__name__, "message": str(error)})
+        self._record("failed", error)
         if self.went_on_after and self.state.number == self.went_on_after:
             self.display.say(
                 f"it went on after epoch {self.state.number}: where every try ends so, delete last.pt and previous.pt "
@@ -292,8 +292,8 @@ class Session:
         self.stop.check()
         self.display.step(self.state.number + 1, phase, network, step, steps)
 
-    def _record(self, state: str, error: dict[str, str] | None = None) -> None:
-        self.record["state"], self.record["error"] = state, error
+    def _record(self, state: str, error: BaseException | None = None) -> None:
+        self.record |= ended(state, error)
         shape = tuple(self.data.view.images.shape[1:])
         peak = machine.peak_memory(self.prepared.devices[0])
         self.record["cost"] = self.cost.report(self.state.method, shape, peak)

@@ -23,7 +23,7 @@ from sfa_bench.models import Network
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.reweighting import class_balanced_weights
-from sfa_bench.parts.schedules import first_after
+from sfa_bench.parts.schedules import deferred
 from sfa_bench.selectors.base import Selection
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DivideMix(Method):
         self.confidence_penalty, self.forwarded = confidence_penalty, forwarded
         # Network 1 at an epoch's start, for network 2; nothing of it outlives the epoch.
         self.earlier = copy.deepcopy(self.networks[0]).eval() if partner == "previous" else None
-        self.weights_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
+        self.weights_from = deferred(training.epochs) if schedule == "drw" else training.epochs + 1
         self.class_weights = class_balanced_weights(self.observed_counts, class_beta, count_floor)
 
     @classmethod

@@ -21,7 +21,7 @@ from sfa_bench.parts.label_cleaning import TemporalEnsemble, component_loss, pro
 from sfa_bench.parts.losses import Loss
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids
 from sfa_bench.parts.reweighting import class_balanced_weights
-from sfa_bench.parts.schedules import first_after
+from sfa_bench.parts.schedules import deferred, first_after
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -59,7 +59,7 @@ class Rolt(Method):
         self.loss = loss
         self.class_beta, self.count_floor = class_beta, count_floor
         self.soft_from = first_after(0.4, training.epochs)
-        self.frozen_from = first_after(0.8, training.epochs) if schedule == "drw" else training.epochs + 1
+        self.frozen_from = deferred(training.epochs) if schedule == "drw" else training.epochs + 1
         self.logit_average = [TemporalEnsemble(ensemble_bias) for _ in range(networks)]
         self.score_average = [TemporalEnsemble(ensemble_bias) for _ in range(networks)]
         self.frozen: list[Tensor | None] = [None] * networks  # h [N]

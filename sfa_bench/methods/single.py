@@ -19,7 +19,7 @@ from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import Loss
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
-from sfa_bench.parts.schedules import first_after
+from sfa_bench.parts.schedules import deferred
 from sfa_bench.selectors.base import Selection
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Single(Method):
         self.loss, self.plain_mean = loss, described is not None and described.plain_mean
         self.main_subset, self.mixup = main_subset, mixup
         self.class_beta, self.count_floor = class_beta, count_floor
-        switch, never = first_after(0.8, training.epochs), training.epochs + 1
+        switch, never = deferred(training.epochs), training.epochs + 1
         weighted = described is not None and described.weighted
         self.weights_from = 1 if weighted else switch if schedule == "drw" else never
         self.resampled_from = switch if schedule == "drs" else never

@@ -13,6 +13,11 @@ def first_after(fraction: float, epochs: int) -> int:
     return math.floor(fraction * epochs + 1e-9) + 1
 
 
+def deferred(epochs: int) -> int:
+    """The first epoch of deferred class weights or resampling, e > 0.8E (algorithms/methods.md §3.3)."""
+    return first_after(0.8, epochs)
+
+
 def cifar_lt(epoch: int, epochs: int) -> float:
     """RoLT and LDAM: linear warm-up over 5 of 200 epochs, then 1, 0.01 from e > 0.8E, 0.0001 from e > 0.9E."""
     warm = -(-5 * epochs // 200)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from sfa_bench.config.terminal import markdown_table
 from sfa_bench.speed.timing import Parts
 
 MISSING = "–"
@@ -76,13 +77,7 @@ def table(found: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mappin
         else:
             why = entry["error"] if entry["error"].startswith("left out") else f"failed: {entry['error']}"
             rows.append([*size, *[MISSING] * (len(head) - 1), why.replace("|", "/")])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        for row in rows
-    ]
-    lines.insert(1, ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(rows, texts=1)
 
 
 def machine(found: Mapping[str, Any]) -> str:

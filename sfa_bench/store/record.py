@@ -30,6 +30,14 @@ def new_record(*, hash: str, config: dict[str, Any], names: dict[str, str], comm
     return start | empty | {"knows": [], "error": None}
 
 
+def ended(state: str, error: BaseException | None = None) -> dict[str, Any]:
+    """The state of a record and the error that led to it."""
+    return {
+        "state": state,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+    }
+
+
 def command(overrides: Sequence[str], config_dir: Path | None = None) -> str:
     """The command that repeats a run; config_dir: the user's own conf folder."""
     own = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]

@@ -10,11 +10,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError, RunError
@@ -131,8 +129,7 @@ def record_death(config: RunConfig, command: str, status: int) -> str:
     A run that another process has taken over meanwhile is left alone.
     """
     reason = _reason(status)
-    base = replace(config, classifier=ClassifierConfig(), names={**config.names, "classifier": "joint"})
-    candidates = [config, base] if config.classifier.name != "joint" else [config]
+    candidates = [config, config.trained] if config.classifier.name != "joint" else [config]
     folders = [(c, RunFolder(run_place(c.runs_dir, c.recorded_names, run_hash(c)))) for c in candidates]
     begun = [(c, folder) for c, folder in folders if folder.path.exists()]
     for c, folder in begun or folders[:1]:

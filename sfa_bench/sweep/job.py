@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from sfa_bench.errors import ConfigError, Interrupted
 from sfa_bench.store.claim import process_start
 from sfa_bench.sweep import handover
 from sfa_bench.sweep.isolation import ForkServer, record_death
-from sfa_bench.sweep.orphans import end_with
 from sfa_bench.sweep.stop import KEY, Counted, StopFile
 from sfa_bench.sweep.work import work
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 
 PREEMPTION_SECONDS = 60.0  # twice what SLURM leaves by default between SIGTERM and SIGKILL (KillWait)
+LOOK_SECONDS = 0.5  # between two looks at the sweep that a worker ends with
+
+_watched: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,24 @@ def job(cfg: DictConfig) -> Outcome:
     if answer["state"] in ("failed", "refused") and config.fail_fast:
         stop.ask(f"fail_fast: {answer['message']}")
     return Outcome(answer["state"], identity, answer.get("message", ""))
+
+
+def end_with(owner: int) -> None:
+    """Signal this process when the process `owner` of this machine has ended; once for each owner.
+
+    A thread polls, because Linux's parent-death signal is tied to the thread that started the worker, not to the
+    process. A run handles the signal at its next step; it ends an idle worker.
+    """
+    if owner not in (*_watched, os.getpid()):
+        _watched.add(owner)
+        threading.Thread(target=_stop_after, args=(owner,), daemon=True).start()
+
+
+def _stop_after(owner: int) -> None:
+    start = process_start(owner)
+    while start is not None and process_start(owner) == start:  # its pid may have been reused by now
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _progress(stop: StopFile) -> list[str]:

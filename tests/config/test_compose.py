@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from sfa_bench.choices.methods import lambda_u
-from sfa_bench.config.compose import check_overrides, compose, split_sweep, values_of
-from sfa_bench.config.overrides import CONF, choices
+from sfa_bench.config.compose import compose, values_of
+from sfa_bench.config.overrides import CONF, check_overrides, choices, split_sweep
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.errors import ConfigError
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from sfa_bench.config.canonical import canonical, run_hash
-from sfa_bench.config.compose import check_overrides, compose
+from sfa_bench.config.compose import compose
 from sfa_bench.config.external import sources
-from sfa_bench.config.overrides import as_axes, split_sweep
+from sfa_bench.config.overrides import as_axes, check_overrides, split_sweep
 from sfa_bench.engine.build import knows
 from sfa_bench.engine.changes import changed_code
 from sfa_bench.errors import ConfigError

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose, split_sweep
-from sfa_bench.config.overrides import MOST_RUNS, as_axes
+from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import MOST_RUNS, as_axes, split_sweep
 from sfa_bench.config.source_text import TypedFloat, bare, parse, values
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError

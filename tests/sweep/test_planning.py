@@ -7,8 +7,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from sfa_bench.config.compose import check_overrides, plain_config
-from sfa_bench.config.overrides import CONF
+from sfa_bench.config.compose import plain_config
+from sfa_bench.config.overrides import CONF, check_overrides
 
 AXES = {
     "method": ["ce", "dividemix", "ldam_drw"],

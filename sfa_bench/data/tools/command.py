@@ -93,7 +93,7 @@ def _describe(arguments: Sequence[str]) -> None:
     found = describing.describe(config)
     written = []
     if options.output is not None:
-        from sfa_bench.data.tools.written import write
+        from sfa_bench.data.tools.page import write  # Matplotlib is slow to import
 
         command = shlex.join(["python", "-m", "sfa_bench.data", "describe", *arguments])
         written = write(found, config, command, options.output)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sfa_bench.config.compose import compose
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import RunConfig, replaced
 
 
 def compose_data(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
@@ -22,4 +21,4 @@ def compose_data(overrides: Sequence[str], config_dir: Path | None = None) -> Ru
     if any(word.startswith("dataset.cache=") for word in overrides):
         return config
     # Decoding a million images for a table of labels would take an hour; only images that are shown are read.
-    return replace(config, dataset=replace(config.dataset, cache="off"))
+    return replaced(config, "dataset", cache="off")

@@ -141,4 +141,4 @@ def show(found: Description) -> None:
 def refuse_full(folder: Path) -> None:
     """Raises ConfigError for a folder that holds anything: nothing is overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not an empty folder: give -o a new one, nothing is overwritten")
+        raise ConfigError(f"{folder} is there and not an empty folder: give a new one, nothing is overwritten")

@@ -23,6 +23,7 @@ from sfa_bench.data.sources.clothing1m import KEYS, LABELS
 from sfa_bench.data.sources.clothing1m import NUM_CLASSES as CLOTHING_CLASSES
 from sfa_bench.data.sources.webvision import IMAGENET_FOLDER, TRAIN_LIST, VAL_FOLDER, VAL_LIST
 from sfa_bench.data.sources.webvision import NUM_CLASSES as WEBVISION_CLASSES
+from sfa_bench.data.tools.describe import refuse_full
 from sfa_bench.data.tools.patterns import patterned_image
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import writing
@@ -287,8 +288,7 @@ def make_fake(name: str, folder: Path, size: int | None = None, seed: int = 0, s
         raise ConfigError(f"--side {side}: pixels of an image's side, {SIDES[0]} to {SIDES[1]:,}")
     if seed < 0:
         raise ConfigError(f"--seed {seed}: a whole number from 0 on")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not an empty folder: give a new one, nothing is overwritten")
+    refuse_full(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         generator = np.random.default_rng(seed)

@@ -6,14 +6,19 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.images import BadImage, ImageFiles
-from sfa_bench.data.tools.describe import Description, columns, sentences
+from sfa_bench.data.tools import figures
+from sfa_bench.data.tools.describe import Description, columns, refuse_full, sentences
 from sfa_bench.data.types import Images
+from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
 from sfa_bench.streams import numpy_generator
 
 MOST_CLASSES = 20  # with images
@@ -42,6 +47,23 @@ thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid 
 .image.noisy img { border-color: var(--noisy); }
 .image.noisy span { color: #a34700; font-weight: 600; }
 """
+
+
+def write(found: Description, config: RunConfig, command: str, folder: Path) -> list[Path]:
+    """The figures as SVG and PNG, and a page that needs no other file. Returns what was written.
+
+    Raises: ConfigError where the folder holds anything, RunError when the disk fails.
+    """
+    refuse_full(folder)
+    drawn = figures.draw(found)
+    files = {f"{name}.{ending}": content for name, kinds in drawn.items() for ending, content in kinds.items()}
+    svgs = {name: kinds["svg"] for name, kinds in drawn.items()}
+    files["index.html"] = render(found, config.data_seed, svgs, command).encode()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+    return [folder / name for name in files]
 
 
 def render(found: Description, data_seed: int, svgs: Mapping[str, bytes], command: str) -> str:
