@@ -1,4 +1,7 @@
-"""The losses of single networks (algorithms/methods.md §2, §5). A new one is a function, an entry here, and a YAML."""
+"""The losses of single networks (algorithms/methods.md §2, §5; algorithms/jal_sop.md).
+
+A new one is a function, an entry here, and a YAML.
+"""
 
 # ruff: noqa: RUF009
 
@@ -17,7 +20,7 @@ ANY = "any data set"
 REPLACED = "ce"  # the loss that another one replaces: method=ce loss=NAME
 # A data set without constants of its own takes those of this one; cifar10's where none is named.
 ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
-CONSTANTS = ("alpha", "beta", "q", "gamma", "scale", "tau", "margin", "weight")  # of constants
+CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight")  # of constants
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ LOSSES: Mapping[str, Loss] = {
         balanced=True,
         neutral={"scale": 1.0},
     ),
+    # The paper tries a of 10 to 40, anew for each data set and noise; one for all is ours.
+    "jal_ce": Loss(_in("jal_ce"), {ANY: {"alpha": 1.0, "beta": 1.0, "a": 30.0}}, balanced=True),
+    "jal_fl": Loss(_in("jal_fl"), {ANY: {"alpha": 1.0, "beta": 1.0, "gamma": 0.5, "a": 30.0}}, balanced=True),
     "elr": Loss(
         None,
         {
@@ -139,10 +145,13 @@ class LossConfig(Brought):
     (choices/losses.py)."""
 
     name: LossName = option("ce", "the main head's, by its method's name")
-    alpha: float = option(None, "sce, nce_*: weight of the first part", low=0, auto=True)
-    beta: float = option(None, "sce, nce_*: weight of the second part; elr: smoothing of the targets", low=0, auto=True)
+    alpha: float = option(None, "sce, nce_*, jal_*: weight of the first part", low=0, auto=True)
+    beta: float = option(
+        None, "sce, nce_*, jal_*: weight of the second part; elr: smoothing of the targets", low=0, auto=True
+    )
     q: float = option(None, "gce, ngce: between cross-entropy (0) and absolute error (1)", above=0, high=1, auto=True)
-    gamma: float = option(None, "focal, nfl: focusing", low=0, auto=True)
+    gamma: float = option(None, "focal, nfl, jal_fl: focusing", low=0, auto=True)
+    a: float = option(None, "jal_*: what the label's probability is compared with", low=1, auto=True)
     scale: float = option(None, "nfl, ngce: factor; ldam: of the cosines", above=0, auto=True)
     tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
     margin: float = option(None, "ldam: largest margin, that of the rarest class", low=0, auto=True)

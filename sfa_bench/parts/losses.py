@@ -109,6 +109,26 @@ def normalised_gce(logits: Tensor, labels: Tensor, class_counts: Tensor, *, q: f
     return scale * (1 - _of_label(powers, labels)) / (logits.shape[1] - powers.sum(dim=1)).clamp(min=1e-12)
 
 
+def amse(logits: Tensor, labels: Tensor, class_counts: Tensor, *, a: float) -> Tensor:
+    """‖a·onehot(y) − p‖²/K, the asymmetric mean squared error (algorithms/jal_sop.md §1); a = 1 is the usual one."""
+    p = F.softmax(logits, dim=1)
+    return (a * F.one_hot(labels, logits.shape[1]) - p).square().mean(dim=1)
+
+
+def jal_ce(logits: Tensor, labels: Tensor, class_counts: Tensor, *, alpha: float, beta: float, a: float) -> Tensor:
+    """α·NCE + β·AMSE (Wang et al. 2025)."""
+    active = normalised_cross_entropy(logits, labels, class_counts)
+    return alpha * active + beta * amse(logits, labels, class_counts, a=a)
+
+
+def jal_fl(
+    logits: Tensor, labels: Tensor, class_counts: Tensor, *, alpha: float, beta: float, gamma: float, a: float
+) -> Tensor:
+    """α·NFL + β·AMSE (Wang et al. 2025)."""
+    active = normalised_focal(logits, labels, class_counts, gamma=gamma)
+    return alpha * active + beta * amse(logits, labels, class_counts, a=a)
+
+
 def ldam_margins(class_counts: Tensor, margin: float = 0.5) -> Tensor:
     """margin·n_k^{−1/4}, scaled so that the rarest class has the whole margin (Cao et al. 2019); counts at least 1."""
     quarter = class_counts.to(torch.float32).clamp(min=1) ** -0.25

@@ -41,6 +41,8 @@ def constants(run):
         ("method=nfl dataset=digits noise=symmetric", {"gamma": 0.5, "scale": 1}),
         ("method=elr dataset=fashion_mnist noise=asymmetric", {"beta": 0.7, "weight": 3}),
         ("method=nfl", {"gamma": 0.5, "scale": 1}),
+        ("method=jal_ce dataset=cifar100", {"alpha": 1, "beta": 1, "a": 30}),
+        ("method=jal_fl method.loss.a=10", {"alpha": 1, "beta": 1, "gamma": 0.5, "a": 10}),
         ("method=elr dataset=cifar10", {"beta": 0.7, "weight": 3}),
         ("method=elr dataset=cifar10 noise=asymmetric", {"beta": 0.9, "weight": 1}),
         ("method=elr dataset=cifar100", {"beta": 0.9, "weight": 7}),
@@ -63,6 +65,8 @@ def test_constants_of(typed, expected):
         ("method=sce method.loss.alpha=1 method.loss.beta=1", False),  # the user's own
         ("method=gce", True),
         ("method=nfl", True),
+        ("method=jal_ce", True),
+        ("method=jal_ce imbalance=none", False),
         ("method=ngce method.loss.q=0.2", False),
         ("method=ngce method.loss.q=0.2 noise=symmetric", True),  # the scale still is the original's
         ("method=ngce method.loss.q=0.2 method.loss.scale=3 noise=symmetric", False),

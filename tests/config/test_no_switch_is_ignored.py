@@ -118,10 +118,11 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.native": [("method=coteaching", "true")],
     "method.ensemble_bias": [("method=rolt", "release")],
     "method.loss.name": [("", "mae"), ("method=rolt", "ldam")],
-    "method.loss.alpha": [(f"method={m}", 3) for m in ("sce", "nce_rce", "nce_mae")],
-    "method.loss.beta": [(f"method={m}", 0.3) for m in ("sce", "nce_rce", "nce_mae", "elr")],
+    "method.loss.alpha": [(f"method={m}", 3) for m in ("sce", "nce_rce", "nce_mae", "jal_ce", "jal_fl")],
+    "method.loss.beta": [(f"method={m}", 0.3) for m in ("sce", "nce_rce", "nce_mae", "elr", "jal_ce", "jal_fl")],
     "method.loss.q": [(f"method={m}", 0.5) for m in ("gce", "ngce")],
-    "method.loss.gamma": [(f"method={m}", 2) for m in ("focal", "nfl")],
+    "method.loss.gamma": [(f"method={m}", 2) for m in ("focal", "nfl", "jal_fl")],
+    "method.loss.a": [(f"method={m}", 10) for m in ("jal_ce", "jal_fl")],
     "method.loss.scale": [
         (m, 10) for m in ("method=nfl", "method=ngce", "method=ldam", "method=rolt method.loss.name=ldam")
     ],

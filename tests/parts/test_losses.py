@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.parts.losses import (
+    amse,
     ldam_margins,
     log_prior,
     make_loss,
@@ -46,6 +47,8 @@ TABLE = [
     ("focal", {"gamma": 1}, [0.099247, 0.991889, 2.795006], 1.295381),
     ("nfl", {"gamma": 0.5}, [0.024963, 0.238905, 0.299158], 0.187675),
     ("ngce", {"q": 0.7}, [0.080494, 0.245060, 0.316217], 0.213924),
+    ("jal_ce", {"alpha": 2, "beta": 0.5, "a": 10}, [10.879237, 12.360730, 13.058761], 12.099576),
+    ("jal_fl", {"alpha": 2, "beta": 0.5, "gamma": 2, "a": 10}, [10.801280, 12.343052, 13.054045], 12.066126),
     ("balanced_softmax", {}, [0.092522, 2.567077, 5.862784], 2.840794),
     ("logit_adjust", {"tau": 1}, [0.092522, 2.567077, 5.862784], 2.840794),
     ("logit_adjust", {"tau": 0.5}, [0.162122, 1.773761, 4.378155], 2.104679),
@@ -67,7 +70,7 @@ def test_each_loss_gives_the_specified_value_for_every_sample(name, constants, p
 
 @each
 def test_each_gradient_agrees_with_finite_differences(name, constants, per_sample, mean):
-    if name == "nfl":  # its modulating factors are detached on purpose: see below
+    if name in ("nfl", "jal_fl"):  # their modulating factors are detached on purpose: see below
         return
     assert torch.autograd.gradcheck(lambda logits: make(name, **constants)(logits, LABELS, COUNTS), LOGITS)
 
@@ -80,17 +83,45 @@ def test_ngce_is_scaled_as_in_its_original_on_mnist():
     assert make("ngce", q=0.1, scale=10.0)(LOGITS, LABELS, COUNTS).tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_modulating_factors_of_nfl_are_constants_to_the_gradient():
+@pytest.mark.parametrize("name", ["nfl", "jal_fl"])
+def test_the_modulating_factors_of_focal_losses_are_constants_to_the_gradient(name):
     frozen = (1 - torch.softmax(LOGITS.detach(), dim=1)) ** 0.5
+    target = 3 * torch.eye(4)[LABELS]
 
     def by_hand(logits):
         terms = -frozen * torch.log_softmax(logits, dim=1)
-        return terms[torch.arange(3), LABELS] / terms.sum(dim=1)
+        values = terms[torch.arange(3), LABELS] / terms.sum(dim=1)
+        if name == "jal_fl":
+            values = values + 2 * ((target - torch.softmax(logits, dim=1)) ** 2).sum(dim=1) / 4
+        return values
 
     assert torch.autograd.gradcheck(by_hand, LOGITS)
     (expected,) = torch.autograd.grad(by_hand(LOGITS).sum(), LOGITS)
-    (found,) = torch.autograd.grad(make("nfl", gamma=0.5)(LOGITS, LABELS, COUNTS).sum(), LOGITS)
+    loss = make(name, gamma=0.5, **({"alpha": 1, "beta": 2, "a": 3} if name == "jal_fl" else {}))
+    (found,) = torch.autograd.grad(loss(LOGITS, LABELS, COUNTS).sum(), LOGITS)
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("a", "expected"), [(1, 0.046667), (10, 28.846667), (30, 286.18)])
+def test_the_asymmetric_squared_error_of_the_worked_example(a, expected):
+    p = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64)
+    assert amse(p.log(), torch.tensor([0]), COUNTS, a=a).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("w", [(0.6, 0.3, 0.1), (0.4, 0.35, 0.25), (0.5, 0.25, 0.25)])
+def test_from_which_a_on_the_most_frequent_label_takes_the_whole_probability(w):
+    """algorithms/jal_sop.md §1, equation (3), by the expected loss on a grid of the simplex."""
+    steps = 200
+    grid = torch.tensor([[i, j, steps - i - j] for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+    logits = grid.double().clamp(min=1e-300).log()
+
+    def best(a):
+        risk = sum(share * amse(logits, torch.full((len(grid),), k), COUNTS, a=a) for k, share in enumerate(w))
+        return grid[risk.argmin()].tolist()
+
+    threshold = 1 / (w[0] - w[1])
+    assert best(1.05 * threshold) == [1, 0, 0]
+    assert best(0.95 * threshold) != [1, 0, 0]
 
 
 def test_ldam_subtracts_its_margins_from_scaled_cosines():
@@ -114,6 +145,8 @@ def test_the_limits_in_which_losses_meet():
     assert value("logit_adjust", tau=0) == pytest.approx(value("ce"), abs=1e-12)
     assert value("focal", gamma=0) == pytest.approx(value("ce"), abs=1e-12)
     assert value("nfl", gamma=0) == pytest.approx(value("nce"), abs=1e-12)
+    assert value("jal_ce", alpha=1, beta=0, a=30) == pytest.approx(value("nce"), abs=1e-12)
+    assert value("jal_fl", alpha=1, beta=1, gamma=0, a=5) == pytest.approx(value("jal_ce", alpha=1, beta=1, a=5))
     assert value("sce", alpha=1, beta=0) == pytest.approx(value("ce"), abs=1e-12)
 
 
@@ -121,6 +154,7 @@ def test_the_limits_in_which_losses_meet():
 def test_a_certain_prediction_gives_finite_losses_and_gradients(name):
     constants = {"sce": {"alpha": 1, "beta": 1}, "ngce": {"q": 0.7}}
     constants |= {key: {"alpha": 1, "beta": 1} for key in ("nce_rce", "nce_mae")}
+    constants |= {"jal_ce": {"alpha": 1, "beta": 1, "a": 30}, "jal_fl": {"alpha": 1, "beta": 1, "a": 30, "gamma": 0.5}}
     for dtype in (torch.float32, torch.float64):
         logits = torch.tensor([[200.0, 0, 0, 0], [0, 200.0, 0, 0]], dtype=dtype, requires_grad=True)
         loss = make(name, **constants.get(name, {}))(logits, torch.tensor([0, 0]), COUNTS)
