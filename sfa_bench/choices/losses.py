@@ -20,7 +20,7 @@ ANY = "any data set"
 REPLACED = "ce"  # the loss that another one replaces: method=ce loss=NAME
 # A data set without constants of its own takes those of this one; cifar10's where none is named.
 ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
-CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight")  # of constants
+CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight", "lr_u", "lr_v")  # of constants
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Loss:
     plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (algorithms/methods.md
     §3.1). neutral: values of constants that change nothing.
     below: constants with an upper bound of their own, and why.
+    remembers: what it keeps of every sample, as the end of a sentence; empty: nothing. Its code is a class, see
+    `parts.stateful`, and it takes samples unmixed.
     """
 
     code: str | None
@@ -50,6 +52,7 @@ class Loss:
     plain_mean: bool = False
     neutral: Mapping[str, float] = field(default_factory=dict)
     below: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    remembers: str = ""
 
 
 def _in(function: str) -> str:
@@ -128,6 +131,18 @@ LOSSES: Mapping[str, Loss] = {
         own_method="keeps targets of its own: set method=elr",
         below={"beta": (1.0, "averages targets")},
     ),
+    "sop": Loss(
+        "sfa_bench.parts.sop.SparseNoise",
+        {
+            "cifar10": {"lr_u": 10.0, "lr_v": 10.0},
+            "cifar10 asymmetric": {"lr_u": 10.0, "lr_v": 100.0},
+            "cifar100": {"lr_u": 1.0, "lr_v": 10.0},
+            "cifar100 asymmetric": {"lr_u": 1.0, "lr_v": 100.0},
+            "clothing1m": {"lr_u": 0.1, "lr_v": 1.0},
+        },
+        balanced=True,
+        remembers="learns the noise of every sample's label",
+    ),
     "external": Loss(None),
 }
 
@@ -156,6 +171,8 @@ class LossConfig(Brought):
     tau: float = option(None, "logit_adjust: strength of the prior", low=0, auto=True)
     margin: float = option(None, "ldam: largest margin, that of the rarest class", low=0, auto=True)
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
+    lr_u: float = option(None, "sop: learning rate of the noise at the label", above=0, auto=True)
+    lr_v: float = option(None, "sop: learning rate of the noise elsewhere", above=0, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
 

@@ -106,6 +106,8 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             raise _refuse(
                 f"{key}={number(value)}: allowed is 0 <= {key} < {number(end)} with method={name}, which {why}"
             )
+    if described.remembers and method.mixup:
+        raise _refuse(f"method.mixup=true with the loss {loss}, which {described.remembers}: set method.mixup=false")
     if method.schedule == "drs" and not learner.resamples:
         raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; set drw or none")
     if method.schedule != "none" and described.weighted:

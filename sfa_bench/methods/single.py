@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from sfa_bench.parts import mixmatch
 from sfa_bench.parts.losses import Loss
 from sfa_bench.parts.reweighting import class_balanced_weights, resample, weighted_mean
 from sfa_bench.parts.schedules import deferred
+from sfa_bench.parts.stateful import StatefulLoss
 from sfa_bench.selectors.base import Selection
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Single(Method):
 
     Args:
         loss: of a sample, see `parts.losses.make_loss`; loss_name: its name, by which `choices.losses` says how it is
-            weighted; a loss of one's own may have any other.
+            weighted and whether it remembers; a loss of one's own may have any other.
         main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for
             noise-robust losses) only the balanced head's.
         networks: 2 is an ensemble; each has its own streams and selects for itself.
@@ -66,6 +67,13 @@ class Single(Method):
         super().__init__(training)
         described = LOSSES.get(loss_name)
         self.loss, self.plain_mean = loss, described is not None and described.plain_mean
+        self.remembering: list[StatefulLoss] = []  # of each network, in the place of `loss`
+        if described is not None and described.remembers:
+            make = cast(Callable[..., StatefulLoss], loss)
+            samples, num_classes = len(self.labels), training.view.num_classes
+            self.remembering = [make(samples, num_classes, device) for device in self.devices]
+            for k, one in enumerate(self.remembering):
+                one.draw(self.generator("loss", k, 0))
         self.main_subset, self.mixup = main_subset, mixup
         self.class_beta, self.count_floor = class_beta, count_floor
         switch, never = deferred(training.epochs), training.epochs + 1
@@ -115,10 +123,13 @@ class Single(Method):
             out = self.forward(k, images)
             labels = send(self.labels[rows], device)
             keep = None if given.keep is None else send(given.keep[rows].nonzero()[:, 0], device)
-            loss = self._main(out.main, labels, given, None if self.main_subset == "all" else keep)
+            values = self._values(k, rows, out.main, labels, given)
+            loss = self._main(values, labels, given, None if self.main_subset == "all" else keep)
             if out.abc is not None:
                 loss = loss + self._reduce(self._balanced(out.abc, labels, given), keep)
             yield loss, len(rows)
+            if self.remembering:
+                self.remembering[k].stepped()
 
     def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
         # Priors, margins and weights inside a loss follow the samples in use (algorithms/methods.md §3.5).
@@ -152,13 +163,19 @@ class Single(Method):
         loss = out.main.new_zeros(())
         for weight, labels in ((lam, self.labels[rows]), (1 - lam, self.labels[rows[permutation]])):
             labels = send(labels, device)
-            loss = loss + weight * self._main(out.main, labels, given, None)
+            values = self.loss(out.main, labels, given.loss_counts)
+            loss = loss + weight * self._main(values, labels, given, None)
             if out.abc is not None:
                 loss = loss + weight * self._balanced(out.abc, labels, given).mean()
         return loss
 
-    def _main(self, logits: Tensor, labels: Tensor, given: Given, keep: Tensor | None) -> Tensor:
-        values = self.loss(logits, labels, given.loss_counts)
+    def _values(self, k: int, rows: Tensor, logits: Tensor, labels: Tensor, given: Given) -> Tensor:
+        """The loss of each row [B]."""
+        if self.remembering:
+            return self.remembering[k](logits, labels, given.loss_counts, send(rows, logits.device))
+        return self.loss(logits, labels, given.loss_counts)
+
+    def _main(self, values: Tensor, labels: Tensor, given: Given, keep: Tensor | None) -> Tensor:
         if given.class_weights is None:
             return self._reduce(values, keep)
         weights = given.class_weights[labels]
@@ -173,3 +190,12 @@ class Single(Method):
     def _reduce(values: Tensor, keep: Tensor | None) -> Tensor:
         """Mean, or Σ s·ℓ / max(1, Σ s) over the rows to keep: without one nothing; unselected infinities stay out."""
         return values.mean() if keep is None else values[keep].sum() / max(1, len(keep))
+
+    def state(self) -> dict[str, Any]:
+        remembered = [loss.state() for loss in self.remembering]
+        return {**super().state(), **({"losses": remembered} if remembered else {})}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        for loss, values in zip(self.remembering, state["losses"] if self.remembering else [], strict=True):
+            loss.load_state(values)

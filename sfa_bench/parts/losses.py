@@ -143,7 +143,9 @@ def ldam(logits: Tensor, labels: Tensor, class_counts: Tensor, *, scale: float =
 
 
 def make_loss(name: str, **constants: float | None) -> Loss:
-    """The loss of that name (choices/losses.py) with its constants bound; one that is None keeps the loss's own."""
+    """The loss of that name (choices/losses.py) with its constants bound; one that is None keeps the loss's own. Of one
+    that remembers it is what makes it for a network (parts/stateful.py).
+    """
     code = LOSSES[name].code
     if code is None:
         raise ValueError(f"the loss {name} {LOSSES[name].own_method}")

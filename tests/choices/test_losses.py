@@ -11,6 +11,7 @@ from sfa_bench.choices.losses import CONSTANTS, LOSSES, NAMES, LossConfig, losse
 from sfa_bench.config.compose import compose, values_of
 from sfa_bench.config.overrides import choices
 from sfa_bench.errors import ConfigError
+from sfa_bench.parts.stateful import StatefulLoss
 
 
 def constants(loss):
@@ -27,8 +28,11 @@ def test_constants_are_keys():
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.code])
 def test_its_code_takes_its_constants_and_no_others(name):
     loss = LOSSES[name]
-    parameters = list(inspect.signature(load(loss.code)).parameters)
-    assert parameters[:3] == ["logits", "labels", "class_counts"]
+    code = load(loss.code)
+    parameters = list(inspect.signature(code).parameters)
+    assert (inspect.isclass(code) and issubclass(code, StatefulLoss)) is bool(loss.remembers)
+    given = ["samples", "num_classes", "device"] if loss.remembers else ["logits", "labels", "class_counts"]
+    assert parameters[:3] == given
     assert set(parameters[3:]) == constants(loss)
 
 
@@ -54,6 +58,19 @@ def test_single_networks_take_what_is_theirs(name):
     else:
         with pytest.raises(ConfigError, match=f"method.loss.name={name} {LOSSES[name].own_method}"):
             compose(words)
+
+
+@pytest.mark.parametrize("typed", ["method=sop method.mixup=true", "method=ce_mixup loss=sop"])
+def test_what_remembers_every_sample_takes_it_unmixed(typed):
+    sentence = "mixup=true with the loss sop, which learns the noise of every sample's label: set method.mixup=false"
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        compose([*typed.split(), "plugin=none"])
+    assert refused.value.invalid_combination
+
+
+def test_what_remembers_every_sample_goes_with_schedules_and_selectors():
+    assert compose(["method=sop", "plugin=none", "method.schedule=drs"]).method.schedule == "drs"
+    assert compose(["method=ce_drw", "loss=sop", "plugin=sfa"]).names["method"] == "sop_drw"
 
 
 def test_what_has_no_code_of_its_own_says_whose_it_is():

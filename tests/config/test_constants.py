@@ -49,6 +49,12 @@ def constants(run):
         ("method=elr dataset=cifar10n", {"beta": 0.7, "weight": 3}),
         ("method=sce dataset=cifar100n", {"alpha": 6, "beta": 0.1}),
         ("method=sce dataset=cifar100 method.loss.alpha=2", {"alpha": 2, "beta": 0.1}),
+        ("method=sop dataset=cifar10", {"lr_u": 10, "lr_v": 10}),
+        ("method=sop dataset=cifar10 noise=asymmetric", {"lr_u": 10, "lr_v": 100}),
+        ("method=sop dataset=cifar100n", {"lr_u": 1, "lr_v": 10}),
+        ("method=sop dataset=cifar100 noise=asymmetric", {"lr_u": 1, "lr_v": 100}),
+        ("method=sop dataset=clothing1m model.pretrained=false", {"lr_u": 0.1, "lr_v": 1}),
+        ("method=sop method.loss.lr_v=3", {"lr_u": 10, "lr_v": 3}),
         ("method=ce method.loss.name=gce", {"q": 0.7}),
     ],
 )
@@ -66,6 +72,8 @@ def test_constants_of(typed, expected):
         ("method=gce", True),
         ("method=nfl", True),
         ("method=jal_ce", True),
+        ("method=sop dataset=cifar100n", False),
+        ("method=sop dataset=webvision", True),  # not known for it
         ("method=jal_ce imbalance=none", False),
         ("method=ngce method.loss.q=0.2", False),
         ("method=ngce method.loss.q=0.2 noise=symmetric", True),  # the scale still is the original's

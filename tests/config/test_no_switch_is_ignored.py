@@ -129,6 +129,8 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.loss.tau": [("method=logit_adjust", 2)],
     "method.loss.margin": [(m, 0.1) for m in ("method=ldam", "method=rolt method.loss.name=ldam")],
     "method.loss.weight": [("method=elr", 1)],
+    "method.loss.lr_u": [("method=sop", 1e9)],  # in three epochs noise hardly grows from its 1e-8
+    "method.loss.lr_v": [("method=sop", 1e9)],
     "method.selector.name": [("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "oracle")]
     + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle")],
     "method.selector.variant": [

@@ -33,6 +33,8 @@ OPTIONS = [
     *(f"method={method} method.schedule=drs" for method in ("ce plugin=none", "sce plugin=sfa_release")),
     *(f"method=elr plugin={plugin} method.plus=true" for plugin in ("none", "abc")),
     "method=elr plugin=abc method.mixup=true",
+    "method=sop plugin=sfa method.networks=2 method.loss.lr_u=1e9 method.loss.lr_v=1e9",
+    "method=sop plugin=abc method.schedule=drs method.loss.lr_u=1e9 method.loss.lr_v=1e9",
     "method=coteaching plugin=none method.native=true method.double_mean=true",
     *(f"method=ce plugin=abc method.selector.name={name}" for name in ("loss_gmm", "loss_gmm_cls", "proto")),
     "method=balanced_softmax plugin=none method.selector.name=proto",

@@ -56,6 +56,21 @@ def parameters(method):
     return {name: p.detach().clone() for name, p in method.networks[0].named_parameters()}
 
 
+@pytest.mark.parametrize("main_subset", ["selected", "all"])
+def test_what_a_loss_keeps_changes_for_the_samples_that_it_is_trained_on(learner, main_subset):
+    method = learner(
+        "sop", MASK, main_subset=main_subset, warmup=1, options={"networks": 2}, constants={"lr_u": 1e8, "lr_v": 1e8}
+    )
+    first, second = ([loss.u.clone(), loss.v.clone()] for loss in method.remembering)
+    assert not torch.equal(first[0], second[0])
+    method.epoch(2)
+    trained = torch.from_numpy(MASK) if main_subset == "selected" else torch.ones(13, dtype=torch.bool)
+    for before, loss in zip((first, second), method.remembering, strict=True):
+        moved = loss.u != before[0]
+        assert torch.equal(moved, trained)
+        assert torch.equal((loss.v != before[1]).any(dim=1) & ~trained, torch.zeros(13, dtype=torch.bool))
+
+
 def test_without_a_selector_the_loss_is_the_mean_over_the_batch(learner):
     for loss, counts in (("ce", None), ("balanced_softmax", OBSERVED)):
         method = learner(loss)

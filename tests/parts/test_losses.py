@@ -23,7 +23,7 @@ LOGITS = torch.tensor(
 LABELS = torch.tensor([0, 2, 3])
 # Parts of losses, which cannot be chosen alone.
 PARTS = {"rce": reverse_cross_entropy, "nce": normalised_cross_entropy}
-CHOSEN = sorted(name for name, loss in LOSSES.items() if loss.code)
+CHOSEN = sorted(name for name, loss in LOSSES.items() if loss.code and not loss.remembers)
 
 
 def make(name, **constants):
