@@ -25,7 +25,7 @@ from analysis.runs import RUNS, SEEDS, Run, load
 from analysis.values import show
 from sfa_bench.config import user_yaml
 from sfa_bench.config.canonical import MACHINE, hashes
-from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.compose import compose_checked
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
@@ -89,7 +89,7 @@ def planned(sweep: str) -> set[str]:
     found: set[str] = set()
     for job in jobs(shlex.split(sweep), None):
         try:
-            own = hashes(compose_typed(job))
+            own = hashes(compose_checked(job))
             found |= {own.run, own.trained}
         except ConfigError as error:
             if not error.invalid_combination:

@@ -149,10 +149,10 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 def own_arguments(config: RunConfig) -> dict[str, Any]:
     """Options of a class of the user's own. They act, even where one has the name of a key without effect."""
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for group in BROUGHT:
-        _flatten(brought(config, group).arguments, f"{BROUGHT[group].path}.", found)
-    return found
+        _flatten(brought(config, group).arguments, f"{BROUGHT[group].path}.", arguments)
+    return arguments
 
 
 def without_effect(config: RunConfig) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
 @cache
 def defaults() -> Mapping[str, Any]:
     """The schema's default of every option."""
-    found = {}
+    values = {}
     for path in options():
         *parents, leaf = path.split(".")
         cls: Any = RunConfig
@@ -258,17 +258,17 @@ def defaults() -> Mapping[str, Any]:
             cls = options(cls)[parent][0]
         default = next(f.default for f in fields(cls) if f.name == leaf)
         if default is not MISSING:
-            found[path] = default
-    return found | USUAL
+            values[path] = default
+    return values | USUAL
 
 
-def _flatten(plain: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
+def _flatten(plain: Mapping[str, Any], prefix: str, flat: dict[str, Any]) -> None:
     """Add path -> value to `found`. Not a generator, because planning a large sweep would create a million frames."""
     for key, value in plain.items():
         if isinstance(value, dict):
-            _flatten(value, f"{prefix}{key}.", found)
+            _flatten(value, f"{prefix}{key}.", flat)
         else:
-            found[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = value
 
 
 def _content(key: str, path: str) -> str:

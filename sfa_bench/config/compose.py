@@ -18,7 +18,7 @@ from sfa_bench.choices.losses import REPLACED
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, Typed, check_overrides, choices
+from sfa_bench.config.overrides import CONF, CheckedOverride, check_overrides, choices
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig, replaced
 from sfa_bench.config.source_text import bare, parse
@@ -32,31 +32,31 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConf
 
     config_dir: the user's own conf folder beside the suite's.
     """
-    return compose_typed(*_checked(overrides, config_dir))
+    return compose_checked(*_checked(overrides, config_dir))
 
 
 def requested(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
     """`compose` for a single run that a user asks for: also refuses options that cannot act."""
-    typed, conf = _checked(overrides, config_dir)
-    config = compose_typed(typed, conf)
-    for option in idle(config, typed):
+    checked, conf = _checked(overrides, config_dir)
+    config = compose_checked(checked, conf)
+    for option in idle(config, checked):
         raise no_effect(option, config)
     return config
 
 
-def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Typed], Path | None]:
+def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[CheckedOverride], Path | None]:
     conf = None if config_dir is None else config_dir.resolve()
     make_importable(conf)
-    typed = check_overrides(overrides, conf)
+    checked = check_overrides(overrides, conf)
     check_values(overrides, conf)
-    return typed, conf
+    return checked, conf
 
 
-def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig:
+def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None) -> RunConfig:
     """`compose` for overrides that are already parsed and checked, as in a sweep; `conf` is resolved and importable."""
-    plain, names = plain_config(typed, conf)
+    plain, names = plain_config(checked, conf)
     del names["loss"]  # the method has its name
-    values = [t for t in typed if not t.group]
+    values = [t for t in checked if not t.group]
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={names[group]}: its YAML leaves no values of {group}; has it a line @package?")
@@ -65,38 +65,38 @@ def compose_typed(typed: Sequence[Typed], conf: Path | None = None) -> RunConfig
     if plain["dataset"].get("name") in (None, "???"):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     given = frozenset(t.key for t in values)
-    own = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
+    brought = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
     run = convert(RunConfig, plain, names=names)
-    run = resolve(select(_with_own(run, own), given))
+    run = resolve(select(_with_own(run, brought), given))
     validate(run, given)
     return run
 
 
-def plain_config(typed: Sequence[Typed], conf: Path | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def plain_config(checked: Sequence[CheckedOverride], conf: Path | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """What Hydra composes of these overrides, as plain data with interpolations resolved, and the choices made.
 
     Hydra composes each combination of choices once; values are applied to plain data, in a hundredth of its time.
     """
-    chosen = tuple(t.text for t in typed if t.group)
-    found, names = _composed(conf, chosen)
-    if "_target_" in found.get("dataset", {}):  # a user's own data: labels and class sizes are taken as they are
-        usual, groups = _composed(None, ())[1], {t.key for t in typed if t.group}
+    chosen = tuple(t.text for t in checked if t.group)
+    composed, names = _composed(conf, chosen)
+    if "_target_" in composed.get("dataset", {}):  # a user's own data: labels and class sizes are taken as they are
+        usual, groups = _composed(None, ())[1], {t.key for t in checked if t.group}
         # unless the command, its YAML or a preset sets them
         left = [g for g in ("noise", "imbalance") if g not in groups and names[g] == usual[g]]
-        found, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
-    plain, names = _copied(found), dict(names)
+        composed, names = _composed(conf, (*(f"{g}=none" for g in left), *chosen))
+    plain, names = _copied(composed), dict(names)
     _put_loss(plain, names, conf)
-    for t in (t for t in typed if not t.group):
+    for t in (t for t in checked if not t.group):
         *parents, leaf = (f"method.{t.key}" if t.key.startswith("loss.") else t.key).split(".")
         node = plain
         for parent in parents:
             node = node.get(parent, {})
-        own = "_target_" in node
-        if leaf not in node and not (own and leaf in _kept(t.key)):
+        users_own = "_target_" in node
+        if leaf not in node and not (users_own and leaf in _kept(t.key)):
             raise _not_an_option(t, names, conf)
         value = list(t.value) if isinstance(t.value, tuple) else t.value
         # The signature of the user's own class says whether an option is a number or a text.
-        node[leaf] = value if own and leaf not in _kept(t.key) else bare(value)
+        node[leaf] = value if users_own and leaf not in _kept(t.key) else bare(value)
     return _interpolated(plain), names
 
 
@@ -136,8 +136,8 @@ def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, 
 
 def values_of(group: str, choice: str, conf: Path | None = None) -> dict[str, Any]:
     """The values that a choice brings to its group, those of its parts included. Raises: ConfigError."""
-    found: dict[str, Any] = _composed(conf, (f"{group}={choice}",))[0].get(group) or {}
-    return found
+    values: dict[str, Any] = _composed(conf, (f"{group}={choice}",))[0].get(group) or {}
+    return values
 
 
 def _copied(node: Any) -> Any:
@@ -177,8 +177,8 @@ def _by_omegaconf(plain: dict[str, Any]) -> dict[str, Any]:
         except OmegaConfBaseException as error:
             why = str(error).splitlines()[0].removeprefix("KeyError raised while resolving interpolation: ")
             raise ConfigError(f"{path}={source}: cannot be resolved: {why}") from error
-    found: Any = OmegaConf.to_container(config, resolve=True)
-    return dict(found)
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(resolved)
 
 
 def _in_type(path: str, source: str, value: Any) -> Any:
@@ -233,17 +233,17 @@ def _take_out(values: Any, kept: Sequence[str]) -> tuple[str, dict[str, Any]] | 
     return str(target), {key: values.pop(key) for key in list(values) if key not in kept}
 
 
-def _with_own(run: RunConfig, own: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
+def _with_own(run: RunConfig, targets: dict[str, tuple[str, dict[str, Any]] | None]) -> RunConfig:
     """The configuration with the user's own classes in its sections."""
-    for group, one in own.items():
-        if one is None:
+    for group, target_and_options in targets.items():
+        if target_and_options is None:
             continue
-        target, given = one
-        found, arguments = check(group, target, given)
-        brought: dict[str, Any] = {"target": target, "arguments": arguments, BROUGHT[group].named: "external"}
+        target, given_options = target_and_options
+        loaded, arguments = check(group, target, given_options)
+        section: dict[str, Any] = {"target": target, "arguments": arguments, BROUGHT[group].named: "external"}
         if group == "method":
-            brought["networks"] = arguments.get("networks", found.networks_used)
-        run = replaced(run, BROUGHT[group].path, **brought)
+            section["networks"] = arguments.get("networks", loaded.networks_used)
+        run = replaced(run, BROUGHT[group].path, **section)
     return run
 
 
@@ -252,7 +252,7 @@ def _has(values: dict[str, Any], path: str) -> bool:
     return name in values and (not rest or _has(values[name], rest))
 
 
-def _not_an_option(t: Typed, names: dict[str, str], conf: Path | None) -> ConfigError:
+def _not_an_option(t: CheckedOverride, names: dict[str, str], conf: Path | None) -> ConfigError:
     """The refusal of a key that exists, but not with this choice of its group."""
     group, inner = t.key.split(".", 1)
     having = []

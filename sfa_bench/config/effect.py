@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sfa_bench.config.canonical import asks_for_rate, defaults, own_arguments, without_effect
-from sfa_bench.config.overrides import Typed
+from sfa_bench.config.overrides import CheckedOverride
 from sfa_bench.config.schema import GROUPS, RunConfig
 from sfa_bench.errors import ConfigError
 
@@ -21,10 +21,10 @@ SCALED = {
 }
 
 
-def idle(config: RunConfig, typed: Sequence[Typed]) -> list[Typed]:
+def idle(config: RunConfig, overrides: Sequence[CheckedOverride]) -> list[CheckedOverride]:
     """The options of groups set on the command line that cannot change this run, whatever their value."""
-    chosen = [t for t in typed if "." in t.key and t.key.partition(".")[0] in GROUPS and _differs(t)]
-    if not chosen or any("${" in str(t.value) for t in typed):  # another key may take its value from one of these
+    chosen = [t for t in overrides if "." in t.key and t.key.partition(".")[0] in GROUPS and _differs(t)]
+    if not chosen or any("${" in str(t.value) for t in overrides):  # another key may take its value from one of these
         return []
     silent = set(without_effect(config)) - set(own_arguments(config))
     if asks_for_rate(config):
@@ -34,16 +34,16 @@ def idle(config: RunConfig, typed: Sequence[Typed]) -> list[Typed]:
     return [t for t in chosen if SCALED.get(t.key, t.key) in silent]
 
 
-def _differs(typed: Typed) -> bool:
-    return typed.value is not None and (typed.key not in defaults() or typed.value != defaults()[typed.key])
+def _differs(override: CheckedOverride) -> bool:
+    return override.value is not None and (override.key not in defaults() or override.value != defaults()[override.key])
 
 
-def no_effect(typed: Typed, config: RunConfig | None = None) -> ConfigError:
+def no_effect(override: CheckedOverride, config: RunConfig | None = None) -> ConfigError:
     """The refusal of an option without effect in the run asked for, or in all runs of a sweep."""
     if config is None:
-        return ConfigError(f"{typed.text} has no effect in any run of this sweep: leave {typed.key} out")
-    group = typed.key.partition(".")[0]
+        return ConfigError(f"{override.text} has no effect in any run of this sweep: leave {override.key} out")
+    group = override.key.partition(".")[0]
     words = " ".join(f"{name}={config.names[name]}" for name in dict.fromkeys(("method", "plugin", group)))
     return ConfigError(
-        f"{typed.text} has no effect in this run ({words}): leave {typed.key} out", invalid_combination=True
+        f"{override.text} has no effect in this run ({words}): leave {override.key} out", invalid_combination=True
     )

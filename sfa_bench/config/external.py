@@ -95,9 +95,9 @@ def keep_analysis() -> None:
 
 def own_options(config_dir: Path | None) -> dict[str, list[str]]:
     """`method.strength` → the choices that have it, for every key of a YAML with `_target_` in the user's folder."""
-    found: dict[str, list[str]] = {}
+    choices_having: dict[str, list[str]] = {}
     if config_dir is None:
-        return found
+        return choices_having
     for group in BROUGHT:
         for path in sorted((config_dir / group).glob("*.yaml")):
             node: Any = None
@@ -107,16 +107,16 @@ def own_options(config_dir: Path | None) -> dict[str, list[str]]:
                 node = node.get(group, node)
             if isinstance(node, dict) and "_target_" in node:
                 for key in node:
-                    found.setdefault(f"{group}.{key}", []).append(path.stem)
-    return {key: having for key, having in found.items() if not key.endswith("._target_")}
+                    choices_having.setdefault(f"{group}.{key}", []).append(path.stem)
+    return {key: having for key, having in choices_having.items() if not key.endswith("._target_")}
 
 
 def brought(config: RunConfig, group: str) -> Any:
     """The section of the configuration that a group's choice fills: with `target` and `arguments`."""
-    found: Any = config
+    section: Any = config
     for part in BROUGHT[group].path.split("."):
-        found = getattr(found, part)
-    return found
+        section = getattr(section, part)
+    return section
 
 
 def load(group: str, target: str) -> Any:
@@ -127,7 +127,7 @@ def load(group: str, target: str) -> Any:
     if not module:
         raise ConfigError(f"{group}._target_={target}: must be {form}")
     try:
-        found = getattr(importlib.import_module(module), name)
+        loaded = getattr(importlib.import_module(module), name)
     except Exception as error:  # a user's file may raise anything while it is imported
         if isinstance(error, (ModuleNotFoundError, AttributeError)) and str(error).count(module):
             raise ConfigError(
@@ -136,14 +136,14 @@ def load(group: str, target: str) -> Any:
             ) from error
         raise ConfigError(f"{group}._target_={target} cannot be imported: {describe_error(error)}") from error
     if kind.base is None:
-        fits = callable(found) and not inspect.isclass(found) and _takes(found, len(kind.given))
+        fits = callable(loaded) and not inspect.isclass(loaded) and _takes(loaded, len(kind.given))
     else:  # loaded here, because only a run with a class of the user's own should wait for Torch while it is composed
-        fits = inspect.isclass(found) and issubclass(found, code.load(kind.base))
+        fits = inspect.isclass(loaded) and issubclass(loaded, code.load(kind.base))
     if not fits:
         raise ConfigError(f"{group}._target_={target}: must be {kind.wanted}")
-    if strange := set(getattr(found, "knows", ())) - set(KNOWN):
+    if strange := set(getattr(loaded, "knows", ())) - set(KNOWN):
         raise ConfigError(f"{target}.knows={', '.join(map(str, strange))}: must be among {', '.join(KNOWN)}")
-    return found
+    return loaded
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
@@ -167,11 +167,11 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, d
 
     So a record says all that acted, and a run's hash changes with a default in the user's file.
     """
-    found = load(group, target)
+    loaded = load(group, target)
     try:
-        parameters = inspect.signature(found, eval_str=True).parameters
+        parameters = inspect.signature(loaded, eval_str=True).parameters
     except NameError:  # annotations that exist for type checkers only
-        parameters = inspect.signature(found).parameters
+        parameters = inspect.signature(loaded).parameters
     wanted = {
         name: p
         for name, p in list(parameters.items())[len(BROUGHT[group].given) :]
@@ -198,7 +198,7 @@ def check(group: str, target: str, arguments: Mapping[str, Any]) -> tuple[Any, d
         json.dumps(complete, allow_nan=False, default=str)
     except ValueError:
         raise ConfigError(f"{group}: the options of {target} must be finite numbers, defaults included") from None
-    return found, complete
+    return loaded, complete
 
 
 def _fitted(path: str, value: Any, annotation: Any) -> Any:
@@ -228,7 +228,7 @@ def make(group: str, target: str, *given: Any, **arguments: Any) -> Any:
 
 def sources(config: RunConfig, groups: Iterable[str] = BROUGHT) -> dict[str, str]:
     """SHA-256 of each file that defines a user's own choice of these groups, by `module.NAME`."""
-    found = {}
+    digests = {}
     for group in groups:
         if (target := brought(config, group).target) is not None:
             brought_by_user = inspect.unwrap(load(group, target))  # of a decorated function, the user's file
@@ -236,5 +236,5 @@ def sources(config: RunConfig, groups: Iterable[str] = BROUGHT) -> dict[str, str
                 path = inspect.getsourcefile(brought_by_user)
             except TypeError:  # a callable object: the file of its class
                 path = importlib.import_module(target.rpartition(".")[0]).__file__
-            found[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
-    return found
+            digests[target] = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
+    return digests

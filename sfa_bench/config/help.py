@@ -92,8 +92,8 @@ def keys_of(group: str) -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
     return keys(options()[group][0], f"{group}.", values_of(group, default_choices()[group]))
 
 
-def _lines(found: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[str]:
-    for path, default, kind, limits in found:
+def _lines(entries: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[str]:
+    for path, default, kind, limits in entries:
         yield f"  {path:<32} {show(default):<11} {limits['help']}{_allowed(kind, limits)}"
 
 

@@ -51,7 +51,7 @@ OTHER_NAMES = {
 
 
 @dataclass(frozen=True)
-class Typed:
+class CheckedOverride:
     """One checked override with one value. `text` is the override for Hydra; `group`: it chooses a group, so Hydra
     composes by it.
     """
@@ -66,12 +66,12 @@ def choices(group: str, config_dir: Path | None = None) -> tuple[str, ...]:
     """The choices of a group: its YAML files, in the suite and in the user's own conf folder, without shared parts
     (`_NAME`).
     """
-    found = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml") if p.stem[0] != "_"]
-    if twice := {name for name in found if found.count(name) > 1}:
+    names = [p.stem for conf in folders(config_dir) for p in (conf / group).glob("*.yaml") if p.stem[0] != "_"]
+    if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
             f"{config_dir}/{group}: {', '.join(twice)} exists in the suite already; give yours another name"
         )
-    return tuple(sorted(found))
+    return tuple(sorted(names))
 
 
 def folders(config_dir: Path | None) -> tuple[Path, ...]:
@@ -94,7 +94,9 @@ def choice_file(group: str, choice: str, config_dir: Path | None = None) -> Path
     return next(path for conf in folders(config_dir) if (path := conf / group / f"{choice}.yaml").exists())
 
 
-def check_overrides(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> list[Typed]:
+def check_overrides(
+    overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False
+) -> list[CheckedOverride]:
     """Refuse unknown keys, unknown choices, and values of another type or range. Several values for a key are allowed
     in a sweep only.
 
@@ -114,12 +116,12 @@ def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> lis
     return [[typed.text for typed in job] for job in itertools.product(*axes(overrides, config_dir))]
 
 
-def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[Typed]]:
+def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[CheckedOverride]]:
     """The checked values of each override of a sweep; its jobs are their product, the last one varying fastest."""
     check_conf(config_dir)
     return [
         _check(override, config_dir, sweep=True)
-        or [Typed(key, text, f"{key}={text}", group=True) for _, text in _values(override, config_dir)]
+        or [CheckedOverride(key, text, f"{key}={text}", group=True) for _, text in _values(override, config_dir)]
         for override in _parse(overrides)
         for key in [override.get_key_element()]
     ]
@@ -146,7 +148,7 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
     Hydra holds any other value against the choices that are the default where the sweep varies them, and these may not
     have the key: `-m method=ce,gce method.loss.q=0.5`.
     """
-    found = []
+    texts = []
     for override in _parse(overrides):
         key, text = override.get_key_element(), str(override.input_line)
         group, dot, _ = override.key_or_group.partition(".")
@@ -154,8 +156,8 @@ def as_axes(overrides: Sequence[str]) -> list[str]:
             ((value, shown),) = _values(override, None)
             shown = NULL if value is None and dot else _kept(override.key_or_group, value, shown)
             text = f"{key}=choice({shown})" if group in CHOSEN and dot else f"{key}={shown}"
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 def last_of_each(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -181,7 +183,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             parsed.append(parse(text))
             if not parsed[-1].key_or_group:
                 raise ConfigError(f"cannot read {_short(text)}: write KEY=VALUE (python run.py --help lists the keys)")
-            if any(isinstance(one, Sweep | Glob) for one in _parts(parsed[-1].value())):
+            if any(isinstance(part, Sweep | Glob) for part in _parts(parsed[-1].value())):
                 raise ConfigError(
                     f"cannot read {_short(text)}: range(…), choice(…) and glob(…) stand alone, not in a list"
                 )
@@ -195,9 +197,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 def _parts(value: Any) -> Iterator[Any]:
     """The elements of a list, a mapping or a choice of values."""
     inner = value.list if isinstance(value, ChoiceSweep) else value.values() if isinstance(value, dict) else value
-    for one in inner if isinstance(value, ChoiceSweep | dict | list) else ():
-        yield one
-        yield from _parts(one)
+    for part in inner if isinstance(value, ChoiceSweep | dict | list) else ():
+        yield part
+        yield from _parts(part)
 
 
 def _short(text: str) -> str:
@@ -231,16 +233,16 @@ def _glued(value: str) -> str | None:
     return None
 
 
-def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
+def _check(override: Override, conf: Path | None, sweep: bool) -> list[CheckedOverride]:
     key, line = override.key_or_group, brief(str(override.input_line))
     if is_hydras(key):
         check_key(override, sweep)
         return []
     known = options()
-    own = own_options(conf)
+    users_options = own_options(conf)
     groups = [*CHOSEN, *APPENDED]
-    if key not in known and key not in groups and key not in own:
-        raise unknown_key(key, [*groups, *own, *(k for k in known if k not in CHOSEN)])
+    if key not in known and key not in groups and key not in users_options:
+        raise unknown_key(key, [*groups, *users_options, *(k for k in known if k not in CHOSEN)])
     if override.is_delete():
         raise ConfigError(f"~{key}: keys cannot be removed; give it a value, or leave it out for its default")
     if override.package is not None:
@@ -268,9 +270,11 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[Typed]:
             raise ConfigError(f"{key}={brief(text)}: {key} is a section; set {key}.KEY=VALUE")
         elif known[key][1].get("fixed"):
             raise ConfigError(_fixed(key, text))
-        elif key not in own and not (isinstance(value, str) and "${" in value):  # those are checked once resolved
+        elif key not in users_options and not (
+            isinstance(value, str) and "${" in value
+        ):  # those are checked once resolved
             text, value = _kept(key, value, text), check_value(key, value)
-        checked.append(Typed(key, value, f"{override.get_key_element()}={text}", key in groups))
+        checked.append(CheckedOverride(key, value, f"{override.get_key_element()}={text}", key in groups))
     return checked
 
 
@@ -283,7 +287,7 @@ def _values(override: Override, conf: Path | None) -> list[tuple[Any, str]]:
         return [(name, name) for name in raw.filter(list(choices(override.key_or_group, conf)))]
     if isinstance(raw, RangeSweep):
         return [(_element(value)[0], str(value)) for value in values(raw)]
-    return [_element(one) for one in override.sweep_iterator()]
+    return [_element(element) for element in override.sweep_iterator()]
 
 
 def _element(raw: Any) -> tuple[Any, str]:

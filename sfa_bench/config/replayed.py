@@ -23,8 +23,8 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
 
     Raises: ConfigError for a key that does not exist, has no effect there, or acts in training.
     """
-    typed = {t.key: t for t in check_overrides(setting, config_dir)}
-    for key, t in typed.items():
+    given = {t.key: t for t in check_overrides(setting, config_dir)}
+    for key, t in given.items():
         if not (key == "plugin" or key.startswith(("plugin.", "method.selector."))) or key.startswith(TRAINING):
             raise ConfigError(
                 f"{t.text} acts in training, which a replay does not repeat; it takes plugin, "
@@ -32,32 +32,32 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
             )
         if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
-    plugin, selector = _choice(base, {key: t.value for key, t in typed.items()}, config_dir)
+    plugin, selector = _choice(base, {key: t.value for key, t in given.items()}, config_dir)
     words = [f"plugin={plugin}"] + ([] if selector is None else [f"method.selector.name={selector}"])
-    words += [t.text for key, t in typed.items() if key not in ("plugin", "method.selector.name")]
+    words += [t.text for key, t in given.items() if key not in ("plugin", "method.selector.name")]
     asked = _of_any_method(base, words, config_dir)
     if asked.method.selector.name == "none":
         raise ConfigError("nothing selects here: set method.selector.name=…, or plugin=sfa", invalid_combination=True)
     values = base.plugin
     if plugin != base.names["plugin"]:
         values = replace(asked.plugin, p_threshold=values.p_threshold, gmm=values.gmm)
-    for key in typed:
+    for key in given:
         if key.startswith("plugin."):
             values = _take(values, asked.plugin, *key.split(".")[1:])
     chosen = replace(asked.method.selector, view=base.method.selector.view)
-    if "method.selector.no_clean_class" not in typed:
+    if "method.selector.no_clean_class" not in given:
         chosen = replace(chosen, no_clean_class=base.method.selector.no_clean_class)
     if chosen.name == base.method.selector.name:
-        kept = {key: getattr(base.method.selector, key) for key in OPTIONS if f"method.selector.{key}" not in typed}
+        kept = {key: getattr(base.method.selector, key) for key in OPTIONS if f"method.selector.{key}" not in given}
         chosen = replace(chosen, **kept)
     # Nominal values are scaled to the run's length again.
     return resolve(replace(base, plugin=values, method=replace(base.method, selector=chosen)))
 
 
-def _choice(base: RunConfig, typed: dict[str, Any], config_dir: Path | None) -> tuple[str, str | None]:
+def _choice(base: RunConfig, values: dict[str, Any], config_dir: Path | None) -> tuple[str, str | None]:
     """The plug-in of a setting, and its selector (None: the plug-in brings one)."""
     recorded, brought = base.names["plugin"], base.plugin.selector != "none"
-    plugin, selector = typed.get("plugin"), typed.get("method.selector.name")
+    plugin, selector = values.get("plugin"), values.get("method.selector.name")
     if plugin is None:
         if selector in (None, base.method.selector.name):
             return recorded, None if brought else base.method.selector.name

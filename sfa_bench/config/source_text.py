@@ -71,8 +71,8 @@ def bare(value: Any) -> Any:
     if isinstance(value, TypedFloat):
         return float(value)
     if isinstance(value, dict):
-        return {bare(key): bare(one) for key, one in value.items()}
-    return [bare(one) for one in value] if isinstance(value, list) else value
+        return {bare(key): bare(item) for key, item in value.items()}
+    return [bare(item) for item in value] if isinstance(value, list) else value
 
 
 def decimal(number: float) -> Decimal:
@@ -92,10 +92,10 @@ def parse(text: str) -> Override:
     parser = OverrideParser(CommonTokenStream(lexer))
     parser.removeErrorListeners()
     parser.addErrorListener(listener)
-    found = _Visitor(_FUNCTIONS).visit(parser.override())
-    found.input_line = text
-    found.validate()
-    return found
+    override = _Visitor(_FUNCTIONS).visit(parser.override())
+    override.input_line = text
+    override.validate()
+    return override
 
 
 _FUNCTIONS = create_functions()

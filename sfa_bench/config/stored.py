@@ -53,17 +53,17 @@ def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
 def _different(section: Any) -> dict[str, Any]:
     cls: Any = type(section)
     usual_of = _fields(cls)
-    found: dict[str, Any] = {}
+    differing: dict[str, Any] = {}
     for name, value in vars(section).items():
         usual, kind = usual_of[name][1], type(value)
         if value is usual:
             continue
         if value is None or kind in (int, float, str, bool, dict, list, tuple):
             if kind is not type(usual) or value != usual:
-                found[name] = _listed(value)
+                differing[name] = _listed(value)
         elif different := _different(value):
-            found[name] = different
-    return found
+            differing[name] = different
+    return differing
 
 
 def _read(cls: Any, stored: Any, prefix: str = "") -> Any:
@@ -104,14 +104,14 @@ def _refused(path: str, value: Any) -> ConfigError:
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         if MAPPING not in value and all(isinstance(key, str) for key in value):
-            return {key: _listed(one) for key, one in value.items()}
-        return {MAPPING: [[key, _listed(one)] for key, one in value.items()]}
-    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
+            return {key: _listed(item) for key, item in value.items()}
+        return {MAPPING: [[key, _listed(item)] for key, item in value.items()]}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _unlisted(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {MAPPING}:
-            return {key: _unlisted(one) for key, one in value[MAPPING]}
-        return {key: _unlisted(one) for key, one in value.items()}
-    return [_unlisted(one) for one in value] if isinstance(value, list) else value
+            return {key: _unlisted(item) for key, item in value[MAPPING]}
+        return {key: _unlisted(item) for key, item in value.items()}
+    return [_unlisted(item) for item in value] if isinstance(value, list) else value

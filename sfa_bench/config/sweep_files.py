@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.config import user_yaml
-from sfa_bench.config.compose import at, compose_typed, plain_config
+from sfa_bench.config.compose import at, compose_checked, plain_config
 from sfa_bench.config.overrides import (
     APPENDED,
-    Typed,
+    CheckedOverride,
     axes,
     choice_file,
     combinations,
@@ -32,7 +32,7 @@ from sfa_bench.errors import ConfigError
 KEYS = ("common", "blocks", "exclude")
 
 
-def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, ...]]:
+def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[CheckedOverride, ...]]:
     """Every job of a sweep with its checked overrides; the last key varies fastest, block after block.
 
     Raises: ConfigError for an invalid sweep, before the first job; a sweep that is too large is not listed.
@@ -40,14 +40,14 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[Typed, .
     grids = list(_grids(last_of_each(overrides)[0], conf))
     refuse_too_many(sum(combinations(words, conf) for words, _ in grids))
     for words, excluded in grids:
-        found = axes(words, conf)
-        for axis in found:
+        axes_of_grid = axes(words, conf)
+        for axis in axes_of_grid:
             if axis[0].key == "runs_dir" and len(axis) > 1:
-                several = ",".join(str(one.value) for one in axis)
+                several = ",".join(str(override.value) for override in axis)
                 raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; set one")
-        left_out = [[_values(key, value, conf) for key, value in one.items()] for one in excluded]
-        for job in itertools.product(*found):
-            if not any(_meets(job, one, conf) for one in left_out):
+        left_out = [[_values(key, value, conf) for key, value in combination.items()] for combination in excluded]
+        for job in itertools.product(*axes_of_grid):
+            if not any(_meets(job, combination, conf) for combination in left_out):
                 yield job
 
 
@@ -59,7 +59,7 @@ def _grids(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[list[s
         yield rest, []
         return
     given = {word.partition("=")[0].lstrip("+") for word in rest}
-    for name in (one.value for axis in axes(of_files, conf) for one in axis):
+    for name in (override.value for axis in axes(of_files, conf) for override in axis):
         for grid, excluded in blocks(choice_file("sweep", name, conf)):
             yield (
                 [*(_override(key, value) for key, value in grid.items() if str(key).lstrip("+") not in given), *rest],
@@ -78,8 +78,8 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     for block in content["blocks"]:
         if not isinstance(block, dict) or not isinstance(common, dict):
             raise ConfigError(f"{path}: a block maps keys to values, and so does common")
-        lists = [found or [] for found in (everywhere, block.get("exclude"))]
-        if not all(isinstance(found, list) and all(isinstance(one, dict) and one for one in found) for found in lists):
+        lists = [exclusions or [] for exclusions in (everywhere, block.get("exclude"))]
+        if not all(isinstance(c, list) and all(isinstance(keys, dict) and keys for keys in c) for c in lists):
             raise ConfigError(f"{path}: exclude is a list of mappings of keys to values")
         excluded = [*lists[0], *lists[1]]
         grid = {**common, **{key: value for key, value in block.items() if key != "exclude"}}
@@ -99,7 +99,7 @@ def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
 def _override(key: str, value: Any) -> str:
     """The override in the form of the command line."""
     several = value if isinstance(value, list) else [value]
-    return f"{'+' if key == 'preset' else ''}{key}={','.join(_text(str(key), one) for one in several)}"
+    return f"{'+' if key == 'preset' else ''}{key}={','.join(_text(str(key), item) for item in several)}"
 
 
 def _text(key: str, value: Any) -> str:
@@ -115,22 +115,22 @@ def _text(key: str, value: Any) -> str:
 
 def _values(key: str, value: Any, conf: Path | None) -> tuple[str, list[Any]]:
     (axis,) = axes([_override(key, value)], conf)
-    return axis[0].key, [one.value for one in axis]
+    return axis[0].key, [override.value for override in axis]
 
 
-def _meets(job: Sequence[Typed], combination: Sequence[tuple[str, list[Any]]], conf: Path | None) -> bool:
+def _meets(job: Sequence[CheckedOverride], combination: Sequence[tuple[str, list[Any]]], conf: Path | None) -> bool:
     """Whether a job has these values: those on the command line first, since the others need the composed job."""
-    typed = {one.key: one.value for one in job}
+    given = {override.key: override.value for override in job}
     composed = []
     for key, values in combination:
-        if key not in typed or (typed[key] not in values and (typed[key] is None or "${" in str(typed[key]))):
+        if key not in given or (given[key] not in values and (given[key] is None or "${" in str(given[key]))):
             composed.append((key, values))
-        elif typed[key] not in values:
+        elif given[key] not in values:
             return False
     return all(_acts(job, key, values, conf) for key, values in composed)
 
 
-def _acts(job: Sequence[Typed], key: str, values: Sequence[Any], conf: Path | None) -> bool:
+def _acts(job: Sequence[CheckedOverride], key: str, values: Sequence[Any], conf: Path | None) -> bool:
     """Whether a key that is not on the command line has one of these values: by a choice, another key or the recipe."""
     plain, names = plain_config(job, conf)
     if key in (*CHOSEN, *APPENDED):
@@ -138,7 +138,7 @@ def _acts(job: Sequence[Typed], key: str, values: Sequence[Any], conf: Path | No
     value = at(plain, key)
     if value is None and value not in values:
         try:
-            value = at(compose_typed(job, conf).to_plain(), key)
+            value = at(compose_checked(job, conf).to_plain(), key)
         except ConfigError as error:
             if not error.invalid_combination:
                 raise

@@ -48,7 +48,7 @@ def check_folder(conf: Path, groups: Sequence[str]) -> None:
     is refused for what it would cost, or there is none.
     """
     waiting, seen = [".", *groups, "hydra"], set[str]()
-    found = 0
+    count = 0
     while waiting:
         if (name := waiting.pop()) in seen:
             continue
@@ -56,8 +56,8 @@ def check_folder(conf: Path, groups: Sequence[str]) -> None:
         for path in _files(conf / name, deep=name != "."):
             with suppress(Broken):
                 waiting += _named(read(path))
-            found += name != "."
-    if not found:
+            count += name != "."
+    if not count:
         raise ConfigError(f"--config-dir {conf}: holds no choice; it needs GROUP/NAME.yaml, as method/mine.yaml")
 
 

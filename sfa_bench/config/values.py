@@ -31,15 +31,15 @@ def _hints(cls: type) -> dict[str, Any]:
 @cache
 def options(cls: type = RunConfig, prefix: str = "") -> dict[str, tuple[Any, Mapping[str, Any]]]:
     """Every path of a configuration with its type and metadata; the type of a section is its dataclass."""
-    found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    entries: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     hints = _hints(cls)
     for f in fields(cls):
         if f.metadata.get("derived"):
             continue
-        found[prefix + f.name] = (hints[f.name], f.metadata)
+        entries[prefix + f.name] = (hints[f.name], f.metadata)
         if is_dataclass(hints[f.name]):
-            found |= options(hints[f.name], f"{prefix}{f.name}.")
-    return found
+            entries |= options(hints[f.name], f"{prefix}{f.name}.")
+    return entries
 
 
 CLOSE = 0.75  # of difflib: a typing error, not another word
@@ -61,9 +61,9 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     close_enough = CLOSE if len(leaf) > 4 else CLOSE_SHORT
     for name in (leaf, *difflib.get_close_matches(leaf, leaves, 1, close_enough)):
         depth = min((c.count(".") for c in leaves.get(name, ())), default=0)
-        found = [c for c in leaves.get(name, ()) if c.count(".") == depth]
-        if len(found) == 1:
-            return found[0]
+        same_depth = [c for c in leaves.get(name, ()) if c.count(".") == depth]
+        if len(same_depth) == 1:
+            return same_depth[0]
     if here:  # a root key, written with the group that it seems to belong to
         return leaf if leaf in pool else None
     close = difflib.get_close_matches(word, pool, 1, close_enough)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from sfa_bench.config.canonical import hashes
-from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.compose import compose_checked
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import make_importable
-from sfa_bench.config.overrides import Typed
+from sfa_bench.config.overrides import CheckedOverride
 from sfa_bench.config.stored import to_json
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
@@ -64,23 +64,23 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     wanted: dict[str, set[str]] = {}  # hashes by runs_dir
     retried: set[str] = set()
     trained: dict[str, str] = {}  # hash -> that of the run below a decoupled classifier
-    lazy: dict[str, Typed] = {}  # options that have acted in no run so far, by key
+    lazy: dict[str, CheckedOverride] = {}  # options that have acted in no run so far, by key
     acting: set[str] = set()
-    for typed in jobs(overrides, conf):
-        job = [one.text for one in typed]
+    for overrides_of_job in jobs(overrides, conf):
+        job = [override.text for override in overrides_of_job]
         result.asked += 1
         try:
-            config = compose_typed(typed, conf)
+            config = compose_checked(overrides_of_job, conf)
         except ConfigError as error:
             if not error.invalid_combination:
                 raise
             result.not_valid.append((job, str(error)))
             continue
-        idlers = idle(config, typed)
+        idlers = idle(config, overrides_of_job)
         if idlers:  # the run's own command does not name them
-            job = [one.text for one in typed if one not in idlers]
-            lazy |= {one.key: one for one in idlers}
-        acting |= {one.key for one in typed} - {one.key for one in idlers}
+            job = [override.text for override in overrides_of_job if override not in idlers]
+            lazy |= {override.key: override for override in idlers}
+        acting |= {override.key for override in overrides_of_job} - {override.key for override in idlers}
         identity, base, warmup = hashes(config)
         if identity in result.runs:
             result.duplicates += 1

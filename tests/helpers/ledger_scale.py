@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose_typed
+from sfa_bench.config.compose import compose_checked
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.store.ledger import run_path
 from sfa_bench.store.record import dumps, new_record
@@ -55,7 +55,7 @@ def write(root, n, classes=10):
 def write_planned(words):
     """Write a finished run for every job of a sweep, under the hash that it would have."""
     for number, typed in enumerate(jobs(words, None)):
-        config = compose_typed(typed)
+        config = compose_checked(typed)
         generator = np.random.default_rng(number)
         row = _row(generator, config.epochs, 10)
         command = "python run.py " + " ".join(one.text for one in typed)

@@ -32,7 +32,7 @@ count(hydras, "composed", lambda *_: "hydra")
 from sfa_bench.config import overrides
 count(overrides, "_check", lambda override, *_: f"check:{override.input_line}")
 from sfa_bench.config import compose
-count(compose, "compose_typed", lambda *_: "compose")
+count(compose, "compose_checked", lambda *_: "compose")
 """
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from sfa_bench.choices.noises import NOISES
 from sfa_bench.config.canonical import MACHINE, canonical
-from sfa_bench.config.overrides import Typed
+from sfa_bench.config.overrides import CheckedOverride
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.values import number
@@ -89,12 +89,13 @@ def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterat
             yield Setting(named, config)
 
 
-def _named(typed: Iterable[Typed], config: RunConfig) -> dict[str, str]:
+def _named(overrides: Iterable[CheckedOverride], config: RunConfig) -> dict[str, str]:
     acts = canonical(config)
     options = [
-        one.text
-        for one in typed
-        if one.key in ALWAYS or ("." in one.key and one.key in acts and one.key not in MACHINE | NO_LABELS)
+        override.text
+        for override in overrides
+        if override.key in ALWAYS
+        or ("." in override.key and override.key in acts and override.key not in MACHINE | NO_LABELS)
     ]
     names = config.names
     return {
