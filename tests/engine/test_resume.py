@@ -110,11 +110,11 @@ UNFIT = {
     "its weights are not finite": lambda s: weights(s)[first_weights(s)].fill_(float("nan")),
     "its momentum is not finite": lambda s: momentum(s)["momentum_buffer"].fill_(float("inf")),
     "or of other weights": lambda s: momentum(s).update(momentum_buffer=torch.zeros(2)),
-    "settings are no numbers": lambda s: s["method"]["optimisers"][0]["param_groups"][0].update(momentum="much"),
+    "settings are not numbers": lambda s: s["method"]["optimisers"][0]["param_groups"][0].update(momentum="much"),
     "it does not fit this run: ValueError": lambda s: s["method"]["optimisers"][0].update(param_groups=[]),
     "its selections are of other samples": lambda s: s["method"]["selections"][0].update(mask=torch.ones(3)),
     "it does not fit this run: TypeError": lambda s: s["method"]["selections"][0].update(strange=1),
-    "method.cost.steps is no number": lambda s: s["method"]["cost"].update(steps="many"),
+    "method.cost.steps is not a number": lambda s: s["method"]["cost"].update(steps="many"),
 }
 
 
