@@ -46,7 +46,7 @@ Sides = tuple[dict[str, str], dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Claim:
+class JudgedClaim:
     """A claim and its evidence: `cells` maps the values of the `over` keys to ours − theirs by replicate.
 
     `sides` are the paired runs, `unpaired` counts the others.
@@ -88,7 +88,7 @@ def parse_claim(text: str) -> Sides:
     return one, other
 
 
-def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: str, draws: int = DRAWS) -> Claim:
+def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: str, draws: int = DRAWS) -> JudgedClaim:
     """Pair the runs and estimate the difference. Raises ConfigError where runs cannot be paired or runs of a cell
     differ.
     """
@@ -119,10 +119,10 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
         by_data.setdefault(ours[cell][0].field("dataset"), {})[cell] = cells[cell]
     if not cells:
         raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
-    return Claim(text, tuple(over), cells, estimate(by_data, draws), superiority(by_data), paired, unpaired)
+    return JudgedClaim(text, tuple(over), cells, estimate(by_data, draws), superiority(by_data), paired, unpaired)
 
 
-def report(claim: Claim, metric: str, p: float | None, claims: int, margin: float) -> str:
+def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin: float) -> str:
     """The claim as a paragraph of Markdown."""
     unit, d = (" points", 2) if is_percent(metric) else ("", 4)
     found, pairs = claim.found, sum(map(len, claim.cells.values()))
@@ -157,7 +157,7 @@ def _name(over: Sequence[str], cell: Key) -> str:
     return " ".join(f"{key}={value}" for key, value in zip(over, cell, strict=True)) or "the only cell"
 
 
-def _sides(claim: Claim) -> list[str]:
+def _sides(claim: JudgedClaim) -> list[str]:
     """Sentences on the cost of both sides and on what they were told."""
     lines = []
     for key, unit in (("cost/flops", "FLOPs"), ("cost/total_seconds", "s")):
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"\n{sentence}")
 
 
-def _print_claims(claims: Sequence[Claim], metric: str, margin: float | None) -> None:
+def _print_claims(claims: Sequence[JudgedClaim], metric: str, margin: float | None) -> None:
     if margin is None:
         margin = 1.0 if is_percent(metric) else 0.01
     tested = [claim.found.p for claim in claims if claim.found.p is not None]

@@ -44,7 +44,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Ours:
+class OurData:
     """The data of our run: its arrays, its groups of classes, the number of classes."""
 
     run: Run
@@ -68,7 +68,7 @@ class Ours:
         }
 
 
-def of_run(like: Run) -> Ours:
+def of_run(like: Run) -> OurData:
     """The data of a finished run. Raises ConfigError where its files do not describe its data."""
     try:
         arrays = RunFolder(like.path).read_arrays("predictions.npz")
@@ -80,10 +80,12 @@ def of_run(like: Run) -> Ours:
         raise ConfigError(f"--like {like.path}: its record or predictions.npz cannot be used ({error!r})") from error
     if not fits or ids.min() < -1 or ids.max() >= num_classes:
         raise ConfigError(f"--like {like.path}: its record and its predictions.npz do not fit together")
-    return Ours(like, arrays, groups, num_classes)
+    return OurData(like, arrays, groups, num_classes)
 
 
-def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: Sequence[str], note: str) -> RunFolder:
+def ingest(
+    arrays: Arrays, ours: OurData, method: str, *, seed: int | None, knows: Sequence[str], note: str
+) -> RunFolder:
     """Write the record beside our run, state `done`, marked external. Returns its folder.
 
     Raises: ConfigError with a sentence when the predictions are not of this data and these labels.
@@ -131,7 +133,7 @@ def ingest(arrays: Arrays, ours: Ours, method: str, *, seed: int | None, knows: 
     return folder
 
 
-def _whole(arrays: Arrays, ours: Ours, name: str, below: int | None = None) -> np.ndarray:
+def _whole(arrays: Arrays, ours: OurData, name: str, below: int | None = None) -> np.ndarray:
     """An array of whole numbers as int64, from 0 to `below` where that is given. Raises ConfigError."""
     values = arrays[name]
     with np.errstate(invalid="ignore"):  # NaN and values beyond int64 do not equal their conversion
@@ -141,7 +143,7 @@ def _whole(arrays: Arrays, ours: Ours, name: str, below: int | None = None) -> n
     return whole
 
 
-def _aligned(arrays: Arrays, ours: Ours) -> np.ndarray:
+def _aligned(arrays: Arrays, ours: OurData) -> np.ndarray:
     """Positions that bring the file's training samples into our order, checked against the fingerprint."""
     if "observed_label" not in arrays:
         raise ConfigError("the file has no observed_label: the labels that the code was trained on are needed")
@@ -164,7 +166,7 @@ def _aligned(arrays: Arrays, ours: Ours) -> np.ndarray:
     return order
 
 
-def _logits(arrays: Arrays, ours: Ours) -> np.ndarray:
+def _logits(arrays: Arrays, ours: OurData) -> np.ndarray:
     """Test logits [M, K]; predictions alone become one-hot rows."""
     if "test_label" in arrays and not np.array_equal(arrays["test_label"], ours.arrays["test_label"]):
         raise ConfigError("test_label differs from the run's test set: other samples, or another order")
@@ -178,7 +180,7 @@ def _logits(arrays: Arrays, ours: Ours) -> np.ndarray:
     return np.eye(ours.num_classes)[_whole(arrays, ours, "test_prediction", ours.num_classes)]
 
 
-def _selection(arrays: Arrays, order: np.ndarray, ours: Ours) -> dict[str, Any]:
+def _selection(arrays: Arrays, order: np.ndarray, ours: OurData) -> dict[str, Any]:
     """The selection metrics of the code's clean probabilities or mask; empty without either."""
     selected = arrays.get("selected")
     probability = arrays.get("clean_probability", selected)

@@ -30,7 +30,7 @@ COSTS = ("flops", "total_seconds", "steps")
 
 
 @dataclass(frozen=True)
-class Kind:
+class FigureKind:
     """One kind of figure: the functions for its numbers and its drawing, its caption, and its options."""
 
     numbers: Callable[[Sequence[Run], Options], pd.DataFrame]
@@ -45,46 +45,46 @@ class Kind:
 SERIES: dict[str, Any] = {"by": ("method", "plugin"), "spread": "std"}
 COLUMN: dict[str, Any] = {**SERIES, "width": "column"}
 KINDS = {
-    "curves": Kind(
+    "curves": FigureKind(
         *(epochs.curves, epochs.draw_curves, "{metric} by epoch, {spread} over replicates"),
         takes={**COLUMN, "metric": "test/acc"},
         by_epoch=True,
     ),
-    "groups": Kind(
+    "groups": FigureKind(
         *(classes.groups, classes.draw_groups, "Test accuracy of each class by its size, {spread} over replicates"),
         takes={**COLUMN, "counts": "observed"},
     ),
-    "selection": Kind(
+    "selection": FigureKind(
         *(epochs.selection, epochs.draw_selection, "Quality of the selections by epoch, {spread} over replicates"),
         takes={**SERIES, "width": "text"},
         by_epoch=True,
     ),
-    "separation": Kind(
+    "separation": FigureKind(
         *(classes.separation, classes.draw_separation, "Clean probability of the training samples at the end"),
         takes={"by": SERIES["by"], "width": "text"},
     ),
-    "confusion": Kind(
+    "confusion": FigureKind(
         *(classes.confusion, classes.draw_confusion, "Labels of the training samples, and predictions of the ensemble"),
         takes={"by": SERIES["by"], "width": "text"},
     ),
-    "sensitivity": Kind(
+    "sensitivity": FigureKind(
         *(settings.sensitivity, settings.draw_sensitivity, "{metric} by {over}, {spread} over replicates"),
         takes={**COLUMN, "metric": METRIC, "over": ""},
         scalar=True,
     ),
-    "gain": Kind(
+    "gain": FigureKind(
         *(settings.gain, settings.draw_gain),
         "Difference in {metric}, paired by seed and data_seed, 95 % t interval of the mean; clearly: without 0",
         takes={"by": ("method",), "metric": METRIC, "of": Options().of, "versus": Options().versus, "width": "text"},
         scalar=True,
         every_setting=True,
     ),
-    "cost": Kind(
+    "cost": FigureKind(
         *(settings.cost, settings.draw_cost, "{metric} by cost/{cost}, {spread} over replicates"),
         takes={**COLUMN, "metric": METRIC, "cost": "flops"},
         scalar=True,
     ),
-    "relation": Kind(
+    "relation": FigureKind(
         *(relation.relation, relation.draw_relation, "{metric} of each run by its {x}"),
         takes={"by": ("plugin",), "width": "column", "metric": METRIC, "x": Options().x},
         scalar=True,
@@ -116,7 +116,7 @@ def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) 
     return files, [_caption(k, runs, options), *said, *numbers.attrs.get("notes", []), *_notes(k, runs, options)]
 
 
-def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
+def _caption(k: FigureKind, runs: Sequence[Run], options: Options) -> str:
     """What is shown, and the table's own words on labels and constant settings."""
     metric = f"{options.metric} ({WHICH[options.metric]})" if options.metric in WHICH else options.metric
     spread = {"std": "mean ", "range": "mean, "}[options.spread] + SPREADS[options.spread]
@@ -125,7 +125,7 @@ def _caption(k: Kind, runs: Sequence[Run], options: Options) -> str:
     return f"{shows}. {rest}"
 
 
-def _notes(k: Kind, runs: Sequence[Run], options: Options) -> list[str]:
+def _notes(k: FigureKind, runs: Sequence[Run], options: Options) -> list[str]:
     metrics = [options.metric] if k.scalar else []
     keys = (*options.by, options.over, *(SETTINGS if k.every_setting else ()))
     found = [*notes(runs, _cells(runs, options), keys, metrics), *own_files(runs)]

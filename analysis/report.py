@@ -14,9 +14,9 @@ from typing import Any
 
 from analysis.context import WHICH, notes, own_files
 from analysis.metrics import current
-from analysis.page.board import METRICS, SHOWN, Cell, board, make_cells, tables
 from analysis.page.encode import columns, compact, packed, page, rounded, typed
-from analysis.page.read import SERIES, Extras, Ledger, extras, having, read
+from analysis.page.leaderboard import METRICS, SHOWN, Cell, leaderboard, make_cells, tables
+from analysis.page.read import SERIES, AllRuns, Extras, extras, having, read
 from analysis.page.thumbnails import sheets
 from analysis.runs import (
     CHECKSUM,
@@ -41,13 +41,13 @@ CURVES = 3_500_000  # characters of the file for learning curves
 IMAGES = 2_000_000  # and for images
 
 
-def make_page(ledger: Ledger, curves: int = CURVES, images: int = IMAGES) -> bytes:
+def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES) -> bytes:
     """The page of these runs; the budgets are characters of the file."""
     cells = make_cells(ledger.done)
     others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
     runs = [run for cell in cells for run in cell.runs] + others
     with extras(runs) as later:
-        leaderboard, by_setting, said = board(cells), list(tables(cells)), _notes(cells)
+        board, by_setting, said = leaderboard(cells), list(tables(cells)), _notes(cells)
         found = list(later)
     important = _by_importance(cells, len(others))
     kept, no_curves = _within(found, important, curves)
@@ -67,7 +67,7 @@ def make_page(ledger: Ledger, curves: int = CURVES, images: int = IMAGES) -> byt
         "usual": {CHECKSUM: True},
         "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
         "which": WHICH[METRICS[0][1]],
-        "board": leaderboard,
+        "board": board,
         "tables": by_setting,
         "hashes": [run.hash for run in runs],
         "chunks": [first for first, _ in chunks],
@@ -141,7 +141,7 @@ def _other(run: Run) -> dict[str, Any]:
     return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
 
 
-def _facts(ledger: Ledger, cells: Sequence[Cell]) -> dict[str, Any]:
+def _facts(ledger: AllRuns, cells: Sequence[Cell]) -> dict[str, Any]:
     commits = Counter(
         (run.record["environment"].get("commit") or "unknown", bool(run.record["environment"].get("modified")))
         for run in ledger.done

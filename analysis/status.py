@@ -168,7 +168,7 @@ def show(found: Status) -> str:
     return "\n".join(lines)
 
 
-def board(found: Status) -> Group:
+def live_table(found: Status) -> Group:
     """The status as a live table: a bar for every sweep and every run that is not done."""
     counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
     left = "" if found.seconds_left is None or not _work(found) else f" · about {_time(found.seconds_left)} left"
@@ -241,13 +241,13 @@ def main(arguments: Sequence[str]) -> int | None:
     if options.json:
         print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
     elif options.watch is not None:
-        with Live(board(found), auto_refresh=False) as live:
+        with Live(live_table(found), auto_refresh=False) as live:
             while _work(found):
                 time.sleep(max(0.2, options.watch))
                 found = status(options.runs)
-                live.update(board(found), refresh=True)
+                live.update(live_table(found), refresh=True)
     elif sys.stdout.isatty():
-        Console().print(board(found))
+        Console().print(live_table(found))
         print(*_failures(found), sep="\n", end="")
     else:
         print(show(found))

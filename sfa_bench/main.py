@@ -16,7 +16,7 @@ from sfa_bench.config.compose import requested
 from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import CONF, check_options, check_values, is_hydras, option_parser
 from sfa_bench.config.overrides import as_axes, check_overrides, last_of_each
-from sfa_bench.config.terminal import Display, entry_point
+from sfa_bench.config.terminal import SafeStream, entry_point
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
@@ -102,7 +102,7 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
     from sfa_bench.engine.posthoc import start
 
-    Display.answers = False
+    SafeStream.answers = False
     start(config, command(overrides, config_dir), Console(markup=False))
     return 0
 
@@ -117,7 +117,7 @@ def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
     check_values(hydras, config_dir)
     Plan.of_this_process = plan([word for word in words if word not in hydras], config_dir)
     own = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    Display.answers = False
+    SafeStream.answers = False
     return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *words], "the sweep cannot be composed")
 
 

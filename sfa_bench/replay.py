@@ -99,14 +99,14 @@ def replay(
     notes = [f"{path} has no probes and is left out" for path in found if path not in with_probes]
     rows: list[dict[str, Any]] = []
     for path in with_probes:
-        rows += _of_run(Run.open(path), settings, config_dir, notes)
+        rows += _of_run(ReplayedRun.open(path), settings, config_dir, notes)
     if not rows:
         raise ConfigError("; ".join(dict.fromkeys(note for note in notes if note.startswith("not valid"))))
     return pd.DataFrame(rows), list(dict.fromkeys(notes))
 
 
 @dataclass(frozen=True)
-class Run:
+class ReplayedRun:
     """The parts of a finished run that a replay needs."""
 
     name: str
@@ -117,7 +117,7 @@ class Run:
     data: dict[str, Any]  # as recorded
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path) -> ReplayedRun:
         """Raises: ConfigError where the run is not done, or its command gives another run in this version."""
         try:
             record = load_record(path / "run.json")
@@ -145,7 +145,9 @@ def _typed(command: str) -> tuple[list[str], Path | None]:
     return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 
-def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: list[str]) -> Iterator[dict[str, Any]]:
+def _of_run(
+    run: ReplayedRun, settings: Sequence[str], config_dir: Path | None, notes: list[str]
+) -> Iterator[dict[str, Any]]:
     """The rows of one run, setting by setting; each file is read once for all of them."""
     own = config_dir or run.config_dir
     replays = []
@@ -176,7 +178,7 @@ def _of_run(run: Run, settings: Sequence[str], config_dir: Path | None, notes: l
 class Replay:
     """Fresh selectors with one setting, which are given a run's saved epochs in order."""
 
-    def __init__(self, run: Run, label: str, config: RunConfig, notes: list[str]):
+    def __init__(self, run: ReplayedRun, label: str, config: RunConfig, notes: list[str]):
         self.run, self.label, self.config = run, label, config
         self.rows: list[dict[str, Any]] = []
         self.selections: list[Selection] = []  # of the last epoch shown

@@ -19,7 +19,7 @@ ASSUMED = {"webvision": 0.2, "clothing1m": 0.385}
 
 
 @dataclass(frozen=True)
-class Ours:
+class Counterpart:
     """words: the choices of method, plug-in and what the name stands for; native: the recipe is the original's own, on
     every data set on which a number is published; why: what a reader cannot guess.
     """
@@ -30,26 +30,26 @@ class Ours:
 
 
 OURS = {
-    "ERM": Ours("method=ce plugin=none"),
-    "LDAM": Ours("method=ldam plugin=none", native=True),
-    "LDAM-DRW": Ours("method=ldam_drw plugin=none", native=True),
-    "CRT": Ours("method=ce plugin=none classifier=crt", why="classifier on the features of cross-entropy's run"),
-    "NCM": Ours("method=ce plugin=none classifier=ncm", why="classifier on the features of cross-entropy's run"),
+    "ERM": Counterpart("method=ce plugin=none"),
+    "LDAM": Counterpart("method=ldam plugin=none", native=True),
+    "LDAM-DRW": Counterpart("method=ldam_drw plugin=none", native=True),
+    "CRT": Counterpart("method=ce plugin=none classifier=crt", why="classifier on the features of cross-entropy's run"),
+    "NCM": Counterpart("method=ce plugin=none classifier=ncm", why="classifier on the features of cross-entropy's run"),
     # Its native recipe is another network (nine layers, Adam, no augmentation) than any of these tables has.
-    "Co-teaching": Ours("method=coteaching plugin=none"),
-    "RoLT": Ours("method=rolt plugin=none", native=True),
-    "RoLT-DRW": Ours("method=rolt_drw plugin=none", native=True),
-    "RoLT+": Ours("method=rolt_plus plugin=none", native=True),
-    "DivideMix": Ours("method=dividemix plugin=none", native=True),
-    "DivideMix (user reproduction)": Ours("method=dividemix plugin=none", native=True),
-    "SFA": Ours(
+    "Co-teaching": Counterpart("method=coteaching plugin=none"),
+    "RoLT": Counterpart("method=rolt plugin=none", native=True),
+    "RoLT-DRW": Counterpart("method=rolt_drw plugin=none", native=True),
+    "RoLT+": Counterpart("method=rolt_plus plugin=none", native=True),
+    "DivideMix": Counterpart("method=dividemix plugin=none", native=True),
+    "DivideMix (user reproduction)": Counterpart("method=dividemix plugin=none", native=True),
+    "SFA": Counterpart(
         "method=dividemix plugin=sfa",
         native=True,
         why="running averages as in SFA's paper; plugin=sfa_release is what its published script computes",
     ),
-    "GCE": Ours("method=gce plugin=none"),
-    "SL": Ours("method=sce plugin=none", why="SL is symmetric cross-entropy learning"),
-    "ELR+": Ours("method=elr method.plus=true plugin=none", why="the original trains 15 epochs"),
+    "GCE": Counterpart("method=gce plugin=none"),
+    "SL": Counterpart("method=sce plugin=none", why="SL is symmetric cross-entropy learning"),
+    "ELR+": Counterpart("method=elr method.plus=true plugin=none", why="the original trains 15 epochs"),
 }
 # Published methods that the suite has not.
 ABSENT = {
@@ -58,7 +58,7 @@ ABSENT = {
 }
 
 
-def ours(number: Number) -> Ours | None:
+def ours(number: Number) -> Counterpart | None:
     """Our counterpart; None for a method that the suite has not. Raises KeyError for a name that nobody has placed."""
     name = number.line["method"]
     return None if name in ABSENT else OURS[name]

@@ -1,1 +1,1 @@
-"""The page that `python -m analysis.report` writes: reading, board, encoding and what runs in the browser."""
+"""The page that `python -m analysis.report` writes: reading, leaderboard, encoding and what runs in the browser."""

@@ -56,7 +56,7 @@ class Thumbnails:
 
 
 @dataclass
-class Ledger:
+class AllRuns:
     """All runs below some folders: finished ones, the others, and the number of unreadable folders."""
 
     done: list[Run] = field(default_factory=list)
@@ -67,10 +67,10 @@ class Ledger:
         return Counter(run.record["state"] for run in self.others)
 
 
-def read(paths: Sequence[Path]) -> Ledger:
+def read(paths: Sequence[Path]) -> AllRuns:
     """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
     check_folders(paths)
-    ledger, shared = Ledger(), dict[str, Any]()
+    ledger, shared = AllRuns(), dict[str, Any]()
     found: dict[str, Run] = {}
     left_out: list[Path] = []
     for path, record in records(paths, left_out):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExternalKind:
     """What a user's own choice of a group is.
 
     base: `module.Class` that it must be a subclass of; None: it is a function. given: positional arguments that the
@@ -53,18 +53,22 @@ class Kind:
 
 
 BROUGHT = {
-    "method": Kind("method", "sfa_bench.methods.base.Method", ("training",), ("selector", "revision"), "learner"),
-    "plugin": Kind(
+    "method": ExternalKind(
+        "method", "sfa_bench.methods.base.Method", ("training",), ("selector", "revision"), "learner"
+    ),
+    "plugin": ExternalKind(
         "plugin",
         "sfa_bench.selectors.base.Selector",
         ("thresholds",),
         ("head", "main_subset", "p_threshold", "abc", "gmm", "revision"),
         "selector",
     ),
-    "loss": Kind("method.loss", None, ("logits", "labels", "class_counts"), ("revision",)),
-    "noise": Kind("noise", None, ("labels", "num_classes", "rate", "rng", "images"), ("assumed_rate", "revision")),
-    "model": Kind("model", "torch.nn.Module", ("in_channels", "image_size"), ("revision",)),
-    "dataset": Kind(
+    "loss": ExternalKind("method.loss", None, ("logits", "labels", "class_counts"), ("revision",)),
+    "noise": ExternalKind(
+        "noise", None, ("labels", "num_classes", "rate", "rng", "images"), ("assumed_rate", "revision")
+    ),
+    "model": ExternalKind("model", "torch.nn.Module", ("in_channels", "image_size"), ("revision",)),
+    "dataset": ExternalKind(
         *("dataset", None, ("data_dir",)),
         ("name", "normalise", "generator", "val", "val_fraction", "shots", "revision"),
         "source",

@@ -143,7 +143,7 @@ def _ends(sweep: RangeSweep) -> tuple[Fraction, Fraction, Fraction]:
     return start, stop, step
 
 
-class Loader(yaml.SafeLoader):
+class TextKeepingLoader(yaml.SafeLoader):
     """YAML's plain data; numbers keep their texts, and dates are texts."""
 
 
@@ -155,6 +155,6 @@ def _float(loader: Any, node: Any) -> TypedFloat:
     return TypedFloat(loader.construct_yaml_float(node), node.value)
 
 
-Loader.add_constructor("tag:yaml.org,2002:int", _int)
-Loader.add_constructor("tag:yaml.org,2002:float", _float)
-Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
+TextKeepingLoader.add_constructor("tag:yaml.org,2002:int", _int)
+TextKeepingLoader.add_constructor("tag:yaml.org,2002:float", _float)
+TextKeepingLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)

@@ -25,7 +25,7 @@ from sfa_bench.config.overrides import (
     refuse_too_many,
 )
 from sfa_bench.config.schema import CHOSEN
-from sfa_bench.config.source_text import Loader, TypedFloat, TypedInt, bare
+from sfa_bench.config.source_text import TextKeepingLoader, TypedFloat, TypedInt, bare
 from sfa_bench.config.values import options, show, takes_text
 from sfa_bench.errors import ConfigError
 
@@ -69,7 +69,7 @@ def _grids(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[list[s
 
 def blocks(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(grid, exclusions) of each block. Raises ConfigError where the file is none, or names a launcher."""
-    content = user_yaml.read(path, Loader)
+    content = user_yaml.read(path, TextKeepingLoader)
     if not isinstance(content, dict) or not isinstance(content.get("blocks"), list) or not content["blocks"]:
         raise ConfigError(f"{path}: a sweep file has a list of blocks: each maps keys to values")
     if strange := set(content) - set(KEYS):

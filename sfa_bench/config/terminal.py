@@ -30,7 +30,7 @@ def door(main: Callable[[Sequence[str]], int]) -> int:
     status = main(sys.argv[1:])
     sys.stdout.flush()
     lost = getattr(sys.stdout, "lost", None)
-    if status == 0 and Display.answers and lost is not None:
+    if status == 0 and SafeStream.answers and lost is not None:
         print(f"failed: could not write to standard output: {lost}", file=sys.stderr)
         return 1
     return status
@@ -83,13 +83,13 @@ def prepare() -> None:
 
 
 def _display(stream: Any, number: int) -> Any:
-    if isinstance(stream, Display):
+    if isinstance(stream, SafeStream):
         return stream
     if stream is None:
         stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  of this process to its end
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="sfa_bench.instead")
-    return Display(stream)
+    return SafeStream(stream)
 
 
 def _instead(error: UnicodeError) -> tuple[str, int]:
@@ -117,7 +117,7 @@ def markdown_table(rows: Sequence[Sequence[str]], texts: int) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
 
 
-class Display:
+class SafeStream:
     """A stream that keeps no run from its end: what it does not take is lost.
 
     Where the output is the answer, a reader who leaves (`| head`) ends the command.
@@ -141,7 +141,7 @@ class Display:
             act(*arguments)
         except BrokenPipeError as error:
             self.lost = error.strerror
-            if Display.answers and self is sys.stdout:
+            if SafeStream.answers and self is sys.stdout:
                 raise SystemExit(128 + signal.SIGPIPE) from None
         except OSError as error:
             self.lost = error.strerror

@@ -55,7 +55,7 @@ def fitted(parts: Sequence[str], width: int) -> str:
     return line
 
 
-class Display:
+class ProgressDisplay:
     """Shows one run: epoch, time left, accuracy, loss, phase and selection precision, as far as the line goes."""
 
     def __init__(self, console: Console, epochs: int, warmup_epochs: int):
@@ -75,7 +75,7 @@ class Display:
         self.figures: list[str] = []  # of the last whole epoch
         self.left = ""
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         self.live.start()
         return self
 

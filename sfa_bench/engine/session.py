@@ -19,7 +19,6 @@ from sfa_bench.data import build as build_data
 from sfa_bench.data import words
 from sfa_bench.data.types import Data
 from sfa_bench.engine import building, machine, warmup
-from sfa_bench.engine.board import Board
 from sfa_bench.engine.build import build_method, knows
 from sfa_bench.engine.changes import changed_code, refuse_other_data
 from sfa_bench.engine.checkpoints import Checkpoints
@@ -27,8 +26,9 @@ from sfa_bench.engine.chosen import Chosen
 from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.evaluation import Evaluation
+from sfa_bench.engine.event_files import EventFiles
 from sfa_bench.engine.probes import Probes
-from sfa_bench.engine.progress import Display, summary
+from sfa_bench.engine.progress import ProgressDisplay, summary
 from sfa_bench.engine.report import Surprises, describe_data, predictions, selection_row, thumbs
 from sfa_bench.engine.signals import StopAtStep
 from sfa_bench.engine.state import RunState
@@ -83,8 +83,8 @@ class Session:
             recorded = None if old is None else old["environment"].get("threads")
             config = replace(config, threads=recorded or threads)
         self.config, self.folder, self.stop = config, folder, stop
-        self.board = Board() if config.logger == "tensorboard" else None
-        self.display = Display(console, config.epochs, config.warmup_epochs)
+        self.event_files = EventFiles() if config.logger == "tensorboard" else None
+        self.display = ProgressDisplay(console, config.epochs, config.warmup_epochs)
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
         machine.keep_freed_memory()
         self.prepared = machine.prepare(
@@ -108,7 +108,7 @@ class Session:
         listeners: list[Listener | None] = [
             Surprises(self.state, self.display.say),
             Probes(config.record.probes, folder, self.state),
-            self.board,
+            self.event_files,
             self.state,  # from here on the epoch counts as done: what can fail by itself comes before
             self.checkpoints,
             self.display,
@@ -182,8 +182,8 @@ class Session:
             ) from error
         finally:
             self.state.method.close()
-            if self.board is not None:
-                self.board.close()
+            if self.event_files is not None:
+                self.event_files.close()
         self.display.say(f"done: {self.folder.path}")
         self.display.console.print(summary(self.record["metrics"], self.record["selection"]))
 
@@ -196,8 +196,8 @@ class Session:
         say(f"{len(data.index):,} training samples in {self.folder.path}")
         if self.state.number:
             say(f"going on after epoch {self.state.number} of {self.config.epochs}")
-        if self.board is not None:
-            self.board.open(self.folder.path, self.state.number)
+        if self.event_files is not None:
+            self.event_files.open(self.folder.path, self.state.number)
         for note in data.notes:
             say(note)
         for k in np.flatnonzero(data.observed_counts == 0):
@@ -227,9 +227,9 @@ class Session:
             made = warmup.load(folder, state.take_shared, say) if held else None
             if made is not None:
                 state.go_on_shared(made)
-                if self.board is not None:
+                if self.event_files is not None:
                     for row in state.rows:
-                        self.board.epoch(row)
+                        self.event_files.epoch(row)
                 self.checkpoints.epoch(state.rows[-1])
                 say(f"epochs 1 to {state.number} are those of run {made['run']}, which begins with the same")
             yield

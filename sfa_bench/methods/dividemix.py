@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 
-class Given(NamedTuple):
+class DivideMixInputs(NamedTuple):
     """The inputs of one network's epoch: the other network's selection, and random streams."""
 
     clean_probability: Tensor  # w [N]
@@ -140,7 +140,7 @@ class DivideMix(Method):
         parts = [rows for x_rows in steps for rows in (x_rows, next(others))]
         views = self.loaders[self.devices[k]].train_views(parts, self.generator("augmentation", k, e), copies=2)
         beta = streams.numpy_generator(self.training.seed, "mixup_share", k, e)
-        given = Given(
+        given = DivideMixInputs(
             torch.from_numpy(selection.clean_probability),
             self.training.head.log_prior(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
@@ -167,7 +167,7 @@ class DivideMix(Method):
         return list(batches(order, self.training.batch_size)), others
 
     def _loss(
-        self, k: int, given: Given, x_rows: Tensor, views: tuple[Tensor, ...], lam: float, weight: float
+        self, k: int, given: DivideMixInputs, x_rows: Tensor, views: tuple[Tensor, ...], lam: float, weight: float
     ) -> tuple[Tensor, int]:
         """Steps 1–5 of algorithms/methods.md §7 for one labelled batch [B_x] and one unlabelled batch [B_u, may be 0].
 

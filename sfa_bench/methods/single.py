@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
 
 
-class Given(NamedTuple):
+class SingleInputs(NamedTuple):
     """The inputs of one network's epoch."""
 
     keep: Tensor | None  # selected samples [N] bool; None: all
@@ -131,12 +131,12 @@ class Single(Method):
             if self.remembering:
                 self.remembering[k].stepped()
 
-    def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> Given:
+    def _given(self, selection: Selection | None, order: Tensor, e: int, device: torch.device) -> SingleInputs:
         # Priors, margins and weights inside a loss follow the samples in use (algorithms/methods.md §3.5).
         drawn = self.counts_of(order) if self.training.warmup_draw else self.observed_counts
         counts = torch.from_numpy(selection.class_counts) if selection else drawn
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
-        return Given(
+        return SingleInputs(
             torch.from_numpy(selection.mask) if selection else None,
             counts.to(device),
             self.training.head.log_prior(self.counts_for_head(selection) if selection else drawn, device),
@@ -154,7 +154,7 @@ class Single(Method):
         return resample(self.labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
 
     def _mixed_loss(
-        self, k: int, given: Given, rows: Tensor, images: Tensor, mixing: torch.Generator, lam: float
+        self, k: int, given: SingleInputs, rows: Tensor, images: Tensor, mixing: torch.Generator, lam: float
     ) -> Tensor:
         """mean(λ·ℓ(z, ỹ) + (1−λ)·ℓ(z, ỹ_π)) on mixed inputs, both heads on the same rows (algorithms/methods.md §4)."""
         device = self.devices[k]
@@ -169,13 +169,13 @@ class Single(Method):
                 loss = loss + weight * self._balanced(out.abc, labels, given).mean()
         return loss
 
-    def _values(self, k: int, rows: Tensor, logits: Tensor, labels: Tensor, given: Given) -> Tensor:
+    def _values(self, k: int, rows: Tensor, logits: Tensor, labels: Tensor, given: SingleInputs) -> Tensor:
         """The loss of each row [B]."""
         if self.remembering:
             return self.remembering[k](logits, labels, given.loss_counts, send(rows, logits.device))
         return self.loss(logits, labels, given.loss_counts)
 
-    def _main(self, values: Tensor, labels: Tensor, given: Given, keep: Tensor | None) -> Tensor:
+    def _main(self, values: Tensor, labels: Tensor, given: SingleInputs, keep: Tensor | None) -> Tensor:
         if given.class_weights is None:
             return self._reduce(values, keep)
         weights = given.class_weights[labels]
@@ -183,7 +183,7 @@ class Single(Method):
             return self._reduce(weights * values, keep)
         return weighted_mean(values, weights) if keep is None else weighted_mean(values[keep], weights[keep])
 
-    def _balanced(self, logits: Tensor, labels: Tensor, given: Given) -> Tensor:
+    def _balanced(self, logits: Tensor, labels: Tensor, given: SingleInputs) -> Tensor:
         return F.cross_entropy(logits + given.log_counts, labels, reduction="none")
 
     @staticmethod

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.config.terminal import Display, prepare
+from sfa_bench.config.terminal import SafeStream, prepare
 
 PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -31,7 +31,7 @@ LEFT_TO_THE_WORKER = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 def serve(answers: int) -> None:
     """Fork a child for each request until the input ends."""
     prepare()
-    Display.answers = False
+    SafeStream.answers = False
     for number in LEFT_TO_THE_WORKER:
         signal.signal(number, signal.SIG_IGN)
     # A child inherits the blocked signals: one that comes before its handlers are set is not lost.

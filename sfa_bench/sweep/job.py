@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfa_bench.config.terminal import Display, duration, prepare
+from sfa_bench.config.terminal import SafeStream, duration, prepare
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError, Interrupted
 from sfa_bench.store.claim import process_start
@@ -49,7 +49,7 @@ def job(cfg: DictConfig) -> Outcome:
     from hydra.core.hydra_config import HydraConfig
 
     prepare()
-    Display.answers = False
+    SafeStream.answers = False
     hydra = HydraConfig.get()
     stop = StopFile(Path(hydra.job.env_set[KEY]))
     owner = int(hydra.job.env_set[f"{KEY}_PID"])

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from analysis.page.board import make_cells
+from analysis.page.leaderboard import make_cells
 from analysis.page.read import read, read_rows, thumbs
 from analysis.report import main, make_page
 from sfa_bench.store.folder import RunFolder

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import sfa_bench
-from analysis.status import board, main, status
+from analysis.status import live_table, main, status
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.plans import PlannedRun, SweepPlan, read_plans, write_plan
@@ -112,7 +112,7 @@ def test_the_board_has_a_bar_for_every_sweep_and_every_run_that_is_not_done(ledg
     runs = tuple(PlannedRun(hash, "python run.py") for hash in (done.name, "a" * 12))
     write_plan(ledger.root, SweepPlan("python run.py -m method=ce,mae", runs))
     console = Console(width=160, file=io.StringIO())
-    console.print(board(status([ledger.root])))
+    console.print(live_table(status([ledger.root])))
     text = console.file.getvalue()
     assert "1 done, 1 stale, 1 failed, 1 missing" in text
     (sweep,) = [line for line in text.splitlines() if "method=ce,mae" in line]

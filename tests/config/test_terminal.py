@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sfa_bench.config import terminal
-from sfa_bench.config.terminal import Display, Parser, door, entry_point
+from sfa_bench.config.terminal import Parser, SafeStream, door, entry_point
 from sfa_bench.errors import ConfigError, Interrupted, RunError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def streams(monkeypatch):
     def put(error=None, answers=True):
         monkeypatch.setattr(sys, "stdout", Fragile(error))
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
-        monkeypatch.setattr(Display, "answers", answers)
+        monkeypatch.setattr(SafeStream, "answers", answers)
         return sys.stdout, sys.stderr
 
     return put

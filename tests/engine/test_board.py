@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
-from sfa_bench.engine.board import Board
+from sfa_bench.engine.event_files import EventFiles
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session
 from sfa_bench.errors import ConfigError, RunError
@@ -71,14 +71,14 @@ def test_a_missing_package_is_said_before_anything_is_trained(tmp_path, monkeypa
 
 def test_an_epoch_whose_events_cannot_be_written_is_named_and_has_not_happened(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
-    original = Board.epoch
+    original = EventFiles.epoch
 
     def fails(self, row):
         if row["epoch"] == 3:
             raise OSError("no space left")
         original(self, row)
 
-    monkeypatch.setattr(Board, "epoch", fails)
+    monkeypatch.setattr(EventFiles, "epoch", fails)
     with pytest.raises(RunError, match="no space left \\(epoch 3;"):
         train(tmp_path)
     (lines,) = tmp_path.rglob("metrics.jsonl")

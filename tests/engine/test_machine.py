@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sfa_bench.engine import machine
 from sfa_bench.engine.cost import Cost
-from sfa_bench.engine.progress import Display, TimeLeft, duration, summary
+from sfa_bench.engine.progress import ProgressDisplay, TimeLeft, duration, summary
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
 
@@ -109,7 +109,7 @@ def test_time_left_tells_warm_up_from_training():
 def test_without_a_terminal_every_epoch_is_one_plain_line():
     out = io.StringIO()
     row = {"epoch": 1, "phase": "training", "loss": 1.23456, "test/acc": 50.0, "seconds": 2.0}
-    with Display(Console(file=out), epochs=2, warmup_epochs=0) as display:
+    with ProgressDisplay(Console(file=out), epochs=2, warmup_epochs=0) as display:
         display.step(1, "training", 0, 0, 5)
         display.epoch(row | {"selection": {"precision": 0.75}})
         display.epoch(row | {"epoch": 2, "loss": None, "selection": None})
@@ -121,7 +121,7 @@ def test_without_a_terminal_every_epoch_is_one_plain_line():
 
 def test_on_a_terminal_the_display_shows_phase_and_step():
     out = io.StringIO()
-    with Display(Console(file=out, force_terminal=True, width=120), epochs=2, warmup_epochs=0) as display:
+    with ProgressDisplay(Console(file=out, force_terminal=True, width=120), epochs=2, warmup_epochs=0) as display:
         display.step(1, "training", 1, 3, 5)
         display.live.refresh()
     assert "training · network 2 · step 4/5" in out.getvalue()
@@ -132,7 +132,7 @@ def test_the_display_cuts_neither_epoch_nor_time_left(width):
     """What matters most comes first, and what has no room is left out whole."""
     out = io.StringIO()
     row = {"phase": "training", "loss": 1.23456, "test/acc": 91.2, "selection": {"precision": 0.75}, "seconds": 30.0}
-    with Display(Console(file=out, force_terminal=True, width=width), epochs=200, warmup_epochs=0) as display:
+    with ProgressDisplay(Console(file=out, force_terminal=True, width=width), epochs=200, warmup_epochs=0) as display:
         display.epoch(row | {"epoch": 111})
         display.last_update = 0.0
         display.step(112, "training", 1, 30, 388)

@@ -22,7 +22,7 @@ from sfa_bench.config.replayed import with_setting
 from sfa_bench.engine import probes
 from sfa_bench.engine.run import run
 from sfa_bench.errors import ConfigError
-from sfa_bench.replay import UNCHANGED, Replay, Run, main, replay
+from sfa_bench.replay import UNCHANGED, Replay, ReplayedRun, main, replay
 from sfa_bench.selectors.base import Probe, Thresholds
 from sfa_bench.selectors.loss import ClassLossMixture, LossMixture
 from sfa_bench.selectors.oracle import Oracle
@@ -100,7 +100,7 @@ def test_a_replay_of_a_run_as_it_was_gives_exactly_what_training_selected(traine
 @pytest.mark.parametrize("name", ["sfa", "release", "averaged", "proto"])
 def test_the_last_replayed_masks_and_probabilities_are_those_of_the_predictions(trained, name):
     arrays = np.load(trained(name) / "predictions.npz")
-    opened = Run.open(trained(name))
+    opened = ReplayedRun.open(trained(name))
     again = Replay(opened, "", opened.config, [])
     for epoch in opened.files:
         again.epoch(epoch, *probes.load(opened.files[epoch]))

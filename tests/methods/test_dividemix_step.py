@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfa_bench.methods.base import BalancedHead
-from sfa_bench.methods.dividemix import DivideMix, Given
+from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs
 
 LABELS = [0] * 6 + [1] * 4 + [2] * 2
 X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
@@ -48,7 +48,7 @@ def four_views(method):
 
 
 def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, weight=WEIGHT):
-    given = Given(W, log_counts, torch.Generator().manual_seed(2), class_weights)
+    given = DivideMixInputs(W, log_counts, torch.Generator().manual_seed(2), class_weights)
     stream = method.loaders[torch.device("cpu")].train_views([X, u_rows], torch.Generator().manual_seed(1), copies=2)
     loss, images = method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, weight)
     method.trained_on = images

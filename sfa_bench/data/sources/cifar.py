@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LARGEST_META = 1_000_000  # bytes of a file of names
 
 
-class Layout(NamedTuple):
+class CifarLayout(NamedTuple):
     """The layout of CIFAR-10 or CIFAR-100; files map to their official MD5."""
 
     title: str
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    "cifar10": Layout(
+    "cifar10": CifarLayout(
         "CIFAR-10",
         "cifar-10-batches-py",
         {  # this order is the original index
@@ -51,7 +51,7 @@ LAYOUTS = {
         "labels",
         10,
     ),
-    "cifar100": Layout(
+    "cifar100": CifarLayout(
         "CIFAR-100",
         "cifar-100-python",
         {"train": "16019d7e3df5f24257cddd939b257f8d"},
@@ -115,7 +115,7 @@ def read(name: str, data_dir: Path, checksum: bool) -> Source:
     )
 
 
-def _class_names(path: Path, layout: Layout) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def _class_names(path: Path, layout: CifarLayout) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Names of the classes, from the file beside the images, and notes about them. None where there is no such file or
     it cannot be read, since training does not need them.
     """
@@ -136,13 +136,13 @@ def _download(name: str, data_dir: Path) -> None:
     {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name](data_dir, download=True)
 
 
-def _read(folder: Path, batches: dict[str, str], layout: Layout, checksum: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read(folder: Path, batches: dict[str, str], layout: CifarLayout, checksum: bool) -> tuple[np.ndarray, np.ndarray]:
     parts = [_read_batch(folder / name, layout, md5 if checksum else None) for name, md5 in batches.items()]
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return images, labels
 
 
-def _read_batch(path: Path, layout: Layout, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _read_batch(path: Path, layout: CifarLayout, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
     content = files.read(path)
     if md5 is not None:
         files.verify(content, md5, path)

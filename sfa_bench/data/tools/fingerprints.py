@@ -43,7 +43,7 @@ NO_LABELS = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class LabelSetting:
     """The settings that determine labels: `named` maps SETTING to texts, empty where a key does not act."""
 
     named: Mapping[str, str]
@@ -61,7 +61,7 @@ class Setting:
         return dict.fromkeys(COLUMNS, "") | dict(self.named) | known | counted | prints
 
 
-def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterator[Setting]:
+def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterator[LabelSetting]:
     """Every setting of a grid once, parsed as by `run.py -m`; what does not affect labels (a method) is ignored.
 
     A combination that makes no sense is left out and reported on stderr. Raises: ConfigError for unknown keys or
@@ -86,7 +86,7 @@ def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterat
         named = _named(acting, config)
         if (identity := tuple(named.values())) not in seen:
             seen.add(identity)
-            yield Setting(named, config)
+            yield LabelSetting(named, config)
 
 
 def _named(overrides: Iterable[CheckedOverride], config: RunConfig) -> dict[str, str]:

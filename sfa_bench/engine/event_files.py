@@ -9,7 +9,7 @@ from typing import Any
 from sfa_bench.errors import ConfigError
 
 
-class Board:
+class EventFiles:
     """Event files in the run's `tensorboard/`. Raises ConfigError when the package is missing."""
 
     def __init__(self) -> None:

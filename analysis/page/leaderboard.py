@@ -87,7 +87,7 @@ def make_cells(runs: Sequence[Run]) -> list[Cell]:
     return sorted(cells, key=place)
 
 
-def board(cells: Sequence[Cell]) -> dict[str, Any]:
+def leaderboard(cells: Sequence[Cell]) -> dict[str, Any]:
     """The leaderboard as columns: names, fields, extras, numbers, what was told, and marks of the ranking column."""
     ranked: dict[int, Mark] = marks([() if cell.external else cell.runs for cell in cells], METRICS[0][1])
     rows = []
