@@ -14,7 +14,7 @@ from sfa_bench import models
 from sfa_bench.config.compose import compose
 from sfa_bench.data import build
 from sfa_bench.engine.build import build_method, build_selectors
-from sfa_bench.methods.dividemix import Given
+from sfa_bench.methods.dividemix import DivideMixInputs
 from sfa_bench.parts import batched
 from sfa_bench.parts.batched import fit_mixtures
 from sfa_bench.parts.mixtures import class_posteriors
@@ -86,7 +86,7 @@ def test_a_step_of_dividemix_has_the_suites_loss_and_gradient(sides, plugin):
     method.networks[1].eval()
     learner.networks[0].train()
     learner.networks[1].eval()
-    given = Given(w, LOG_COUNTS, torch.Generator().manual_seed(2))
+    given = DivideMixInputs(w, LOG_COUNTS, torch.Generator().manual_seed(2))
     mine, trained = method._loss(0, given, rows, tuple(seen), 0.3, 7.0)
     permutation = torch.randperm(14, generator=torch.Generator().manual_seed(2))
     theirs = learner.mixmatch_loss(0, seen, method.labels[rows], w[rows].float(), 0.3, permutation, 7.0, LOG_COUNTS)
