@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import requested
 from sfa_bench.config.help import help_text
-from sfa_bench.config.hydras import CONF, check_options, check_values, is_hydras, option_parser
+from sfa_bench.config.hydras import BASE, CONF, check_options, check_values, is_hydras, option_parser
 from sfa_bench.config.overrides import as_axes, check_overrides, last_of_each
 from sfa_bench.config.terminal import SafeStream, entry_point
 from sfa_bench.errors import ConfigError
@@ -144,7 +144,7 @@ def _hydra(arguments: list[str], failure: str) -> int:
     sys.argv[1:] = arguments
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        hydra.main(config_path=str(CONF), config_name="config", **BASE)(job)()
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"{failure}: {' '.join(str(error).split())}") from error
     return 0

@@ -26,6 +26,9 @@ CONF = next(
     folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf" / "config.yaml").is_file()
 )
 
+# Hydra 1.3 behaves like 1.1 unless its own behaviour is asked for; from 1.4 on it warns of whoever asks.
+BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+
 _OPTIONS = {
     "config_path": "the suite's configuration stays; choices of your own come with --config-dir DIR",
     "config_name": "the suite's configuration stays; choices of your own come with --config-dir DIR",
@@ -41,6 +44,7 @@ _KEYS = {
     "hydra.sweeper": "sweeps of the suite have a sweeper of their own; set axes as KEY=V1,V2 or +sweep=NAME",
     "hydra.run": "a run's folder lies in runs_dir; set runs_dir=DIR",
     "hydra.searchpath": "choices of your own come with --config-dir DIR",
+    "hydra.aliases": "a key has one name, its own",
     "hydra.runtime": "Hydra fills it in itself; leave it out",
     "hydra.overrides": "Hydra fills it in itself; leave it out",
     "hydra.launcher._target_": "a launcher is chosen by its name, hydra/launcher=NAME",
@@ -158,7 +162,7 @@ def composed(conf: Path | None, overrides: Sequence[str]) -> DictConfig:
     """
     searched = [] if conf is None else [f"hydra.searchpath=[{quoted(f'file://{conf}')}]"]
     try:
-        with _outside_of_any_job(), initialize_config_dir(str(CONF), version_base="1.3"):
+        with _outside_of_any_job(), initialize_config_dir(str(CONF), **BASE):
             return compose("config", [*overrides, *searched], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")

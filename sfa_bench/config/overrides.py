@@ -183,6 +183,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             parsed.append(parse(text))
             if not parsed[-1].key_or_group:
                 raise ConfigError(f"cannot read {_short(text)}: write KEY=VALUE (python run.py --help lists the keys)")
+            if parsed[-1].type.name == "EXTEND_LIST":  # which Hydra has from 1.4 on
+                raise ConfigError(f"cannot read {_short(text)}: give the whole list, KEY=[A,B]")
             if any(isinstance(part, Sweep | Glob) for part in _parts(parsed[-1].value())):
                 raise ConfigError(
                     f"cannot read {_short(text)}: range(…), choice(…) and glob(…) stand alone, not in a list"

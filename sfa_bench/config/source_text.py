@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, Self
@@ -43,25 +44,7 @@ class TypedInt(_Typed, int):
 
 
 class TypedFloat(_Typed, float):
-    """A number with its text; Hydra's sorting of ranges adds them as decimals."""
-
-    def __abs__(self) -> TypedFloat:
-        return _typed(abs(decimal(self)))
-
-    def __neg__(self) -> TypedFloat:
-        return _typed(-decimal(self))
-
-    def __add__(self, other: Any) -> TypedFloat:
-        return _typed(decimal(self) + decimal(other))
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> TypedFloat:
-        return _typed(decimal(self) - decimal(other))
-
-
-def _typed(value: Decimal) -> TypedFloat:
-    return TypedFloat(float(value), str(value))
+    """A number with its text."""
 
 
 def bare(value: Any) -> Any:
@@ -84,7 +67,11 @@ def decimal(number: float) -> Decimal:
 
 
 def parse(text: str) -> Override:
-    """Parse an override by Hydra's grammar; numbers keep their texts. Raises HydraException where it is none."""
+    """Parse an override by Hydra's grammar; numbers keep their texts. Raises HydraException where it is none.
+
+    Hydra's own OverridesParser drops the texts and takes no other visitor, so its generated lexer and parser are used
+    here as it uses them.
+    """
     listener = HydraErrorListener()
     lexer = OverrideLexer(InputStream(text))
     lexer.removeErrorListeners()
@@ -94,23 +81,49 @@ def parse(text: str) -> Override:
     parser.addErrorListener(listener)
     override = _Visitor(_FUNCTIONS).visit(parser.override())
     override.input_line = text
-    override.validate()
     return override
 
 
+def _sort(*args: Any, sweep: Any = None, reverse: bool = False, **named: Any) -> Any:
+    """Hydra's `sort`, but a range keeps its values: Hydra 1.3 makes others where the step does not divide the range."""
+    found = args[0] if len(args) == 1 else sweep
+    if not isinstance(found, RangeSweep):
+        return _HYDRAS_SORT(*args, sweep=sweep, reverse=reverse, **named)
+    found = replace(found, shuffle=False)
+    count, (start, _, step) = length(found), _ends(found)
+    if count > 1 and (step > 0) == reverse:
+        ends = (start + (count - 1) * step, start - step, -step)
+        found.start, found.stop, found.step = map(int if _whole(found) else _decimals, ends)
+    return found
+
+
+def _decimals(value: Fraction) -> TypedFloat:
+    exact = Decimal(value.numerator) / Decimal(value.denominator)
+    return TypedFloat(float(exact), str(exact))
+
+
 _FUNCTIONS = create_functions()
+_HYDRAS_SORT = _FUNCTIONS.functions["sort"]
+_FUNCTIONS.functions["sort"] = _sort
 
 
 class _Visitor(HydraOverrideVisitor):
-    def _createPrimitive(self, ctx: Any) -> Any:  # Hydra's name
-        try:
-            value = super()._createPrimitive(ctx)
-        except ValueError:  # more digits than Python reads as a number
-            return ctx.getText().strip()
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return value
-        text = ctx.getText().strip()
-        return TypedInt(value, text) if isinstance(value, int) else TypedFloat(value, text)
+    def visitPrimitive(self, ctx: Any) -> Any:
+        return _with_text(super().visitPrimitive, ctx)
+
+    def visitDictKey(self, ctx: Any) -> Any:
+        return _with_text(super().visitDictKey, ctx)
+
+
+def _with_text(visit: Callable[[Any], Any], ctx: Any) -> Any:
+    text = ctx.getText().strip()
+    try:
+        value = visit(ctx)
+    except ValueError:  # more digits than Python reads as a number
+        return text
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return TypedInt(value, text) if isinstance(value, int) else TypedFloat(value, text)
 
 
 def length(sweep: RangeSweep) -> int:
@@ -126,20 +139,27 @@ def length(sweep: RangeSweep) -> int:
 def values(sweep: RangeSweep) -> Iterator[int | float]:
     """The values of a range without its end: start + i * step in decimals, whole numbers if all parts are."""
     start, _, step = _ends(sweep)
-    whole = all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step))
+    whole = _whole(sweep)
     order: Any = range(length(sweep))
     if sweep.shuffle:
         order = random.Random().sample(order, len(order))
     for i in order:
-        value = start + i * step
-        yield int(value) if whole else float(value)
+        value: Any = start + i * step
+        value = int(value) if whole else float(value)
+        for cast in getattr(sweep, "transformers", ()):  # from Hydra 1.4 on, int(range(…)) casts each value
+            value = cast(value)
+        yield value
+
+
+def _whole(sweep: RangeSweep) -> bool:
+    return all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step))
 
 
 def _ends(sweep: RangeSweep) -> tuple[Fraction, Fraction, Fraction]:
     ends: Any = (sweep.start, sweep.stop, sweep.step)
     if not all(math.isfinite(end) for end in ends):
         raise HydraException("a range has a finite start, end and step")
-    start, stop, step = (Fraction(decimal(end) if end and isinstance(end, float) else int(end)) for end in ends)
+    start, stop, step = (Fraction(int(end) if isinstance(end, int) or not end else decimal(end)) for end in ends)
     return start, stop, step
 
 

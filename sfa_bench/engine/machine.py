@@ -54,7 +54,7 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
-    return "AVX512" in capabilities and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "AVX512" in capabilities and torch.backends.mkldnn.is_available()
 
 
 def uses_bfloat16(precision: str, device: torch.device, model: str) -> bool:

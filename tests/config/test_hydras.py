@@ -79,6 +79,10 @@ REFUSED = [
     ("-m hydra.verbose=${nothing}", "'nothing' not found"),
     ("-m +hydra.callbacks.x._target_=nothing.Nothing", "nothing.Nothing"),
     ("-m hydra.sweep.dir=/dev/null/x", "hydra.sweep.dir=/dev/null/x cannot be made"),
+    ("-m hydra/launcher=joblib hydra.launcher[n_jobs]=2", "hydra.launcher[n_jobs]"),  # read by Hydra 1.4 alone
+    ("-m +hydra.aliases.e=epochs", "a key has one name"),
+    ("device=extend_list(cpu)", "extend_list"),
+    ("device[0]=cpu", "device[0]"),
     ("+hydra.foo=1", "unknown key hydra.foo"),
     ("hydra/foo=1", "Hydra has no such group"),
     ("~hydra.run", "hydra.KEY=VALUE"),

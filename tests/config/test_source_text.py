@@ -1,11 +1,14 @@
 """A text stays what was typed, also where it looks like a number; a range has the decimals that were typed."""
 
-import itertools
+import re
 import shlex
 from decimal import Decimal
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+from hydra.errors import HydraException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +128,51 @@ def test_a_sweep_files_texts_are_kept(sweep_file):
     assert sweep_file("blocks: [{replicate: 0x10, epochs: 1_0, lr: 1.50}]") == ["digits"]
 
 
+# ---- Hydra's own parser
+
+WORDS = [
+    *(f"k={number}" for number in NUMBERS),
+    *("k=", "k=''", "k='a\\'b'", "k=a b", "k= 1 ", "k=a\\,b", "k=${x:1,[2]}", "k=null", "k=True", "k=1:2", "k=1e400"),
+    *("k=[1.10,[2],{a:0x1}]", "k={1:2,3.0:4}", "k={}", "k=1,2.0,'3'", "k=[]", "k=[1,]", "k=(", "k={a}", "k=]"),
+    *("+k=1", "++a.b=1", "~k", "~k=1", "a/b=1", "a/b@c.d=1", "k@:x=1", "=1", "k", "k==1", "a.0=1", "$k=1"),
+    *("k=choice(1,a,1.50)", "k=range(1,2.5,0.25)", "k=sort(3,1.0,2,reverse=true)", "k=glob(*)", "k=range(a)"),
+    *("k=tag(a,interval(0,1))", "k=int(3.9)", "k=float([1,2])", "k=bool(yes)", "k=nothing(1)", "k=choice(range(1,2))"),
+]
+
+
+def parsed_by(parse, text):
+    try:
+        found = parse(text)
+    except HydraException as error:
+        return str(error)
+    return (*(getattr(found, name) for name in ("type", "key_or_group", "value_type", "package")), show(found.value()))
+
+
+def show(value):
+    if isinstance(value, RangeSweep):
+        return f"range from {bare(value.start)!r} to {bare(value.stop)!r} by {bare(value.step)!r}"
+    return f"{type(value).__name__} of {bare(value.list)!r}" if isinstance(value, ChoiceSweep) else repr(bare(value))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text("ab01.,:[]{}()=+~'\\ $_-e@/", max_size=12).map("k={}".format))
+def test_every_text_is_read_as_hydras_own_parser_reads_it(text):
+    """Only its generated lexer and parser let numbers keep their texts, so they are used as OverridesParser does."""
+    assert parsed_by(parse, text) == parsed_by(OverridesParser.create().parse_override, text)
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_each_form_of_the_grammar_is_read_as_hydras_own_parser_reads_it(text):
+    assert parsed_by(parse, text) == parsed_by(OverridesParser.create().parse_override, text)
+
+
+def test_more_digits_than_python_reads_stay_a_text_where_hydra_fails():
+    digits = "7" * 5000
+    assert parse(f"k={digits}").value() == digits
+    with pytest.raises(ValueError, match="Exceeds the limit"):
+        OverridesParser.create().parse_override(f"k={digits}")
+
+
 # ---- ranges
 
 RANGES = [
@@ -136,6 +184,9 @@ RANGES = [
     ("tag(mine,range(0.1,0.31,0.1))", [0.1, 0.2, 0.3]),
     ("range(start=0.1,stop=0.3,step=1e-1)", [0.1, 0.2]),
     ("range(0,0.00000000004,0.00000000001)", [0.0, 1e-11, 2e-11, 3e-11]),
+    ("sort(range(0.1,0.5,0.3),reverse=true)", [0.4, 0.1]),
+    ("sort(range(0.9,0,-0.4))", [0.1, 0.5, 0.9]),
+    ("float(range(0,1))", [0.0]),
 ]
 
 
@@ -193,7 +244,7 @@ def test_a_range_in_a_sweep_file_and_in_two_sweeps_is_the_same_runs(tmp_path):
 def test_a_range_without_a_value_or_an_end_is_refused_before_it_is_listed(typed, sentence, monkeypatch):
     monkeypatch.setattr("sfa_bench.config.overrides.values", None)  # which lists them
     for read in (split_sweep, lambda words: next(jobs(words, None))):
-        with pytest.raises(ConfigError, match=sentence):
+        with pytest.raises(ConfigError, match=re.escape(sentence)):
             read(typed)
 
 
@@ -207,8 +258,20 @@ def test_a_sweep_of_two_million_combinations_is_the_largest(tmp_path, monkeypatc
         next(jobs(["+sweep=mine", "seed=range(0,1_000_000)"], tmp_path))
 
 
-def test_typed_numbers_add_as_decimals_and_lose_their_text_when_it_no_longer_counts():
-    one, two = TypedFloat(0.1, "0.10"), TypedFloat(0.2, "0.2")
-    assert str(one) == "0.10"
-    assert (one + two, 1 + two, one - two, -one, abs(-two)) == (0.3, 1.2, -0.1, -0.1, 0.2)
-    assert [type(v) for v in itertools.chain(bare([one]), bare({"a": parse("x=1").value()}).values())] == [float, int]
+def test_numbers_lose_their_text_in_pythons_own_types():
+    found = bare([TypedFloat(0.1, "0.10"), parse("x={a: 1_0}").value()])
+    assert found == [0.1, {"a": 10}]
+    assert [type(found[0]), type(found[1]["a"])] == [float, int]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(-4, 4).filter(bool), st.integers(0, 2), st.booleans())
+def test_sorting_a_range_changes_the_order_of_its_values_alone(start, stop, step, places, reverse):
+    """Hydra 1.3 alone would make 7, 4, 1, -2 of 0, 3, 6, 9."""
+    unit = Decimal(1).scaleb(-places)
+    typed = f"range({start * unit:f},{stop * unit:f},{step * unit:f})"
+    expected = sorted(values(parse(f"x={typed}").value()), reverse=reverse)
+    for inner in (typed, f"shuffle({typed})", f"sort({typed})"):
+        for named in ("", "sweep="):
+            found = list(values(parse(f"x=sort({named}{inner},reverse={reverse})").value()))
+            assert (found, [type(one) for one in found]) == (expected, [type(one) for one in expected])

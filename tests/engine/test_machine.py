@@ -75,7 +75,7 @@ def test_freed_memory_is_used_again():
 def test_automatic_precision_follows_the_processor(capability, kernels, has, monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: kernels)
     assert machine.uses_bfloat16("auto", cpu, "preact_resnet18") is has
     assert not machine.uses_bfloat16("auto", cpu, "convnet")  # gains nothing by it
     assert machine.uses_bfloat16("bf16", cpu, "convnet")

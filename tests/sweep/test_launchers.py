@@ -4,7 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra_plugins.sfa_sweeper.sweeper import allow_time_outs
+from hydra.core.utils import JobReturn, JobStatus
+from hydra_plugins.sfa_sweeper.sweeper import SfaSweeper, allow_time_outs
 from omegaconf import OmegaConf
 
 from sfa_bench.config.canonical import run_hash
@@ -109,3 +110,17 @@ def test_slurms_jobs_may_time_out_unless_the_user_says_how_often():
     other = launcher(SUBMITIT + "LocalLauncher")
     allow_time_outs(other, [])
     assert "max_num_timeout" not in other
+
+
+def test_a_lost_job_is_named_and_the_outcomes_of_the_others_are_kept(tmp_path, capsys):
+    lost, done = JobReturn(overrides=["a"], status=JobStatus.FAILED), JobReturn(status=JobStatus.COMPLETED)
+    lost.return_value, done.return_value = OSError("the node is gone"), job.Outcome("done", "0" * 12)
+    sweeper = SfaSweeper()
+    sweeper.launcher_config, sweeper.stop = launcher(BASIC), StopFile(tmp_path / "x.stop")
+    sweeper.launcher = SimpleNamespace(launch=lambda jobs, initial_job_idx: [lost, done, JobReturn()])
+    outcomes = {}
+    sweeper._launch_batches([["a"], ["b"], ["c"]], outcomes)
+    assert outcomes == {"0" * 12: done.return_value}
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "a job was lost: the node is gone"
+    assert second.startswith("a job was lost: return_value not yet available")

@@ -8,7 +8,8 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from sfa_bench.config.compose import plain_config
-from sfa_bench.config.overrides import CONF, check_overrides
+from sfa_bench.config.hydras import BASE, CONF
+from sfa_bench.config.overrides import check_overrides
 
 AXES = {
     "method": ["ce", "dividemix", "ldam_drw"],
@@ -31,7 +32,7 @@ def test_a_planned_configuration_is_hydras_own(sample):
     if sample["seed"] == "null":
         del sample["seed"]
     overrides = [f"{key}={value}" for key, value in sample.items()]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         whole = OmegaConf.to_container(hydra_compose("config", overrides), resolve=True)
     whole.pop("loss")  # chosen as `auto`, the method's own
     plain, names = plain_config(check_overrides(overrides))

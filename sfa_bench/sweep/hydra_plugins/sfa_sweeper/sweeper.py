@@ -4,21 +4,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 if TYPE_CHECKING:
     from sfa_bench.sweep.job import Outcome
@@ -61,13 +61,14 @@ class SfaSweeper(Sweeper):
         from sfa_bench.sweep.stop import KEY, StopFile
 
         self.launcher_config = config.hydra.launcher
-        allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
         self.own_conf = own_conf(config.hydra)
         self.runs_dir, self.output = Path(config.runs_dir), Path(config.hydra.sweep.dir)
         self.stop = StopFile.new(self.runs_dir)
         # Every launcher composes a job from these, wherever its workers are; another override tells each job its run.
-        for key, value in ((KEY, str(self.stop.path)), (f"{KEY}_PID", str(os.getpid())), (handover.KEY, "")):
-            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{key}={quoted(value)}")
+        told = {KEY: str(self.stop.path), f"{KEY}_PID": str(os.getpid()), handover.KEY: ""}
+        with read_write(config.hydra):
+            allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
+            config.hydra.overrides.hydra += [f"+hydra.job.env_set.{key}={quoted(value)}" for key, value in told.items()]
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -197,10 +198,13 @@ class SfaSweeper(Sweeper):
             if self.stop.asked():
                 return
             for returned in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
-                if getattr(returned, "status", None) != JobStatus.COMPLETED:
-                    print(f"a job was lost: {returned._return_value}", file=sys.stderr)
+                try:
+                    with redirect_stderr(io.StringIO()):  # where Hydra repeats the overrides of a failed job
+                        outcome = returned.return_value
+                except Exception as error:  # the job's own: a run's failure is an outcome
+                    print(f"a job was lost: {error}", file=sys.stderr)
                 else:
-                    outcomes[returned.return_value.hash] = returned.return_value
+                    outcomes[outcome.hash] = outcome
 
 
 class Stopping:
