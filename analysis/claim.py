@@ -37,6 +37,7 @@ from analysis.runs import (
 )
 from analysis.values import Key
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 FEWEST = 5  # fewest replicates for a supported claim
@@ -179,7 +180,7 @@ def _sides(claim: JudgedClaim) -> list[str]:
 @entry_point
 def main(arguments: Sequence[str]) -> None:
     """The command; its exit status is 0 for any verdict."""
-    parser = Parser(prog="python -m analysis.claim", description="Is a claim supported by the runs?")
+    parser = Parser(prog=Door.here.tool("analysis.claim"), description="Is a claim supported by the runs?")
     parser.add_argument("runs", nargs="+", help="runs folders, and claims: 'plugin=sfa > plugin=none'")
     parser.add_argument("--over", help="keys whose values make a cell (default: the settings in which runs differ)")
     parser.add_argument("--metric", default="test/acc/final", help="one metric of which more is better")

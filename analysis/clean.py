@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis.runs import check_folders
 from sfa_bench.config.terminal import Parser, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import RunError
 from sfa_bench.store.atomic import TEMPORARY
 from sfa_bench.store.claim import Claim
@@ -78,7 +79,7 @@ def _warmups(runs_dir: Path, done: set[str]) -> Iterator[Leftover]:
 @entry_point
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    parser = Parser(prog="python -m analysis.status clean", description="Remove what is no longer needed.")
+    parser = Parser(prog=f"{Door.here.tool('analysis.status')} clean", description="Remove what is no longer needed.")
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders")
     parser.add_argument("--weights", action="store_true", help="the weights of finished runs, too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")

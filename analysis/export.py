@@ -18,6 +18,7 @@ import pandas as pd
 from analysis.runs import RUNS, Run, counted, load
 from analysis.values import SAFE, show
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 
@@ -83,7 +84,7 @@ def to_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
 @entry_point
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    parser = Parser(prog="python -m analysis.export", description="All finished runs, a row each.")
+    parser = Parser(prog=Door.here.tool("analysis.export"), description="All finished runs, a row each.")
     parser.add_argument("runs", **RUNS)
     parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.csv or FILE.parquet")
     options = parser.parse_args(arguments)

@@ -25,6 +25,7 @@ from analysis.members import Wanted, read_members
 from analysis.runs import Run, load, words
 from sfa_bench.config.overrides import choices
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.engine.metrics import selection_metrics, summarise, test_metrics
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.fingerprint import fingerprint
@@ -117,7 +118,7 @@ def ingest(
     content = {key: fingerprint(value) for key, value in sorted(arrays.items())}
     identity = json.dumps(["external", method, config, names, content, sorted(knows)], sort_keys=True)
     hash = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    command = ["python", "-m", "analysis.ingest", "FILE.npz", "--like", str(like.path), "--method", method]
+    command = [*Door.here.tool("analysis.ingest").split(), "FILE.npz", "--like", str(like.path), "--method", method]
     record = new_record(hash=hash, config=config, names=names, command=shlex.join(command))
     record |= {"state": "done", "data": like.record["data"], "metrics": metrics, "knows": sorted(knows)}
     record["selection"] = _selection(arrays, order, ours)
@@ -208,7 +209,7 @@ def _selection(arrays: Arrays, order: np.ndarray, ours: OurData) -> dict[str, An
 @entry_point
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    parser = Parser(prog="python -m analysis.ingest", description="Other people's predictions as a run.")
+    parser = Parser(prog=Door.here.tool("analysis.ingest"), description="Other people's predictions as a run.")
     parser.add_argument("file", type=Path, help="FILE.npz: observed_label, test_logits or test_prediction, …")
     parser.add_argument("--like", required=True, type=Path, help="folder of a finished run on the same labels")
     parser.add_argument("--method", required=True, help="a name for the other code")

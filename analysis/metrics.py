@@ -7,6 +7,8 @@ import re
 import textwrap
 from collections.abc import Iterable
 
+from sfa_bench.doors import Door
+
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
 _ACC = ("final", "last", "last10", "best", "at_best_val", *GROUPS, "worst", "gmean")
 _HEADS = ("main", "abc", "ncm", "joint", "network_1", "network_2", "network_mean", "bayes")
@@ -69,7 +71,7 @@ def absent(metric: str, there: Iterable[str]) -> str:
     slip = near and difflib.get_close_matches(metric, [near], 1, ALIKE)
     hint = f"; did you mean {near}?" if near else ""
     return f"no run has a metric {metric}{hint}" + (
-        "" if slip else " (python -m analysis.table --help lists the metrics)"
+        "" if slip else f" ({Door.here.tool('analysis.table')} --help lists the metrics)"
     )
 
 

@@ -22,6 +22,7 @@ from analysis.figures.series import SPREADS, Options, with_epochs
 from analysis.runs import RUNS, WHERE, Cells, Run, grouped, load, metric_name, not_counted, parse_pairs, words
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m analysis.plot", description="Figure of finished runs.")
+    parser = Parser(prog=Door.here.tool("analysis.plot"), description="Figure of finished runs.")
     keys = "names (method, plugin, dataset, model …) or configuration paths (plugin.beta), separated by commas"
     pairs = "KEY=VALUE[,KEY=VALUE…]"
     parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))

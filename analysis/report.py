@@ -33,6 +33,7 @@ from analysis.runs import (
     select,
 )
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 
@@ -177,7 +178,7 @@ def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: in
 @entry_point
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    parser = Parser(prog="python -m analysis.report", description="All runs as one page.")
+    parser = Parser(prog=Door.here.tool("analysis.report"), description="All runs as one page.")
     parser.add_argument("runs", **RUNS)
     parser.add_argument("-o", "--output", required=True, type=Path, help="FILE.html")
     parser.add_argument("--where", **WHERE)

@@ -20,6 +20,7 @@ from sfa_bench.choices.noises import WITHOUT_RATIO
 from sfa_bench.choices.sources import named
 from sfa_bench.config.canonical import MACHINE
 from sfa_bench.config.values import nearest, options
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records
 
@@ -228,7 +229,7 @@ def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:
         if key in options() and not is_dataclass(options()[key][0]):
             raise ConfigError(f"no run has a key {key}: it exists, but the choices of these runs do not have it")
         near = nearest(key, sorted(known))
-        hint = f"; did you mean {near}?" if near else " (python run.py --help lists the keys)"
+        hint = f"; did you mean {near}?" if near else f" ({Door.here.run} --help lists the keys)"
         raise ConfigError(f"no run has a key {key}{hint}")
 
 

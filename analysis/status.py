@@ -25,6 +25,7 @@ from rich.text import Text
 
 from analysis.runs import check_folders, no_garbage, reason
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str]) -> int | None:
 
         return clean(arguments[1:])
     parser = Parser(
-        prog="python -m analysis.status",
+        prog=Door.here.tool("analysis.status"),
         description="What is done and what is missing. `clean RUNS…` removes what is no longer needed.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="runs folders")

@@ -41,6 +41,7 @@ from analysis.runs import (
 )
 from analysis.values import MISSING, Key
 from sfa_bench.config.terminal import Parser, door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 
@@ -150,7 +151,7 @@ def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     parser = Parser(
-        prog="python -m analysis.table",
+        prog=Door.here.tool("analysis.table"),
         description="Table of finished runs.",
         epilog=listing(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,7 +2,10 @@
 
 import sys
 
-from sfa_bench.cli import console
+from sfa_bench.cli import main
+from sfa_bench.config.terminal import door
+from sfa_bench.doors import Door
 
 if __name__ == "__main__":
-    sys.exit(console())
+    Door.here = Door.of("python -m sfa_bench")
+    sys.exit(door(main))

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from sfa_bench.config.external import keep_analysis
 from sfa_bench.config.terminal import door, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 # Subcommand → module, its function, arguments to put first, and its help.
@@ -33,25 +34,27 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
 @entry_point
 def main(arguments: Sequence[str]) -> int:
     """Run a subcommand and return its exit status; 2 where there is none of this name."""
+    program = Door.here.program or "sfa-bench"
     name, rest = (arguments[0] if arguments else "--help"), list(arguments[1:])
     if name in ("-h", "--help"):
-        print(_help())
+        print(_help(program))
         return 0
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise ConfigError(f"sfa-bench {name}: no such subcommand; {hint}")
+        raise ConfigError(f"{program} {name}: no such subcommand; {hint}")
     module, function, before, _ = COMMANDS[name]
     keep_analysis()  # with `python -m` the current folder comes first
     return int(getattr(import_module(module), function)([*before, *rest]))
 
 
-def _help() -> str:
+def _help(program: str) -> str:
     lines = [f"  {name:<8} {what}" for name, (*_, what) in COMMANDS.items()]
-    end = "`sfa-bench SUBCOMMAND --help` says the rest; `sfa-bench run --help` lists what can be chosen."
-    return "\n".join(["usage: sfa-bench SUBCOMMAND …", "", *lines, "", end])
+    end = f"`{program} SUBCOMMAND --help` says the rest; `{program} run --help` lists what can be chosen."
+    return "\n".join([f"usage: {program} SUBCOMMAND …", "", *lines, "", end])
 
 
 def console() -> int:
     """The entry point of the installed command."""
+    Door.here = Door.of("sfa-bench")
     return door(main)

@@ -17,6 +17,7 @@ from sfa_bench.config.help import help_text
 from sfa_bench.config.hydras import BASE, CONF, check_options, check_values, is_hydras, option_parser
 from sfa_bench.config.overrides import as_axes, check_overrides, last_of_each
 from sfa_bench.config.terminal import SafeStream, entry_point
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if options.cfg and options.multirun:
-        raise ConfigError("--cfg shows the configuration of one run: leave -m out and give each key one value")
+        way = f"use {Door.here.run} --cfg {options.cfg} and give each key one value"
+        raise ConfigError(f"--cfg shows the configuration of one run: {way}")
     if options.cfg:
         return _show(options.overrides, _config_dir(options), options.package)
     if options.multirun:
@@ -51,7 +53,7 @@ def where(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     given = [name for name, value in vars(options).items() if value and name not in ("overrides", "config_dir")]
     if options.help:
-        print("usage: sfa-bench where [--config-dir DIR] KEY=VALUE …\n\n" + str(where.__doc__))
+        print(f"usage: {Door.here.program or 'sfa-bench'} where [--config-dir DIR] KEY=VALUE …\n\n{where.__doc__}")
         return
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')}: where takes the words of one run, and --config-dir")
@@ -74,7 +76,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; python run.py --help says what there is")
+    raise ConfigError(f"{message}; {Door.here.run} --help says what there is")
 
 
 def _config_dir(options: Namespace) -> Path | None:

@@ -29,6 +29,7 @@ from sfa_bench.config.overrides import split_sweep
 from sfa_bench.config.replayed import with_setting
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.terminal import Parser, door, entry_point, markdown_table
+from sfa_bench.doors import Door
 from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
@@ -62,7 +63,9 @@ UNCHANGED = "as it was run"
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     parser = Parser(
-        prog="python -m sfa_bench.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=Door.here.tool("sfa_bench.replay"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("items", nargs="+", metavar="RUN | KEY=V1,V2", help="folders of runs; settings of selectors")
     parser.add_argument("--per-epoch", action="store_true", help="show every saved epoch instead of the last one")

@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sfa_bench"
 ALLOWED = {
     "choices": set(),
     "parts": {"choices"},
-    "store": {"errors"},
+    "store": {"doors", "errors"},
     "selectors": {"errors", "parts"},
-    "config": {"choices", "errors", "parts"},
+    "config": {"choices", "doors", "errors", "parts"},
     "models": {"archives", "choices", "config", "errors", "numerics"},
     "methods": {"choices", "config", "data", "errors", "models", "numerics", "parts", "selectors", "streams"},
 }

@@ -1,4 +1,4 @@
-"""The text of `python run.py --help`, made from the schema and the first comment of every YAML."""
+"""The text of `--help`, made from the schema and the first comment of every YAML."""
 
 from __future__ import annotations
 
@@ -14,17 +14,10 @@ from sfa_bench.config.compose import values_of
 from sfa_bench.config.overrides import APPENDED, CONF, check_conf, choice_file, choices
 from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig
 from sfa_bench.config.values import describe, options, range_text, show
+from sfa_bench.doors import Door
 
-INTRO = """\
-sfa-bench trains and compares methods for long-tailed data with noisy labels.
-
-  python run.py                              SFA on DivideMix, on a data set that needs no download
-  python run.py dataset=cifar10 noise_ratio=0.5 imb_factor=0.01
-  python run.py -m method=ce,dividemix plugin=none,sfa replicate=0,1,2      every combination; -m stands first
-  python run.py +preset=release_sfa_cifar dataset=cifar10                   a published script, switch by switch
-  python run.py --cfg job KEY=VALUE ...                                     print the configuration, train nothing
-  python -m analysis.table runs --rows method,plugin --cols noise_ratio     mean and spread of what was run
-
+INTRO = "sfa-bench trains and compares methods for long-tailed data with noisy labels."
+ENDS = """\
 The same command continues what is unfinished and skips what is done. Exit status: 0 done, 1 a run failed,
 2 refused before training, 130/143 interrupted.
 """
@@ -37,6 +30,10 @@ def help_text(config_dir: Path | None = None) -> str:
     check_conf(conf)
     parts = [
         INTRO,
+        "",
+        *_examples(),
+        "",
+        ENDS,
         "Groups (GROUP=CHOICE; * = default)",
         *_groups(conf),
         "",
@@ -48,6 +45,20 @@ def help_text(config_dir: Path | None = None) -> str:
         if lines:
             parts += ["", f"Options of {group}", *lines]
     return "\n".join([*parts, "", OUTRO])
+
+
+def _examples() -> Iterator[str]:
+    run, sweep, table = Door.here.run, Door.here.sweep, Door.here.tool("analysis.table")
+    examples = {
+        run: "SFA on DivideMix, on a data set that needs no download",
+        f"{run} dataset=cifar10 noise_ratio=0.5 imb_factor=0.01": "",
+        f"{sweep} method=ce,dividemix plugin=none,sfa replicate=0,1,2": "every combination",
+        f"{run} +preset=release_sfa_cifar dataset=cifar10": "a published script, switch by switch",
+        f"{run} --cfg job KEY=VALUE ...": "print the configuration, train nothing",
+        f"{table} runs --rows method,plugin --cols noise_ratio": "mean and spread of what was run",
+    }
+    width = max(map(len, examples))
+    yield from (f"  {example:<{width}}  {what}".rstrip() for example, what in examples.items())
 
 
 def default_choices() -> dict[str, str]:

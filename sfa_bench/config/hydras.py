@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.config.values import unknown_key
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 # Inside the package where it is installed from a wheel, beside it in a checkout.
@@ -101,7 +102,7 @@ def check_key(override: Override, sweep: bool) -> None:
         if (key == begin or key.startswith(f"{begin}.")) and str(text) != "hydra/sweeper=sfa":
             raise ConfigError(f"{text}: {reason}")
     if key == "hydra.mode" and override.value() != ("MULTIRUN" if sweep else "RUN"):
-        raise ConfigError(f"{text}: use -m for a sweep and leave it out for a run")
+        raise ConfigError(f"{text}: a sweep is started by {Door.here.sweep}, a run by {Door.here.run}")
 
 
 def check_values(overrides: Sequence[str], conf: Path | None) -> None:

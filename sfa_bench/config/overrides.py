@@ -29,6 +29,7 @@ from sfa_bench.config.hydras import CONF, check_key, is_hydras
 from sfa_bench.config.schema import CHOSEN
 from sfa_bench.config.source_text import TypedFloat, TypedInt, length, parse, values
 from sfa_bench.config.values import brief, check_value, nearest, options, show, takes_text, unknown_key
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 MOST_RUNS = 2_000_000  # of a sweep
@@ -182,7 +183,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parse(text))
             if not parsed[-1].key_or_group:
-                raise ConfigError(f"cannot read {_short(text)}: write KEY=VALUE (python run.py --help lists the keys)")
+                raise ConfigError(f"cannot read {_short(text)}: write KEY=VALUE ({_help()})")
             if parsed[-1].type.name == "EXTEND_LIST":  # which Hydra has from 1.4 on
                 raise ConfigError(f"cannot read {_short(text)}: give the whole list, KEY=[A,B]")
             if any(isinstance(part, Sweep | Glob) for part in _parts(parsed[-1].value())):
@@ -204,6 +205,10 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
+def _help() -> str:
+    return f"{Door.here.run} --help lists the keys"
+
+
 def _short(text: str) -> str:
     """The override as written, cut to one line."""
     return repr(brief(text))
@@ -213,7 +218,7 @@ def _advice(text: str, error: HydraException) -> str:
     """What to write instead of what Hydra's grammar cannot read."""
     key, equal, value = text.partition("=")
     if not equal:
-        return "write KEY=VALUE, without spaces around = (python run.py --help lists the keys)"
+        return f"write KEY=VALUE, without spaces around = ({_help()})"
     if "while evaluating" in str(error):  # range(a,b), choice() …: a function of the grammar and its error
         return brief(" ".join(str(error.__cause__ or error).split()))
     if key != key.strip() or "\n" in text:
@@ -259,7 +264,7 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[CheckedOv
     if not sweep and (several or key == "sweep"):  # perhaps a tool whose own -m is Python's
         what = "several values make" if several else "a sweep file makes"
         raise ConfigError(
-            f"{line}: {what} a sweep, and this is one run; run.py takes sweeps after -m: python run.py -m {line}"
+            f"{line}: {what} a sweep, and this is one run; a sweep is started by {Door.here.sweep} {line}"
         )
     checked = []
     for value, text in _values(override, conf):

@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from sfa_bench.choices.options import SEEDS
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.source_text import TypedFloat, TypedInt
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -74,7 +75,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 def unknown_key(key: str, candidates: Iterable[str]) -> ConfigError:
     """The refusal of a key that does not exist, with the nearest one that does."""
     near = nearest(key, candidates)
-    hint = f"; did you mean {near}?" if near else "; python run.py --help lists them"
+    hint = f"; did you mean {near}?" if near else f"; {Door.here.run} --help lists them"
     return ConfigError(f"unknown key {brief(key)}{hint}")
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfa_bench.config.terminal import Parser, entry_point
 from sfa_bench.cores import cores
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.speed.jobs import PHASES, jobs
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status, as of `run`."""
     from sfa_bench.speed.report import markdown
 
-    return run(parser("sfa-bench speed", __doc__), arguments, _the_suite, markdown)
+    return run(parser(Door.here.tool("sfa_bench.speed"), __doc__), arguments, _the_suite, markdown)
 
 
 def _the_suite(options: argparse.Namespace, setting: Setting) -> dict[str, Side]:

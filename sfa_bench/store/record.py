@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.doors import Door
 from sfa_bench.store.digest import check_json
 from sfa_bench.store.reading import Foreign, parse, read_bytes
 from sfa_bench.store.shapes import misfit
@@ -38,10 +39,11 @@ def ended(state: str, error: BaseException | None = None) -> dict[str, Any]:
     }
 
 
-def command(overrides: Sequence[str], config_dir: Path | None = None) -> str:
-    """The command that repeats a run; config_dir: the user's own conf folder."""
+def command(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> str:
+    """The command that repeats a run or a sweep; config_dir: the user's own conf folder."""
     own = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
-    return shlex.join(["python", "run.py", *own, *overrides])
+    door = Door.here.sweep if sweep else Door.here.run
+    return shlex.join([*door.split(), *own, *overrides])
 
 
 def plain(value: Any) -> Any:

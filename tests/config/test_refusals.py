@@ -57,7 +57,7 @@ EXISTS_NOWHERE = [
     ("eval=3", "set eval.KEY=VALUE"),
     ("noise.name=pair", "set noise=pair"),
     ("plugin.revision=2", "is fixed by the choice of plugin"),
-    ("noise_ratio=0.2,0.5", "takes sweeps after -m: python run.py -m noise_ratio=0.2,0.5"),
+    ("noise_ratio=0.2,0.5", "a sweep is started by python run.py -m noise_ratio=0.2,0.5"),
     ("method=ce,dividemix", "several values make a sweep, and this is one run"),
     ("noise_ratio", "write KEY=VALUE"),
     ("data_dir=a=b", "put it in quotes"),

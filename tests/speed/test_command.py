@@ -151,7 +151,7 @@ def test_full_has_no_budget_and_is_in_no_hurry(monkeypatch, capsys):
         (["--seconds", "nan"], "--seconds: invalid positive number"),
         (["--precision", "fp16"], "fp32"),
         (["--width", "3"], "unrecognized arguments: --width 3"),
-        (["--baseline", "bf16"], "unrecognized arguments: --baseline bf16; sfa-bench speed --help"),
+        (["--baseline", "bf16"], "unrecognized arguments: --baseline bf16; python -m sfa_bench.speed --help"),
         (["--device", "cuda:99"], "device=cuda:99 cannot be used here"),
         (["--device", "meta"], "only cpu and cuda"),
     ],

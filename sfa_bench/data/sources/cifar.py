@@ -178,9 +178,7 @@ def _look(dataset: DatasetConfig, found: Contents) -> None:
         found.items.append(file(root / human.file, root))
 
 
-_WHERE = (
-    "https://www.cs.toronto.edu/~kriz/cifar.html (Python version); without data_dir, run.py downloads it into data/"
-)
+_WHERE = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version); without data_dir, it is downloaded into data/"
 FILES_10 = Files(
     tree="""\
 DATA_DIR/                        or DATA_DIR/cifar-10-batches-py/

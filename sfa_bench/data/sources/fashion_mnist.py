@@ -164,6 +164,6 @@ DATA_DIR/                        or DATA_DIR/FashionMNIST/raw/, or Debian's pack
 ├── t10k-images-idx3-ubyte
 └── t10k-labels-idx1-ubyte""",
     where="Debian's package dataset-fashion-mnist, or https://github.com/zalandoresearch/fashion-mnist; "
-    "without data_dir, run.py downloads it into data/",
+    "without data_dir, it is downloaded into data/",
     look=_look,
 )

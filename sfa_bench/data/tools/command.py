@@ -18,9 +18,10 @@ from sfa_bench.data.tools import fingerprints as printing
 from sfa_bench.data.tools.composing import compose_data
 from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.data.tools.terminal import plain
+from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
+from sfa_bench.store.record import command
 
-PROG = "python -m sfa_bench.data"
 NAMED = ("arrays", "folder", "csv")  # which ask for dataset.name, of no use to a check
 
 
@@ -30,8 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{(act.__doc__ or '').splitlines()[0]}" for name, act in COMMANDS.items())
     door = Parser(
-        prog=PROG,
-        usage=f"{PROG} COMMAND …",
+        prog=_prog(),
+        usage=f"{_prog()} COMMAND …",
         description=f"Tools for data sets.\n\ncommands:\n{listed}\n\nCOMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,9 +40,13 @@ def main(arguments: Sequence[str]) -> None:
     COMMANDS[door.parse_args(arguments[:1]).command](arguments[1:])
 
 
+def _prog() -> str:
+    return Door.here.tool("sfa_bench.data")
+
+
 def _make_fake(arguments: Sequence[str]) -> None:
     """make a tiny copy of a data set's files, with generated images"""
-    parser = Parser(prog=f"{PROG} make-fake", description=(_make_fake.__doc__ or ""))
+    parser = Parser(prog=f"{_prog()} make-fake", description=(_make_fake.__doc__ or ""))
     parser.add_argument("dataset", metavar="DATASET", help=", ".join(layouts()))
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
     parser.add_argument("--size", type=int, metavar="N", help="training images a class; a quarter of it for testing")
@@ -50,13 +55,13 @@ def _make_fake(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     overrides = make_fake(options.dataset, options.folder, options.size, options.seed, options.side)
     print(f"{options.folder} is laid out as {options.dataset}; this trains on it:")
-    print(shlex.join(["python", "run.py", *overrides]))
+    print(command(overrides))
 
 
 def _check(arguments: Sequence[str]) -> None:
     """list the existing and missing files of a data set, and whether it can be trained on"""
-    parser = Parser(prog=f"{PROG} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not")
-    parser.add_argument("dataset", metavar="DATASET", help="as for run.py")
+    parser = Parser(prog=f"{_prog()} check", description=f"{_check.__doc__}; exit status 0 if so, 2 if not")
+    parser.add_argument("dataset", metavar="DATASET", help="as for a run")
     _overrides(parser)
     parser.add_argument("--images", action="store_true", help="also decode every image file, on all cores")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -82,7 +87,7 @@ def _check(arguments: Sequence[str]) -> None:
 
 def _describe(arguments: Sequence[str]) -> None:
     """class counts before and after, realised noise; with -o figures and a page with images"""
-    parser = Parser(prog=f"{PROG} describe", description=(_describe.__doc__ or ""))
+    parser = Parser(prog=f"{_prog()} describe", description=(_describe.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="new folder for figures and index.html")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -95,8 +100,8 @@ def _describe(arguments: Sequence[str]) -> None:
     if options.output is not None:
         from sfa_bench.data.tools.page import write  # Matplotlib is slow to import
 
-        command = shlex.join(["python", "-m", "sfa_bench.data", "describe", *arguments])
-        written = write(found, config, command, options.output)
+        again = shlex.join([*_prog().split(), "describe", *arguments])
+        written = write(found, config, again, options.output)
     if options.json:
         print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
         return
@@ -107,7 +112,7 @@ def _describe(arguments: Sequence[str]) -> None:
 
 def _export(arguments: Sequence[str]) -> None:
     """write the noisy labels to a .csv or .npz, so that others can use identical ones"""
-    parser = Parser(prog=f"{PROG} export", description=(_export.__doc__ or ""))
+    parser = Parser(prog=f"{_prog()} export", description=(_export.__doc__ or ""))
     _overrides(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new .csv or .npz")
     options = parser.parse_intermixed_args(arguments)
@@ -127,8 +132,8 @@ def _export(arguments: Sequence[str]) -> None:
 def _fingerprints(arguments: Sequence[str]) -> None:
     """one line for each label set of a grid: counts, realised noise, fingerprints"""
     parser = Parser(
-        prog=f"{PROG} fingerprints",
-        description=f"{_fingerprints.__doc__}. Values as for run.py -m: KEY=V1,V2 or +sweep=NAME; what decides "
+        prog=f"{_prog()} fingerprints",
+        description=f"{_fingerprints.__doc__}. Values as for a sweep: KEY=V1,V2 or +sweep=NAME; what decides "
         "about no label is passed over.",
     )
     _overrides(parser)
@@ -142,8 +147,8 @@ def _fingerprints(arguments: Sequence[str]) -> None:
 
 
 def _overrides(parser: Parser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for run.py")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of your own, as for run.py")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="conf folder of your own, as for a run")
 
 
 COMMANDS = {

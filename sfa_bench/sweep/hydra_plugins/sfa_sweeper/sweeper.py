@@ -109,7 +109,7 @@ class SfaSweeper(Sweeper):
             for h, job in planned.runs.items()
         )
         try:
-            write_plan(self.runs_dir, SweepPlan(command(["-m", *arguments], self.own_conf), tuple(runs)))
+            write_plan(self.runs_dir, SweepPlan(command(arguments, self.own_conf, sweep=True), tuple(runs)))
         except (ConfigError, RunError):
             if planned.missing:
                 raise
