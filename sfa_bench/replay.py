@@ -34,7 +34,7 @@ from sfa_bench.engine import probes
 from sfa_bench.engine.build import averages_losses, build_selectors
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import ConfigError
-from sfa_bench.selectors.base import Probe, Selection, Selector
+from sfa_bench.selectors.base import Probe, Selection, Selector, shown
 from sfa_bench.store.archives import load_arrays
 from sfa_bench.store.folder import write_file
 from sfa_bench.store.ledger import run_folders
@@ -213,7 +213,8 @@ class Replay:
             if not self.selectors:
                 raise ConfigError(f"{run.name} selects nothing: set method.selector.name=…, or plugin=sfa")
         before = self.selections
-        self.selections = [s.answer(probe, epoch) for s, probe in zip(self.selectors, seen, strict=True)]
+        to_show = zip(self.selectors, shown(self.selectors, seen), strict=True)
+        self.selections = [selector.answer(probe, epoch) for selector, probe in to_show]
         masks = np.stack([selection.mask for selection in self.selections])
         clean_counts = run.data["clean_counts"]
         prior = None if clean_counts is None else np.array(clean_counts) / sum(clean_counts)

@@ -15,7 +15,7 @@ from sfa_bench.methods.aside import Aside
 from sfa_bench.methods.evaluation import Evaluated
 from sfa_bench.methods.networks import ImageCounts, RunningMean
 from sfa_bench.methods.training import BalancedHead, Optimisation, Training
-from sfa_bench.selectors.base import Probe, Selection
+from sfa_bench.selectors.base import Probe, Selection, shown
 
 __all__ = ["BalancedHead", "Method", "Optimisation", "RunningMean", "Training"]  # names for modules of methods
 
@@ -97,15 +97,15 @@ class Method(Evaluated):
     def select(self, e: int) -> None:
         """Let all networks select in their present state, before any of them trains."""
         self.training.on_phase("selection")
-        all_networks = list(range(self.networks_used))
+        all_networks, selectors = list(range(self.networks_used)), self.training.selectors
         alike = not self.training.selection_draw and self.training.selection_view == "test"
-        groups = [all_networks] if alike else [[k] for k in all_networks]
+        together = alike or any(selector.all_networks for selector in selectors)
+        groups = [all_networks] if together else [[k] for k in all_networks]
         self.probes = [probe for group in groups for probe in self._probes(group, e)]
-        calls = [partial(self._answer, k, e) for k in all_networks]
+        calls = [partial(self._answer, k, e, probe) for k, probe in enumerate(shown(selectors, self.probes))]
         self.selections = Aside(calls) if self.training.select_aside else [call() for call in calls]
 
-    def _answer(self, k: int, e: int) -> Selection:
-        probe = self.probes[k]
+    def _answer(self, k: int, e: int, probe: Probe) -> Selection:
         answer = self.training.selectors[k].answer(probe, e)
         return answer.among(len(self.labels), probe.rows if self.training.selection_draw else None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class Probe:
     abc_logits: np.ndarray | None  # [N, K] float32, balanced head
     observed_labels: np.ndarray  # [N] int64
     rows: np.ndarray | None = None  # [N] int64, where these samples are in the training set; None: all, in order
+    others: tuple[Probe, ...] = ()  # of the other networks, over the same samples, where a selector asks for them
 
     @property
     def num_classes(self) -> int:
@@ -149,6 +150,7 @@ class Selector:
     """A selector of one network. Stateless ones need only `select`."""
 
     knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
+    all_networks: bool = False  # `probe.others` has the other networks' probes, which are then all of the same samples
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         """Select for the epoch (1-based) that is about to be trained."""
@@ -167,3 +169,13 @@ class Selector:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore the result of `state`."""
+
+
+def shown(selectors: Sequence[Selector], probes: Sequence[Probe]) -> list[Probe]:
+    """What the selector of each network sees: the network's own probe, with the others' beside it where it asks."""
+    return [
+        replace(probe, others=tuple(other for other in probes if other is not probe))
+        if selector.all_networks
+        else probe
+        for selector, probe in zip(selectors, probes, strict=True)
+    ]
