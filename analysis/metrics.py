@@ -24,6 +24,8 @@ KNOWN = {
         *("selection/imbalance_ratio", "selection/tv_to_clean_prior", "selection/agreement"),
         *("selection/classes_drawn", "selection/inverted", "selection/fallbacks/class_without_mixture"),
         *("selection/fallbacks/class_without_clean_sample", "selection/fallbacks/class_without_gated_sample"),
+        *("selection/fallbacks/class_without_confident_sample", "selection/fallbacks/class_with_one_component"),
+        "selection/fallbacks/class_within_quota",
     ),
     "cost": (
         *("cost/total_seconds", "cost/flops", "cost/flops_per_forward", "cost/parameters", "cost/steps"),

@@ -30,7 +30,7 @@ def cases(choices):
         yield ("method=ce", "plugin=sfa", f"model={model}")
     for noise in choices("noise"):
         yield ("method=ce", "plugin=none", f"noise={noise}")
-    selectors = ("loss_gmm", "loss_gmm_cls", "proto", "sfa", "oracle")
+    selectors = ("loss_gmm", "loss_gmm_cls", "proto", "sfa", "tabasco", "dacc", "quota", "oracle")
     yield from (("method=dividemix", "plugin=abc", f"method.selector.name={name}") for name in selectors)
     yield ("method=elr", "plugin=none", "method.plus=true")
     yield ("method=dividemix", "plugin=sfa", "recipe=native")

@@ -16,7 +16,7 @@ from sfa_bench.choices.losses import LossConfig
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
-from sfa_bench.choices.selectors import SelectorConfig
+from sfa_bench.choices.selectors import SELECTORS, SelectorConfig
 from sfa_bench.choices.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -374,6 +374,8 @@ def native(config: RunConfig) -> Recipe | None:
     """The recipe of the original of this method with this plug-in on this data set; None where there is none."""
     method = config.names.get("method", "")
     plain = config.names.get("plugin") == "none"
+    if plain and (of_selector := SELECTORS[config.method.selector.name].native.get(method)) is not None:
+        return of_selector(config)
     return NATIVE[method](config) if method in NATIVE and (plain or method in _WITH_PLUGINS) else None
 
 

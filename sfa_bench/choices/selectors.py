@@ -1,16 +1,25 @@
-"""The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9). A new one is a
-class and an entry here.
+"""The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9,
+algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md). A new one is a class and an entry here.
 """
 
 # ruff: noqa: RUF009
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from sfa_bench.choices.options import MANY, Brought, named_by_users, option, section
+from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
+from sfa_bench.choices.recipes import Recipe
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+
+def _nothing(config: RunConfig) -> Iterator[str]:
+    yield from ()
 
 
 @dataclass(frozen=True)
@@ -19,18 +28,22 @@ class Selector:
 
     code: `module.Class`, made by its `of` from `selectors.base.SelectorInputs`; None where there is no selection, or
     for a class of the user's own.
-    mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act; by_class: one for each class.
+    looks: it uses what networks answer; mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act;
+    by_class: one for each class.
     options: keys of `method.selector` that act on it, beside those that act on all; plugin_options: keys of `plugin`
     that act on it alone; effective: of `recipe.effective`.
     balanced_head: it uses the balanced head's logits where there is one.
     running_means: it keeps running averages of centroids unless `plugin.moments=none`.
     asks_rate: it is told the share of noisy labels; averaged_at: the share at which it averages over epochs.
     knows: what else it is told. plugin: the plug-in that brings it, where it cannot be set by itself.
-    not_with: methods with which it is refused, and why.
+    not_with: methods with which it is refused, and why; refuses: sentences against values that do not go together.
+    silent: which of its options do not act in this run.
+    native: what its original ran, by the method that it was published in.
     revision: raised when a change of it changes results.
     """
 
     code: str | None
+    looks: bool = True
     mixtures: bool = True
     by_class: bool = True
     options: tuple[str, ...] = ()
@@ -43,8 +56,45 @@ class Selector:
     knows: tuple[str, ...] = ()
     plugin: str | None = None
     not_with: Mapping[str, str] = field(default_factory=dict)
+    refuses: Callable[[RunConfig], Iterator[str]] = _nothing
+    silent: Callable[[RunConfig], Iterator[str]] = _nothing
+    native: Mapping[str, Callable[[RunConfig], Recipe | None]] = field(default_factory=dict)
     revision: int = 1
 
+
+# ---- TABASCO
+
+
+def _tabasco_ran(config: RunConfig) -> Recipe | None:
+    """DivideMix at one learning rate, by another clock (algorithms/tabasco.md §8)."""
+    warmup = {"cifar10": 10, "cifar100": 30}.get(config.dataset.source)
+    if warmup is None:
+        return None
+    return Recipe("preact_resnet18", 101, warmup, 64, milestone=1.0, method={"ramp_origin": "zero_based"})
+
+
+# ---- class quotas
+
+
+def _quota_silent(config: RunConfig) -> Iterator[str]:
+    selector = config.method.selector
+    if isinstance(selector.rate, str):
+        yield from ("rate_end", "rate_epochs")
+    else:
+        yield "mean_limit"
+        if selector.rate_end in (None, selector.rate):
+            yield from ("rate_end", "rate_epochs")
+
+
+def _quota_refuses(config: RunConfig) -> Iterator[str]:
+    if config.method.selector.networks == "both" and config.method.networks != 2:
+        yield (
+            f"method.selector.networks=both for method={config.names.get('method')}, which has one network: set "
+            "method.networks=2, or method.selector.networks=own"
+        )
+
+
+# ---- what there is
 
 SELECTORS: Mapping[str, Selector] = {
     "none": Selector(None, mixtures=False, by_class=False),
@@ -66,7 +116,21 @@ SELECTORS: Mapping[str, Selector] = {
         },
         revision=2,
     ),
-    "oracle": Selector("sfa_bench.selectors.oracle.Oracle", mixtures=False, by_class=False, knows=("clean_labels",)),
+    "tabasco": Selector("sfa_bench.selectors.tabasco.Tabasco", native={"dividemix": _tabasco_ran}),
+    "dacc": Selector(
+        "sfa_bench.selectors.dacc.DistributionAwareCentroids", options=("phi", "temperature"), balanced_head=True
+    ),
+    "quota": Selector(
+        "sfa_bench.selectors.quota.Quota",
+        mixtures=False,
+        by_class=False,
+        options=("score", "rate", "rate_end", "rate_epochs", "mean_limit", "networks"),
+        silent=_quota_silent,
+        refuses=_quota_refuses,
+    ),
+    "oracle": Selector(
+        "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
+    ),
     "external": Selector(None, balanced_head=True),
 }
 NAMES = named_by_users(SELECTORS)
@@ -89,6 +153,18 @@ class SelectorConfig:
     no_clean_class: Literal["keep_all", "none"] = option(
         "keep_all", "a class with no sample selected: keep all or none"
     )
+    phi: float = option(1.005, "dacc: growth of its gate's threshold an epoch, not scaled", above=0, high=10)
+    temperature: float = option(0.1, "dacc: of the predictions that weigh samples in centroids", above=0)
+    score: Literal["jsd", "loss"] = option("jsd", "quota: distance of prediction and label")
+    rate: float | Literal["mean_threshold"] = option(
+        "mean_threshold", "quota: share of the samples, or those nearer than the mean", above=0, high=1
+    )
+    rate_end: float | None = option(None, "quota: what a number as rate goes to (null = it stays)", above=0, high=1)
+    rate_epochs: int = option(100, "quota: epochs until rate_end, not scaled", low=1, high=LONGEST)
+    mean_limit: float | None = option(
+        None, "quota: a mean distance above it is lowered (null = none is)", above=0, below=math.log(2)
+    )
+    networks: Literal["own", "both"] = option("own", "quota: whose softmax is scored; both = the mean of two")
 
 
 OPTIONS = tuple(field.name for field in fields(SelectorConfig) if field.name not in OF_ALL)

@@ -229,11 +229,14 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
         yield "plugin.main_subset"
     if not has_warmup(config):
         yield "warmup_epochs"
-    yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in described.options)
+    acting = set(described.options) - set(described.silent(config))
+    yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in acting)
     if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
+    if not described.looks:
+        yield "method.selector.view"
     if not described.mixtures:  # and no probability is compared with a threshold
-        yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "method.selector.view", "plugin.p_threshold")
+        yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "plugin.p_threshold")
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
     for other in SELECTORS.values():

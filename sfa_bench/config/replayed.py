@@ -76,7 +76,7 @@ def _choice(base: RunConfig, values: dict[str, Any], config_dir: Path | None) ->
 def _of_any_method(base: RunConfig, words: Sequence[str], config_dir: Path | None) -> RunConfig:
     """Compose for a method that takes every selector: only the setting is checked, not the training."""
     data = [f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", "model.pretrained=false"]
-    return compose(["method=ce", *data, *words], config_dir)
+    return compose(["method=ce", f"method.networks={base.method.networks}", *data, *words], config_dir)
 
 
 def _take(values: Any, source: Any, key: str, *rest: str) -> Any:

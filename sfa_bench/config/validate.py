@@ -54,6 +54,8 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
     described = SELECTORS[selector]
     if method in described.not_with:
         raise _refuse(described.not_with[method])
+    for sentence in described.refuses(config):
+        raise _refuse(sentence)
     if LEARNERS[config.method.learner].selects == "must" and selector == "none":
         raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
     for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):

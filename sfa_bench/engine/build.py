@@ -140,6 +140,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
                 averages_losses(config),
                 data.clean_labels if "clean_labels" in described.knows else None,
                 data.observed_counts,
+                warmup_epochs(config) + 1,
                 partial(streams.numpy_generator, config.seed, "centroid_draw", k),
             )
         )

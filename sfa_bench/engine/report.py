@@ -27,6 +27,9 @@ _FALLBACKS = {
     "class_without_mixture": "{n} class(es) cannot be split (one sample, or equal scores): all their samples are kept",
     "class_without_clean_sample": "{n} class(es) have no sample that passes for clean",
     "class_without_gated_sample": "{n} class(es) have no sample above the gate; their centroids do without",
+    "class_without_confident_sample": "{n} class(es) have no sample surer than its mean; their centroids take all",
+    "class_with_one_component": "{n} class(es) have one component by their centroid: their predictions decide",
+    "class_within_quota": "{n} class(es) have no more samples than the quota: all of them are kept",
 }
 
 

@@ -46,9 +46,10 @@ def posteriors(
     unequal variances it would. Between the means it is monotone by itself.
     options: max_iter (100), tol (1e-3), reg_covar (1e-6).
     """
-    groups = [np.asarray(values, dtype=np.float64) for values in groups]
-    fitted = {"sklearn": _by_sklearn, "batched": _batched}[fit](groups, **options)
-    return [_judge(values, mixture, larger, monotone) for values, mixture in zip(groups, fitted, strict=True)]
+    return [
+        judge(values, mixture, larger=larger, monotone=monotone)
+        for values, mixture in zip(groups, fitted(groups, fit=fit, **options), strict=True)
+    ]
 
 
 def posterior(values: np.ndarray, **options: Any) -> np.ndarray:
@@ -61,6 +62,12 @@ class Mixture(NamedTuple):
 
     means: np.ndarray  # [2]
     posteriors: Callable[[np.ndarray], np.ndarray]  # values [n] → [n, 2]
+
+
+def fitted(groups: Sequence[np.ndarray], *, fit: str = "sklearn", **options: Any) -> Iterator[Mixture]:
+    """The mixture of each group of values, in their order; arguments as in `posteriors`."""
+    fits = {"sklearn": _by_sklearn, "batched": _batched}
+    return fits[fit]([np.asarray(values, dtype=np.float64) for values in groups], **options)
 
 
 def _by_sklearn(groups: Sequence[np.ndarray], **options: Any) -> Iterator[Mixture]:
@@ -93,7 +100,9 @@ def _densities_shared(weights: np.ndarray, means: np.ndarray, variances: np.ndar
     return share / share.sum(axis=1, keepdims=True)
 
 
-def _judge(values: np.ndarray, mixture: Mixture, larger: bool, monotone: bool) -> Judgement:
+def judge(values: np.ndarray, mixture: Mixture, *, larger: bool, monotone: bool = False) -> Judgement:
+    """What a mixture says of values [n]; arguments as in `posteriors`."""
+    values = np.asarray(values, dtype=np.float64)
     means = mixture.means
     clean = int(np.argmax(means) if larger else np.argmin(means))
     cleaner, ends = (values, means) if larger else (-values, -means)  # the larger, the cleaner

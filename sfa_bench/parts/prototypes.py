@@ -28,10 +28,22 @@ def centre_and_normalise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unit = np.array(features, dtype=np.float64)
     mean = unit.mean(axis=0)
     for rows in _blocks(len(unit)):
-        block = unit[rows]
-        block -= mean
-        block /= np.maximum(np.sqrt((block * block).sum(axis=1, keepdims=True)), 1e-12)
+        unit[rows] -= mean
+        _to_unit_length(unit[rows])
     return unit, mean
+
+
+def normalise(features: np.ndarray) -> np.ndarray:
+    """Each row of features [N, d] at unit length, [N, d] float64; a row of zeros stays (norm clamped at 1e-12)."""
+    unit = np.array(features, dtype=np.float64)
+    for rows in _blocks(len(unit)):
+        _to_unit_length(unit[rows])
+    return unit
+
+
+def _to_unit_length(block: np.ndarray) -> None:
+    """In place."""
+    block /= np.maximum(np.sqrt((block * block).sum(axis=1, keepdims=True)), 1e-12)
 
 
 def instant_centroids(

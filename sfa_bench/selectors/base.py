@@ -104,8 +104,8 @@ class SelectorInputs:
     """The inputs of `of` of the suite's selectors, for one network.
 
     options: `method.selector`, resolved; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown,
-    and None for all but those whose description says that they know them; observed_counts int64 [K]; generator: epoch →
-    that of its draws.
+    and None for all but those whose description says that they know them; observed_counts int64 [K]; first_epoch: of
+    the selections; generator: epoch → that of its draws.
     """
 
     thresholds: Thresholds
@@ -115,6 +115,7 @@ class SelectorInputs:
     averaged: bool
     clean_labels: np.ndarray | None
     observed_counts: Any
+    first_epoch: int
     generator: Callable[[int], np.random.Generator]
 
 

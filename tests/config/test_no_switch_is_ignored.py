@@ -56,6 +56,9 @@ ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
 SELECTING = ("ce", "rolt", "dividemix")
 WEIGHTED = [f"method={m} method.schedule=drw" for m in SELECTING] + ["method=ce method.schedule=drs", "method=cb_ce"]
 MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
+NEWER = ("tabasco", "dacc", "quota")
+QUOTA = "method.selector.name=quota"
+SLOW = f"{QUOTA} method.selector.rate=0.1"
 
 # key → (what it is tried on, its new value); what is tried on comes on top of SMALL
 SWITCHES: dict[str, list[tuple[str, object]]] = {
@@ -131,13 +134,26 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.loss.weight": [("method=elr", 1)],
     "method.loss.lr_u": [("method=sop", 1e9)],  # in three epochs noise hardly grows from its 1e-8
     "method.loss.lr_v": [("method=sop", 1e9)],
-    "method.selector.name": [("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "oracle")]
-    + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle")],
+    "method.selector.name": [
+        ("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "tabasco", "dacc", "quota", "oracle")
+    ]
+    + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle", *NEWER)],
     "method.selector.variant": [
         (f"method={m} method.selector.name={s}", "webvision") for m in SELECTING for s in ("loss_gmm", "proto")
     ],
-    "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING],
+    "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING]
+    + [(f"method=dividemix method.selector.name={s}", "train") for s in NEWER],
     "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING],
+    "method.selector.phi": [(f"method={m} method.selector.name=dacc", 2) for m in SELECTING],
+    "method.selector.temperature": [(f"method={m} method.selector.name=dacc", 5) for m in SELECTING],
+    "method.selector.score": [(f"method={m} {QUOTA}", "loss") for m in SELECTING],
+    "method.selector.rate": [(f"method={m} {QUOTA}", 0.1) for m in SELECTING],
+    "method.selector.rate_end": [(f"method={m} {SLOW} method.selector.rate_epochs=1", 0.9) for m in SELECTING],
+    "method.selector.rate_epochs": [(f"method={m} {SLOW} method.selector.rate_end=0.9", 1) for m in SELECTING],
+    "method.selector.mean_limit": [(f"method={m} {QUOTA} dataset.size=80", 0.01) for m in SELECTING],
+    "method.selector.networks": [
+        (f"method={m} {QUOTA}", "both") for m in ("ce method.networks=2", "rolt method.networks=2", "dividemix")
+    ],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")],
     "method.alpha": [("method=dividemix", 1)],
     "method.forward": [("method=dividemix method.lambda_u=0", "labelled")],
@@ -373,7 +389,7 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
             shared.add(key)
             first = [name for name in differing(before.outcome, after.outcome) if name.endswith(" of epoch 1")]
             assert not first, (key, base, value)
-    selecting = {f"method.selector.{key}" for key in ("name", "variant", "view", "no_clean_class")}
+    selecting = {key for key in SWITCHES if key.startswith("method.selector.")}
     guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode")}
     ramp = {"method.ramp_origin", "method.ramp_epochs", "method.partner", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}

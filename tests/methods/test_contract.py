@@ -37,6 +37,15 @@ OPTIONS = [
     "method=sop plugin=abc method.schedule=drs method.loss.lr_u=1e9 method.loss.lr_v=1e9",
     "method=coteaching plugin=none method.native=true method.double_mean=true",
     *(f"method=ce plugin=abc method.selector.name={name}" for name in ("loss_gmm", "loss_gmm_cls", "proto")),
+    *(
+        f"method={method} method.selector.name={name}"
+        for method in ("ce plugin=abc", "dividemix plugin=none", "rolt plugin=none")
+        for name in ("tabasco", "dacc", "quota")
+    ),
+    "method=dividemix plugin=abc method.selector.name=dacc method.selector.phi=1.1",
+    "method=dividemix plugin=abc method.selector.name=quota method.selector.networks=both dataset=digits",
+    "method=ce plugin=none method.networks=2 method.selector.name=quota method.selector.networks=both"
+    " method.selector.score=loss method.selector.rate=0.3 method.selector.rate_end=0.9 method.selector.rate_epochs=2",
     "method=balanced_softmax plugin=none method.selector.name=proto",
     "method=dividemix plugin=none method.selector.name=loss_gmm_cls plugin.gmm.monotone=true",
     "method=dividemix plugin=none noise=symmetric noise_ratio=0.9",

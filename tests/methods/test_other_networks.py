@@ -10,6 +10,7 @@ from sfa_bench.engine.build import build_method
 from sfa_bench.selectors.base import Selection, Selector
 
 SMALL = ["dataset=digits", "epochs=3", "warmup_epochs=1", "imb_factor=0.1", "model.width=2", "threads=1"]
+BOTH = ["plugin=none", "method.selector.name=quota", "method.selector.networks=both"]
 
 
 class Seen(Selector):
@@ -54,3 +55,19 @@ def test_both_networks_are_shown_the_same_samples_in_the_same_views(learner, vie
     # Network 1 sees what it would see without anybody asking.
     assert np.array_equal(first.logits, mine.logits)
     assert np.array_equal(second.logits, theirs.logits) is (view == "test" and draw == 0)
+
+
+@pytest.mark.parametrize("view", ["test", "train"])
+@pytest.mark.parametrize("learner", ["method=dividemix", "method=ce method.networks=2"])
+def test_both_networks_have_one_selection_where_it_goes_by_their_mean(learner, view):
+    made = method(*learner.split(), *BOTH, f"method.selector.view={view}")
+    made.epoch(1)
+    made.epoch(2)
+    one, other = made.selections
+    assert np.array_equal(one.mask, other.mask)
+    assert np.array_equal(one.clean_probability, other.clean_probability)
+    assert 0 < one.mask.mean() < 1
+    own = method(*learner.split(), *BOTH[:2], f"method.selector.view={view}")
+    own.epoch(1)
+    own.epoch(2)
+    assert not np.array_equal(own.selections[0].mask, own.selections[1].mask)
