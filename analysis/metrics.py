@@ -11,7 +11,7 @@ from sfa_bench.doors import Door
 
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
 _ACC = ("final", "last", "last10", "best", "at_best_val", *GROUPS, "worst", "gmean")
-_HEADS = ("main", "abc", "ncm", "joint", "network_1", "network_2", "network_mean", "bayes")
+_HEADS = ("main", "abc", "medium_head", "ncm", "joint", "network_1", "network_2", "network_mean", "bayes")
 _SELECTION = ("precision", "recall", "f1", "auc", "ap")
 # Every metric of a record that is one number, by what reports it; `analysis.table --help` prints this.
 KNOWN = {
@@ -40,6 +40,7 @@ SECOND = "test_imagenet"  # WebVision's other test set
 WHY = {
     "test/top5": "it is reported for more than 10 classes",
     "test/acc/abc": "they have no balanced head",
+    "test/acc/medium_head": "they have no medium head (plugin=ibc)",
     "test/acc/bayes": "it is known where the densities are, on dataset=synthetic",
     "test/acc/network": "they have one network",
     "val/": "they have no validation set (dataset.val)",

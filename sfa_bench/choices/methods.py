@@ -48,6 +48,7 @@ class Learner:
     from_the_first: its own selector selects from the first epoch on, without a warm-up.
     every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
+    experts: it trains the medium head, and heads on labels of their own where a selector gives these.
     default_heads: its classifiers start as the framework starts linear ones.
     asks_rate: whether `noise.assumed_rate`, the share of noisy labels that it is told, enters a run's identity;
     needs_rate: the keys that make it need the rate; told_type: whether it is told the kind of noise.
@@ -64,6 +65,7 @@ class Learner:
     every_sample: str = ""
     resamples: bool = False
     subset: bool = False
+    experts: bool = False
     default_heads: bool = False
     asks_rate: Callable[[RunConfig], bool] = _never
     needs_rate: Callable[[RunConfig], Iterator[str]] = _nothing
@@ -214,13 +216,14 @@ LEARNERS: Mapping[str, Learner] = {
         after_warmup=_SSL,
         networks=2,
         selects="must",
+        experts=True,
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
         told_type=_dividemix_told_type,
         silent=_dividemix_silent,
         refuses=_dividemix_refuses,
     ),
-    "external": Learner(None),
+    "external": Learner(None, experts=True),  # which its class has to bear out
 }
 AFTER_WARMUP = tuple(dict.fromkeys(key for learner in LEARNERS.values() for key in learner.after_warmup))
 
@@ -316,6 +319,8 @@ def _dividemix_ran(config: RunConfig) -> Recipe | None:
     source, plugin = config.dataset.source, config.names.get("plugin")
     if plugin in ("sfa", "sfa_release"):
         return _sfa(source, _PARALLEL)
+    if plugin in ("ibc", "ibc_release"):  # SFA's script with other labels, on CIFAR
+        return SOURCES[source].recipe if source in ("cifar10", "cifar100") else None
     if plugin != "none":
         return None
     own = {"ramp_origin": "zero_based"}
@@ -384,6 +389,6 @@ def natives(config: RunConfig) -> list[str]:
     return [
         f"method={method} plugin={plugin}"
         for method in NATIVE
-        for plugin in ("none", "sfa", "sfa_release")
+        for plugin in ("none", "sfa", "sfa_release", "ibc", "ibc_release")
         if native(replace(config, names={**config.names, "method": method, "plugin": plugin})) is not None
     ]

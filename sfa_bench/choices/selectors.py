@@ -1,5 +1,5 @@
-"""The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/methods.md §7–9,
-algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md). A new one is a class and an entry here.
+"""The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/ibc.md §2, algorithms/methods.md
+§7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md). A new one is a class and an entry here.
 """
 
 # ruff: noqa: RUF009
@@ -37,7 +37,8 @@ class Selector:
     asks_rate: it is told the share of noisy labels; averaged_at: the share at which it averages over epochs.
     knows: what else it is told. plugin: the plug-in that brings it, where it cannot be set by itself.
     not_with: methods with which it is refused, and why; refuses: sentences against values that do not go together.
-    silent: which of its options do not act in this run.
+    gives_targets: it gives heads labels of their own, on which not every learner trains.
+    silent: which keys do not act on it in this run.
     native: what its original ran, by the method that it was published in.
     revision: raised when a change of it changes results.
     """
@@ -56,6 +57,7 @@ class Selector:
     knows: tuple[str, ...] = ()
     plugin: str | None = None
     not_with: Mapping[str, str] = field(default_factory=dict)
+    gives_targets: bool = False
     refuses: Callable[[RunConfig], Iterator[str]] = _nothing
     silent: Callable[[RunConfig], Iterator[str]] = _nothing
     native: Mapping[str, Callable[[RunConfig], Recipe | None]] = field(default_factory=dict)
@@ -77,13 +79,12 @@ def _tabasco_ran(config: RunConfig) -> Recipe | None:
 
 
 def _quota_silent(config: RunConfig) -> Iterator[str]:
-    selector = config.method.selector
+    selector, unused = config.method.selector, []
     if isinstance(selector.rate, str):
-        yield from ("rate_end", "rate_epochs")
+        unused = ["rate_end", "rate_epochs"]
     else:
-        yield "mean_limit"
-        if selector.rate_end in (None, selector.rate):
-            yield from ("rate_end", "rate_epochs")
+        unused = ["mean_limit", *(["rate_end", "rate_epochs"] if selector.rate_end in (None, selector.rate) else [])]
+    yield from (f"method.selector.{key}" for key in unused)
 
 
 def _quota_refuses(config: RunConfig) -> Iterator[str]:
@@ -94,7 +95,20 @@ def _quota_refuses(config: RunConfig) -> Iterator[str]:
         )
 
 
+# ---- IBC: SFA, and soft labels
+
+
+def _ibc_silent(config: RunConfig) -> Iterator[str]:
+    if config.plugin.head == "none":
+        yield "plugin.epsilon"
+    if config.plugin.head == "none" or config.plugin.epsilon == 0:  # no head learns what neighbours share
+        yield from ("plugin.kappa", "plugin.query_centre")
+
+
+_OF_SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
+
 # ---- what there is
+
 
 SELECTORS: Mapping[str, Selector] = {
     "none": Selector(None, mixtures=False, by_class=False),
@@ -106,7 +120,7 @@ SELECTORS: Mapping[str, Selector] = {
     "proto": Selector("sfa_bench.selectors.prototype.Prototype", options=("variant",), revision=2),
     "sfa": Selector(
         "sfa_bench.selectors.sfa.StochasticFeatureAveraging",
-        plugin_options=("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor"),
+        plugin_options=_OF_SFA,
         effective=("beta", "phi"),
         balanced_head=True,
         running_means=True,
@@ -127,6 +141,19 @@ SELECTORS: Mapping[str, Selector] = {
         options=("score", "rate", "rate_end", "rate_epochs", "mean_limit", "networks"),
         silent=_quota_silent,
         refuses=_quota_refuses,
+    ),
+    "ibc": Selector(
+        "sfa_bench.selectors.ibc.InstancesBenefittingClasses",
+        plugin_options=(*_OF_SFA, "epsilon", "kappa", "query_centre"),
+        effective=("beta", "phi"),
+        balanced_head=True,
+        running_means=True,
+        plugin="ibc",
+        not_with={
+            "rolt_plus": "method=rolt_plus with ibc is method=dividemix plugin=ibc: set that, or add plugin=none"
+        },
+        gives_targets=True,
+        silent=_ibc_silent,
     ),
     "oracle": Selector(
         "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
@@ -188,7 +215,7 @@ class GmmConfig:
 
 @dataclass(frozen=True)
 class PluginConfig(Brought):
-    selector: Literal["none", "sfa", "external"] = option(
+    selector: Literal["none", "sfa", "ibc", "external"] = option(
         "none", "selector the plug-in brings (replaces the method's)", fixed=True
     )
     moments: Literal["persistent", "release", "none"] = option("persistent", "running averages of the centroids")
@@ -205,9 +232,19 @@ class PluginConfig(Brought):
     sample_min: int | Literal["auto", "release"] = option(
         "auto", "draw only classes with more gated samples", low=0, high=MANY
     )
-    head: Literal["abc", "none"] = option("none", "auxiliary balanced classifier")
+    epsilon: float = option(0.1, "ibc: share of a soft label that neighbour classes have (0 = hard)", low=0, below=1)
+    kappa: float = option(0.25, "ibc: share of the classes that are neighbours of a sample", above=0, high=1)
+    query_centre: Literal["dataset", "sample"] = option(
+        "dataset", "ibc: the mean that a feature is compared without; sample = of its own coordinates"
+    )
+    head: Literal["abc", "experts", "none"] = option(
+        "none", "auxiliary balanced classifier; experts = and a medium head"
+    )
+    medium_warmup: bool = option(True, "the medium head is trained in the warm-up, too")
     main_subset: Literal["selected", "all"] = option("selected", "samples in the main loss of single-network methods")
-    empty_class: Literal["carry", "error"] = option("carry", "a class with no gated sample keeps its moments, or fails")
+    empty_class: Literal["carry", "zero", "error"] = option(
+        "carry", "a class with no gated sample keeps its moments, is at the origin, or fails"
+    )
     p_threshold: float = option(0.5, "clean probability above which a sample is selected", low=0, below=1)
     var_floor: float = option(1e-30, "smallest variance of a centroid", above=0)
     abc: AbcConfig = section(AbcConfig)

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
+from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
 from sfa_bench.choices.methods import LEARNERS, has_warmup, lambda_u, options_without_effect, warmup_epochs
@@ -55,7 +56,9 @@ AFTER_WARMUP = {
     *(f"method.selector.{key}" for key in (*SELECTOR_KEYS, *SELECTOR_OPTIONS, "revision")),
     *(f"recipe.effective.{key}" for key in ("beta", "phi", "ramp_epochs")),
 }
-OF_THE_HEAD = {"plugin.head", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision"}
+OF_THE_HEAD = {
+    *("plugin.head", "plugin.medium_warmup", "plugin.abc.count_floor", "plugin.abc.detach", "plugin.revision")
+}
 # What null meant before data sets had values of their own. Still left out, so that old runs keep their hashes.
 USUAL = {
     "method.lambda_u": 25.0,
@@ -229,7 +232,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
         yield "plugin.main_subset"
     if not has_warmup(config):
         yield "warmup_epochs"
-    acting = set(described.options) - set(described.silent(config))
+    acting = set(described.options)
     yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in acting)
     if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")
@@ -239,6 +242,9 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
         yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "plugin.p_threshold")
     if plugin.head == "none":
         yield from ("plugin.abc.counts", "plugin.abc.count_floor", "plugin.abc.detach")
+    if MEDIUM not in WITH[plugin.head] or warmup_epochs(config) == 0:
+        yield "plugin.medium_warmup"
+    yield from described.silent(config)
     for other in SELECTORS.values():
         yield from (f"plugin.{key}" for key in other.plugin_options if key not in described.plugin_options)
         yield from (f"recipe.effective.{key}" for key in other.effective if key not in described.effective)

@@ -14,7 +14,11 @@ from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.errors import ConfigError
 
-TRAINING = ("plugin.abc.", "plugin.main_subset", "method.selector.view")  # they shape networks or what is saved
+# They shape networks, what these learn from, or what is saved.
+TRAINING = (
+    *("plugin.abc.", "plugin.main_subset", "plugin.medium_warmup", "method.selector.view"),
+    *("plugin.epsilon", "plugin.kappa", "plugin.query_centre"),
+)
 
 
 def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | None = None) -> RunConfig:
@@ -33,11 +37,11 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
         if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
     plugin, selector = _choice(base, {key: t.value for key, t in given.items()}, config_dir)
+    if selector == "none":
+        raise ConfigError("nothing selects here: set method.selector.name=…, or plugin=sfa", invalid_combination=True)
     words = [f"plugin={plugin}"] + ([] if selector is None else [f"method.selector.name={selector}"])
     words += [t.text for key, t in given.items() if key not in ("plugin", "method.selector.name")]
     asked = _of_any_method(base, words, config_dir)
-    if asked.method.selector.name == "none":
-        raise ConfigError("nothing selects here: set method.selector.name=…, or plugin=sfa", invalid_combination=True)
     values = base.plugin
     if plugin != base.names["plugin"]:
         values = replace(asked.plugin, p_threshold=values.p_threshold, gmm=values.gmm)
@@ -63,8 +67,8 @@ def _choice(base: RunConfig, values: dict[str, Any], config_dir: Path | None) ->
             return recorded, None if brought else base.method.selector.name
         if (bringing := SELECTORS[selector].plugin) is not None:
             return bringing, None
-        # The plug-in's selector is replaced; the balanced head stays as it is.
-        return ("abc" if base.plugin.head == "abc" else "none") if brought else recorded, selector
+        # The plug-in's selector is replaced; whether there is a balanced head stays as it is.
+        return ("none" if base.plugin.head == "none" else "abc") if brought else recorded, selector
     if selector is not None or _of_any_method(base, [f"plugin={plugin}"], config_dir).plugin.selector != "none":
         return plugin, selector
     if not brought:
@@ -74,9 +78,11 @@ def _choice(base: RunConfig, values: dict[str, Any], config_dir: Path | None) ->
 
 
 def _of_any_method(base: RunConfig, words: Sequence[str], config_dir: Path | None) -> RunConfig:
-    """Compose for a method that takes every selector: only the setting is checked, not the training."""
+    """Compose for a method that takes every plug-in: only the setting is checked, not the training."""
     data = [f"dataset={base.names['dataset']}", f"dataset.name={base.dataset.name}", "model.pretrained=false"]
-    return compose(["method=ce", f"method.networks={base.method.networks}", *data, *words], config_dir)
+    # The first takes every plug-in, the second is for probes of one network.
+    method = "dividemix" if base.method.networks == 2 else "ce"
+    return compose([f"method={method}", *data, *words], config_dir)
 
 
 def _take(values: Any, source: Any, key: str, *rest: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfa_bench.choices.classifiers import CLASSIFIERS
+from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import LEARNERS, has_warmup, warmup_epochs
 from sfa_bench.choices.models import MODELS, names_of
@@ -71,6 +72,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
                 f"method.selector.{key}={getattr(config.method.selector, key)} has no meaning for the selector "
                 f"{selector}: leave it out, or set plugin=none (or abc) with method.selector.name={takers}"
             )
+    _heads(config)
     if config.plugin.head == "none":
         for key in sorted(given):
             if key.startswith("plugin.abc."):
@@ -93,6 +95,27 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
             )
     if isinstance(config.device, tuple) and config.method.networks != 2:
         raise _refuse(f"device=[{','.join(config.device)}] for method={method}, which has one network: set one device")
+
+
+def _heads(config: RunConfig) -> None:
+    """What not every learner trains: further heads, and labels of their own for heads."""
+    method, plugin = config.names.get("method"), config.names.get("plugin")
+    described, able = SELECTORS[config.method.selector.name], LEARNERS[config.method.learner].experts
+    if described.gives_targets and not able:
+        raise _refuse(
+            f"plugin={plugin} gives each head labels of its own, which method={method} does not train on: set "
+            "method=dividemix, or plugin=sfa"
+        )
+    if MEDIUM in WITH[config.plugin.head] and not able:
+        raise _refuse(
+            f"plugin.head={config.plugin.head} with method={method}, which does not train a medium head: set "
+            "plugin.head=abc, or method=dividemix"
+        )
+    if described.gives_targets and config.dataset.selection_draw:
+        raise _refuse(
+            f"plugin={plugin} gives labels to the samples that a network selects from, and the other network trains "
+            "on its own draw of samples: set dataset.selection_draw=0"
+        )
 
 
 def _learner(config: RunConfig, given: frozenset[str]) -> None:

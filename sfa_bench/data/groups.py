@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfa_bench.choices.sources import SOURCES
+from sfa_bench.parts.shots import by_rank
 
 FIXED_TEN = {"many": [0, 1], "medium": [2, 3, 4, 5, 6], "few": [7, 8, 9]}
 
@@ -31,12 +32,6 @@ def shot_groups(
         }
     else:
         ends = int(0.3 * num_classes)
-        groups = dict(zip(("many", "medium", "few"), _by_rank(basis_counts, max(1, ends), ends), strict=True))
+        groups = dict(zip(("many", "medium", "few"), by_rank(basis_counts, max(1, ends), ends), strict=True))
     ends = max(1, int(0.3 * num_classes))
-    return groups | dict(zip(("head", "mid", "tail"), _by_rank(rank_counts, ends, ends), strict=True))
-
-
-def _by_rank(counts: np.ndarray, top: int, bottom: int) -> tuple[list[int], list[int], list[int]]:
-    order = np.argsort(-counts, kind="stable").tolist()
-    last = len(order) - bottom
-    return sorted(order[:top]), sorted(order[top:last]), sorted(order[last:])
+    return groups | dict(zip(("head", "mid", "tail"), by_rank(rank_counts, ends, ends), strict=True))

@@ -12,6 +12,7 @@ import torch
 
 from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.code import load
+from sfa_bench.choices.heads import WITH
 from sfa_bench.choices.losses import LOSSES, knows_noise
 from sfa_bench.choices.methods import LEARNERS, warmup_epochs
 from sfa_bench.choices.noises import told_rate
@@ -38,7 +39,7 @@ def build_method(
 ) -> Method:
     """The learner of this run with its networks, selectors and options."""
     plugin = config.plugin
-    heads = ("main", "abc") if plugin.head == "abc" else ("main",)
+    heads = ("main", *(head.name for head in WITH[plugin.head]))
     channels, *size = data.view.images.shape[1:]
     cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
@@ -86,7 +87,7 @@ def build_method(
         selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
         select_aside=devices[0].type != "cpu",
-        head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach),
+        head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach, plugin.medium_warmup),
     )
     if on_step is not None:
         training.on_step = on_step
@@ -142,6 +143,7 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
                 data.observed_counts,
                 warmup_epochs(config) + 1,
                 partial(streams.numpy_generator, config.seed, "centroid_draw", k),
+                WITH[plugin.head],
             )
         )
         for k in range(networks)

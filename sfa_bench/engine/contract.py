@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfa_bench.choices.heads import ALL, HEADS, Head
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.methods.networks import SMALLER_LR
@@ -47,11 +48,13 @@ class Contract:
         if watch is not None:
             self.heads_may_rest = watch.saw_training()  # one epoch with a step tells
             if (idle := watch.idle()) is not None:
+                k, head = idle
+                share = "" if head.strength == 1 else f"{head.strength:g} * "
                 raise RunError(
-                    f"{self.who}: the balanced head of network {idle + 1}, which plugin={self.config.names['plugin']} "
+                    f"{self.who}: the {head.title} of network {k + 1}, which plugin={self.config.names['plugin']} "
                     f"adds, got no gradient in epoch {e}, and its logits would count in the accuracy: add its loss, "
-                    "F.cross_entropy(out.abc + self.counts_for_head(selection).clamp(min=1).log(), labels), as "
-                    "docs/examples/bootstrapping.py does; or set plugin.head=none, or eval.ensemble=main"
+                    f"F.cross_entropy(out.{head.name} + {share}self.counts_for_head(selection).clamp(min=1).log(), "
+                    "labels), as docs/examples/bootstrapping.py does; or set plugin.head=none, or eval.ensemble=main"
                 )
         return figures
 
@@ -106,7 +109,7 @@ def check_answers(answers: Any, images: int, num_classes: int, which: str, when:
             raise RunError(f"{which} of network {k} have the heads {', '.join(map(str, heads)) or 'none'}: main lacks")
         for head, values in heads.items():
             found = np.asarray(values)
-            wanted = (images, num_classes) if head in ("main", "abc") else (images, *found.shape[1:])
+            wanted = (images, num_classes) if head in ALL else (images, *found.shape[1:])
             if found.shape != wanted or found.dtype.kind not in "fiu":
                 raise RunError(
                     f"{which} of network {k}, head {head}, are {found.dtype} {list(found.shape)}: they must be numbers "
@@ -117,16 +120,20 @@ def check_answers(answers: Any, images: int, num_classes: int, which: str, when:
 
 
 class HeadWatch:
-    """Watches whether the networks' balanced heads are trained beside their main heads."""
+    """Watches whether the networks' further heads are trained beside their main heads."""
 
     def __init__(self, networks: Sequence[Network]):
         self.networks = networks
         self.touched: set[tuple[int, str]] = set()
-        self.before = [[p.detach().clone() for p in _free(network, "abc")] for network in networks]
+        self.before = {
+            (k, head): [p.detach().clone() for p in _free(network, head.name)]
+            for k, network in enumerate(networks)
+            for head in HEADS
+        }
         self.handles = [
             p.register_hook(partial(self._touch, k, head))
             for k, network in enumerate(networks)
-            for head in ("main", "abc")
+            for head in ALL
             for p in _free(network, head)
         ]
 
@@ -139,14 +146,13 @@ class HeadWatch:
             handle.remove()
         return any(head == "main" for _, head in self.touched)
 
-    def idle(self) -> int | None:
-        """The first network whose balanced head neither had a gradient nor changed although its main head was
-        trained.
-        """
-        for k, (network, before) in enumerate(zip(self.networks, self.before, strict=True)):
-            same = all(torch.equal(a, b) for a, b in zip(_free(network, "abc"), before, strict=True))
-            if before and same and (k, "main") in self.touched and (k, "abc") not in self.touched:
-                return k
+    def idle(self) -> tuple[int, Head] | None:
+        """The first network with a head that neither had a gradient nor changed although its main head was trained."""
+        for (k, head), before in self.before.items():
+            now = _free(self.networks[k], head.name)
+            same = all(torch.equal(a, b) for a, b in zip(now, before, strict=True))
+            if before and same and (k, "main") in self.touched and (k, head.name) not in self.touched:
+                return k, head
         return None
 
 

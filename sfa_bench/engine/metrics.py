@@ -15,13 +15,14 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
+from sfa_bench.choices.heads import ALL
 from sfa_bench.parts.prototypes import members_of_classes
 
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
 ECE_BINS = 15
 
 Logits = Sequence[Mapping[str, NDArray]]
-"""One mapping a network: head ("main", and "abc" where it exists) to logits [M, K]."""
+"""One mapping a network: head ("main", and of `choices.heads` those that it has) to logits [M, K]."""
 
 
 def ensemble(logits: Logits, how: str) -> NDArray[np.float64]:
@@ -46,7 +47,7 @@ def scores(logits: Logits, how: str) -> NDArray[np.float64]:
 
 def _vectors(logits: Logits, how: str) -> NDArray[np.float64]:
     """The logits of the heads that predict together [V, M, K]."""
-    heads = ("main", "abc") if how in ("logit_sum", "prob_mean") else (how,)
+    heads = ALL if how in ("logit_sum", "prob_mean") else (how,)
     return np.stack([net[head] for net in logits for head in heads if head in net]).astype(np.float64)
 
 
@@ -80,9 +81,9 @@ def test_metrics(
     metrics["test/acc/worst"] = float(present.min())
     # Not exp of the mean logarithm, which warns for a class with accuracy 0.
     metrics["test/acc/gmean"] = float(np.prod(present / 100) ** (1 / len(present)) * 100)
-    for head in ("main", "abc", "ncm"):  # nearest class mean: reported, never part of the ensemble
+    for head in (*ALL, "ncm"):  # nearest class mean: reported, never part of the ensemble
         has = all(head in net for net in logits)
-        if has or head != "ncm":
+        if has or head in ("main", "abc"):  # these two are in every record
             metrics[f"test/acc/{head}"] = _percent(scores(logits, head).argmax(axis=1) == labels) if has else None
     if len(logits) > 1:
         each = [_percent(scores([net], how).argmax(axis=1) == labels) for net in logits]

@@ -137,6 +137,7 @@ _ACCURACIES = {
     "worst": "worst class",
     "main": "main head alone",
     "abc": "balanced head alone",
+    "medium_head": "medium head alone",
 }
 
 

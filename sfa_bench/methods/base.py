@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfa_bench.data.loader import batches
+from sfa_bench.errors import ConfigError
 from sfa_bench.methods.aside import Aside
 from sfa_bench.methods.evaluation import Evaluated
 from sfa_bench.methods.networks import ImageCounts, RunningMean
@@ -25,8 +26,14 @@ class Method(Evaluated):
 
     kept_when_done: tuple[str, ...] = ("networks", "selectors", "selections")  # of the state, once a run is finished
     knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
+    takes_targets = False  # it trains on the `targets` of `self.selections[k]`, where a selector gives them
 
     def __init__(self, training: Training):
+        if not self.takes_targets and any(selector.gives_targets for selector in training.selectors):
+            raise ConfigError(
+                f"the selector gives heads labels of their own, which {type(self).__name__} does not train on: set "
+                "another plugin; or train on self.selections[k].targets and have takes_targets = True in the class"
+            )
         super().__init__(training)
         self.observed_counts = training.view.observed_counts
         self.selections: Sequence[Selection] = []
@@ -140,7 +147,7 @@ class Method(Evaluated):
 
 
 def _pack(selection: Selection) -> dict[str, Any]:
-    values = vars(selection)
+    values = {name: v for name, v in vars(selection).items() if name != "targets"}  # which its own epoch alone needs
     return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 

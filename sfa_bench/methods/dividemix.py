@@ -7,7 +7,8 @@ algorithms/methods.md §7; with the balanced head algorithms/sfa.md §7; with th
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ class DivideMixInputs(NamedTuple):
     log_counts: Tensor  # shift of the balanced head's logits [K]
     mixing: torch.Generator
     class_weights: Tensor | None = None  # of labelled rows, by their own observed label [K]
+    targets: Mapping[str, Tensor] = MappingProxyType({})  # head → [N, K], of labelled rows in place of refined labels
 
 
 class DivideMix(Method):
@@ -57,6 +59,7 @@ class DivideMix(Method):
     """
 
     networks_used = 2
+    takes_targets = True
 
     def __init__(
         self,
@@ -128,8 +131,9 @@ class DivideMix(Method):
             loss = F.cross_entropy(out.main, labels)
             if self.confidence_penalty:
                 loss = loss + mixmatch.negative_entropy(out.main)
-            if out.abc is not None:
-                loss = loss + F.cross_entropy(out.abc + log_counts, labels)
+            for head, logits in out.beside_main():
+                if self.training.head.trained_in_warmup(head):
+                    loss = loss + F.cross_entropy(logits + head.strength * log_counts, labels)
             yield loss, len(rows)
 
     def _losses(self, k: int, e: int, selection: Selection) -> Iterator[tuple[Tensor, int]]:
@@ -145,6 +149,7 @@ class DivideMix(Method):
             self.training.head.log_prior(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
+            self._own_targets(k),
         )
         labelled = sum(len(rows) for rows in steps)
         ramp_steps = labelled // self.training.batch_size + 1  # the releases' count, also where B divides n (Q23)
@@ -154,6 +159,12 @@ class DivideMix(Method):
             yield self._loss(
                 k, given, x_rows, (*next(views), *next(views)), float(beta.beta(self.alpha, self.alpha)), weight
             )
+
+    def _own_targets(self, k: int) -> dict[str, Tensor]:
+        """What network k's own selector has its heads learn from labelled samples (algorithms/ibc.md §5)."""
+        if not self.training.selectors[k].gives_targets:  # do not wait for a selection that is needed later
+            return {}
+        return {head: torch.from_numpy(targets) for head, targets in (self.selections[k].targets or {}).items()}
 
     def _co_divided(self, k: int, e: int, selection: Selection) -> tuple[list[Tensor], Iterator[Tensor]]:
         """Batches of the labelled samples, and of the unlabelled ones without end, both shuffled."""
@@ -188,29 +199,27 @@ class DivideMix(Method):
             q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
-            t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
+            refined = mixmatch.refine_labels(observed, w, guess, self.temperature)
             set_mode(self.networks[k], training=True)
-        targets = torch.cat([t_x, t_x, t_u, t_u])
+        t_x = {"main": refined} | {head: send(rows[x_rows], device) for head, rows in given.targets.items()}
         lam = max(lam, 1 - lam)
         permutation = send(torch.randperm(len(inputs), generator=given.mixing), device)
-        mixed, mixed_targets = mixmatch.mix(inputs, lam, permutation), mixmatch.mix(targets, lam, permutation)
-        if self.forwarded == "labelled":
-            mixed, mixed_targets = mixed[:split], mixed_targets[:split]
-        out = self.forward(k, mixed)
-
-        # Targets come from the main head only, and serve both heads.
+        mixed = mixmatch.mix(inputs, lam, permutation)
+        targets = {head: mixmatch.mix(torch.cat([t, t, t_u, t_u]), lam, permutation) for head, t in t_x.items()}
+        out = self.forward(k, mixed[:split] if self.forwarded == "labelled" else mixed)
         row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
 
-        def semi_supervised(logits: Tensor, row_weights: Tensor | None = None) -> Tensor:
-            labelled = mixmatch.soft_cross_entropy(logits[:split], mixed_targets[:split], row_weights)
-            return labelled + weight * mixmatch.squared_error(logits[split:], mixed_targets[split:])
+        def semi_supervised(logits: Tensor, targets: Tensor, row_weights: Tensor | None = None) -> Tensor:
+            labelled = mixmatch.soft_cross_entropy(logits[:split], targets[:split], row_weights)
+            return labelled + weight * mixmatch.squared_error(logits[split:], targets[split:])
 
-        loss = semi_supervised(out.main, row_weights)  # the balanced head has its prior instead
-        if out.abc is not None:
-            loss = loss + semi_supervised(out.abc + given.log_counts)
+        loss = semi_supervised(out.main, targets["main"], row_weights)  # the other heads have their prior instead
+        for head, logits in out.beside_main():  # guessed and refined labels come from the main head, and serve all
+            shifted = logits + head.strength * given.log_counts
+            loss = loss + semi_supervised(shifted, targets.get(head.name, targets["main"]))
         if self.penalty == "uniform":
             loss = loss + mixmatch.prior_penalty(out.main)
-        return loss, len(mixed)
+        return loss, len(out.main)
 
     def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
         """Main-head prediction of network k, or of a copy; images and result are on the trained network's device."""

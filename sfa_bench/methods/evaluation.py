@@ -84,9 +84,7 @@ class Evaluated(Networks):
         found = evaluate(self.predictors(), self.devices, loader.test_views(parts))
         answers = []
         for k, out in enumerate(found):
-            heads = {"main": out.main.numpy()}
-            if out.abc is not None:
-                heads["abc"] = out.abc.numpy()
+            heads = {"main": out.main.numpy()} | {head.name: logits.numpy() for head, logits in out.beside_main()}
             answers.append(heads | self.extra_heads(k, out.features.numpy()))
         return answers
 
@@ -117,14 +115,13 @@ def evaluate(networks: Sequence[Network], devices: Sequence[torch.device], strea
         for images in stream:
             for outputs, network, device in zip(parts, networks, devices, strict=True):
                 outputs += [network(piece) for piece in pieces(images.to(device))]
-    return [
-        Output(
-            torch.cat([out.features for out in outputs]).cpu(),
-            torch.cat([out.main for out in outputs]).cpu(),
-            None if network.abc is None else torch.cat([out.abc for out in outputs if out.abc is not None]).cpu(),
-        )
-        for outputs, network in zip(parts, networks, strict=True)
-    ]
+    return [Output._make(_joined(answers) for answers in zip(*outputs, strict=True)) for outputs in parts]
+
+
+def _joined(answers: Sequence[Tensor | None]) -> Tensor | None:
+    """All rows of one answer, on the CPU; None of a head that there is not."""
+    there = [answer for answer in answers if answer is not None]
+    return torch.cat(there).cpu() if there else None
 
 
 def pieces(images: Tensor) -> Sequence[Tensor]:

@@ -75,8 +75,7 @@ class Networks:
         if self.training.autocast:
             features = features.float()
         # A detached head learns from the features without shaping them.
-        for_abc = features.detach() if self.training.head.detach else features
-        return Output(features, network.main(features), None if network.abc is None else network.abc(for_abc))
+        return network.classify(features, features.detach() if self.training.head.detach else features)
 
     def _compile(self) -> list[Callable[[Tensor], Tensor]]:
         """Each network's backbone, compiled. Not the networks themselves: their weights keep their names, and copies of

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sfa_bench.choices.heads import MEDIUM, Head
 from sfa_bench.data.types import LearnerView
 from sfa_bench.models import Network
 from sfa_bench.parts import schedules
@@ -43,15 +44,19 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class BalancedHead:
-    """The auxiliary balanced classifier's options (algorithms/sfa.md §7); a network without the head has none."""
+    """Options of the heads beside the main one (algorithms/sfa.md §7); they do not act on a network without any."""
 
     counts: str = "selected"  # or "observed"; the warm-up, which selects nothing, always uses the observed ones
     count_floor: float = 1.0
     detach: bool = False
+    medium_warmup: bool = True  # the medium head is trained in the warm-up, too (algorithms/ibc.md §2)
 
     def log_prior(self, class_counts: Tensor, device: torch.device) -> Tensor:
-        """The shift of its logits before the softmax, float32 [K] (algorithms/sfa.md §7)."""
+        """The shift of the logits of a head of strength 1 before the softmax, float32 [K] (algorithms/sfa.md §7)."""
         return log_prior(class_counts, self.count_floor).to(device)
+
+    def trained_in_warmup(self, head: Head) -> bool:
+        return self.medium_warmup or head != MEDIUM
 
 
 @dataclass

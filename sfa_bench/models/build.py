@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sfa_bench.choices.code import load
+from sfa_bench.choices.heads import ALL
 from sfa_bench.choices.models import MODELS, NAMES, names_of
 from sfa_bench.errors import ConfigError
 from sfa_bench.models.external import OwnBackbone
@@ -31,17 +32,18 @@ def build(
 ) -> Network:
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
-    Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads ("main",) or ("main", "abc");
+    Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads: names of `choices.heads.ALL`;
     cosine: the scale of a cosine main head, None for a linear one; default_heads: linear heads start as Torch makes
     them, whatever the backbone's own start (RoLT's classifier, algorithms/models.md §2).
     Raises: ConfigError when the images are too small for the model or have not its channels, and when a file of
     pretrained weights does not fit (models.pretrained).
     """
     described = MODELS[model.name]
+    further = {name: name in heads for name in ALL if name != "main"}
     if model.target is not None:
         with seeded(seed):
             own = OwnBackbone(model.target, in_channels, image_size, model.arguments)
-            return Network(own, num_classes, abc="abc" in heads, cosine=cosine, default_heads=default_heads)
+            return Network(own, num_classes, **further, cosine=cosine, default_heads=default_heads)
     if not image_size and described.vectors is None:
         raise ConfigError(
             f"model={model.name} takes images, and these are vectors: use model={names_of('vectors')}",
@@ -66,7 +68,7 @@ def build(
         return Network(
             _backbone(model, in_channels, min(image_size, default=0)),
             num_classes,
-            abc="abc" in heads,
+            **further,
             cosine=cosine,
             default_heads=default_heads,
         )

@@ -1,23 +1,30 @@
-"""A backbone with its heads: `main`, and the balanced head `abc` where a plug-in asks for it (algorithms/models.md
-§5).
-"""
+"""A backbone with its heads: `main`, and those of `choices.heads` that a plug-in asks for (algorithms/models.md §5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfa_bench.choices.heads import HEADS, Head
+
 
 class Output(NamedTuple):
-    """What one forward gives: features [B, d], and logits [B, K] of each head (`abc` is None without that head)."""
+    """What one forward gives: features [B, d], and logits [B, K] of each head (None without that head)."""
 
     features: Tensor
     main: Tensor
     abc: Tensor | None
+    medium_head: Tensor | None = None
+
+    def beside_main(self) -> Iterator[tuple[Head, Tensor]]:
+        """The heads beside the main one that there are, with their logits [B, K]."""
+        for head in HEADS:
+            if (logits := getattr(self, head.name)) is not None:
+                yield head, logits
 
 
 class Backbone(nn.Module):
@@ -49,9 +56,10 @@ class CosineHead(nn.Module):
 
 
 class Network(nn.Module):
-    """`backbone` with linear heads on the same features; the parts are made in the order backbone, main, abc.
+    """`backbone` with linear heads on the same features; the parts are made in the order backbone, main, abc,
+    medium_head.
 
-    That order lets a network with and one without the balanced head share all other weights under the same seed.
+    That order lets a network with and one without a further head share all other weights under the same seed.
     `cosine` is the scale of a cosine main head; None makes it linear. `default_heads` keeps Torch's initial weights in
     linear heads. Convolutions keep their weights channels-last: on CPUs they train 1.1 to 1.8 times as fast in it, and
     it is the layout of tensor cores.
@@ -63,6 +71,7 @@ class Network(nn.Module):
         num_classes: int,
         *,
         abc: bool,
+        medium_head: bool = False,
         cosine: float | None = None,
         default_heads: bool = False,
     ):
@@ -72,6 +81,7 @@ class Network(nn.Module):
             self._head(num_classes) if cosine is None else CosineHead(self.feature_width, num_classes, cosine)
         )
         self.abc = self._head(num_classes) if abc else None
+        self.medium_head = self._head(num_classes) if medium_head else None
         self.to(memory_format=torch.channels_last)
 
     def _head(self, num_classes: int) -> nn.Linear:
@@ -93,7 +103,16 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         features = self.features(images)
-        return Output(features, self.main(features), None if self.abc is None else self.abc(features))
+        return self.classify(features, features)
+
+    def classify(self, features: Tensor, beside_main: Tensor) -> Output:
+        """What the heads say to features [B, d]; those beside the main one are given `beside_main`."""
+        return Output(
+            features,
+            self.main(features),  # first: the order decides how gradients are added up
+            None if self.abc is None else self.abc(beside_main),
+            None if self.medium_head is None else self.medium_head(beside_main),
+        )
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

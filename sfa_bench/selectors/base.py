@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from sfa_bench.errors import RunError
 
 if TYPE_CHECKING:
+    from sfa_bench.choices.heads import Head
     from sfa_bench.choices.selectors import PluginConfig, SelectorConfig
     from sfa_bench.config.schema import Effective
 
@@ -45,6 +46,8 @@ class Selection:
     inverted: int | None = None  # samples with a lower probability than one of a lower score (class-wise mixtures)
     fallbacks: dict[str, int] = field(default_factory=dict)  # special case → number of classes
     rows: np.ndarray | None = None  # [n] int64, the samples that were judged; None: all of them
+    # Head → [N, K] float32, rows that sum to 1: what the network that selected is to learn from labelled samples.
+    targets: Mapping[str, np.ndarray] | None = None
 
     def among(self, count: int, rows: np.ndarray | None) -> Selection:
         """This selection of the samples at `rows` [n], extended to all `count` samples of the training set: the others
@@ -52,6 +55,8 @@ class Selection:
         """
         if rows is None:
             return self
+        if self.targets is not None:
+            raise RunError(f"targets are of all samples, and these are {len(rows)}: set dataset.selection_draw=0")
         mask = np.zeros(count, dtype=bool)
         probability, score = np.full((2, count), np.nan)
         mask[rows], probability[rows], score[rows] = self.mask, self.clean_probability, self.score
@@ -105,7 +110,7 @@ class SelectorInputs:
 
     options: `method.selector`, resolved; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown,
     and None for all but those whose description says that they know them; observed_counts int64 [K]; first_epoch: of
-    the selections; generator: epoch → that of its draws.
+    the selections; generator: epoch → that of its draws; heads: of its network, beside the main one.
     """
 
     thresholds: Thresholds
@@ -117,6 +122,7 @@ class SelectorInputs:
     observed_counts: Any
     first_epoch: int
     generator: Callable[[int], np.random.Generator]
+    heads: Sequence[Head]
 
 
 def flaw(found: Any, probe: Probe) -> str:
@@ -144,6 +150,10 @@ def flaw(found: Any, probe: Probe) -> str:
             f"class_counts is {found.class_counts.tolist()[:10]}, and by observed label it selects "
             f"{counts.tolist()[:10]}: they must be np.bincount(labels[mask], minlength=num_classes)"
         )
+    for head, targets in (found.targets or {}).items():
+        shaped = isinstance(targets, np.ndarray) and targets.shape == (n, num_classes)
+        if not shaped or (targets < 0).any() or not np.allclose(targets.sum(axis=1), 1):
+            return f"targets[{head!r}] must be a NumPy array [{n}, {num_classes}] whose rows are distributions"
     return ""
 
 
@@ -152,6 +162,7 @@ class Selector:
 
     knows: tuple[str, ...] = ()  # what a class from outside the suite is told beyond the observed labels
     all_networks: bool = False  # `probe.others` has the other networks' probes, which are then all of the same samples
+    gives_targets = False  # its selections have `targets`, which not every method trains on
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         """Select for the epoch (1-based) that is about to be trained."""

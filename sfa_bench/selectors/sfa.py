@@ -40,7 +40,8 @@ class StochasticFeatureAveraging(Selector):
         samples: draws R a selection.
         draw: False scores against the mean.
         sample_min: only classes with more gated samples are drawn.
-        empty_class: `carry` keeps the moments of a class whose gate is empty; `error` fails the run.
+        empty_class: `carry` keeps the moments of a class whose gate is empty; `zero` puts its centroid at the origin,
+            and begins the moments with all samples (IBC's release, algorithms/ibc.md §7); `error` fails the run.
         var_floor: smallest variance.
         generator: epoch → the generator of that epoch's draws.
     """
@@ -75,21 +76,25 @@ class StochasticFeatureAveraging(Selector):
 
     @classmethod
     def of(cls, inputs: SelectorInputs) -> StochasticFeatureAveraging:
+        return cls(inputs.thresholds, **cls.arguments(inputs))
+
+    @classmethod
+    def arguments(cls, inputs: SelectorInputs) -> dict[str, Any]:
+        """What `conf/plugin` describes, by the names of the arguments."""
         plugin, effective = inputs.plugin, inputs.effective
-        return cls(
-            inputs.thresholds,
-            moments=plugin.moments,
-            selection_at=plugin.selection_at,
-            beta=effective.beta,
-            phi=effective.phi,
-            tau0=plugin.tau0,
-            samples=plugin.samples,
-            draw=plugin.draw,
-            sample_min=sample_min(plugin.sample_min, inputs.observed_counts),
-            empty_class=plugin.empty_class,
-            var_floor=plugin.var_floor,
-            generator=inputs.generator,
-        )
+        return {
+            "moments": plugin.moments,
+            "selection_at": plugin.selection_at,
+            "beta": effective.beta,
+            "phi": effective.phi,
+            "tau0": plugin.tau0,
+            "samples": plugin.samples,
+            "draw": plugin.draw,
+            "sample_min": sample_min(plugin.sample_min, inputs.observed_counts),
+            "empty_class": plugin.empty_class,
+            "var_floor": plugin.var_floor,
+            "generator": inputs.generator,
+        }
 
     def gate_threshold(self, epoch: int, num_classes: int) -> float:
         """τ_e = τ0·φ^e, with e−1 where the selection is the epoch before's; kept below one."""
@@ -106,6 +111,8 @@ class StochasticFeatureAveraging(Selector):
         # Plain softmax: the log counts of the balanced head's loss have no place in its confidence.
         confidence = softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
         gate = confidence > self.gate_threshold(epoch, num_classes)
+        if self.empty_class == "zero" and self.calls < self.beginnings:
+            gate[:] = True
         unit, center = centre_and_normalise(probe.features)
         centroids, gated = instant_centroids(unit, labels, gate, num_classes)
 
@@ -123,7 +130,8 @@ class StochasticFeatureAveraging(Selector):
             ungated, _ = instant_centroids(unit, labels, empty[labels], num_classes)
             centroids[empty & unseen] = ungated[empty & unseen]
 
-        mean, square = self._update(centroids, known=(gated > 0) | (empty & unseen))
+        given = empty if self.empty_class == "zero" else empty & unseen  # centroids of classes without a gated sample
+        mean, square = self._update(centroids, known=(gated > 0) | given)
         spread = np.sqrt(np.clip(square - mean * mean, self.var_floor, 1e30))
         drawn = (gated > self.sample_min) & (gated > 0) & self.draw & (self.moments != "none")
         rng = self.generator(epoch)
@@ -131,6 +139,8 @@ class StochasticFeatureAveraging(Selector):
         for _ in range(self.samples):
             noise = rng.standard_normal(mean.shape)
             scores += label_scores(unit, np.where(drawn[:, None], mean + spread * noise, mean), labels)
+        if self.empty_class == "zero":  # all are as far from the origin: rounding must not tell them apart
+            scores[(mean == 0).all(axis=1)[labels]] = -self.samples
         found = class_posteriors(
             scores,
             labels,

@@ -70,7 +70,6 @@ class PreparedNetwork(nn.Module):
         assert probe.abc_logits is not None
         answers = (probe.features, probe.logits, probe.abc_logits)
         self.answers = [torch.from_numpy(answer).to(device) for answer in answers]
-        self.abc = True
 
     def forward(self, rows: Tensor) -> Output:
         first, last = int(rows[0]), int(rows[-1]) + 1

@@ -31,6 +31,7 @@ def test_its_class_is_made_for_each_network_and_only_who_says_so_sees_clean_labe
     made = build_selectors(config, Data, 2)
     assert [type(selector) for selector in made] == [load(SELECTORS[name].code)] * 2
     assert isinstance(made[0], Selector)
+    assert made[0].gives_targets is SELECTORS[name].gives_targets
     held = [value for value in vars(made[0]).values() if value is Data.clean_labels]
     assert bool(held) is ("clean_labels" in SELECTORS[name].knows) is ("clean_labels" in knows(config))
 

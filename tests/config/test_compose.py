@@ -44,16 +44,16 @@ SELECTS_ITSELF = ("elr", "coteaching")
 
 def test_every_valid_pair_of_method_and_plugin_composes():
     for method, plugin in itertools.product(choices("method"), choices("plugin")):
-        brings = plugin.startswith("sfa")
-        if brings and method in ("rolt_plus", *SELECTS_ITSELF):
+        brings, brought = plugin.startswith(("sfa", "ibc")), plugin.removesuffix("_release")
+        if (brings and method in ("rolt_plus", *SELECTS_ITSELF)) or (brought == "ibc" and method != "dividemix"):
             with pytest.raises(ConfigError) as refused:
                 compose([f"method={method}", f"plugin={plugin}"])
             assert refused.value.invalid_combination
             continue
         run = compose([f"method={method}", f"plugin={plugin}"])
         own = {"dividemix": "loss_gmm", "rolt_plus": "proto", "rolt": "proto", "rolt_drw": "proto"}.get(method, "none")
-        assert run.method.selector.name == ("sfa" if brings else own)
-        assert run.plugin.head == ("none" if plugin == "none" else "abc")
+        assert run.method.selector.name == (brought if brings else own)
+        assert run.plugin.head == {"none": "none", "ibc": "experts"}.get(brought, "abc")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,10 @@ MADE_OF = {
     ("plugin", "head"),
     ("plugin", "moments"),
     ("plugin", "sample_min"),
+    ("plugin", "samples"),
+    ("plugin", "empty_class"),
+    ("plugin", "query_centre"),
+    ("plugin", "medium_warmup"),
 }
 
 

@@ -48,11 +48,12 @@ def goes_with(method, plugin):
 
 def test_the_reference_shows_which_plugin_goes_with_which_method():
     page = (CONF.parent / "docs/reference/choices.md").read_text(encoding="utf-8")
-    plugins = ("none", "abc", "sfa", "sfa_release")
+    plugins = ("none", "abc", "sfa", "sfa_release", "ibc", "ibc_release")
     lines = [f"| method | {' | '.join(plugins)} |", "|:--|" + ":-:|" * len(plugins)]
     lines += [f"| {m} | {' | '.join(goes_with(m, plugin) for plugin in plugins)} |" for m in choices("method")]
     table = "\n".join(lines)
     assert table in page, f"this is the table for the page:\n{table}"
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines[2:]}
-    assert [cell.strip() for cell in rows["elr"]] == ["yes", "yes", "–", "–"]
-    assert [cell.strip() for cell in rows["ldam_drw"]] == ["yes"] * 4
+    assert [cell.strip() for cell in rows["elr"]] == ["yes", "yes", "–", "–", "–", "–"]
+    assert [cell.strip() for cell in rows["ldam_drw"]] == ["yes"] * 4 + ["–"] * 2
+    assert [cell.strip() for cell in rows["dividemix"]] == ["yes"] * 6

@@ -39,6 +39,7 @@ from sfa_bench.store.folder import RunFolder
 SMALL = "plugin=none classifier=joint epochs=3 warmup_epochs=1 batch_size=8 imb_factor=0.3 threads=1 method=ce"
 VECTORS = "dataset=synthetic dataset.classes=4 dataset.size=24 dataset.dim=6 dataset.groups=2 dataset.test_size=8"
 SFA = "method=dividemix plugin=sfa"
+IBC = "method=dividemix plugin=ibc dataset.classes=10 dataset.size=60"  # three classes of ten are few-shot
 DRAWN = f"{SFA} plugin.phi=1 plugin.tau0=0.05 plugin.sample_min=0"  # the gate lets samples of every class through
 NARROW = "replicate=4 plugin.p_threshold=0.99999"  # nobody of some class is sure enough
 BROAD = "replicate=1 noise_ratio=0.7 dataset.size=80 dataset.overlap=4"  # many samples between clean and wrong
@@ -175,9 +176,14 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "plugin.samples": [(DRAWN, 3)],
     "plugin.draw": [(DRAWN, "false")],
     "plugin.sample_min": [(DRAWN, 1000)],
-    "plugin.head": [(f"method={m} plugin=sfa", "none") for m in SELECTING],
+    "plugin.epsilon": [(IBC, 0), (IBC, 0.5)],
+    "plugin.kappa": [(IBC, 1)],
+    "plugin.query_centre": [(IBC, "sample")],
+    "plugin.medium_warmup": [(IBC, "false"), (f"{SFA} plugin.head=experts", "false")],
+    "plugin.head": [(f"method={m} plugin=sfa", "none") for m in SELECTING]
+    + [(IBC, "abc"), (IBC, "none"), (SFA, "experts")],
     "plugin.main_subset": [("plugin=sfa", "all")],
-    "plugin.empty_class": [(f"{SFA} plugin.tau0=0.9", "error")],
+    "plugin.empty_class": [(f"{SFA} plugin.tau0=0.9", "error"), (f"{SFA} plugin.tau0=0.4", "zero")],
     "plugin.p_threshold": [(f"{base} replicate=4", 0.9999) for base in MIXTURES],
     "plugin.var_floor": [(DRAWN, 0.01)],
     "plugin.abc.counts": [(f"method={m} plugin=sfa", "observed") for m in SELECTING],
@@ -235,7 +241,7 @@ CHOICES = {
     "noise": ("noise.file={files}/swap.npy", tuple(name for name in choices("noise") if name != "human")),
     "imbalance": ("", choices("imbalance")),
     "method": ("", choices("method")),
-    "plugin": ("epochs=10", choices("plugin")),
+    "plugin": ("epochs=10 method=dividemix", choices("plugin")),
     "classifier": ("", choices("classifier")),
     "model": (CIFAR, ("convnet", "preact_resnet18", "resnet32")),
     "recipe": (f"{CIFAR} method=rolt", choices("recipe")),
@@ -394,6 +400,7 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
     ramp = {"method.ramp_origin", "method.ramp_epochs", "method.partner", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}
     sfa = {f"plugin.{key}" for key in ("moments", "beta", "phi", "tau0", "samples", "draw", "sample_min", "var_floor")}
+    sfa |= {f"plugin.{key}" for key in ("empty_class", "epsilon", "kappa", "query_centre")}
     plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}
     plugin |= {"plugin.selection_at", "plugin.gmm.min_samples", "plugin.gmm.monotone"}
     assert shared == selecting | guessing | ramp | late | sfa | plugin | {"dataset.selection_draw"}

@@ -45,6 +45,8 @@ def test_matched_recipe(typed, expected, method):
         (["dataset=cifar100n", "method=rolt_plus", "plugin=none"], 300, 30, 151, "one_based"),
         (["dataset=cifar10", "method=dividemix", "plugin=sfa"], 200, 30, 151, "one_based"),
         (["dataset=cifar100", "method=dividemix", "plugin=sfa_release"], 200, 30, 151, "one_based"),
+        (["dataset=cifar10", "method=dividemix", "plugin=ibc"], 200, 30, 151, "one_based"),
+        (["dataset=cifar100", "method=dividemix", "plugin=ibc_release"], 200, 30, 151, "one_based"),
         (["dataset=cifar10", "method=rolt_plus", "plugin=none"], 300, 50, 151, "one_based"),
         (["dataset=cifar10", "method=rolt_plus", "plugin=none", "imb_factor=1"], 300, 10, 151, "one_based"),
         (["dataset=cifar100", "method=rolt_plus", "plugin=none", "imbalance=none"], 300, 30, 151, "one_based"),

@@ -11,11 +11,12 @@ import torch
 from rich.console import Console
 
 from sfa_bench import models
+from sfa_bench.choices.heads import ALL, BALANCED, MEDIUM
 from sfa_bench.choices.models import ModelConfig
 from sfa_bench.config.compose import compose
 from sfa_bench.engine import posthoc
 from sfa_bench.engine.contract import HeadWatch, check_answers
-from sfa_bench.errors import RunError
+from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.main import main
 
 CODE = '''
@@ -139,6 +140,31 @@ def test_a_head_of_one_network_alone_is_seen(train):
     assert "balanced head of network 2" in train("method=mine plugin=abc method.head_from=1 method.only=0")
 
 
+def test_a_medium_head_that_rests_is_seen_and_its_loss_is_written_out(train):
+    sentence = train("method=mine plugin=sfa plugin.head=experts method.head_from=2")
+    assert "method=mine: the medium head of network 1, which plugin=sfa adds, got no gradient in epoch 2" in sentence
+    assert "F.cross_entropy(out.medium_head + 0.5 * self.counts_for_head(selection).clamp(min=1).log()" in sentence
+
+
+def test_a_medium_head_may_rest_where_the_main_head_predicts(train):
+    assert train("method=mine plugin=sfa plugin.head=experts eval.ensemble=main") is None
+
+
+def test_each_head_is_watched():
+    network = models.build(ModelConfig(name="convnet", width=4), 1, (8, 8), 3, ALL, seed=0)
+    images = torch.rand(4, 1, 8, 8)
+    for learning, resting in ((("main", "abc"), MEDIUM), (("main", "medium_head"), BALANCED), (ALL, None)):
+        watch, out = HeadWatch([network]), network(images)
+        sum(getattr(out, head).sum() for head in learning).backward()
+        assert watch.saw_training()
+        assert watch.idle() == (None if resting is None else (0, resting))
+
+
+def test_a_method_that_does_not_train_on_the_labels_of_a_plugin_is_refused(train):
+    with pytest.raises(ConfigError, match=r"Plain does not train on.*self.selections\[k\].targets"):
+        train("method=mine plugin=ibc")
+
+
 def test_a_method_that_never_selects_is_told_what_to_write(train):
     sentence = train("method=mine plugin=sfa plugin.head=none method.selects=false")
     assert "method=mine does not select in epoch 2, though plugin=sfa brings a selector" in sentence
@@ -189,6 +215,10 @@ def test_whatever_a_record_takes_may_be_logged(train, figures):
         ("[{'main': heads['main'].astype(object)} for heads in found]", "are object [16, 4]"),
         ("[found[0], {'main': found[1]['main'] * np.nan}]", "of network 2, head main, are not finite in epoch 1"),
         ("[{**heads, 'mean': heads['main'][:3]} for heads in found]", "head mean, are float32 [3, 4]"),
+        (
+            "[{**heads, 'medium_head': heads['main'][:, :2]} for heads in found]",
+            "head medium_head, are float32 [16, 2]",
+        ),
     ],
 )
 def test_a_method_that_predicts_something_else_is_told_what(train, answers, said):
@@ -235,7 +265,7 @@ def test_a_head_that_is_set_without_a_gradient_is_no_idle_one_and_watching_leave
     idle, moved = HeadWatch([network]), HeadWatch([network])
     network(torch.rand(4, 1, 8, 8)).main.sum().backward()
     assert idle.saw_training()
-    assert idle.idle() == 0
+    assert idle.idle() == (0, BALANCED)
     with torch.no_grad():
         network.abc.weight += 1
     assert moved.saw_training()

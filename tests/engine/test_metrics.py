@@ -59,6 +59,21 @@ def test_each_ensemble_is_the_one_of_its_definition():
     assert len(set(predictions.values())) == 4, "the example must tell the ensembles apart"
 
 
+def test_a_medium_head_is_part_of_the_ensembles_where_there_is_one():
+    three = random_logits(networks=2, heads=("main", "abc", "medium_head"))
+    rows = [net[head].astype(float) for net in three for head in net]
+    np.testing.assert_allclose(np.exp(metrics.ensemble(three, "logit_sum")), softmax(sum(rows) / 6), rtol=1e-9)
+    np.testing.assert_allclose(np.exp(metrics.ensemble(three, "prob_mean")), sum(map(softmax, rows)) / 6, rtol=1e-9)
+    labels = np.arange(40) % 10
+    found = metrics.test_metrics(three, labels, "logit_sum", SHOTS)
+    alone = (rows[2] + rows[5]).argmax(axis=1) == labels
+    assert found["test/acc/medium_head"] == pytest.approx(100 * alone.mean())
+    two = [{head: net[head] for head in ("main", "abc")} for net in three]
+    without = metrics.test_metrics(two, labels, "logit_sum", SHOTS)
+    assert found.keys() - without.keys() == {"test/acc/medium_head"}
+    assert found["test/acc/medium"] != found["test/acc/medium_head"]  # a group of classes
+
+
 def test_logit_sum_predicts_the_class_with_the_largest_sum_of_raw_logits():
     logits = random_logits(samples=300)
     total = sum(net[head].astype(float) for net in logits for head in net)

@@ -43,6 +43,7 @@ TINY = [
 RUNS = {
     "sfa": ["method=dividemix", "plugin=sfa"],
     "release": ["method=dividemix", "plugin=sfa_release"],
+    "ibc": ["method=dividemix", "plugin=ibc"],
     "averaged": ["method=dividemix", "plugin=none", "noise.assumed_rate=0.9"],
     "loss_gmm": ["method=dividemix", "plugin=abc"],
     "loss_gmm_cls": ["method=ce", "method.networks=2", "plugin=none", "method.selector.name=loss_gmm_cls"],
@@ -107,7 +108,7 @@ def test_a_replay_of_a_run_as_it_was_gives_exactly_what_training_selected(traine
         assert {key for key, value in truth[epoch].items() if not same(row[key], value)} <= {"auc_bayes"}
 
 
-@pytest.mark.parametrize("name", ["sfa", "release", "averaged", "proto"])
+@pytest.mark.parametrize("name", ["sfa", "release", "ibc", "averaged", "proto"])
 def test_the_last_replayed_masks_and_probabilities_are_those_of_the_predictions(trained, name):
     arrays = np.load(trained(name) / "predictions.npz")
     opened = ReplayedRun.open(trained(name))
@@ -119,13 +120,14 @@ def test_the_last_replayed_masks_and_probabilities_are_those_of_the_predictions(
         assert np.array_equal(selection.clean_probability.astype(np.float32), arrays["clean_probability"][k])
 
 
-def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E):
+def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E, samples=1):
     """SFA's selector of network k as algorithms/sfa.md and protocol.md §3 have it, for `replicate=0`."""
     return StochasticFeatureAveraging(
         Thresholds(),
         moments=moments,
         beta=beta ** (200 / epochs),
         phi=1.005 ** (200 / epochs),
+        samples=samples,
         sample_min=int(0.06 * counts.max()),
         generator=partial(streams.numpy_generator, 0, "centroid_draw", k),
     )
@@ -177,6 +179,14 @@ OTHERS = {
     "release for sfa": ("sfa", "plugin=sfa_release", True, lambda k, n, y: averages(k, n, moments="release")),
     "sfa for release": ("release", "plugin.moments=persistent", True, lambda k, n, y: averages(k, n)),
     "shorter memory": ("sfa", "plugin.beta=0.999", True, lambda k, n, y: averages(k, n, beta=0.999)),
+    "ibc for sfa": ("sfa", "plugin=ibc", True, lambda k, n, y: averages(k, n, samples=5)),
+    "sfa for ibc": ("ibc", "plugin=sfa", True, lambda k, n, y: averages(k, n)),
+    "another average for ibc": (
+        "ibc",
+        "plugin.beta=0.999 plugin.samples=1",
+        True,
+        lambda k, n, y: averages(k, n, beta=0.999),
+    ),
     "no head": ("sfa", "plugin.head=none", False, lambda k, n, y: averages(k, n)),
     "sfa for ce": ("ce", "plugin=sfa", True, lambda k, n, y: averages(k, n)),
     "sfa named": ("ce", "method.selector.name=sfa plugin.beta=0.999", True, lambda k, n, y: averages(k, n, beta=0.999)),
@@ -319,6 +329,8 @@ def test_a_selector_of_ones_own_is_replayed_and_tried_on_other_runs(trained, cap
         ("sfa", "epochs=9", "epochs=9 acts in training"),
         ("sfa", "plugin.main_subset=all", "acts in training"),
         ("sfa", "plugin.abc.detach=true", "acts in training"),
+        *(("ibc", f"plugin.{key}", "acts in training") for key in ("epsilon=0.2", "kappa=1", "medium_warmup=false")),
+        ("ibc", "plugin.query_centre=sample", "acts in training"),
         ("sfa", "method.selector.view=train", "acts in training"),
         ("sfa", "plugin.btea=0.9", "did you mean plugin.beta?"),
         ("sfa", "plugin.beta=2", "plugin.beta < 1"),
@@ -420,6 +432,9 @@ NATIVE = ["dataset=cifar10", "+preset=release_sfa_cifar"]
         (["epochs=50"], "plugin.beta=0.5", {"beta": 0.5**4, "phi": 1.005**4, "sample_min": "auto"}),
         (["plugin.p_threshold=0.7"], "plugin=none", {"name": "loss_gmm", "p_threshold": 0.7, "head": "none"}),
         (["plugin.head=none"], "method.selector.name=proto", {"name": "proto", "head": "none"}),
+        (["plugin=ibc"], "method.selector.name=proto", {"name": "proto", "head": "abc"}),
+        (["plugin=ibc"], "plugin=sfa", {"name": "sfa", "samples": 1, "head": "abc"}),
+        (["plugin=ibc_release"], "plugin.beta=0.5", {"name": "ibc", "samples": 5, "moments": "release"}),
         (["plugin.gmm.min_samples=5"], "method.selector.name=proto", {"min_samples": 5, "monotone": False}),
         (["plugin.gmm.min_samples=5"], "plugin.gmm.monotone=true", {"min_samples": 5, "monotone": True}),
         (["plugin.gmm.fit=batched"], "plugin=none", {"name": "loss_gmm", "fit": "batched"}),

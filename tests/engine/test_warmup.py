@@ -92,6 +92,7 @@ def shared(path):
         (["method=ce"], ["plugin=sfa"], ["plugin=abc", "method.selector.name=oracle"]),
         (["method=ce_mixup", "method.networks=2"], ["plugin=sfa"], ["plugin=sfa", "plugin.beta=0.5", "epochs=6"]),
         (["method=rolt"], ["plugin=sfa"], ["plugin=sfa_release", "method.ensemble_bias=release"]),
+        (["plugin.head=experts"], ["plugin=sfa"], ["plugin=ibc", "plugin.epsilon=0.3", "plugin.kappa=0.5"]),
         (["method=ldam"], ["plugin=sfa", "plugin.head=none"], ["plugin=none", "method.selector.name=proto"]),
     ],
 )

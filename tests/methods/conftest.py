@@ -45,10 +45,11 @@ def make_view():
 
 @pytest.fixture
 def make_training():
-    """A view → what a method is given; `head` of options adds the balanced head."""
+    """A view → what a method is given; `head` of options adds the balanced head, or the `heads` of these names."""
 
     def make(view, *, head=None, selectors=(), warmup=0, lr=0.1, momentum=0.9, weight_decay=5e-4, drop_from=99, **rest):
-        heads = ("main",) if head is None else ("main", "abc")
+        further = rest.pop("heads", ("abc",))
+        heads = ("main",) if head is None else ("main", *further)
         rest.setdefault("plain_batch", 2 * rest.get("batch_size", 4))
         model = ModelConfig(name="convnet", width=4)
         return Training(

@@ -51,6 +51,9 @@ OPTIONS = [
     "method=dividemix plugin=none noise=symmetric noise_ratio=0.9",
     "method=dividemix plugin=none noise=asymmetric",
     "method=dividemix plugin=sfa plugin.head=none dataset=digits",
+    *(f"method=dividemix plugin={p} plugin.head=experts plugin.medium_warmup=false" for p in ("abc", "sfa")),
+    "method=dividemix plugin=ibc plugin.head=abc plugin.kappa=1 plugin.abc.detach=true method.schedule=drw",
+    "method=dividemix plugin=ibc plugin.moments=none dataset=digits method.selector.view=train",
     "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval dataset=digits",
     "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none",
     "method=dividemix plugin=abc method.selector.name=oracle",
@@ -183,7 +186,8 @@ def test_the_combinations_here_are_those_that_users_are_promised():
     page = (CONF.parent / "docs/reference/choices.md").read_text(encoding="utf-8")
     for method in choices("method"):
         cells = {plugin: "yes" if composed(f"method={method} plugin={plugin}") else "–" for plugin in choices("plugin")}
-        assert f"| {method} | {' | '.join(cells[p] for p in ('none', 'abc', 'sfa', 'sfa_release'))} |" in page
+        columns = ("none", "abc", "sfa", "sfa_release", "ibc", "ibc_release")
+        assert f"| {method} | {' | '.join(cells[p] for p in columns)} |" in page
     assert all(composed(text) is not None for text in OPTIONS)
 
 
@@ -363,7 +367,7 @@ def test_answers_do_not_depend_on_how_many_images_go_through_a_network_at_once(p
     data = build_data(config)
     method = build_method(config, data, [torch.device("cpu")])
     expected = [
-        {head: logits.double() for head, logits in zip(("main", "abc"), network.eval()(images)[1:], strict=True)}
+        {head: logits.double() for head, logits in zip(("main", "abc"), network.eval()(images)[1:3], strict=True)}
         for network in method.networks
         for images in [method.loader_of(data.test.images).test_view(torch.arange(50))]
     ]

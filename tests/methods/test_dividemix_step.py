@@ -14,13 +14,16 @@ W = torch.linspace(0.1, 0.95, 12, dtype=torch.float64)
 LOG_COUNTS = torch.tensor([5.0, 3.0, 1.0]).log()
 SHARE, WEIGHT, T = 0.3, 7.0, 0.5
 EQUAL = torch.ones(2 * len(X))
+# Labels of their own for three heads: observed ones, and mixtures that differ from row to row.
+MIXED = torch.softmax(torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(4)), dim=2)
+OWN = {"main": torch.eye(3)[LABELS], "abc": MIXED[0], "medium_head": MIXED[1]}
 
 
 @pytest.fixture
 def learner(make_view, make_training):
-    def make(head=None, penalty="uniform", guess_mode="train", temperature=T, forwarded="all", partner="updated"):
+    def make(penalty="uniform", guess_mode="train", temperature=T, forwarded="all", partner="updated", **heads):
         return DivideMix(
-            make_training(make_view(LABELS), head=head),
+            make_training(make_view(LABELS), **heads),
             lambda_u=25,
             alpha=4,
             temperature=temperature,
@@ -47,16 +50,18 @@ def four_views(method):
     return seen
 
 
-def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, weight=WEIGHT):
-    given = DivideMixInputs(W, log_counts, torch.Generator().manual_seed(2), class_weights)
+def loss_of(method, k=0, u_rows=U, log_counts=LOG_COUNTS, class_weights=None, weight=WEIGHT, own=None):
+    given = DivideMixInputs(W, log_counts, torch.Generator().manual_seed(2), class_weights, own or {})
     stream = method.loaders[torch.device("cpu")].train_views([X, u_rows], torch.Generator().manual_seed(1), copies=2)
     loss, images = method._loss(k, given, X, (*next(stream), *next(stream)), SHARE, weight)
     method.trained_on = images
     return loss
 
 
-def reference(method, k, u_rows, class_weights=None):
-    """The step as the specification writes it: on copies of the networks, without the code under test."""
+def reference(method, k, u_rows, class_weights=None, own=None):
+    """The step as the specification writes it: on copies of the networks, without the code under test. own: head →
+    labels [N, K] of its own (algorithms/ibc.md §5), in place of refined ones.
+    """
     trained, other = copy.deepcopy(method.networks[k]).train(), copy.deepcopy(method.networks[1 - k]).eval()
     view, labels = method.training.view, torch.tensor(LABELS)
     images = (view.images.float() / 255 - 0.4) / 0.3
@@ -78,15 +83,17 @@ def reference(method, k, u_rows, class_weights=None):
         t_x = r ** (1 / T) / (r ** (1 / T)).sum(1, keepdim=True)
     trained.train()
     share = max(SHARE, 1 - SHARE)
-    rows, targets = torch.cat([x1, x2, u1, u2]), torch.cat([t_x, t_x, t_u, t_u])
+    rows = torch.cat([x1, x2, u1, u2])
     pi = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))
-    targets = share * targets + (1 - share) * targets[pi]
     mixed = share * rows + (1 - share) * rows[pi]
     if method.forwarded == "labelled":  # unlabelled images are partners alone
-        mixed, targets = mixed[:8], targets[:8]
+        mixed = mixed[:8]
     features = trained.features(mixed)
 
-    def two_terms(logits, rows=EQUAL):
+    def two_terms(logits, rows=EQUAL, head="main"):
+        labels_x = own[head][X] if own else t_x
+        targets = torch.cat([labels_x, labels_x, t_u, t_u])
+        targets = share * targets + (1 - share) * targets[pi]
         log_p = logits - logits.logsumexp(1, keepdim=True)
         labelled = -(rows * (targets[:8] * log_p[:8]).sum(1)).sum() / rows.sum()
         if not len(log_p[8:]):
@@ -96,9 +103,12 @@ def reference(method, k, u_rows, class_weights=None):
     z = trained.main(features)
     # Deferred weights are those of a row's own observed label, not of its partner's (algorithms/methods.md §9).
     loss = two_terms(z) if class_weights is None else two_terms(z, torch.cat([class_weights[labels[X]]] * 2))
+    if method.training.head.detach:
+        features = features.detach()
     if trained.abc is not None:
-        detached = method.training.head.detach
-        loss = loss + two_terms(trained.abc(features.detach() if detached else features) + LOG_COUNTS)
+        loss = loss + two_terms(trained.abc(features) + LOG_COUNTS, head="abc")
+    if trained.medium_head is not None:
+        loss = loss + two_terms(trained.medium_head(features) + 0.5 * LOG_COUNTS, head="medium_head")
     if method.penalty == "uniform":
         mean = torch.softmax(z, 1).mean(0)
         loss = loss + sum(1 / 3 * torch.log((1 / 3) / mean[c]) for c in range(3))
@@ -125,6 +135,21 @@ VARIANTS = {
         "head": BalancedHead(),
         "class_weights": torch.tensor([0.3, 0.7, 2.0]),
     },
+    "three heads": {"head": BalancedHead(), "heads": ("abc", "medium_head")},
+    "three heads, detached": {"head": BalancedHead(detach=True), "heads": ("abc", "medium_head")},
+    "three heads, labels of their own": {"head": BalancedHead(), "heads": ("abc", "medium_head"), "own": OWN},
+    "labelled rows alone, labels of their own": {
+        "forwarded": "labelled",
+        "head": BalancedHead(),
+        "heads": ("abc", "medium_head"),
+        "own": OWN,
+    },
+    "class weights, labels of their own": {
+        "head": BalancedHead(),
+        "heads": ("abc", "medium_head"),
+        "own": OWN,
+        "class_weights": torch.tensor([0.3, 0.7, 2.0]),
+    },
 }
 
 
@@ -133,12 +158,12 @@ VARIANTS = {
 @pytest.mark.parametrize("u_rows", [U, U[:0]], ids=["", "no unlabelled"])
 def test_loss_gradients_and_batch_statistics_are_those_of_the_specification(learner, options, k, u_rows):
     options = dict(options)
-    class_weights = options.pop("class_weights", None)
+    class_weights, own = options.pop("class_weights", None), options.pop("own", None)
     method = learner(**options)
-    expected, trained, other = reference(method, k, u_rows, class_weights)
+    expected, trained, other = reference(method, k, u_rows, class_weights, own)
     four_views(method)
     method.networks[1 - k].eval()
-    loss = loss_of(method, k, u_rows, class_weights=class_weights)
+    loss = loss_of(method, k, u_rows, class_weights=class_weights, own=own)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     loss.backward()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sfa_bench.choices.heads import ALL
 from sfa_bench.choices.models import ModelConfig
 from sfa_bench.errors import ConfigError
 from sfa_bench.models import build
@@ -108,6 +109,14 @@ def test_heads_are_independent_linear_layers_on_the_same_features():
     for head, logits in ((network.main, output.main), (network.abc, output.abc)):
         torch.testing.assert_close(logits, output.features @ head.weight.T + head.bias)
     assert not torch.equal(network.main.weight, network.abc.weight)
+
+
+def test_a_network_with_further_heads_shares_all_other_weights_and_their_names():
+    one, two, three = (make("convnet", channels=1, size=(8, 8), heads=ALL[:n]).state_dict() for n in (1, 2, 3))
+    assert three.keys() - two.keys() == {"medium_head.weight", "medium_head.bias"}
+    assert two.keys() - one.keys() == {"abc.weight", "abc.bias"}
+    for fewer in (one, two):
+        assert all(torch.equal(three[name], value) for name, value in fewer.items())
 
 
 @pytest.mark.parametrize("name", ["preact_resnet18", "resnet32", "convnet"])
