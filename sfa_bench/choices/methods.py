@@ -47,6 +47,7 @@ class Learner:
     selects: whether it may have a selector, must have one, or decides by itself (`own`) which labels are clean.
     from_the_first: its own selector selects from the first epoch on, without a warm-up.
     every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
+    images: why it trains on images alone and not on vectors, as the end of a sentence.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
     experts: it trains the medium head, and heads on labels of their own where a selector gives these.
     default_heads: its classifiers start as the framework starts linear ones.
@@ -63,6 +64,7 @@ class Learner:
     selects: Literal["may", "must", "own"] = "may"
     from_the_first: bool = False
     every_sample: str = ""
+    images: str = ""
     resamples: bool = False
     subset: bool = False
     experts: bool = False
@@ -275,6 +277,16 @@ def options_without_effect(config: RunConfig) -> Iterator[str]:
     of_all = ("learner", "loss", "selector", "revision", "target", "arguments")
     acting = {*of_all, *learner.options} - set(learner.silent(config))
     yield from (one.name for one in fields(config.method) if one.name not in acting)
+
+
+def images_only(config: RunConfig) -> str:
+    """Why this method cannot train on vectors, as a sentence; empty where it can."""
+    if not (why := LEARNERS[config.method.learner].images):
+        return ""
+    return (
+        f"method={config.names.get('method')} {why}, and dataset={config.names.get('dataset')} has vectors: choose a "
+        "data set of images, or another method"
+    )
 
 
 def has_warmup(config: RunConfig) -> bool:

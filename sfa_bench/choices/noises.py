@@ -94,7 +94,7 @@ def told_rate(config: RunConfig) -> float | None:
 def known_rate(config: RunConfig) -> float | None:
     """The share of noisy labels by the configuration of the noise; None where it is unknown."""
     source, nothing_added = SOURCES[config.dataset.source], config.noise.name == "none"
-    if source.web or (nothing_added and source.own):
+    if source.web or (nothing_added and source.noisy):
         return None  # the labels are noisy already, at an unknown rate
     if nothing_added:
         return 0.0

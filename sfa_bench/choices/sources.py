@@ -44,12 +44,13 @@ class DataSource:
     side: of its images [pixels], where the format fixes it; vectors: it has vectors in their place.
     framing: image files in a folder, with their own values of `resize`, `crop`, `random_crop`, `warmup_draw` and
     `selection_draw`; upright: their EXIF orientation is applied.
-    one_file: `data_dir` names a file. own: a user's own data, which need a name. natural: its labels and class sizes
-    come as they are, so that noise and imbalance are unknown where none is added. web: crawled from the web with noisy
-    labels, for which DivideMix and SFA have constants of their own (algorithms/methods.md §7); release_sample_min:
-    SFA's `sample_min` in its release.
-    checked: its files have official checksums, which dataset.checksum=false does not verify, and its reader can
-    download them.
+    install: the command that installs the package with its files, which are then found without `data_dir`.
+    one_file: `data_dir` names a file. own: a user's own data, which need a name. natural: its class sizes come as they
+    are. noisy: its labels may be noisy as they come, at an unknown rate. web: crawled from the web with noisy labels,
+    for which DivideMix and SFA have constants of their own (algorithms/methods.md §7); release_sample_min: SFA's
+    `sample_min` in its release.
+    checked: its files have official checksums, which dataset.checksum=false does not verify; where no package installs
+    them, its reader can download them.
     shots: what divides classes into many, medium and few: their index (of ten classes), their counts (100 and 20), or
     their rank.
     class_maps: names of the class maps for asymmetric noise that its reader gives.
@@ -66,9 +67,11 @@ class DataSource:
     vectors: bool = False
     framing: Mapping[str, Any] | None = None
     upright: bool = False
+    install: str = ""
     one_file: bool = False
     own: bool = False
     natural: bool = False
+    noisy: bool = False
     web: bool = False
     release_sample_min: int | None = None
     checked: bool = False
@@ -155,6 +158,7 @@ SOURCES: Mapping[str, DataSource] = {
         fake=_fake("WEBVISION"),
         framing={**_PLAIN, "resize": 320, "crop": 299},
         natural=True,
+        noisy=True,
         web=True,
     ),
     "clothing1m": DataSource(
@@ -164,6 +168,7 @@ SOURCES: Mapping[str, DataSource] = {
         fake=_fake("CLOTHING1M"),
         framing={**_PLAIN, "random_crop": "plain", "warmup_draw": 64_000, "selection_draw": 32_000},
         natural=True,
+        noisy=True,
         web=True,
         statistics=((0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)),
     ),
@@ -184,6 +189,7 @@ SOURCES: Mapping[str, DataSource] = {
         fake=_fake("ARRAYS"),
         own=True,
         natural=True,
+        noisy=True,
     ),
     "folder": DataSource(
         _reader("folder"),
@@ -194,6 +200,7 @@ SOURCES: Mapping[str, DataSource] = {
         upright=True,
         own=True,
         natural=True,
+        noisy=True,
     ),
     "csv": DataSource(
         _reader("csv_file"),
@@ -205,9 +212,10 @@ SOURCES: Mapping[str, DataSource] = {
         one_file=True,
         own=True,
         natural=True,
+        noisy=True,
     ),
     "external": DataSource(
-        _reader("external"), _OWN, no_files="is made by a function of your own", own=True, natural=True
+        _reader("external"), _OWN, no_files="is made by a function of your own", own=True, natural=True, noisy=True
     ),
 }
 OPTIONS = tuple(dict.fromkeys(key for source in SOURCES.values() for key in source.options))

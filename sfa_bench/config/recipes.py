@@ -76,6 +76,7 @@ def resolve(config: RunConfig) -> RunConfig:
         fraction = 0.1
     return replace(
         config,
+        data_dir=config.data_dir or RunConfig.data_dir,
         epochs=epochs,
         warmup_epochs=warmup,
         batch_size=batch_size,

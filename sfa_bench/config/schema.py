@@ -98,7 +98,9 @@ class RunConfig:
     )
     deterministic: bool = option(True, "CUDA: only deterministic kernels; false takes the fastest")
     compile: bool = option(False, "full batches train through torch.compile; the same to rounding")
-    data_dir: str = option("data", "folder of the data sets, or the .npz file of arrays")
+    data_dir: str = option(
+        "data", "folder or file of the data set (null = data, or where a package has installed it)", auto=True
+    )
     runs_dir: str = option("runs", "where runs are kept")
     checkpoint_seconds: float = option(
         30.0, "at most one checkpoint in this many seconds; 0 = after every epoch", low=0

@@ -7,7 +7,7 @@ from pathlib import Path
 from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
-from sfa_bench.choices.methods import LEARNERS, has_warmup, warmup_epochs
+from sfa_bench.choices.methods import LEARNERS, has_warmup, images_only, warmup_epochs
 from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS
@@ -197,6 +197,8 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
 
 def _model(config: RunConfig, given: frozenset[str]) -> None:
     model, source, described = config.model, SOURCES[config.dataset.source], MODELS[config.model.name]
+    if source.vectors and (why := images_only(config)):
+        raise _refuse(why)
     if source.vectors and described.vectors is None:
         raise _refuse(
             f"model={model.name} takes images, and dataset={config.dataset.source} has vectors: set "

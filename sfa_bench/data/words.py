@@ -16,10 +16,10 @@ def imbalance(config: RunConfig) -> str:
 
 
 def noise(config: RunConfig) -> str:
-    """`joint 0.4`, `human worst`, `no noise`, or for natural data `labels as they are`."""
+    """`joint 0.4`, `human worst`, `no noise`, or where labels may be noisy as they come `labels as they are`."""
     name = config.noise.name if config.noise.target is None else config.names.get("noise", "own")
     if config.noise.name == "none":
-        return "labels as they are" if SOURCES[config.dataset.source].natural else "no noise"
+        return "labels as they are" if SOURCES[config.dataset.source].noisy else "no noise"
     described = NOISES[config.noise.name]
     words = [name, *([config.noise.labels] if "labels" in described.options and config.noise.labels else [])]
     return " ".join([*words, *([number(config.noise_ratio)] if described.ratio else [])])

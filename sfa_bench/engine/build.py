@@ -14,7 +14,7 @@ from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.code import load
 from sfa_bench.choices.heads import WITH
 from sfa_bench.choices.losses import LOSSES, knows_noise
-from sfa_bench.choices.methods import LEARNERS, warmup_epochs
+from sfa_bench.choices.methods import LEARNERS, images_only, warmup_epochs
 from sfa_bench.choices.noises import told_rate
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import SOURCES
@@ -41,6 +41,8 @@ def build_method(
     plugin = config.plugin
     heads = ("main", *(head.name for head in WITH[plugin.head]))
     channels, *size = data.view.images.shape[1:]
+    if not size and (why := images_only(config)):  # of a function of the user's own, whose data are known only now
+        raise ConfigError(why, invalid_combination=True)
     cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
     def build_network(k: int) -> models.Network:

@@ -14,7 +14,8 @@ from sfa_bench.errors import ConfigError
 
 def data_may_change(config: RunConfig) -> bool:
     """Whether the files may change under the same name: no official checksum ties the name to the content."""
-    return SOURCES[config.dataset.source].natural or not config.dataset.checksum
+    source = SOURCES[config.dataset.source]
+    return source.own or (source.files is not None and not source.checked) or not config.dataset.checksum
 
 
 def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> None:
@@ -25,7 +26,8 @@ def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> 
     if changed_code(config, record, ("noise", "dataset")):
         return
     if old and old != data.fingerprints:
-        changed = ", ".join(name for name in data.fingerprints if data.fingerprints[name] != old.get(name))
+        either = {**old, **data.fingerprints}
+        changed = ", ".join(name for name in either if data.fingerprints.get(name) != old.get(name))
         raise ConfigError(
             f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
             "another runs_dir"
