@@ -101,6 +101,7 @@ _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0
 # Neither size nor number of a user's own images is known, so the default is the one network that takes any image and
 # trains without an accelerator. For photographs set model=resnet50, with model.pretrained=FILE if there are few.
 _OWN = Recipe("convnet", 60, 9, 64)
+_VECTORS = Recipe("convnet", 60, 9, 64, width=64)  # an MLP whose last layer, of 128, has room for tens of classes
 _CIFAR = Recipe("preact_resnet18", 200, 30, 64)
 
 SOURCES: Mapping[str, DataSource] = {
@@ -214,6 +215,17 @@ SOURCES: Mapping[str, DataSource] = {
         natural=True,
         noisy=True,
     ),
+    "features": DataSource(
+        _reader("features"),
+        _VECTORS,
+        one_file=True,
+        files=_files("features.FILES"),
+        fake=_fake("FEATURES"),
+        vectors=True,
+        own=True,
+        natural=True,
+        noisy=True,
+    ),
     "external": DataSource(
         _reader("external"), _OWN, no_files="is made by a function of your own", own=True, natural=True, noisy=True
     ),
@@ -246,7 +258,7 @@ class ShotsConfig:
 @dataclass(frozen=True)
 class DatasetConfig(Brought):
     name: str = option(
-        None, "identity of the data in folders and tables (required for arrays, folder, csv)", pattern=NAME
+        None, "identity of the data in folders and tables (required for arrays, folder, csv, features)", pattern=NAME
     )
     source: SourceName = option("digits", "the reader", fixed=True)
     human: bool = option(False, "has human annotations (noise=human)", fixed=True)

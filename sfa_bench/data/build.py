@@ -110,8 +110,13 @@ def build(
         index, observed = index[~held], observed[~held]
 
     places = index if source.original is None else source.original[index]
+    embeddings = source.class_embeddings
     view = LearnerView(
-        _images(source.train_images[index]), torch.from_numpy(observed), num_classes, _transform(source, dataset)
+        _images(source.train_images[index]),
+        torch.from_numpy(observed),
+        num_classes,
+        _transform(source, dataset),
+        None if embeddings is None else torch.from_numpy(embeddings),
     )
     test = _evaluation_set(source.test_images, source.test_labels)
     more = {name: _evaluation_set(*part) for name, part in source.more_tests.items()}
@@ -123,6 +128,7 @@ def build(
         left_out=source.left_out,
         class_names=source.class_names,
         notes=source.notes,
+        drawn_with=source.drawn_with,
     )
     if source.log_density is None:
         return data
@@ -245,6 +251,7 @@ def _describe(
     clean_labels = np.full(len(index), -1, dtype=np.int64) if clean is None else clean
     held_out = [test, *([] if val is None else [val]), *more_tests.values()]
     all_images = [view.images, *(part.images for part in held_out)]
+    embeddings = {} if view.class_embeddings is None else {"class_embeddings": view.class_embeddings.numpy()}
     return Data(
         view=view,
         index=index,
@@ -259,6 +266,7 @@ def _describe(
             "images": fingerprint(*(array for images in all_images for array in _contents(images))),
             "clean_labels": fingerprint(clean_labels, *(part.labels.numpy() for part in held_out)),
             "observed_labels": fingerprint(observed),
+            **{name: fingerprint(array) for name, array in embeddings.items()},
         },
         groups=shot_groups(config.dataset.source, basis_counts, rank_counts, observed=by_observed),
         more_tests=more_tests,

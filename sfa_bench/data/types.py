@@ -35,13 +35,14 @@ class Transform:
 class LearnerView:
     """What a method may see: N images or vectors, and their observed labels int64 [N].
 
-    There are no clean labels.
+    There are no clean labels. class_embeddings: float32 [K, d_e] of the classes' names, where the data have them.
     """
 
     images: Images
     observed_labels: Tensor
     num_classes: int
     transform: Transform
+    class_embeddings: Tensor | None = None
 
     @property
     def observed_counts(self) -> Tensor:
@@ -67,7 +68,8 @@ class Data:
     `bayes` bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part
     of their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch
     of each network. `skipped` are unreadable image files that were left out, as `part: name`; `left_out` counts files
-    that are not images by their ending. `class_names` [K] where the data have them; `notes` are messages for the user.
+    that are not images by their ending. `class_names` [K] where the data have them; `notes` are messages for the user;
+    `drawn_with` are the versions and sizes that drawn images depend on.
     """
 
     view: LearnerView
@@ -88,6 +90,7 @@ class Data:
     left_out: Mapping[str, int] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    drawn_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def known_fingerprints(self) -> dict[str, str | None]:
@@ -108,8 +111,8 @@ class Source:
     """A data set as its files hold it, before long tail and noise: labels int64 [n], and images uint8 [n, H, W, C] or
     in files; there `padding` is 0, since the framing has its own crop.
 
-    Synthetic data are vectors float32 [n, D] with `log_density` (points [n, D] → log p(x|k) [n, K]). `class_maps`: the
-    class that asymmetric noise turns a class into, by the name of the map.
+    Vectors are float32 [n, D], and their `mean` and `std` are (). `log_density`: points [n, D] → log p(x|k) [n, K].
+    `class_maps`: the class that asymmetric noise turns a class into, by the name of the map.
 
     `labels_are_clean` is false where the labels may be noisy already (`arrays`); then `clean_labels` int64 [n] are the
     clean labels if the files have them.
@@ -118,7 +121,7 @@ class Source:
     imbalance goes by the rank of a class's natural size, not by its number (algorithms/data.md §3). `skipped` are the
     files that were left out because they are missing (`dataset.on_bad_image=skip`), each as `part: name`; `original`
     int64 [n] are then the positions of the training images in the list as it stands, None for all of it. `left_out`,
-    `class_names`, `notes`: see `Data`.
+    `class_names`, `notes`, `drawn_with`: see `Data`; `class_embeddings` [K, d_e]: see `LearnerView`.
     """
 
     train_images: np.ndarray | ImageFiles
@@ -144,3 +147,5 @@ class Source:
     left_out: Mapping[str, int] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    drawn_with: Mapping[str, str] = field(default_factory=dict)
+    class_embeddings: np.ndarray | None = None

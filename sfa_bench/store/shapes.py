@@ -104,6 +104,8 @@ SHAPES: Mapping[str, tuple[Shape, str]] = {
             noise_rate=number,
             bayes=mapping(optional(number)),
             skipped=listing(text),
+            class_embeddings=listing(whole),
+            drawn_with=mapping(text),
         ),
         "a mapping of what the data are",
     ),

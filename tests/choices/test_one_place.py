@@ -26,7 +26,8 @@ KINDS = {
     "classifier": set(CLASSIFIERS) - {"joint", "ncm"},  # `ncm` is also a further answer of RoLT's
     "selector": set(NAMES) - {"none"},
     "method": METHODS | set(LEARNERS),
-    "data set": set(SOURCES) - {"csv", "folder"},  # also a format of tables, and where a run is kept
+    # also a format of tables, where a run is kept, and what a probe holds
+    "data set": set(SOURCES) - {"csv", "folder", "features"},
 }
 KINDS = {kind: names - {"external"} for kind, names in KINDS.items()}  # what users bring; other people's results
 EXEMPT = {

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ def load(dataset: DatasetConfig, path: Path, seed: int) -> Source:
 
     Mean and std are taken over all training images, per channel. Labels count as noisy as they come.
     """
-    return checked(_read(path), str(path))
+    return checked(read(path, dataset.source), str(path))
 
 
 def checked(arrays: Mapping[str, np.ndarray], place: str) -> Source:
@@ -59,17 +59,22 @@ def checked(arrays: Mapping[str, np.ndarray], place: str) -> Source:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path, choice: str, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays in the file of `dataset=CHOICE`: those of REQUIRED, and y_train_clean and `optional` if there.
+
+    Raises: DataError.
+    """
     if not path.is_file():
-        raise DataError(f"dataset=arrays reads one .npz file: data_dir={path} is none; give data_dir=FILE.npz")
+        raise DataError(f"dataset={choice} reads one .npz file: data_dir={path} is none; give data_dir=FILE.npz")
     try:
         with open(path, "rb") as file:
             if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
-                raise DataError(f"{path} holds a single array; dataset=arrays needs an .npz with {', '.join(REQUIRED)}")
+                wanted = ", ".join(REQUIRED)
+                raise DataError(f"{path} holds a single array; dataset={choice} needs an .npz with {wanted}")
         held = archives.members(path)
         if missing := [name for name in REQUIRED if name not in held]:
             raise DataError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(held)}")
-        return archives.read_arrays(path, [*REQUIRED, *({"y_train_clean"} & set(held))])
+        return archives.read_arrays(path, [*REQUIRED, *(n for n in ("y_train_clean", *optional) if n in held)])
     except ConfigError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own ways to fail on a broken file
@@ -98,7 +103,8 @@ def _num_classes(labels: np.ndarray, place: str) -> int:
     return len(present)
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
+def look(dataset: DatasetConfig, found: Contents) -> None:
+    """Look for the one file that `data_dir` names."""
     found.items.append(file(found.root, found.root.parent))
 
 
@@ -111,5 +117,5 @@ data_dir=FILE.npz
 ├── x_test
 └── y_test""",
     where="yours: numpy.savez(FILE, x_train=…, y_train=…, x_test=…, y_test=…)",
-    look=_look,
+    look=look,
 )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.terminal import Parser, entry_point
 from sfa_bench.data.build import build
 from sfa_bench.data.tools import check as checking
@@ -21,8 +22,6 @@ from sfa_bench.data.tools.terminal import plain
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.record import command
-
-NAMED = ("arrays", "folder", "csv")  # which ask for dataset.name, of no use to a check
 
 
 @entry_point
@@ -71,7 +70,9 @@ def _check(arguments: Sequence[str]) -> None:
     if typed := [word for word in options.overrides if word.startswith("dataset=")]:
         raise ConfigError(f"the data set is named twice: {options.dataset} and {typed[0]}")
     overrides = [f"dataset={options.dataset}", *options.overrides]
-    if options.dataset in NAMED and not any(word.startswith("dataset.name=") for word in overrides):
+    described = SOURCES.get(options.dataset)
+    own = described is not None and described.own  # whose name is of no use to a check
+    if own and not any(word.startswith("dataset.name=") for word in overrides):
         overrides.append("dataset.name=unnamed")
     config = compose_data(overrides, options.config_dir)
     found = checking.check(config, options.dataset, options.images)

@@ -214,6 +214,27 @@ def arrays(w: Writer) -> None:
     w.path("data.npz").write_bytes(buffer.getvalue())
 
 
+def features(w: Writer) -> None:
+    """Gaussian classes in 16 dimensions, with names and an embedding of each name."""
+    centres = w.generator.standard_normal((OWN_CLASSES, 16))
+    clean, test = w.shuffled(OWN_CLASSES, w.size), w.shuffled(OWN_CLASSES, w.few)
+    train_x, test_x = (
+        centres[labels] + 0.5 * w.generator.standard_normal((len(labels), 16)) for labels in (clean, test)
+    )
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        x_train=train_x.astype(np.float32),
+        y_train=w.noisy(clean, OWN_CLASSES),
+        y_train_clean=clean,
+        x_test=test_x.astype(np.float32),
+        y_test=test,
+        class_names=np.array([f"class_{number}" for number in range(OWN_CLASSES)]),
+        class_embeddings=centres[:, :4].astype(np.float32),
+    )
+    w.path("features.npz").write_bytes(buffer.getvalue())
+
+
 def folder(w: Writer) -> None:
     """Some images of train/ lie in the folder of another class; those of test/ do not."""
     for part, size, share in (("train", w.size, WRONG), ("test", w.few, 0.0)):
@@ -250,15 +271,16 @@ class Layout:
 
 
 _SMALL_VIEWS = ("dataset.resize=40", "dataset.crop=32")
-_OWN_FILES = ("dataset.checksum=false",)
-FASHION_MNIST = Layout(fashion_mnist, 60, also=_OWN_FILES, long_tailed=True)
-CIFAR10 = Layout(cifar10, 60, also=_OWN_FILES, long_tailed=True)
-CIFAR100 = Layout(cifar100, 12, also=_OWN_FILES, long_tailed=True)
-CIFAR10N = Layout(cifar10n, 60, also=_OWN_FILES)
-CIFAR100N = Layout(cifar100n, 12, also=_OWN_FILES)
+OFFICIAL_NAMES = ("dataset.checksum=false",)  # files of official names that are not the official ones
+FASHION_MNIST = Layout(fashion_mnist, 60, also=OFFICIAL_NAMES, long_tailed=True)
+CIFAR10 = Layout(cifar10, 60, also=OFFICIAL_NAMES, long_tailed=True)
+CIFAR100 = Layout(cifar100, 12, also=OFFICIAL_NAMES, long_tailed=True)
+CIFAR10N = Layout(cifar10n, 60, also=OFFICIAL_NAMES)
+CIFAR100N = Layout(cifar100n, 12, also=OFFICIAL_NAMES)
 WEBVISION = Layout(webvision, 4, 256, also=_SMALL_VIEWS)
 CLOTHING1M = Layout(clothing1m, 8, 256, also=_SMALL_VIEWS)
 ARRAYS = Layout(arrays, 40, 16, "data.npz", ("dataset.name=fake",))
+FEATURES = Layout(features, 40, None, "features.npz", ("dataset.name=fake",))
 FOLDER = Layout(folder, 20, 64, also=("dataset.name=fake", *_SMALL_VIEWS))
 CSV = Layout(own_csv, 20, 64, "data.csv", ("dataset.name=fake", *_SMALL_VIEWS))
 

@@ -57,7 +57,7 @@ class LabelSetting:
             wrong = round(data.noise_rate * len(data.index))
             known |= {"wrong": str(wrong), "noise_rate": f"{data.noise_rate:.4f}"}
         counted = {"samples": str(len(data.index)), "observed_counts": _numbers(data.observed_counts)}
-        prints = {name: digits or "" for name, digits in data.known_fingerprints.items()}
+        prints = {name: data.known_fingerprints[name] or "" for name in PRINTS}
         return dict.fromkeys(COLUMNS, "") | dict(self.named) | known | counted | prints
 
 
