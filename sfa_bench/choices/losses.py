@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ANY = "any data set"
 REPLACED = "ce"  # the loss that another one replaces: method=ce loss=NAME
 # A data set without constants of its own takes those of this one; cifar10's where none is named.
-ROWS = {"digits": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
+ROWS = {"digits": "mnist", "mnist5k": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
 CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight", "lr_u", "lr_v")  # of constants
 
 

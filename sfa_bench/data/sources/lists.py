@@ -37,16 +37,20 @@ def read_labelled(path: Path, num_classes: int | None = None) -> tuple[np.ndarra
         labels.append(int(label))
         return name
 
-    names = _read(path, take, "<relative path> <class>")
+    names = read_lines(path, take, "<relative path> <class>")
     return names, np.array(labels, dtype=np.int64)
 
 
 def read_names(path: Path) -> np.ndarray:
     """Names bytes [N] in the order of the file, one a line; line ends and refusals as in `read_labelled`."""
-    return _read(path, safe_name, "a relative path")
+    return read_lines(path, safe_name, "a relative path")
 
 
-def _read(path: Path, take: Callable[[bytes], bytes], form: str) -> np.ndarray:
+def read_lines(path: Path, take: Callable[[bytes], bytes], form: str) -> np.ndarray:
+    """Names bytes [N], which `take` gets from the lines. form: of a line, for messages.
+
+    Raises: DataError naming the first line that `take` refuses (RefusedName), and where the file cannot be read.
+    """
     blocks: list[np.ndarray] = []
     block: list[bytes] = []
     refused, first = 0, ""

@@ -83,7 +83,7 @@ def _read(config: RunConfig, found: Check) -> None:
     annotated = described.human
     of_images = [item for item in found.items if annotated is None or item.path != annotated.file]
     absent = sum(not item.found for item in of_images)
-    if described.checked and absent:  # its reader would download them
+    if described.checked and absent and not described.install:  # its reader would download them
         others = f"{absent} of {len(of_images)} files are" if absent > 1 else f"1 of {len(of_images)} files is"
         raise DataError(f"{others} missing in {config.data_dir}: put them there (see below), or give another data_dir")
     source = sources.load(dataset, config.data_dir, config.data_seed)

@@ -16,6 +16,7 @@ from sfa_bench.choices.code import load
 from sfa_bench.config.compose import compose
 from sfa_bench.data import build
 from sfa_bench.data.sources import cifar, fashion_mnist, human
+from sfa_bench.data.sources.mlbench import TABLES
 from sfa_bench.data.tools.command import main
 from sfa_bench.data.tools.fake import layouts, make_fake
 from sfa_bench.errors import ConfigError
@@ -24,6 +25,8 @@ IMAGES = ("webvision", "clothing1m", "folder", "csv")
 
 
 def small(name, folder, seed=0, size=3):
+    if name in TABLES:
+        pytest.importorskip("rdata", reason="the Python package rdata, which writes R's files, is not installed")
     side = 24 if load(layouts()[name]).side else None
     return make_fake(name, folder, size, seed, side)
 
@@ -171,6 +174,8 @@ def test_labels_of_people_are_as_the_release_says_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("name", layouts())
 def test_what_is_printed_trains_on_what_was_made(tmp_path, capsys, name):
+    if name in TABLES:
+        pytest.importorskip("rdata", reason="the Python package rdata, which writes R's files, is not installed")
     assert main(["make-fake", name, str(tmp_path / "d"), "--size", "4"]) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
     words = shlex.split(shown)
