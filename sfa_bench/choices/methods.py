@@ -51,6 +51,7 @@ class Learner:
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
     experts: it trains the medium head, and heads on labels of their own where a selector gives these.
     default_heads: its classifiers start as the framework starts linear ones.
+    lambda_u: what `method.lambda_u` is where it is null, but for web data.
     asks_rate: whether `noise.assumed_rate`, the share of noisy labels that it is told, enters a run's identity;
     needs_rate: the keys that make it need the rate; told_type: whether it is told the kind of noise.
     silent: its options that do not act in this run; refuses: a sentence for each pair of values that do not go
@@ -69,6 +70,7 @@ class Learner:
     subset: bool = False
     experts: bool = False
     default_heads: bool = False
+    lambda_u: float = 25.0
     asks_rate: Callable[[RunConfig], bool] = _never
     needs_rate: Callable[[RunConfig], Iterator[str]] = _nothing
     told_type: Callable[[RunConfig], bool] = _never
@@ -132,7 +134,10 @@ def _coteaching_needs(config: RunConfig) -> Iterator[str]:
 
 # ---- DivideMix
 
-_SSL = ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode", "partner", "ramp_origin")
+_GUESSING = ("lambda_u", "alpha", "temperature", "penalty", "guess_mode", "ramp_origin")
+_SSL = (*_GUESSING, "forward", "partner")
+_UNICON = ("contrastive", "contrastive_temperature", "fill")
+_DASC_LATER = ("midl_temperature", "confidence", "refinement", "positive")
 
 
 def lambda_u(config: RunConfig) -> float:
@@ -177,6 +182,34 @@ def _dividemix_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str
             f"method.forward=labelled leaves out the rows that method.lambda_u={weight:g} weights: set "
             "method.lambda_u=0, or method.forward=all"
         )
+
+
+# ---- DaSC
+
+
+def _dasc_silent(config: RunConfig) -> Iterator[str]:
+    yield from _dividemix_silent(config)
+    method = config.method
+    if method.sbcl == 0:
+        yield "sbcl_temperature"
+    if method.midl == 0:
+        yield from ("midl_temperature", "memory", "positive")
+    if method.sbcl == method.midl == 0:
+        yield from ("sbcl_from", "confidence")
+
+
+def _dasc_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    if config.plugin.head == "none":
+        yield f"method={config.names['method']} trains a balanced head: set plugin=abc"
+
+
+# ---- UNICON
+
+
+def _unicon_silent(config: RunConfig) -> Iterator[str]:
+    yield from _dividemix_silent(config)
+    if config.method.contrastive == 0:
+        yield "contrastive_temperature"
 
 
 _WEIGHTING = ("schedule", "class_beta", "count_floor")
@@ -225,6 +258,32 @@ LEARNERS: Mapping[str, Learner] = {
         silent=_dividemix_silent,
         refuses=_dividemix_refuses,
     ),
+    "dasc": Learner(
+        "sfa_bench.methods.dasc.Dasc",
+        options=(*_GUESSING, "sbcl", "sbcl_temperature", "sbcl_from", "midl", "memory", *_DASC_LATER),
+        after_warmup=(*_GUESSING, *_DASC_LATER),
+        networks=2,
+        images="trains on views that AutoAugment changes",
+        selects="must",
+        asks_rate=_dividemix_asks,
+        needs_rate=_dividemix_needs,
+        told_type=_dividemix_told_type,
+        silent=_dasc_silent,
+        refuses=_dasc_refuses,
+    ),
+    "unicon": Learner(
+        "sfa_bench.methods.unicon.Unicon",
+        options=(*_GUESSING, *_UNICON),
+        after_warmup=(*_GUESSING, *_UNICON),
+        networks=2,
+        images="trains on views that AutoAugment changes",
+        selects="must",
+        asks_rate=_dividemix_asks,
+        needs_rate=_dividemix_needs,
+        told_type=_dividemix_told_type,
+        silent=_unicon_silent,
+        lambda_u=30.0,
+    ),
     "external": Learner(None, experts=True),  # which its class has to bear out
 }
 AFTER_WARMUP = tuple(dict.fromkeys(key for learner in LEARNERS.values() for key in learner.after_warmup))
@@ -268,6 +327,18 @@ class MethodConfig(Brought):
         None, "first epoch of the ramp (null = recipe's)", auto=True
     )
     ramp_epochs: float = option(16.0, "length of the ramp of lambda_u, nominal (per 200 epochs)", above=0, high=LONGEST)
+    sbcl: float = option(0.5, "DaSC: weight of the contrastive loss of confident samples", low=0)
+    midl: float = option(0.3, "DaSC: weight of the contrastive loss of unconfident samples", low=0)
+    sbcl_temperature: float = option(0.1, "DaSC: of the former", above=0)
+    midl_temperature: float = option(0.5, "DaSC: of the latter", above=0)
+    sbcl_from: int = option(10, "DaSC: epochs of the warm-up without contrastive loss", low=0, high=LONGEST)
+    memory: int = option(1024, "DaSC: projections that unconfident samples are held against", low=1, high=MANY)
+    confidence: float = option(0.9, "DaSC: largest target above which a sample is confident", low=0, below=1)
+    refinement: Literal["own", "release"] = option("own", "DaSC: whose clean probability refines a label")
+    positive: Literal["own", "release"] = option("own", "DaSC: what an unconfident sample is pulled to")
+    contrastive: float = option(0.025, "UNICON: weight of the contrastive loss of unselected samples", low=0)
+    contrastive_temperature: float = option(0.05, "UNICON: of it", above=0)
+    fill: Literal["none", "release"] = option("none", "UNICON: what fills classes shorter than the quota")
     revision: int = option(1, "raised when a change of the method changes results", low=1, fixed=True)
 
 
@@ -374,6 +445,17 @@ def _coteaching_ran(config: RunConfig) -> Recipe | None:
     return _on_cifar(source, adam, adam)
 
 
+def _dasc_ran(config: RunConfig) -> Recipe | None:
+    # 101 epochs at one rate; the drop is an option of the release that is off.
+    constant = Recipe("preact_resnet18", 101, 30, 64, 0.02, 1e-4, milestone=1.0, method={"ramp_origin": "zero_based"})
+    return _on_cifar(config.dataset.source, constant, constant)
+
+
+def _unicon_ran(config: RunConfig) -> Recipe | None:
+    ten = Recipe("preact_resnet18", 350, 10, 64, schedule="unicon", method={"ramp_origin": "zero_based"})
+    return _on_cifar(config.dataset.source, ten, replace(ten, warmup_epochs=30))
+
+
 NATIVE: Mapping[str, Callable[[RunConfig], Recipe | None]] = {
     "dividemix": _dividemix_ran,
     "rolt": _rolt_ran,
@@ -383,17 +465,26 @@ NATIVE: Mapping[str, Callable[[RunConfig], Recipe | None]] = {
     "ldam_drw": _ldam_ran,
     "elr": _elr_ran,
     "coteaching": _coteaching_ran,
+    "dasc": _dasc_ran,
+    "dasc_release": _dasc_ran,
+    "unicon": _unicon_ran,
+    "unicon_release": _unicon_ran,
 }
-_WITH_PLUGINS = ("dividemix",)  # the others' originals have none
+# The others' originals have none.
+_PLUGINS = {
+    "dividemix": ("none", "sfa", "sfa_release", "ibc", "ibc_release"),
+    "dasc": ("abc",),
+    "dasc_release": ("abc",),
+}
 
 
 def native(config: RunConfig) -> Recipe | None:
     """The recipe of the original of this method with this plug-in on this data set; None where there is none."""
     method = config.names.get("method", "")
-    plain = config.names.get("plugin") == "none"
-    if plain and (of_selector := SELECTORS[config.method.selector.name].native.get(method)) is not None:
+    plugin, selector = config.names.get("plugin"), SELECTORS[config.method.selector.name]
+    if plugin == "none" and (of_selector := selector.native.get(method)) is not None:
         return of_selector(config)
-    return NATIVE[method](config) if method in NATIVE and (plain or method in _WITH_PLUGINS) else None
+    return NATIVE[method](config) if method in NATIVE and plugin in _PLUGINS.get(method, ("none",)) else None
 
 
 def natives(config: RunConfig) -> list[str]:
@@ -401,6 +492,6 @@ def natives(config: RunConfig) -> list[str]:
     return [
         f"method={method} plugin={plugin}"
         for method in NATIVE
-        for plugin in ("none", "sfa", "sfa_release", "ibc", "ibc_release")
+        for plugin in _PLUGINS.get(method, ("none",))
         if native(replace(config, names={**config.names, "method": method, "plugin": plugin})) is not None
     ]

@@ -132,7 +132,9 @@ SELECTORS: Mapping[str, Selector] = {
     ),
     "tabasco": Selector("sfa_bench.selectors.tabasco.Tabasco", native={"dividemix": _tabasco_ran}),
     "dacc": Selector(
-        "sfa_bench.selectors.dacc.DistributionAwareCentroids", options=("phi", "temperature"), balanced_head=True
+        "sfa_bench.selectors.dacc.DistributionAwareCentroids",
+        options=("phi", "temperature", "features"),
+        balanced_head=True,
     ),
     "quota": Selector(
         "sfa_bench.selectors.quota.Quota",
@@ -182,6 +184,9 @@ class SelectorConfig:
     )
     phi: float = option(1.005, "dacc: growth of its gate's threshold an epoch, not scaled", above=0, high=10)
     temperature: float = option(0.1, "dacc: of the predictions that weigh samples in centroids", above=0)
+    features: Literal["project", "default"] = option(
+        "project", "dacc: projections where the network has them (dasc), or the heads' input"
+    )
     score: Literal["jsd", "loss"] = option("jsd", "quota: distance of prediction and label")
     rate: float | Literal["mean_threshold"] = option(
         "mean_threshold", "quota: share of the samples, or those nearer than the mean", above=0, high=1
@@ -192,6 +197,16 @@ class SelectorConfig:
         None, "quota: a mean distance above it is lowered (null = none is)", above=0, below=math.log(2)
     )
     networks: Literal["own", "both"] = option("own", "quota: whose softmax is scored; both = the mean of two")
+
+
+def takes_projections(selector: SelectorConfig) -> bool:
+    """Whether it selects by projections of the features where the network has a projector."""
+    return "features" in SELECTORS[selector.name].options and selector.features == "project"
+
+
+def scores_by_divergence(selector: SelectorConfig) -> bool:
+    """Whether its clean probability is 1 − d/ln 2, d the divergence of prediction and label."""
+    return "score" in SELECTORS[selector.name].options and selector.score == "jsd"
 
 
 OPTIONS = tuple(field.name for field in fields(SelectorConfig) if field.name not in OF_ALL)

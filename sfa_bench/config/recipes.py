@@ -115,7 +115,7 @@ def _semi_supervised(config: RunConfig) -> dict[str, Any]:
     rows.
     """
     method, web = config.method, SOURCES[config.dataset.source].web
-    weight: Any = _first(method.lambda_u, 0.0 if web else 25.0)
+    weight: Any = _first(method.lambda_u, 0.0 if web else LEARNERS[method.learner].lambda_u)
     unused = web and "forward" in LEARNERS[method.learner].options and weight in (0, "paper")
     return {
         "lambda_u": weight,

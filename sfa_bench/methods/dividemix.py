@@ -20,7 +20,7 @@ from sfa_bench.choices.methods import confidence_penalty, lambda_u
 from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Method, Training
 from sfa_bench.methods.networks import set_mode
-from sfa_bench.models import Network
+from sfa_bench.models import Network, Output
 from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.reweighting import class_balanced_weights
@@ -60,6 +60,7 @@ class DivideMix(Method):
 
     networks_used = 2
     takes_targets = True
+    weak_views, strong_views = 2, 0  # of each sample in a step after the warm-up
 
     def __init__(
         self,
@@ -142,10 +143,11 @@ class DivideMix(Method):
         self.networks[1 - k].eval()
         steps, others = self._co_divided(k, e, selection)
         parts = [rows for x_rows in steps for rows in (x_rows, next(others))]
-        views = self.loaders[self.devices[k]].train_views(parts, self.generator("augmentation", k, e), copies=2)
+        augmentation = self.generator("augmentation", k, e)
+        views = self.loaders[self.devices[k]].train_views(parts, augmentation, self.weak_views, self.strong_views)
         beta = streams.numpy_generator(self.training.seed, "mixup_share", k, e)
         given = DivideMixInputs(
-            torch.from_numpy(selection.clean_probability),
+            self._refined_by(selection),
             self.training.head.log_prior(self.counts_for_head(selection), self.devices[k]),
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
@@ -159,6 +161,10 @@ class DivideMix(Method):
             yield self._loss(
                 k, given, x_rows, (*next(views), *next(views)), float(beta.beta(self.alpha, self.alpha)), weight
             )
+
+    def _refined_by(self, selection: Selection) -> Tensor:
+        """w [N], by which labels are refined."""
+        return torch.from_numpy(selection.clean_probability)
 
     def _own_targets(self, k: int) -> dict[str, Tensor]:
         """What network k's own selector has its heads learn from labelled samples (algorithms/ibc.md §5)."""
@@ -199,15 +205,37 @@ class DivideMix(Method):
             q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
-            refined = mixmatch.refine_labels(observed, w, guess, self.temperature)
+            t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
             set_mode(self.networks[k], training=True)
+        loss, out = self._mixed_loss(k, given, x_rows, inputs, t_x, t_u, lam, weight)
+        return loss, len(out.main)
+
+    def _mixed_loss(
+        self,
+        k: int,
+        given: DivideMixInputs,
+        x_rows: Tensor,
+        inputs: Tensor,
+        refined: Tensor,
+        t_u: Tensor,
+        lam: float,
+        weight: float,
+    ) -> tuple[Tensor, Output]:
+        """The loss of all heads on mixed rows: step 5, and the answers that it was computed from.
+
+        Args: inputs, two views of the labelled batch and two of the unlabelled one; refined [B_x, K] and t_u [B_u, K],
+        their targets.
+        """
+        device, split = self.devices[k], 2 * len(x_rows)
         t_x = {"main": refined} | {head: send(rows[x_rows], device) for head, rows in given.targets.items()}
         lam = max(lam, 1 - lam)
         permutation = send(torch.randperm(len(inputs), generator=given.mixing), device)
         mixed = mixmatch.mix(inputs, lam, permutation)
         targets = {head: mixmatch.mix(torch.cat([t, t, t_u, t_u]), lam, permutation) for head, t in t_x.items()}
         out = self.forward(k, mixed[:split] if self.forwarded == "labelled" else mixed)
-        row_weights = None if given.class_weights is None else given.class_weights[observed].repeat(2)
+        row_weights = None
+        if given.class_weights is not None:
+            row_weights = given.class_weights[send(self.labels[x_rows], device)].repeat(2)
 
         def semi_supervised(logits: Tensor, targets: Tensor, row_weights: Tensor | None = None) -> Tensor:
             labelled = mixmatch.soft_cross_entropy(logits[:split], targets[:split], row_weights)
@@ -219,7 +247,7 @@ class DivideMix(Method):
             loss = loss + semi_supervised(shifted, targets.get(head.name, targets["main"]))
         if self.penalty == "uniform":
             loss = loss + mixmatch.prior_penalty(out.main)
-        return loss, len(out.main)
+        return loss, out
 
     def _guess(self, k: int, images: Tensor, copied: Network | None = None) -> Tensor:
         """Main-head prediction of network k, or of a copy; images and result are on the trained network's device."""

@@ -59,7 +59,12 @@ class Evaluated(Networks):
         self.cost.selected += len(rows) * len(networks)
         return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, found, strict=True)]
 
+    def seen_features(self, k: int, features: Tensor) -> Tensor:
+        """What selectors see of network k's features [n, d], which are the heads' input unless a method says else."""
+        return features
+
     def _as_probe(self, k: int, e: int, out: Output, rows: np.ndarray) -> Probe:
+        out = out._replace(features=self.seen_features(k, out.features))
         features, main = out.features.numpy(), out.main.numpy()
         for what, values in (("features", features), ("logits", main)):
             if not np.isfinite(values).all():

@@ -22,9 +22,8 @@ class DistributionAwareCentroids(Selector):
     phi: growth of the gate's threshold an epoch, whatever the length of the run; temperature: of the predictions that
     weigh the samples in the centroids.
 
-    Features are the input of the heads. DaSC's network has a projector whose output takes their place: it is to be
-    handed in as a field of the probe, read in `select` alone; where it is missing, as in replays of other methods'
-    runs, these features act.
+    Features are the input of the heads, or what DaSC's projector makes of it, which its probes hold in their place
+    (`method.selector.features`, algorithms/dasc.md §3).
     """
 
     def __init__(self, thresholds: Thresholds, *, phi: float = 1.005, temperature: float = 0.1):

@@ -56,6 +56,9 @@ OPTIONS = [
     "method=dividemix plugin=ibc plugin.moments=none dataset=digits method.selector.view=train",
     "method=dividemix plugin=sfa plugin.moments=none plugin.abc.counts=observed method.guess_mode=eval dataset=digits",
     "method=ce plugin=sfa plugin.main_subset=all plugin.abc.detach=true method.selector.no_clean_class=none",
+    *(f"method={m} plugin={p} dataset=digits" for m in ("dasc", "dasc_release") for p in ("abc", "sfa")),
+    "method=dasc plugin=abc method.sbcl_from=0 method.memory=20 method.selector.features=default dataset=digits",
+    *(f"method={m} plugin={p} dataset=digits" for m in ("unicon", "unicon_release") for p in ("none", "abc", "sfa")),
     "method=dividemix plugin=abc method.selector.name=oracle",
     "method=ce plugin=none method.selector.name=oracle method.selector.view=train dataset=digits",
 ]
@@ -144,8 +147,9 @@ def through_a_file(state):
 
 
 def tracked(networks):
-    """Updates of each network's batch statistics; all its layers have seen the same number."""
-    counts = [{int(b) for name, b in n.named_buffers() if name.endswith("num_batches_tracked")} for n in networks]
+    """Updates of each backbone's batch statistics; all its layers have seen the same number."""
+    buffers = [network.backbone.named_buffers() for network in networks]
+    counts = [{int(b) for name, b in each if name.endswith("num_batches_tracked")} for each in buffers]
     assert all(len(each) == 1 for each in counts)
     return [each.pop() for each in counts]
 
@@ -185,7 +189,9 @@ def assert_same(a, b, path=""):
 def test_the_combinations_here_are_those_that_users_are_promised():
     page = (CONF.parent / "docs/reference/choices.md").read_text(encoding="utf-8")
     for method in choices("method"):
-        cells = {plugin: "yes" if composed(f"method={method} plugin={plugin}") else "–" for plugin in choices("plugin")}
+        typed = {plugin: f"method={method} plugin={plugin}" for plugin in choices("plugin")}
+        valid = {p: composed(text) or composed(f"{text} dataset=digits") for p, text in typed.items()}  # or images alone
+        cells = {plugin: "yes" if config else "–" for plugin, config in valid.items()}
         columns = ("none", "abc", "sfa", "sfa_release", "ibc", "ibc_release")
         assert f"| {method} | {' | '.join(cells[p] for p in columns)} |" in page
     assert all(composed(text) is not None for text in OPTIONS)
@@ -212,9 +218,18 @@ def steps(rows, size):
 
 def specified_updates(config, e, k, rows, masks):
     """Train-mode forwards of network k in epoch e: one a step (algorithms/methods.md §2–6, §8); in DivideMix with five
-    of them, for u₁, u₂, x₁, x₂ and the mixed rows (§7); with ELR and mixup one more, for the targets (§5).
+    of them, for u₁, u₂, x₁, x₂ and the mixed rows (§7); with ELR and mixup one more, for the targets (§5). In UNICON
+    one more, for the unlabelled strong views (algorithms/unicon.md §4); in DaSC one for each weak view, the mixed rows
+    and the strong views (algorithms/dasc.md §4).
     """
     method, size = config.method, config.batch_size
+    if method.learner == "unicon" and e > 1:
+        counts = np.bincount(RIGHT[masks[k]], minlength=4)
+        labelled = int(counts.sum()) + (int((counts.max() - counts).sum()) if method.fill == "release" else 0)
+        return (6 if masks[k].sum() < rows else 3) * steps(labelled, size)
+    if method.learner == "dasc" and e > 1:
+        labelled = int(masks[1 - k].sum())
+        return (4 if labelled < rows else 3) * steps(labelled, size)
     if method.learner == "dividemix" and e > 1:
         labelled = int(masks[1 - k].sum())
         guesses = 0 if method.guess_mode == "eval" else 4 if labelled < rows else 2

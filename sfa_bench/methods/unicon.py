@@ -1,0 +1,139 @@
+"""UNICON (Karim et al. 2022): DivideMix on class-balanced selections of both networks together, with strong views and a
+contrastive loss on what was not selected (algorithms/unicon.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sfa_bench.choices.methods import confidence_penalty, lambda_u
+from sfa_bench.choices.selectors import scores_by_divergence
+from sfa_bench.data.loader import batches
+from sfa_bench.methods.base import Training
+from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs
+from sfa_bench.methods.networks import set_mode
+from sfa_bench.methods.projection import Projector, added
+from sfa_bench.models import Network
+from sfa_bench.numerics import send
+from sfa_bench.parts import mixmatch
+from sfa_bench.parts.contrastive import view_contrastive
+from sfa_bench.selectors.base import Selection
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+SURE = 0.5  # divergence below which a label is kept as it is
+
+
+def add_projector(network: Network) -> None:
+    """The projector of the contrastive loss (algorithms/unicon.md §1)."""
+    network.projector = Projector(network.feature_width)
+
+
+class Unicon(DivideMix):
+    """Args beyond DivideMix's:
+
+    contrastive: weight of the contrastive loss, 0 leaves it out; contrastive_temperature: of it.
+    by_divergence: the selector's clean probability is 1 − d/ln 2, so that labels are refined by d.
+    fill: `none`, or as in the release, where image 0 fills each class up to the quota.
+    """
+
+    weak_views, strong_views = 2, 2
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        contrastive: float,
+        contrastive_temperature: float,
+        by_divergence: bool,
+        fill: str = "none",
+        **dividemix: Any,
+    ):
+        build = added(training.build_network, training.seed, add_projector)
+        super().__init__(replace(training, build_network=build), **dividemix)
+        self.contrastive, self.contrastive_temperature = contrastive, contrastive_temperature
+        self.by_divergence, self.fill = by_divergence, fill
+
+    @classmethod
+    def of(cls, training: Training, config: RunConfig) -> Unicon:
+        """What `conf/method` describes."""
+        method = config.method
+        return cls(
+            training,
+            lambda_u=lambda_u(config),
+            alpha=method.alpha,
+            temperature=method.temperature,
+            penalty=method.penalty,
+            guess_mode=method.guess_mode,
+            ramp_origin=method.ramp_origin,
+            ramp_epochs=config.recipe.effective.ramp_epochs,
+            confidence_penalty=confidence_penalty(config),
+            contrastive=method.contrastive,
+            contrastive_temperature=method.contrastive_temperature,
+            by_divergence=scores_by_divergence(method.selector),
+            fill=method.fill,
+        )
+
+    def epoch(self, e: int) -> dict[str, float | None]:
+        if not self.selects_in(e):
+            return super().epoch(e)
+        self.select(e)
+        first = self.descend(0, e, self._losses(0, e, self.selections[0]))
+        # Network 2 selects when network 1 has been trained; what the first selection was goes into the record.
+        probes, selections = self.probes, list(self.selections)
+        self.select(e)
+        second = self.descend(1, e, self._losses(1, e, self.selections[1]))
+        self.probes, self.selections = [probes[0], self.probes[1]], [selections[0], self.selections[1]]
+        return {**self.figures(e, [first, second]), "lambda_u": self._unlabelled_weight(e, 0)}
+
+    def _co_divided(self, k: int, e: int, selection: Selection) -> tuple[list[Tensor], Iterator[Tensor]]:
+        steps, others = super()._co_divided(k, e, selection)
+        if self.fill == "release":
+            labelled = torch.from_numpy(selection.mask).nonzero()[:, 0]
+            missing = int((selection.class_counts.max() - selection.class_counts).sum())
+            labelled = torch.cat([labelled, labelled.new_zeros(missing)])
+            order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
+            steps = list(batches(order, self.training.batch_size))
+        return steps, others
+
+    def _refined_by(self, selection: Selection) -> Tensor:
+        """1 where the divergence d of prediction and label is small, else 1 − d (algorithms/unicon.md §3)."""
+        probability = super()._refined_by(selection)
+        if not self.by_divergence:
+            return probability
+        divergence = (1 - probability) * math.log(2)
+        return torch.where(divergence < SURE, 1.0, 1 - divergence)
+
+    def _loss(
+        self, k: int, given: DivideMixInputs, x_rows: Tensor, views: tuple[Tensor, ...], lam: float, weight: float
+    ) -> tuple[Tensor, int]:
+        """One labelled and one unlabelled batch: two weak views of each for the guesses, two strong ones to train on
+        (algorithms/unicon.md §3–4).
+        """
+        device, network = self.devices[k], self.networks[k]
+        x1, x2, x3, x4, u1, u2, u3, u4 = views
+        observed = send(self.labels[x_rows], device)
+        w = send(given.clean_probability[x_rows].to(torch.float32), device)
+        with torch.no_grad():
+            set_mode(network, training=self.guess_mode == "train")
+            q = (self._guess(k, u1) + self._guess(k, u2) + self._guess(1 - k, u1) + self._guess(1 - k, u2)) / 4
+            t_u = mixmatch.sharpen(q, self.temperature)
+            guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
+            t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)
+            set_mode(network, training=True)
+        inputs = torch.cat([x3, x4, u3, u4])
+        loss, _ = self._mixed_loss(k, given, x_rows, inputs, t_x, t_u, lam, weight)
+        images = len(inputs)
+        if self.contrastive and len(u3):
+            features = self.forward(k, torch.cat([u3, u4])).features
+            first, second = network.get_submodule("projector")(features).chunk(2)
+            loss = loss + self.contrastive * view_contrastive(first, second, self.contrastive_temperature)
+            images += 2 * len(u3)
+        return loss, images
