@@ -60,7 +60,7 @@ def _in(function: str) -> str:
 
 
 LOSSES: Mapping[str, Loss] = {
-    "ce": Loss(_in("cross_entropy"), learners=("single", "rolt")),
+    "ce": Loss(_in("cross_entropy"), learners=("single", "rolt", "har")),
     "cb_ce": Loss(_in("cross_entropy"), weighted=True),
     "focal": Loss(_in("focal"), {ANY: {"gamma": 1.0}}, plain_mean=True),
     "balanced_softmax": Loss(_in("balanced_softmax")),

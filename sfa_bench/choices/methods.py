@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.losses import LossConfig
+from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
-from sfa_bench.choices.selectors import SELECTORS, SelectorConfig
+from sfa_bench.choices.selectors import SELECTORS, PluginConfig, SelectorConfig
 from sfa_bench.choices.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def _nothing(config: RunConfig) -> Iterator[str]:
 
 def _no_refusal(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
     yield from ()
+
+
+def _no_run(config: RunConfig) -> RunConfig | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Learner:
     needs_rate: the keys that make it need the rate; told_type: whether it is told the kind of noise.
     silent: its options that do not act in this run; refuses: a sentence for each pair of values that do not go
     together.
+    estimate: the run, not yet resolved, that is made first and whose errors on its validation set it is given by class;
+    None: it needs none.
     """
 
     code: str | None
@@ -76,6 +83,7 @@ class Learner:
     told_type: Callable[[RunConfig], bool] = _never
     silent: Callable[[RunConfig], Iterator[str]] = _nothing
     refuses: Callable[[RunConfig, frozenset[str]], Iterator[str]] = _no_refusal
+    estimate: Callable[[RunConfig], RunConfig | None] = _no_run
 
 
 # ---- one loss on one network
@@ -118,6 +126,49 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
             f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or set "
             "method.predict=trained"
         )
+
+
+# ---- HAR
+
+
+def _har_silent(config: RunConfig) -> Iterator[str]:
+    if config.method.gamma == 0:
+        yield "estimate_epochs"
+
+
+def _har_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    name, model = config.names.get("method"), config.model
+    if not MODELS[model.name].block_norms:
+        which = f"model={config.names.get('model')}" if model.target is not None else f"model={model.name}"
+        yield (
+            f"{which} with method={name}, which takes gradients at the BatchNorm layers of a backbone's blocks, and "
+            f"these are not known there: set model={names_of('block_norms')}"
+        )
+    if config.compile:
+        yield f"compile=true with method={name}, which takes second derivatives: leave compile=false"
+    if config.dataset.val != "none":
+        yield (
+            f"dataset.val={config.dataset.val} with method={name}, whose estimate holds out half of the training set "
+            "itself: set dataset.val=none"
+        )
+
+
+def _har_estimate(config: RunConfig) -> RunConfig | None:
+    """Cross-entropy on half of the training set, with the other half for validation (algorithms/har.md §3)."""
+    method = config.method
+    if method.gamma == 0 or method.estimate_epochs == 0:
+        return None
+    return replace(
+        config,
+        epochs=method.estimate_epochs,
+        device=config.device if isinstance(config.device, str) else config.device[0],
+        dataset=replace(config.dataset, val="noisy", val_fraction=0.5),
+        method=MethodConfig(),
+        plugin=PluginConfig(),
+        eval=replace(config.eval, ensemble="logit_sum"),
+        record=replace(config.record, probes=None),
+        names={**config.names, "method": "ce", "plugin": "none"},
+    )
 
 
 # ---- Co-teaching
@@ -228,6 +279,15 @@ LEARNERS: Mapping[str, Learner] = {
         silent=_elr_silent,
         refuses=_elr_refuses,
     ),
+    "har": Learner(
+        "sfa_bench.methods.har.Har",
+        options=("networks", "gamma", "estimate_epochs", *_WEIGHTING),
+        selects="own",
+        resamples=True,
+        silent=_har_silent,
+        refuses=_har_refuses,
+        estimate=_har_estimate,
+    ),
     "coteaching": Learner(
         "sfa_bench.methods.coteaching.CoTeaching",
         options=("forget_rate", "double_mean", "native"),
@@ -304,6 +364,14 @@ class MethodConfig(Brought):
     count_floor: float = option(1.0, "smallest class count in weights", above=0)
     plus: bool = option(False, "ELR+: two networks with averaged twins, and mixup")
     predict: Literal["twins", "trained"] = option("twins", "ELR+: what predicts; trained = as its release tests")
+    gamma: float = option(10.0, "HAR: weight of the penalty on gradients (0 = none)", low=0)
+    estimate_epochs: int = option(
+        None,
+        "HAR: epochs of the run that estimates each class's error (null = this run's; 0 = equal errors)",
+        low=0,
+        high=LONGEST,
+        auto=True,
+    )
     forget_rate: float | None = option(None, "Co-teaching: share left out (null = told rate)", low=0, below=1)
     double_mean: bool = option(False, "Co-teaching: divide by the number of kept samples once more, as the release")
     native: bool = option(None, "Co-teaching: no augmentation (null = in its native recipe)", auto=True)

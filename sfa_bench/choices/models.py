@@ -22,6 +22,7 @@ class Model:
     width: channels of its first stage where a recipe has no other; None: it has one width.
     options: keys of `model` that act on it beside `width`.
     uncompiled: why `compile=true` is refused; empty where it is not.
+    block_norms: its code names the BatchNorm layers of its blocks, at which a method may take gradients.
     """
 
     code: str | None
@@ -33,6 +34,7 @@ class Model:
     takes_side: bool = False
     bfloat16_pays_on_cpu: bool = True
     uncompiled: str = ""
+    block_norms: bool = False
 
 
 MODELS: Mapping[str, Model] = {
@@ -43,18 +45,34 @@ MODELS: Mapping[str, Model] = {
         width=16,
         takes_side=True,
         bfloat16_pays_on_cpu=False,  # conversion costs as much as its small products save
+        block_norms=True,
     ),
     # Three halvings of 25 pixels leave the 4×4 map that the last average pooling takes.
     "preact_resnet18": Model(
-        "sfa_bench.models.preact_resnet.PreActResNet18", smallest=25, width=64, options=("variant",)
+        "sfa_bench.models.preact_resnet.PreActResNet18",
+        smallest=25,
+        width=64,
+        options=("variant",),
+        block_norms=True,
     ),
     # Two halvings leave at least a 4×4 map.
-    "resnet32": Model("sfa_bench.models.resnet.ResNet32", smallest=13, width=16),
-    "resnet34": Model("sfa_bench.models.resnet34.ResNet34", smallest=28),
+    "resnet32": Model("sfa_bench.models.resnet.ResNet32", smallest=13, width=16, block_norms=True),
+    "resnet34": Model("sfa_bench.models.resnet34.ResNet34", smallest=28, block_norms=True),
     # The unpadded convolutions need a 7×7 map.
-    "cnn9": Model("sfa_bench.models.cnn9.Cnn9", smallest=28, uncompiled="whose dropout draws from a stream of its own"),
+    "cnn9": Model(
+        "sfa_bench.models.cnn9.Cnn9",
+        smallest=28,
+        uncompiled="whose dropout draws from a stream of its own",
+        block_norms=True,
+    ),
     # Five halvings leave a 2×2 map, so that a BatchNorm can work on a single image; so does the next one's smallest.
-    "resnet50": Model("sfa_bench.models.resnet50.ResNet50", smallest=33, options=("pretrained",), takes_channels=False),
+    "resnet50": Model(
+        "sfa_bench.models.resnet50.ResNet50",
+        smallest=33,
+        options=("pretrained",),
+        takes_channels=False,
+        block_norms=True,
+    ),
     "inception_resnet_v2": Model(
         "sfa_bench.models.inception_resnet.InceptionResNetV2",
         smallest=107,

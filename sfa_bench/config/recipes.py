@@ -89,6 +89,7 @@ def resolve(config: RunConfig) -> RunConfig:
             selector=replace(config.method.selector, variant=_variant(config, recipe)),
             **_semi_supervised(config),
             networks=networks,
+            estimate_epochs=_estimate_epochs(config, epochs),
             native=_first(config.method.native, recipe.method.get("native", False)),
             partner=config.method.partner or recipe.method.get("partner", "updated"),
             ramp_origin=config.method.ramp_origin or recipe.method.get("ramp_origin", "one_based"),
@@ -108,6 +109,12 @@ def resolve(config: RunConfig) -> RunConfig:
             effective=effective,
         ),
     )
+
+
+def _estimate_epochs(config: RunConfig, epochs: int) -> Any:
+    """As many as the run has, for a learner that makes an estimate first."""
+    given = config.method.estimate_epochs
+    return _first(given, epochs) if "estimate_epochs" in LEARNERS[config.method.learner].options else given
 
 
 def _semi_supervised(config: RunConfig) -> dict[str, Any]:

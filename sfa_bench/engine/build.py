@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from sfa_bench import memory, models, numerics, streams
@@ -34,6 +35,7 @@ def build_method(
     devices: list[torch.device],
     *,
     bfloat16: bool = False,
+    class_errors: np.ndarray | None = None,
     on_step: Callable[[str, int, int, int], None] | None = None,
     on_phase: Callable[[str], None] | None = None,
 ) -> Method:
@@ -89,6 +91,7 @@ def build_method(
         selectors=build_selectors(config, data, config.method.networks),
         selection_view=config.method.selector.view,
         select_aside=devices[0].type != "cpu",
+        class_errors=class_errors,
         head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach, plugin.medium_warmup),
     )
     if on_step is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,15 @@ from sfa_bench.methods.base import Method
 
 
 class Cost:
-    """A clock of phases, one at a time, kept across restarts."""
+    """A clock of phases, one at a time, kept across restarts.
 
-    def __init__(self) -> None:
+    Args: estimate: hash (`run`) and cost of the run that the learner needed first; it counts as this run's.
+    """
+
+    def __init__(self, estimate: Mapping[str, Any] | None = None) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.evaluated = 0
+        self.estimate = estimate
         self.shared: dict[str, Any] | None = None  # epochs of a shared warm-up
         self._phase: str | None = None
         self._since = 0.0
@@ -65,7 +69,7 @@ class Cost:
         forward = forward_flops(method, image_shape)
         forwards = 3 * ledger.trained + ledger.guessed + ledger.selected + self.evaluated
         busy = sum(self.seconds[phase] for phase in ("warm-up", "training"))
-        return {
+        report = {
             "seconds": {phase: round(seconds, 3) for phase, seconds in self.seconds.items()},
             "total_seconds": round(sum(self.seconds.values()), 3),
             "steps": ledger.steps,
@@ -78,6 +82,19 @@ class Cost:
             "peak_memory": peak_memory,
             "shared": self.shared,  # the part that comes from another run's warm-up
         }
+        return report if self.estimate is None else _with_estimate(report, self.estimate)
+
+
+def _with_estimate(own: dict[str, Any], estimate: Mapping[str, Any]) -> dict[str, Any]:
+    """The cost of a run together with that of its learner's estimate."""
+    seconds = estimate["total_seconds"]
+    return own | {
+        "seconds": {**own["seconds"], "estimate": seconds},
+        "total_seconds": round(own["total_seconds"] + seconds, 3),
+        "samples": {what: count + estimate["samples"][what] for what, count in own["samples"].items()},
+        **{what: own[what] + estimate[what] for what in ("steps", "flops")},
+        "estimate": {"run": estimate["run"], "seconds": seconds},  # the part that comes from it
+    }
 
 
 def forward_flops(method: Method, image_shape: tuple[int, ...]) -> int:

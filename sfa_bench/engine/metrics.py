@@ -73,7 +73,7 @@ def test_metrics(
     predictions = ranking.argmax(axis=1)
     num_classes = ranking.shape[1]
     correct = predictions == labels
-    per_class = [_percent(correct[members]) for members in members_of_classes(labels, num_classes)]
+    per_class = _by_class(correct, labels, num_classes)
     present = np.array([value for value in per_class if value is not None])
     metrics: dict[str, Any] = {"test/acc": _percent(correct)}
     for name in GROUPS:
@@ -100,6 +100,16 @@ def test_metrics(
 def accuracy(logits: Logits, labels: ArrayLike, how: str) -> float:
     """Accuracy of the ensemble in percent."""
     return 100 * float((scores(logits, how).argmax(axis=1) == np.asarray(labels)).mean())
+
+
+def accuracy_by_class(logits: Logits, labels: ArrayLike, how: str) -> list[float | None]:
+    """The same of each class [K]; None for one without samples."""
+    labels, ranking = np.asarray(labels), scores(logits, how)
+    return _by_class(ranking.argmax(axis=1) == labels, labels, ranking.shape[1])
+
+
+def _by_class(correct: NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int) -> list[float | None]:
+    return [_percent(correct[members]) for members in members_of_classes(labels, num_classes)]
 
 
 def _expected_calibration_error(confidence: NDArray, correct: NDArray) -> float:

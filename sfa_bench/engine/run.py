@@ -9,7 +9,7 @@ from rich.console import Console
 from sfa_bench.config import canonical
 from sfa_bench.config.schema import RunConfig, replaced
 from sfa_bench.data import build as build_data
-from sfa_bench.engine import building
+from sfa_bench.engine import building, estimate
 from sfa_bench.engine.changes import changed_code, data_may_change, refuse_other_data
 from sfa_bench.engine.log import log_file
 from sfa_bench.engine.progress import show_done
@@ -50,6 +50,12 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
         if record is not None and record["state"] == "failed" and not config.retry_failed:
             reason = (record["error"] or {}).get("message")
             raise RunError(f"{path} failed before ({reason}); retry_failed=true tries it again")
+
+        def make(first: RunConfig, its_command: str) -> Path:
+            console.print("first the error of each class, by a run on half of the training set:", soft_wrap=True)
+            return run(first, its_command, console, threads)
+
+        found = estimate.find(config, command, make)
         with log_file(path):
-            Session(config, run_hash, command, folder, record, console, stop, threads).execute()
+            Session(config, run_hash, command, folder, record, console, stop, threads, found).execute()
     return path

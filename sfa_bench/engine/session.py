@@ -25,6 +25,7 @@ from sfa_bench.engine.checkpoints import Checkpoints
 from sfa_bench.engine.chosen import Chosen
 from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.cost import Cost
+from sfa_bench.engine.estimate import Estimate
 from sfa_bench.engine.evaluation import Evaluation
 from sfa_bench.engine.event_files import EventFiles
 from sfa_bench.engine.probes import Probes
@@ -62,7 +63,8 @@ class Waiting:
 class Session:
     """One process's work on one run.
 
-    Args: old is the record that the run left before; threads, of a new run, where the configuration names none.
+    Args: old is the record that the run left before; threads, of a new run, where the configuration names none;
+    estimate, that the learner asks for.
 
     Raises: ConfigError, with nothing recorded, where the machine or the data are refused; RunError, recorded, where
     data or networks cannot be built.
@@ -78,6 +80,7 @@ class Session:
         console: Console,
         stop: StopAtStep,
         threads: int | None = None,
+        estimate: Estimate | None = None,
     ):
         if config.threads is None:  # a resume keeps the number of threads, on which the last bits depend
             recorded = None if old is None else old["environment"].get("threads")
@@ -93,7 +96,8 @@ class Session:
         self.record["environment"] = {**self.prepared.environment, "own_code": external.sources(config)}
         self.changed_code = "" if old is None else changed_code(config, old)
         self.alike = old is not None and self._conditions(old) == self._conditions(self.record)
-        self.cost = Cost()
+        self.estimate = estimate
+        self.cost = Cost(None if estimate is None else {"run": estimate.run, **estimate.cost})
         self.went_on_after = 0  # the epoch of the checkpoint that this process began with
         try:
             self.data = self._build_data(console, old)
@@ -135,6 +139,7 @@ class Session:
                 self.data,
                 self.prepared.devices,
                 bfloat16=self.prepared.bfloat16,
+                class_errors=None if self.estimate is None else self.estimate.errors,
                 on_step=self._on_step,
                 on_phase=self.cost.enter,
             )
@@ -200,6 +205,9 @@ class Session:
             self.event_files.open(self.folder.path, self.state.number)
         for note in data.notes:
             say(note)
+        if (found := self.estimate) is not None:
+            each = " ".join(f"{100 * error:.1f}" for error in found.errors)
+            say(f"errors of the classes in %, as estimated by run {found.run}: {each}")
         for k in np.flatnonzero(data.observed_counts == 0):
             name = data.class_label(int(k))
             say(f"class {name} has no training sample under its label: it can be learned by guesses only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,5 +85,6 @@ class Training:
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another
     warmup_draw: int = 0  # samples of the class-balanced draw for an epoch without selection; 0 = all
     selection_draw: int = 0  # of the draw for each selection, which that epoch trains on; 0 = all
+    class_errors: np.ndarray | None = None  # [K] in [0, 1], of the learner's estimate; None: there is none
     on_step: Callable[[str, int, int, int], None] = lambda phase, network, step, steps: None
     on_phase: Callable[[str], None] = lambda phase: None

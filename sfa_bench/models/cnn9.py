@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, global_average
+from sfa_bench.models.network import Backbone, Norm, batch_norms, global_average
 from sfa_bench.numerics import send
 
 
@@ -50,6 +50,9 @@ class Cnn9(Backbone):
     def _unit(in_channels: int, out_channels: int, padding: int) -> list[nn.Module]:
         convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding)
         return [convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.01, inplace=True)]
+
+    def block_norms(self) -> list[Norm]:
+        return batch_norms(self.layers)[1:]  # there are no blocks: the first unit stands for the stem
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sfa_bench.models.network import Backbone, conv3x3, global_average
+from sfa_bench.models.network import Backbone, Norm, batch_norms, conv3x3, global_average
 
 
 class MaxPool(nn.Module):
@@ -42,6 +42,9 @@ class ConvNet(Backbone):
     @staticmethod
     def _unit(in_channels: int, out_channels: int, stride: int = 1) -> tuple[nn.Module, ...]:
         return conv3x3(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+
+    def block_norms(self) -> list[Norm]:
+        return batch_norms(self.layers)[1:]  # there are no blocks: the first unit stands for the stem
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone
+from sfa_bench.models.network import Backbone, Norm, batch_norms
 
 
 class Mlp(Backbone):
@@ -17,6 +17,9 @@ class Mlp(Backbone):
             *(nn.Linear(in_features, 4 * width, bias=False), nn.BatchNorm1d(4 * width), nn.ReLU(inplace=True)),
             *(nn.Linear(4 * width, 2 * width, bias=False), nn.BatchNorm1d(2 * width), nn.ReLU(inplace=True)),
         )
+
+    def block_norms(self) -> list[Norm]:
+        return batch_norms(self.layers)[1:]  # there are no blocks: the first unit stands for the stem
 
     def forward(self, vectors: Tensor) -> Tensor:
         return self.layers(vectors)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from sfa_bench.choices.heads import HEADS, Head
 
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
 
 class Output(NamedTuple):
     """What one forward gives: features [B, d], and logits [B, K] of each head (None without that head)."""
@@ -32,6 +34,10 @@ class Backbone(nn.Module):
 
     #: d, the width of the features; set by the constructor
     feature_width: int
+
+    def block_norms(self) -> list[Norm]:
+        """The BatchNorm layers of its blocks, without those of stem and shortcuts (algorithms/har.md §2)."""
+        return []
 
     def init_head(self, head: nn.Linear) -> None:
         """Initialise a head that will sit on this backbone; Torch's default is kept unless a backbone overrides it."""
@@ -113,6 +119,11 @@ class Network(nn.Module):
             None if self.abc is None else self.abc(beside_main),
             None if self.medium_head is None else self.medium_head(beside_main),
         )
+
+
+def batch_norms(module: nn.Module) -> list[Norm]:
+    """All BatchNorm layers inside, in the order of their making."""
+    return [inner for inner in module.modules() if isinstance(inner, Norm)]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, conv3x3, global_average
+from sfa_bench.models.network import Backbone, Norm, batch_norms, conv3x3, global_average
 
 
 class PreActBlock(nn.Module):
@@ -58,6 +58,9 @@ class PreActResNet18(Backbone):
             blocks.append(PreActBlock(out_channels, out_channels, 1, activated_identity=released))
             channels = out_channels
         self.blocks = nn.Sequential(*blocks)
+
+    def block_norms(self) -> list[Norm]:
+        return batch_norms(self.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
         # On images of 25 to 32 pixels this is the releases' 4×4 average pooling; larger ones are averaged whole.

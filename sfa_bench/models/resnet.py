@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, ResidualBlock, conv3x3, global_average
+from sfa_bench.models.network import Backbone, Norm, ResidualBlock, batch_norms, conv3x3, global_average
 
 
 class BasicBlock(ResidualBlock):
@@ -44,6 +44,9 @@ class ResNet32(Backbone):
     def init_head(self, head: nn.Linear) -> None:
         """Kaiming-normal weights as in the convolutions; the bias keeps Torch's default."""
         nn.init.kaiming_normal_(head.weight, nonlinearity="relu")
+
+    def block_norms(self) -> list[Norm]:
+        return batch_norms(self.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.blocks(self.stem(images)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone, ResidualBlock, conv3x3, global_average
+from sfa_bench.models.network import Backbone, Norm, ResidualBlock, conv3x3, global_average
 
 
 class ProjectedBlock(ResidualBlock):
@@ -31,6 +31,10 @@ class ResNet34(Backbone):
                 layers.append(ProjectedBlock(channels, width, 2 if number == 0 and width > 64 else 1))
                 channels = width
         self.layers = nn.Sequential(*layers)
+
+    def block_norms(self) -> list[Norm]:
+        blocks = [layer for layer in self.layers if isinstance(layer, ProjectedBlock)]
+        return [norm for block in blocks for norm in (block.norm1, block.norm2)]
 
     def forward(self, images: Tensor) -> Tensor:
         return global_average(self.layers(images))

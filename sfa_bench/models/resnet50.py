@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sfa_bench.models.network import Backbone
+from sfa_bench.models.network import Backbone, Norm
 from sfa_bench.models.pretrained import load_into
 
 
@@ -25,6 +25,10 @@ class ResNet50(Backbone):
         self.layers.fc = nn.Identity()
         if pretrained is not None:
             load_into(self.layers, pretrained, "torchvision's resnet50", last="fc.")
+
+    def block_norms(self) -> list[Norm]:
+        found = ((name, norm) for name, norm in self.layers.named_modules() if isinstance(norm, nn.BatchNorm2d))
+        return [norm for name, norm in found if name.startswith("layer") and "downsample" not in name]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)

@@ -39,7 +39,7 @@ def test_replicate_sets_both_seeds_and_a_typed_seed_wins():
     assert (run.seed, run.data_seed) == (7, 3)
 
 
-SELECTS_ITSELF = ("elr", "coteaching")
+SELECTS_ITSELF = ("elr", "har", "har_drw", "coteaching")
 
 
 def test_every_valid_pair_of_method_and_plugin_composes():

@@ -53,9 +53,12 @@ IMAGES = (
 )
 BROKEN = IMAGES.replace("/images", "/broken").replace("=off", "=on")
 COLOUR = "dataset=arrays dataset.name=mine data_dir={files}/colour.npz epochs=1"
-ALL_LEARNERS = ("ce", "elr", "coteaching", "rolt", "dividemix")
+ALL_LEARNERS = ("ce", "elr", "har", "coteaching", "rolt", "dividemix")
 SELECTING = ("ce", "rolt", "dividemix")
-WEIGHTED = [f"method={m} method.schedule=drw" for m in SELECTING] + ["method=ce method.schedule=drs", "method=cb_ce"]
+WEIGHTED = [f"method={m} method.schedule=drw" for m in (*SELECTING, "har")] + [
+    "method=ce method.schedule=drs",
+    "method=cb_ce",
+]
 MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
 NEWER = ("tabasco", "dacc", "quota")
 QUOTA = "method.selector.name=quota"
@@ -110,9 +113,11 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
         ("method=dividemix", 0.9),
         (f"{PEOPLE} method=dividemix plugin=none epochs=4", 0.9),
     ],
-    "method.networks": [(f"method={m}", 2) for m in ("ce", "elr", "rolt")],
+    "method.networks": [(f"method={m}", 2) for m in ("ce", "elr", "har", "rolt")],
     "method.mixup": [(f"method={m}", "true") for m in ("ce", "elr")],
-    "method.schedule": [(f"method={m}", "drw") for m in SELECTING] + [("", "drs")],
+    "method.schedule": [(f"method={m}", "drw") for m in (*SELECTING, "har")] + [("", "drs"), ("method=har", "drs")],
+    "method.gamma": [("method=har", 3), ("method=har", 0)],
+    "method.estimate_epochs": [("method=har", 1), ("method=har", 0)],
     "method.class_beta": [(base, 0.5) for base in WEIGHTED],
     "method.count_floor": [(base, 15) for base in WEIGHTED],
     "method.plus": [("method=elr", "true")],
@@ -481,7 +486,7 @@ def _chosen(base):
 
 def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
     tried = {(_method(_chosen(base))["learner"], key) for key, base, _ in cases(SWITCHES)}
-    tried |= {("elr", "method.loss.name")}  # offers one value only
+    tried |= {(learner, "method.loss.name") for learner in ("elr", "har")}  # which offer one value only
     fixed = {"method.learner", "method.revision"}
     offered = {(_method(m)["learner"], key) for m in choices("method") for key in _leaves(_method(m), "method.")}
     assert {(learner, key) for learner, key in offered if key not in fixed} <= tried

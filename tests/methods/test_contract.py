@@ -35,6 +35,8 @@ OPTIONS = [
     "method=elr plugin=abc method.mixup=true",
     "method=sop plugin=sfa method.networks=2 method.loss.lr_u=1e9 method.loss.lr_v=1e9",
     "method=sop plugin=abc method.schedule=drs method.loss.lr_u=1e9 method.loss.lr_v=1e9",
+    "method=har plugin=abc method.networks=2 method.gamma=3",
+    "method=har plugin=none method.schedule=drs dataset=digits",
     "method=coteaching plugin=none method.native=true method.double_mean=true",
     *(f"method=ce plugin=abc method.selector.name={name}" for name in ("loss_gmm", "loss_gmm_cls", "proto")),
     *(
