@@ -54,6 +54,7 @@ class Learner:
     every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
     images: why it trains on images alone and not on vectors, as the end of a sentence.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
+    projects: its networks have projectors, by whose answers selectors may go.
     experts: it trains the medium head, and heads on labels of their own where a selector gives these.
     default_heads: its classifiers start as the framework starts linear ones.
     lambda_u: what `method.lambda_u` is where it is null, but for web data.
@@ -75,6 +76,7 @@ class Learner:
     images: str = ""
     resamples: bool = False
     subset: bool = False
+    projects: bool = False
     experts: bool = False
     default_heads: bool = False
     lambda_u: float = 25.0
@@ -328,6 +330,7 @@ LEARNERS: Mapping[str, Learner] = {
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
         told_type=_dividemix_told_type,
+        projects=True,
         silent=_dasc_silent,
         refuses=_dasc_refuses,
     ),

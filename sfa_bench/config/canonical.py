@@ -233,6 +233,8 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
     if not has_warmup(config):
         yield "warmup_epochs"
     acting = set(described.options)
+    if not LEARNERS[config.method.learner].projects:
+        acting.discard("features")
     yield from (f"method.selector.{key}" for key in SELECTOR_OPTIONS if key not in acting)
     if not described.by_class:
         yield from ("method.selector.no_clean_class", "plugin.gmm.min_samples")

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from sfa_bench import numerics
 from sfa_bench.choices.losses import LOSSES
+from sfa_bench.choices.methods import LEARNERS
 from sfa_bench.config.canonical import hashes, run_hash
 from sfa_bench.config.compose import compose, values_of
 from sfa_bench.config.overrides import choices
@@ -63,6 +64,9 @@ MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gm
 NEWER = ("tabasco", "dacc", "quota")
 QUOTA = "method.selector.name=quota"
 SLOW = f"{QUOTA} method.selector.rate=0.1"
+TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
+DASC, UNICON = f"method=dasc plugin=abc {TINY}", f"method=unicon plugin=none {TINY}"
+HEIRS = (DASC, UNICON)  # which train on images alone
 
 # key → (what it is tried on, its new value); what is tried on comes on top of SMALL
 SWITCHES: dict[str, list[tuple[str, object]]] = {
@@ -143,32 +147,58 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.selector.name": [
         ("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "tabasco", "dacc", "quota", "oracle")
     ]
-    + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle", *NEWER)],
+    + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle", *NEWER)]
+    + [(base, "loss_gmm_cls") for base in HEIRS],
     "method.selector.variant": [
         (f"method={m} method.selector.name={s}", "webvision") for m in SELECTING for s in ("loss_gmm", "proto")
-    ],
+    ]
+    + [(f"{base} method.selector.name=proto", "webvision") for base in HEIRS],
     "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING]
-    + [(f"method=dividemix method.selector.name={s}", "train") for s in NEWER],
-    "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING],
-    "method.selector.phi": [(f"method={m} method.selector.name=dacc", 2) for m in SELECTING],
-    "method.selector.temperature": [(f"method={m} method.selector.name=dacc", 5) for m in SELECTING],
-    "method.selector.score": [(f"method={m} {QUOTA}", "loss") for m in SELECTING],
-    "method.selector.rate": [(f"method={m} {QUOTA}", 0.1) for m in SELECTING],
-    "method.selector.rate_end": [(f"method={m} {SLOW} method.selector.rate_epochs=1", 0.9) for m in SELECTING],
-    "method.selector.rate_epochs": [(f"method={m} {SLOW} method.selector.rate_end=0.9", 1) for m in SELECTING],
-    "method.selector.mean_limit": [(f"method={m} {QUOTA} dataset.size=80", 0.01) for m in SELECTING],
+    + [(f"method=dividemix method.selector.name={s}", "train") for s in NEWER]
+    + [(f"{base} method.selector.name=loss_gmm", "train") for base in HEIRS],
+    "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING]
+    + [(f"{base} method.selector.name=loss_gmm_cls plugin.p_threshold=0.99999", "none") for base in HEIRS],
+    "method.selector.phi": [(f"method={m} method.selector.name=dacc", 2) for m in SELECTING]
+    + [(f"{base} method.selector.name=dacc", 2) for base in HEIRS],
+    "method.selector.temperature": [(f"method={m} method.selector.name=dacc", 5) for m in SELECTING]
+    + [(f"{base} method.selector.name=dacc", 5) for base in HEIRS],
+    "method.selector.features": [(DASC, "default")],
+    "method.selector.score": [(f"method={m} {QUOTA}", "loss") for m in SELECTING]
+    + [(f"{base} {QUOTA}", "loss") for base in HEIRS],
+    "method.selector.rate": [(f"method={m} {QUOTA}", 0.1) for m in SELECTING]
+    + [(f"{base} {QUOTA}", 0.1) for base in HEIRS],
+    "method.selector.rate_end": [(f"method={m} {SLOW} method.selector.rate_epochs=1", 0.9) for m in SELECTING]
+    + [(f"{base} {SLOW} method.selector.rate_epochs=1", 0.9) for base in HEIRS],
+    "method.selector.rate_epochs": [(f"method={m} {SLOW} method.selector.rate_end=0.9", 1) for m in SELECTING]
+    + [(f"{base} {SLOW} method.selector.rate_end=0.9", 1) for base in HEIRS],
+    "method.selector.mean_limit": [(f"method={m} {QUOTA} dataset.size=80", 0.01) for m in SELECTING]
+    + [(f"{base} {QUOTA}", 0.01) for base in HEIRS],
     "method.selector.networks": [
         (f"method={m} {QUOTA}", "both") for m in ("ce method.networks=2", "rolt method.networks=2", "dividemix")
-    ],
-    "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")],
-    "method.alpha": [("method=dividemix", 1)],
+    ]
+    + [(f"{DASC} {QUOTA}", "both"), (UNICON, "own")],
+    "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")]
+    + [(base, 3) for base in HEIRS],
+    "method.alpha": [(base, 1) for base in ("method=dividemix", *HEIRS)],
     "method.forward": [("method=dividemix method.lambda_u=0", "labelled")],
     "method.partner": [("method=dividemix", "previous")],
-    "method.temperature": [("method=dividemix", 1)],
-    "method.penalty": [("method=dividemix", "none")],
-    "method.guess_mode": [("method=dividemix", "eval")],
-    "method.ramp_origin": [("method=dividemix method.ramp_epochs=1000", "zero_based")],
-    "method.ramp_epochs": [("method=dividemix", 1000)],
+    "method.temperature": [(base, 1) for base in ("method=dividemix", *HEIRS)],
+    "method.penalty": [(base, "none") for base in ("method=dividemix", *HEIRS)],
+    "method.guess_mode": [(base, "eval") for base in ("method=dividemix", *HEIRS)],
+    "method.ramp_origin": [(f"{base} method.ramp_epochs=1000", "zero_based") for base in ("method=dividemix", *HEIRS)],
+    "method.ramp_epochs": [(base, 1000) for base in ("method=dividemix", *HEIRS)],
+    "method.sbcl": [(DASC, 0.1)],
+    "method.midl": [(DASC, 0.1)],
+    "method.sbcl_temperature": [(DASC, 1)],
+    "method.midl_temperature": [(DASC, 0.1)],
+    "method.sbcl_from": [(DASC, 0)],
+    "method.memory": [(DASC, 3)],
+    "method.confidence": [(f"{DASC} method.temperature=1", 0.3)],
+    "method.refinement": [(DASC, "release")],
+    "method.positive": [(DASC, "release")],
+    "method.contrastive": [(UNICON, 1)],
+    "method.contrastive_temperature": [(UNICON, 1)],
+    "method.fill": [(f"{UNICON} method.selector.rate=0.9", "release")],
     "plugin.moments": [(DRAWN, "release"), (DRAWN, "none")],
     "plugin.selection_at": [
         (DRAWN, "end"),
@@ -278,6 +308,11 @@ def files(tmp_path_factory):
         for part, c in ((part, c) for part in ("train", "test") for c in "ab"):
             small_images.write(folder / name / part / c, 20 if c == "a" else 16)
     (folder / "broken" / "train" / "a" / "003.jpg").write_bytes(b"")
+    labels = np.repeat(np.arange(4), (20, 12, 9, 7))
+    images = rng.integers(0, 120, (len(labels), 8, 8), dtype=np.uint8)
+    images[np.arange(len(labels)), labels] = 250
+    noisy = np.where(rng.random(len(labels)) < 0.3, rng.integers(0, 4, len(labels)), labels)
+    np.savez(folder / "tiny.npz", x_train=images, y_train=noisy, x_test=images[::3], y_test=labels[::3])
     colour = {f"x_{part}": rng.integers(0, 256, (16, 33, 33, 3), dtype=np.uint8) for part in ("train", "test")}
     np.savez(folder / "colour.npz", **colour, y_train=np.arange(16) % 4, y_test=np.arange(16) % 4)
     for seed, name in enumerate(("resnet50", "other")):
@@ -487,6 +522,7 @@ def _chosen(base):
 def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
     tried = {(_method(_chosen(base))["learner"], key) for key, base, _ in cases(SWITCHES)}
     tried |= {(learner, "method.loss.name") for learner in ("elr", "har")}  # which offer one value only
+    tried |= {(name, "method.selector.features") for name, learner in LEARNERS.items() if not learner.projects}
     fixed = {"method.learner", "method.revision"}
     offered = {(_method(m)["learner"], key) for m in choices("method") for key in _leaves(_method(m), "method.")}
     assert {(learner, key) for learner, key in offered if key not in fixed} <= tried

@@ -107,15 +107,15 @@ X = np.zeros((60, 9, 8, 2), np.uint8)
         ({"x_test": X[:12, :8]}, r"x_train are \[9, 8, 2\], of x_test \[8, 8, 2\]"),
         ({"y_train": np.zeros(59, int)}, "at least two are needed"),
         ({"y_train": np.arange(59) % 3}, "y_train of .* has 60 images but 59 labels"),
-        ({"y_train": (np.arange(60) % 3) / 1.0}, "no list of integers"),
-        ({"y_train": (np.arange(60) % 3)[:, None]}, "no list of integers"),
+        ({"y_train": (np.arange(60) % 3) / 1.0}, "not a list of integers"),
+        ({"y_train": (np.arange(60) % 3)[:, None]}, "not a list of integers"),
         ({"y_train": np.arange(60) % 3 * 2}, "class 1 has no training image"),
         ({"y_train": np.arange(60) % 3 + 1}, "class 0 has no training image"),
         ({"y_train": np.arange(60) % 3 - 1}, r"label -1 \(number 0 of y_train"),
         ({"y_test": np.full(12, 3)}, r"label 3 \(number 0 of y_test.* 0…2"),
         ({"y_train_clean": np.arange(60) % 2}, "label 2 .* of y_train .*out of range: labels are 0…1"),
         ({"y_train_clean": np.arange(30) % 3}, "y_train_clean of .* has 60 images but 30 labels"),
-        ({"y_train": np.array([object()] * 60)}, "no .npz of plain arrays"),
+        ({"y_train": np.array([object()] * 60)}, "not an .npz of plain arrays"),
     ],
 )
 def test_wrong_arrays_are_named(run, replaced, message):

@@ -192,7 +192,9 @@ def test_the_combinations_here_are_those_that_users_are_promised():
     page = (CONF.parent / "docs/reference/choices.md").read_text(encoding="utf-8")
     for method in choices("method"):
         typed = {plugin: f"method={method} plugin={plugin}" for plugin in choices("plugin")}
-        valid = {p: composed(text) or composed(f"{text} dataset=digits") for p, text in typed.items()}  # or images alone
+        valid = {
+            p: composed(text) or composed(f"{text} dataset=digits") for p, text in typed.items()
+        }  # or images alone
         cells = {plugin: "yes" if config else "–" for plugin, config in valid.items()}
         columns = ("none", "abc", "sfa", "sfa_release", "ibc", "ibc_release")
         assert f"| {method} | {' | '.join(cells[p] for p in columns)} |" in page

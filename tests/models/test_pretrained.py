@@ -115,7 +115,7 @@ UNFIT = {
     "a prefix": (lambda w: {f"module.{name}": value for name, value in w.items()}, "it has no 'conv1.weight'"),
     "a wrapped state dict": (lambda w: {"state_dict": w, "epoch": 3}, "no state dict"),
     "a list": (lambda w: list(w.values())[:2], "no state dict"),
-    "a sparse tensor": (lambda w: w | {"bn1.weight": torch.ones(64).to_sparse()}, "no plain numbers"),
+    "a sparse tensor": (lambda w: w | {"bn1.weight": torch.ones(64).to_sparse()}, "not plain numbers"),
     "an empty tensor": (lambda w: w | {"bn1.weight": torch.empty(64, device="meta")}, "no state dict"),
 }
 
