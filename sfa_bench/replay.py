@@ -162,6 +162,13 @@ def _of_run(
                 raise
             notes.append(f"not valid: {' '.join(setting)} for {run.name}: {error}")
             continue
+        selector = config.method.selector
+        if SELECTORS[selector.name].watches(selector):
+            notes.append(
+                f"not valid: {' '.join(setting) or UNCHANGED} for {run.name}: the selector {selector.name} sees the "
+                f"batches of training, which a replay does not repeat: set method.selector.source=probe"
+            )
+            continue
         replays.append(Replay(run, " ".join(setting) or UNCHANGED, config, notes))
     for epoch, file in run.files.items():
         try:
@@ -231,7 +238,8 @@ def remembers(config: RunConfig) -> bool:
     name = config.method.selector.name
     if name == "external":  # a selector without state does not remember
         return load("plugin", str(config.plugin.target)).state is not Selector.state  # type: ignore[attr-defined]
-    return (SELECTORS[name].running_means and config.plugin.moments != "none") or averages_losses(config)
+    averages = (SELECTORS[name].running_means and config.plugin.moments != "none") or averages_losses(config)
+    return SELECTORS[name].remembers or averages
 
 
 def render(table: pd.DataFrame) -> str:

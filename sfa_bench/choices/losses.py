@@ -1,4 +1,4 @@
-"""The losses of single networks (algorithms/methods.md §2, §5; algorithms/jal_sop.md).
+"""The losses of single networks (algorithms/methods.md §2, §5; algorithms/jal_sop.md; algorithms/dss.md §3).
 
 A new one is a function, an entry here, and a YAML.
 """
@@ -7,8 +7,9 @@ A new one is a function, an entry here, and a YAML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.options import Brought, named_by_users, option
@@ -20,7 +21,11 @@ ANY = "any data set"
 REPLACED = "ce"  # the loss that another one replaces: method=ce loss=NAME
 # A data set without constants of its own takes those of this one; cifar10's where none is named.
 ROWS = {"digits": "mnist", "mnist5k": "mnist", "fashion_mnist": "mnist", "clothing1m": "webvision"}
-CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight", "lr_u", "lr_v")  # of constants
+CONSTANTS = ("alpha", "beta", "q", "gamma", "a", "scale", "tau", "margin", "weight", "lr_u", "lr_v", "level", "window")
+
+
+def _no_refusal(loss: LossConfig) -> Iterator[str]:
+    yield from ()
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,10 @@ class Loss:
     weighted: samples are weighted by class from the first epoch on.
     plain_mean: weighted values are averaged as they are, not divided by the sum of the weights (algorithms/methods.md
     §3.1). neutral: values of constants that change nothing.
-    below: constants with an upper bound of their own, and why.
+    below: constants with an upper bound of their own, and why. refuses: sentences against constants that do not go
+    together.
     remembers: what it keeps of every sample, as the end of a sentence; empty: nothing. Its code is a class, see
-    `parts.stateful`, and it takes samples unmixed.
+    `parts.stateful`, and it takes samples unmixed. once: it takes each of them once an epoch.
     """
 
     code: str | None
@@ -52,7 +58,20 @@ class Loss:
     plain_mean: bool = False
     neutral: Mapping[str, float] = field(default_factory=dict)
     below: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    refuses: Callable[[LossConfig], Iterator[str]] = _no_refusal
     remembers: str = ""
+    once: bool = False
+
+
+def _ccs_refuses(loss: LossConfig) -> Iterator[str]:
+    """A window in which not even confidences that rise all the time are told from chance."""
+    least = NormalDist().inv_cdf(1 - loss.level)
+    able = next(n for n in range(3, 1000) if n * (n - 1) / 2 - 1 > least * (n * (n - 1) * (2 * n + 5) / 18) ** 0.5)
+    if loss.window < able:
+        yield (
+            f"method.loss.window={loss.window} is too short for a trend at method.loss.level={loss.level:g}: set "
+            f"method.loss.window={able} or more"
+        )
 
 
 def _in(function: str) -> str:
@@ -143,6 +162,14 @@ LOSSES: Mapping[str, Loss] = {
         balanced=True,
         remembers="learns the noise of every sample's label",
     ),
+    "ccs": Loss(
+        "sfa_bench.parts.ccs.RisingClasses",
+        {ANY: {"level": 0.1, "window": 30}},
+        balanced=True,
+        refuses=_ccs_refuses,
+        remembers="follows what the network predicts for every sample, epoch by epoch",
+        once=True,
+    ),
     "external": Loss(None),
 }
 
@@ -173,6 +200,8 @@ class LossConfig(Brought):
     weight: float = option(None, "elr: of the regulariser", low=0, auto=True)
     lr_u: float = option(None, "sop: learning rate of the noise at the label", above=0, auto=True)
     lr_v: float = option(None, "sop: learning rate of the noise elsewhere", above=0, auto=True)
+    level: float = option(None, "ccs: of the test for a trend", low=1e-6, below=0.5, auto=True)
+    window: int = option(None, "ccs: epochs that a trend is looked for in", low=3, high=150, auto=True)
     transferred: bool = option(False, derived=True)  # constants from balanced data, or from another data set
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
 

@@ -97,6 +97,13 @@ def _single_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
         yield "plugin.main_subset=all with mixup, which mixes selected samples only: set method.mixup=false"
 
 
+def _single_silent(config: RunConfig) -> Iterator[str]:
+    method, plugin = config.method, config.plugin
+    everything = plugin.main_subset == "all" and plugin.head == "none"  # is learned from, selected or not
+    if method.selector.name == "none" or method.mixup or everything:  # which mixes the selected ones alone
+        yield "average_over"
+
+
 # ---- ELR
 
 # What ELR+ has on a data set: Beta parameter of its mixup, decay of its twins, and whether that decay (and for 100
@@ -269,9 +276,11 @@ _WEIGHTING = ("schedule", "class_beta", "count_floor")
 LEARNERS: Mapping[str, Learner] = {
     "single": Learner(
         "sfa_bench.methods.single.Single",
-        options=("networks", "mixup", *_WEIGHTING),
+        options=("networks", "mixup", "average_over", *_WEIGHTING),
+        after_warmup=("average_over",),
         resamples=True,
         subset=True,
+        silent=_single_silent,
         refuses=_single_refuses,
     ),
     "elr": Learner(
@@ -362,6 +371,9 @@ class MethodConfig(Brought):
     learner: LearnerName = option("single", "the code", fixed=True)
     networks: int = option(1, "2 = an ensemble of two independent networks", low=1, high=2)
     mixup: bool = option(False, "train on mixed pairs of samples")
+    average_over: Literal["selected", "batch"] = option(
+        "selected", "a batch's loss with a selector is divided by its selected samples, or by all of them"
+    )
     schedule: Literal["none", "drw", "drs"] = option("none", "class weights, or resampling, from e > 0.8E on")
     class_beta: float = option(0.9999, "effective number of samples (0 = no weighting)", low=0, below=1)
     count_floor: float = option(1.0, "smallest class count in weights", above=0)

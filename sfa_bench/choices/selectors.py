@@ -1,5 +1,6 @@
 """The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/ibc.md §2, algorithms/methods.md
-§7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md). A new one is a class and an entry here.
+§7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md, algorithms/dss.md). A new one is a class and an
+entry here.
 """
 
 # ruff: noqa: RUF009
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
@@ -22,6 +23,10 @@ def _nothing(config: RunConfig) -> Iterator[str]:
     yield from ()
 
 
+def _never(options: SelectorConfig) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Selector:
     """A selector of one network.
@@ -30,8 +35,10 @@ class Selector:
     for a class of the user's own.
     looks: it uses what networks answer; mixtures: it fits mixtures, so that `plugin.gmm` and `plugin.p_threshold` act;
     by_class: one for each class.
-    options: keys of `method.selector` that act on it, beside those that act on all; plugin_options: keys of `plugin`
-    that act on it alone; effective: of `recipe.effective`.
+    options: keys of `method.selector` that act on it, beside those that act on all; defaults: what those are that are
+    null; plugin_options: keys of `plugin` that act on it alone; effective: of `recipe.effective`.
+    watches: it is shown what its network predicts of each batch that it trains on, also in the warm-up, which is then
+    not shared with others. remembers: its answer depends on what it was shown in earlier epochs.
     balanced_head: it uses the balanced head's logits where there is one.
     running_means: it keeps running averages of centroids unless `plugin.moments=none`.
     asks_rate: it is told the share of noisy labels; averaged_at: the share at which it averages over epochs.
@@ -48,8 +55,11 @@ class Selector:
     mixtures: bool = True
     by_class: bool = True
     options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     plugin_options: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
+    watches: Callable[[SelectorConfig], bool] = _never
+    remembers: bool = False
     balanced_head: bool = False
     running_means: bool = False
     asks_rate: bool = False
@@ -107,11 +117,18 @@ def _ibc_silent(config: RunConfig) -> Iterator[str]:
 
 _OF_SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
 
+# ---- DSS
+
+
+def _by_batches(options: SelectorConfig) -> bool:
+    return options.source == "training"
+
+
 # ---- what there is
 
 
 SELECTORS: Mapping[str, Selector] = {
-    "none": Selector(None, mixtures=False, by_class=False),
+    "none": Selector(None, mixtures=False, by_class=False, looks=False),
     "loss_gmm": Selector(
         "sfa_bench.selectors.loss.LossMixture", by_class=False, options=("variant",), asks_rate=True, averaged_at=0.9
     ),
@@ -157,6 +174,16 @@ SELECTORS: Mapping[str, Selector] = {
         gives_targets=True,
         silent=_ibc_silent,
     ),
+    "base": Selector("sfa_bench.selectors.dss.PredictedLabel", mixtures=False, by_class=False),
+    "mda": Selector(
+        "sfa_bench.selectors.dss.MarginalAlignment",
+        mixtures=False,
+        by_class=False,
+        options=("prior", "momentum", "source"),
+        defaults={"momentum": 0.99},
+        watches=_by_batches,
+        remembers=True,
+    ),
     "oracle": Selector(
         "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
     ),
@@ -197,6 +224,13 @@ class SelectorConfig:
         None, "quota: a mean distance above it is lowered (null = none is)", above=0, below=math.log(2)
     )
     networks: Literal["own", "both"] = option("own", "quota: whose softmax is scored; both = the mean of two")
+    prior: Literal["uniform", "observed", "estimated"] = option(
+        "uniform", "mda: class prior that predictions are moved to; estimated = by the confident joint"
+    )
+    momentum: float = option(None, "mda: of the mean prediction (null = 0.99 a batch)", low=0, below=1, auto=True)
+    source: Literal["probe", "training"] = option(
+        "probe", "mda: whose mean prediction: the selection pass's, or that of the batches as they are trained on"
+    )
 
 
 def takes_projections(selector: SelectorConfig) -> bool:

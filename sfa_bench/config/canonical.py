@@ -78,7 +78,7 @@ def run_hash(config: RunConfig) -> str:
 class Hashes(NamedTuple):
     """`run_hash`; the hash of the run without its decoupled classifier; and the hash of the epochs before the first
     selection, which is equal for runs that differ only in what acts later. The last is None where a run has no such
-    epochs, does not share them, or has a learner of the user's own.
+    epochs, does not share them, or has a learner of the user's own or a selector that watches them.
     """
 
     run: str
@@ -93,7 +93,9 @@ def hashes(config: RunConfig) -> Hashes:
     if config.classifier.name != "joint":
         values = {path: value for path, value in values.items() if not path.startswith("classifier.")}
         trained = _digest(values)
-    if warmup == 0 or not config.share_warmup or config.method.target is not None:
+    selector = config.method.selector
+    watched = SELECTORS[selector.name].watches(selector)
+    if warmup == 0 or not config.share_warmup or config.method.target is not None or watched:
         return Hashes(run, trained, None)
     later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
     later |= set(_not_in_warmup(config, warmup))
@@ -228,7 +230,7 @@ def _selection_without_effect(config: RunConfig) -> Iterator[str]:
     described = SELECTORS[selector]
     if selector == "none":
         yield "dataset.selection_draw"
-        yield from ("method.selector.view", "method.selector.no_clean_class", "plugin.abc.counts")
+        yield from ("method.selector.no_clean_class", "plugin.abc.counts")
         yield "plugin.main_subset"
     if not has_warmup(config):
         yield "warmup_epochs"

@@ -11,7 +11,7 @@ from sfa_bench.choices.methods import LEARNERS
 from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
 from sfa_bench.choices.recipes import Recipe
-from sfa_bench.choices.selectors import SELECTORS
+from sfa_bench.choices.selectors import SELECTORS, SelectorConfig
 from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.schema import Effective, RunConfig
 from sfa_bench.errors import ConfigError
@@ -86,7 +86,7 @@ def resolve(config: RunConfig) -> RunConfig:
         method=replace(
             config.method,
             loss=resolve_loss(config),
-            selector=replace(config.method.selector, variant=_variant(config, recipe)),
+            selector=_selector(config, recipe),
             **_semi_supervised(config),
             networks=networks,
             estimate_epochs=_estimate_epochs(config, epochs),
@@ -129,6 +129,13 @@ def _semi_supervised(config: RunConfig) -> dict[str, Any]:
         "alpha": _first(method.alpha, 0.5 if web else 4.0),
         "forward": method.forward or ("labelled" if unused else "all"),
     }
+
+
+def _selector(config: RunConfig, recipe: Recipe) -> SelectorConfig:
+    """The selector's options, with its own where they are null."""
+    given = config.method.selector
+    own = {key: value for key, value in SELECTORS[given.name].defaults.items() if getattr(given, key) is None}
+    return replace(given, variant=_variant(config, recipe), **own)
 
 
 def _variant(config: RunConfig, recipe: Recipe) -> Literal["usual", "webvision"]:

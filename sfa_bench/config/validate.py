@@ -131,8 +131,14 @@ def _learner(config: RunConfig, given: frozenset[str]) -> None:
             raise _refuse(
                 f"{key}={number(value)}: allowed is 0 <= {key} < {number(end)} with method={name}, which {why}"
             )
+    for sentence in described.refuses(method.loss):
+        raise _refuse(sentence)
     if described.remembers and method.mixup:
         raise _refuse(f"method.mixup=true with the loss {loss}, which {described.remembers}: set method.mixup=false")
+    if described.once and method.schedule == "drs":
+        raise _refuse(
+            f"method.schedule=drs with the loss {loss}, which {described.remembers}: set method.schedule=drw or none"
+        )
     if method.schedule == "drs" and not learner.resamples:
         raise _refuse(f"method.schedule=drs with method={name}: it resamples for single networks; set drw or none")
     if method.schedule != "none" and described.weighted:
@@ -251,7 +257,8 @@ def _image_files(config: RunConfig) -> None:
         if 0 < draw < 2 * config.batch_size:
             raise _refuse(f"a draw of {draw} samples is less than one batch: set {2 * config.batch_size} or more, or 0")
     all_samples = "set dataset.warmup_draw=0 dataset.selection_draw=0 for all samples in every epoch"
-    if why := LEARNERS[config.method.learner].every_sample:
+    loss = LOSSES[config.method.loss.name]
+    if why := LEARNERS[config.method.learner].every_sample or (loss.once and loss.remembers):
         raise _refuse(f"method={name} {why}: {all_samples}")
     if config.method.schedule == "drs":
         raise _refuse(f"method.schedule=drs resamples classes, and these draws are balanced already: {all_samples}")

@@ -62,7 +62,8 @@ def build_method(
 
     if config.model.width is not None:
         _check_size(config, channels, build_network)
-    effective = config.recipe.effective
+    effective, selector = config.recipe.effective, config.method.selector
+    watched = SELECTORS[selector.name].watches(selector)
     training = Training(
         view=data.view,
         build_network=build_network,
@@ -89,8 +90,9 @@ def build_method(
         autocast=bfloat16,
         compiled=config.compile,
         selectors=build_selectors(config, data, config.method.networks),
-        selection_view=config.method.selector.view,
-        select_aside=devices[0].type != "cpu",
+        selection_view=selector.view,
+        watched=watched,
+        select_aside=devices[0].type != "cpu" and not watched,  # else what it sees would depend on who is faster
         class_errors=class_errors,
         head=BalancedHead(plugin.abc.counts, plugin.abc.count_floor, plugin.abc.detach, plugin.medium_warmup),
     )

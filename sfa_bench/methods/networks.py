@@ -75,7 +75,10 @@ class Networks:
         if self.training.autocast:
             features = features.float()
         # A detached head learns from the features without shaping them.
-        return network.classify(features, features.detach() if self.training.head.detach else features)
+        out = network.classify(features, features.detach() if self.training.head.detach else features)
+        if self.training.watched and torch.is_grad_enabled():  # guesses have no gradient
+            self.training.selectors[k].watch(out.main.detach())
+        return out
 
     def _compile(self) -> list[Callable[[Tensor], Tensor]]:
         """Each network's backbone, compiled. Not the networks themselves: their weights keep their names, and copies of

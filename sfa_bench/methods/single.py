@@ -42,6 +42,7 @@ class Single(Method):
     Args:
         loss: of a sample, see `parts.losses.make_loss`; loss_name: its name, by which `choices.losses` says how it is
             weighted and whether it remembers; a loss of one's own may have any other.
+        average_over: what a batch's loss is divided by with a selector, the `selected` samples or all of the `batch`.
         main_subset: `selected` restricts the main head's loss to the selected samples of a batch, `all` (for
             noise-robust losses) only the balanced head's.
         networks: 2 is an ensemble; each has its own streams and selects for itself.
@@ -56,6 +57,7 @@ class Single(Method):
         *,
         loss: Loss,
         loss_name: str,
+        average_over: str = "selected",
         main_subset: str = "selected",
         networks: int = 1,
         mixup: bool = False,
@@ -74,7 +76,7 @@ class Single(Method):
             self.remembering = [make(samples, num_classes, device) for device in self.devices]
             for k, one in enumerate(self.remembering):
                 one.draw(self.generator("loss", k, 0))
-        self.main_subset, self.mixup = main_subset, mixup
+        self.main_subset, self.mixup, self.over_batch = main_subset, mixup, average_over == "batch"
         self.class_beta, self.count_floor = class_beta, count_floor
         switch, never = deferred(training.epochs), training.epochs + 1
         weighted = described is not None and described.weighted
@@ -89,6 +91,7 @@ class Single(Method):
             training,
             loss=loss_of(method.loss),
             loss_name=method.loss.name,
+            average_over=method.average_over,
             main_subset=config.plugin.main_subset,
             networks=method.networks,
             mixup=method.mixup,
@@ -181,15 +184,22 @@ class Single(Method):
         weights = given.class_weights[labels]
         if self.plain_mean:
             return self._reduce(weights * values, keep)
-        return weighted_mean(values, weights) if keep is None else weighted_mean(values[keep], weights[keep])
+        if keep is None:
+            return weighted_mean(values, weights)
+        if self.over_batch:
+            return (values * weights)[keep].sum() / weights.sum()
+        return weighted_mean(values[keep], weights[keep])
 
     def _balanced(self, logits: Tensor, labels: Tensor, given: SingleInputs) -> Tensor:
         return F.cross_entropy(logits + given.log_counts, labels, reduction="none")
 
-    @staticmethod
-    def _reduce(values: Tensor, keep: Tensor | None) -> Tensor:
-        """Mean, or Σ s·ℓ / max(1, Σ s) over the rows to keep: without one nothing; unselected infinities stay out."""
-        return values.mean() if keep is None else values[keep].sum() / max(1, len(keep))
+    def _reduce(self, values: Tensor, keep: Tensor | None) -> Tensor:
+        """Mean, or Σ s·ℓ / max(1, Σ s) over the rows to keep: without one nothing; unselected infinities stay out. Or
+        Σ s·ℓ / B (algorithms/dss.md §1).
+        """
+        if keep is None:
+            return values.mean()
+        return values[keep].sum() / (len(values) if self.over_batch else max(1, len(keep)))
 
     def state(self) -> dict[str, Any]:
         remembered = [loss.state() for loss in self.remembering]

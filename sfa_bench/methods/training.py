@@ -80,6 +80,7 @@ class Training:
     compiled: bool = False  # full batches train through torch.compile
     selectors: list[Selector] = field(default_factory=list)
     selection_view: str = "test"
+    watched: bool = False  # selectors see the logits of each batch that their network is trained on
     select_aside: bool = False  # selectors compute while the device trains, where the method's epoch permits it
     head: BalancedHead = field(default_factory=BalancedHead)  # its options, where the networks have one
     drop_last: bool = False  # plain batches: an incomplete last one is left out where there is another

@@ -11,6 +11,8 @@ import numpy as np
 from sfa_bench.errors import RunError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sfa_bench.choices.heads import Head
     from sfa_bench.choices.selectors import PluginConfig, SelectorConfig
     from sfa_bench.config.schema import Effective
@@ -48,6 +50,18 @@ class Selection:
     rows: np.ndarray | None = None  # [n] int64, the samples that were judged; None: all of them
     # Head → [N, K] float32, rows that sum to 1: what the network that selected is to learn from labelled samples.
     targets: Mapping[str, np.ndarray] | None = None
+
+    @classmethod
+    def by_rule(cls, probe: Probe, mask: np.ndarray, probability: np.ndarray, score: np.ndarray) -> Selection:
+        """What a rule selects that has no threshold on a probability; classes that it leaves without a sample are said.
+
+        Args: [N] each.
+        """
+        labels, num_classes = probe.observed_labels, probe.num_classes
+        counts = np.bincount(labels[mask], minlength=num_classes)
+        emptied = int(((counts == 0) & (np.bincount(labels, minlength=num_classes) > 0)).sum())
+        fallbacks = {"class_without_clean_sample": emptied} if emptied else {}
+        return cls(mask, probability, score, counts, fallbacks=fallbacks)
 
     def among(self, count: int, rows: np.ndarray | None) -> Selection:
         """This selection of the samples at `rows` [n], extended to all `count` samples of the training set: the others
@@ -174,6 +188,12 @@ class Selector:
         if wrong := flaw(found, probe):
             raise RunError(f"{type(self).__name__}.select in epoch {epoch}: {wrong}")
         return found
+
+    def watch(self, logits: Tensor) -> None:
+        """See the main head's logits [B, K] of a batch that its network is trained on, in the order of the steps; only
+        for those whose description says that they watch.
+        """
+        raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
         """The state that must survive a restart: tensors and plain types."""

@@ -85,3 +85,24 @@ def test_each_that_single_networks_take_is_a_choice():
     assert {*choices("loss")} == {name for name in NAMES if "single" in LOSSES[name].learners} | {"auto"}
     for name in set(choices("loss")) - {"auto"}:
         assert values_of("loss", name).keys() == {"name", *constants(LOSSES[name])}
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.once])
+def test_what_takes_samples_once_an_epoch_refuses_what_mixes_or_draws_them(name):
+    own = ["dataset.name=mine", "dataset=folder", "dataset.warmup_draw=200"]
+    for words in (["method=ce", "method.mixup=true"], ["method=ce", "method.schedule=drs"], ["method=ce", *own]):
+        compose(["plugin=none", *words])
+        with pytest.raises(ConfigError, match=f"{LOSSES[name].remembers}: set ") as refused:
+            compose(["plugin=none", f"loss={name}", *words])
+        assert refused.value.invalid_combination
+    with pytest.raises(ConfigError, match="which has its own"):
+        compose(["plugin=none", f"loss={name}", "method=dividemix"])
+
+
+def test_a_window_that_is_too_short_for_its_level_names_one_that_is_not():
+    for level, window in ((0.1, 4), (0.01, 6), (0.4, 3)):
+        words = ["plugin=none", "method=ce", "loss=ccs", f"method.loss.level={level}"]
+        assert compose([*words, f"method.loss.window={window}"]).method.loss.window == window
+        if window > 3:
+            with pytest.raises(ConfigError, match=f"set method.loss.window={window} or more"):
+                compose([*words, f"method.loss.window={window - 1}"])

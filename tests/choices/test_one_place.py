@@ -35,8 +35,9 @@ EXEMPT = {
     "analysis/presets.py",
     "sfa_bench/config/overrides.py",  # other names of the same things
 }
-# What else is called so: a variant of a selector's mixtures, and of a backbone.
+# What else is called so: a variant of a selector's mixtures, and of a backbone; the run below a classifier's.
 ALSO = {
+    ("sfa_bench/engine/posthoc.py", "base"),
     ("sfa_bench/config/recipes.py", "webvision"),
     ("sfa_bench/selectors/loss.py", "webvision"),
     ("sfa_bench/selectors/prototype.py", "webvision"),

@@ -61,7 +61,7 @@ WEIGHTED = [f"method={m} method.schedule=drw" for m in (*SELECTING, "har")] + [
     "method=cb_ce",
 ]
 MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
-NEWER = ("tabasco", "dacc", "quota")
+NEWER = ("tabasco", "dacc", "quota", "base", "mda")
 QUOTA = "method.selector.name=quota"
 SLOW = f"{QUOTA} method.selector.rate=0.1"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
@@ -119,6 +119,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     ],
     "method.networks": [(f"method={m}", 2) for m in ("ce", "elr", "har", "rolt")],
     "method.mixup": [(f"method={m}", "true") for m in ("ce", "elr")],
+    "method.average_over": [("plugin=sfa", "batch")],
     "method.schedule": [(f"method={m}", "drw") for m in (*SELECTING, "har")] + [("", "drs"), ("method=har", "drs")],
     "method.gamma": [("method=har", 3), ("method=har", 0)],
     "method.estimate_epochs": [("method=har", 1), ("method=har", 0)],
@@ -144,11 +145,19 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.loss.weight": [("method=elr", 1)],
     "method.loss.lr_u": [("method=sop", 1e9)],  # in three epochs noise hardly grows from its 1e-8
     "method.loss.lr_v": [("method=sop", 1e9)],
-    "method.selector.name": [
-        ("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "tabasco", "dacc", "quota", "oracle")
-    ]
+    "method.loss.level": [("loss=ccs epochs=6", 0.4)],
+    "method.loss.window": [("loss=ccs epochs=8 method.loss.level=0.4", 4)],
+    "method.selector.name": [("", s) for s in ("loss_gmm", "loss_gmm_cls", "proto", "oracle", *NEWER)]
     + [(f"method={m}", s) for m in ("rolt", "dividemix") for s in ("loss_gmm_cls", "oracle", *NEWER)]
     + [(base, "loss_gmm_cls") for base in HEIRS],
+    "method.selector.prior": [
+        (f"method={m} method.selector.name=mda", p) for m in SELECTING for p in ("observed", "estimated")
+    ]
+    + [(f"{base} method.selector.name=mda", "observed") for base in HEIRS],
+    "method.selector.momentum": [(f"method={m} method.selector.name=mda", 0.5) for m in SELECTING]
+    + [(f"{base} method.selector.name=mda", 0.5) for base in HEIRS],
+    "method.selector.source": [(f"method={m} method.selector.name=mda", "training") for m in SELECTING]
+    + [(f"{base} method.selector.name=mda", "training") for base in HEIRS],
     "method.selector.variant": [
         (f"method={m} method.selector.name={s}", "webvision") for m in SELECTING for s in ("loss_gmm", "proto")
     ]
@@ -435,7 +444,9 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
             shared.add(key)
             first = [name for name in differing(before.outcome, after.outcome) if name.endswith(" of epoch 1")]
             assert not first, (key, base, value)
-    selecting = {key for key in SWITCHES if key.startswith("method.selector.")}
+    not_shared = {"method.selector.source"}  # one of its values watches the warm-up
+    selecting = {key for key in SWITCHES if key.startswith("method.selector.")} - not_shared
+    selecting |= {"method.average_over"}
     guessing = {f"method.{key}" for key in ("lambda_u", "alpha", "forward", "temperature", "penalty", "guess_mode")}
     ramp = {"method.ramp_origin", "method.ramp_epochs", "method.partner", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}
@@ -530,6 +541,7 @@ def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
 
 def test_every_loss_is_tried_with_every_constant_that_it_has():
     tried = {(_method(_chosen(base)).get("loss", {}).get("name"), key) for key, base, _ in cases(SWITCHES)}
+    tried |= {(w.removeprefix("loss="), key) for key, base, _ in cases(SWITCHES) for w in base.split() if "loss=" in w}
     had = {
         (loss, f"method.loss.{name}") for loss, one in LOSSES.items() for row in one.constants.values() for name in row
     }

@@ -109,6 +109,50 @@ def test_with_a_selector_each_term_is_a_mean_over_the_samples_it_uses(learner, l
     assert method.epoch(2)["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("abc", [True, False])
+def test_a_batch_can_be_averaged_over_all_of_its_samples(learner, abc):
+    method = learner("ce", MASK, head=BalancedHead() if abc else None, options={"average_over": "batch"}, warmup=1)
+    out = outputs(method)
+    assert method.epoch(1)["loss"] == pytest.approx(  # where nobody selects it makes no difference
+        (cross_entropies(out.main).mean() + (cross_entropies(out.abc, OBSERVED).mean() if abc else 0)).item(), rel=1e-5
+    )
+    out, s = outputs(method), torch.from_numpy(MASK).float()
+    expected = (s * cross_entropies(out.main)).sum() / 13
+    if abc:
+        expected = expected + (s * cross_entropies(out.abc, SELECTED)).sum() / 13
+    assert method.epoch(2)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_weighted_batch_can_be_averaged_over_all_of_its_samples(learner):
+    method = learner("ce", MASK, options={"schedule": "drw", "average_over": "batch", **OPTIONS})
+    losses, s = cross_entropies(outputs(method).main), torch.from_numpy(MASK).float()
+    w = OF_SELECTED[torch.tensor(LABELS)]
+    assert method.epoch(17)["loss"] == pytest.approx(((w * s * losses).sum() / w.sum()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_a_loss_that_remembers_follows_each_sample_from_the_warm_up_on(learner, mask):
+    method = learner("ccs", mask, constants={"level": 0.45, "window": 4}, warmup=3, lr=0.5)
+    (memory,) = method.remembering
+    for e in range(1, 8):
+        out, left_out = outputs(method), memory.rising(torch.arange(13)).clone()
+        left_out[torch.arange(13), LABELS] = False
+        losses = cross_entropies(out.main.masked_fill(left_out, -torch.inf))
+        s = torch.ones(13) if mask is None or e <= 3 else torch.from_numpy(mask).float()
+        assert method.epoch(e)["loss"] == pytest.approx(((s * losses).sum() / s.sum()).item(), rel=1e-4)
+        assert memory.kept.tolist() == [e] * 13  # selected or not
+        seen = memory.history[torch.arange(13), (e - 1) % 4].float()
+        assert seen.numpy() == pytest.approx(out.main.softmax(1).numpy(), abs=1e-3)
+    assert left_out.any()
+
+
+def test_two_networks_remember_for_themselves(learner):
+    method = learner("ccs", constants={"level": 0.1, "window": 4}, options={"networks": 2})
+    method.epoch(1)
+    first, second = method.remembering
+    assert not torch.equal(first.history, second.history)
+
+
 def test_the_floor_of_the_head_acts_on_the_head_alone(learner):
     method = learner("balanced_softmax", MASK, head=BalancedHead(count_floor=4), warmup=0)
     out = outputs(method)
