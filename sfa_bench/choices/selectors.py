@@ -1,6 +1,6 @@
 """The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/ibc.md §2, algorithms/methods.md
-§7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md, algorithms/dss.md). A new one is a class and an
-entry here.
+§7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md, algorithms/dss.md,
+algorithms/confident_learning.md). A new one is a class and an entry here.
 """
 
 # ruff: noqa: RUF009
@@ -124,6 +124,13 @@ def _by_batches(options: SelectorConfig) -> bool:
     return options.source == "training"
 
 
+# ---- confident learning
+
+
+def _confident(name: str) -> str:
+    return f"sfa_bench.selectors.confident.{name}"
+
+
 # ---- what there is
 
 
@@ -184,6 +191,13 @@ SELECTORS: Mapping[str, Selector] = {
         watches=_by_batches,
         remembers=True,
     ),
+    "confident_learning": Selector(
+        _confident("ConfidentLearning"), mixtures=False, by_class=False, options=("prune", "counting")
+    ),
+    "self_confidence": Selector(_confident("SelfConfidence"), mixtures=False, by_class=False, options=("counting",)),
+    "normalised_margin": Selector(
+        _confident("NormalisedMargin"), mixtures=False, by_class=False, options=("counting",)
+    ),
     "oracle": Selector(
         "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
     ),
@@ -230,6 +244,12 @@ class SelectorConfig:
     momentum: float = option(None, "mda: of the mean prediction (null = 0.99 a batch)", low=0, below=1, auto=True)
     source: Literal["probe", "training"] = option(
         "probe", "mda: whose mean prediction: the selection pass's, or that of the batches as they are trained on"
+    )
+    prune: Literal["noise_rate", "class", "both", "off_diagonal"] = option(
+        "noise_rate", "confident_learning: which samples are label errors"
+    )
+    counting: Literal["cleanlab", "paper"] = option(
+        "cleanlab", "confident_learning, self_confidence, normalised_margin: whose rules"
     )
 
 

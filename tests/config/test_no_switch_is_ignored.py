@@ -61,7 +61,7 @@ WEIGHTED = [f"method={m} method.schedule=drw" for m in (*SELECTING, "har")] + [
     "method=cb_ce",
 ]
 MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
-NEWER = ("tabasco", "dacc", "quota", "base", "mda")
+NEWER = ("tabasco", "dacc", "quota", "base", "mda", "confident_learning", "self_confidence", "normalised_margin")
 QUOTA = "method.selector.name=quota"
 SLOW = f"{QUOTA} method.selector.rate=0.1"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
@@ -186,6 +186,16 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
         (f"method={m} {QUOTA}", "both") for m in ("ce method.networks=2", "rolt method.networks=2", "dividemix")
     ]
     + [(f"{DASC} {QUOTA}", "both"), (UNICON, "own")],
+    "method.selector.prune": [
+        (f"method={m} method.selector.name=confident_learning", p)
+        for m in SELECTING
+        for p in ("class", "both", "off_diagonal")
+    ],
+    "method.selector.counting": [
+        (f"method={m} method.selector.name={s} {BROAD}", "paper")
+        for m in SELECTING
+        for s in ("confident_learning", "self_confidence", "normalised_margin")
+    ],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")]
     + [(base, 3) for base in HEIRS],
     "method.alpha": [(base, 1) for base in ("method=dividemix", *HEIRS)],

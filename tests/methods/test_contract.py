@@ -69,6 +69,14 @@ OPTIONS = [
         " method.selector.prior=estimated"
         for method in ("dividemix", "rolt", "gce method.networks=2")
     ),
+    *(
+        f"method={method} plugin=abc method.selector.name={name}"
+        for method, name in (
+            ("ce", "confident_learning"),
+            ("rolt", "self_confidence"),
+            ("dividemix", "normalised_margin"),
+        )
+    ),
     "method=ce plugin=sfa loss=ccs method.loss.level=0.4 method.loss.window=3",
     "method=ce_drw plugin=none loss=ccs method.networks=2 method.selector.name=mda method.average_over=batch",
     "method=ce plugin=none method.selector.name=oracle method.selector.view=train dataset=digits",
