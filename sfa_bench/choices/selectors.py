@@ -1,6 +1,7 @@
 """The selectors, which decide which labels are clean (algorithms/sfa.md, algorithms/ibc.md §2, algorithms/methods.md
 §7–9, algorithms/tabasco.md, algorithms/dacc.md, algorithms/quota.md, algorithms/dss.md,
-algorithms/confident_learning.md). A new one is a class and an entry here.
+algorithms/confident_learning.md, algorithms/ssr.md, algorithms/fine.md, algorithms/scs.md). A new one is a class and an
+entry here.
 """
 
 # ruff: noqa: RUF009
@@ -124,6 +125,14 @@ def _by_batches(options: SelectorConfig) -> bool:
     return options.source == "training"
 
 
+# ---- FINE
+
+
+def _fine_silent(config: RunConfig) -> Iterator[str]:
+    if config.method.selector.split == "kmeans":  # which gives 1 or 0
+        yield from ("plugin.gmm.monotone", "plugin.gmm.fit", "plugin.p_threshold")
+
+
 # ---- confident learning
 
 
@@ -198,6 +207,21 @@ SELECTORS: Mapping[str, Selector] = {
     "normalised_margin": Selector(
         _confident("NormalisedMargin"), mixtures=False, by_class=False, options=("counting",)
     ),
+    "ssr_knn": Selector(
+        "sfa_bench.selectors.ssr.NeighbourVotes",
+        mixtures=False,
+        by_class=False,
+        options=("neighbours", "relabel_above", "agreement"),
+    ),
+    "fine": Selector("sfa_bench.selectors.fine.Fine", options=("direction", "split"), silent=_fine_silent),
+    "scs": Selector(
+        "sfa_bench.selectors.scs.SelfAdaptive",
+        mixtures=False,
+        by_class=False,
+        options=("momentum", "quantile"),
+        defaults={"momentum": 0.999},
+        remembers=True,
+    ),
     "oracle": Selector(
         "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
     ),
@@ -241,7 +265,13 @@ class SelectorConfig:
     prior: Literal["uniform", "observed", "estimated"] = option(
         "uniform", "mda: class prior that predictions are moved to; estimated = by the confident joint"
     )
-    momentum: float = option(None, "mda: of the mean prediction (null = 0.99 a batch)", low=0, below=1, auto=True)
+    momentum: float = option(
+        None,
+        "mda: of the mean prediction (null = 0.99 a batch); scs: of its thresholds (null = 0.999)",
+        low=0,
+        below=1,
+        auto=True,
+    )
     source: Literal["probe", "training"] = option(
         "probe", "mda: whose mean prediction: the selection pass's, or that of the batches as they are trained on"
     )
@@ -250,6 +280,16 @@ class SelectorConfig:
     )
     counting: Literal["cleanlab", "paper"] = option(
         "cleanlab", "confident_learning, self_confidence, normalised_margin: whose rules"
+    )
+    neighbours: int = option(200, "ssr_knn: nearest samples that vote, the sample itself among them", low=1, high=MANY)
+    relabel_above: float = option(
+        0.9, "ssr_knn: a prediction with a higher probability replaces the label; 1 = none does", low=0, high=1
+    )
+    agreement: float = option(1.0, "ssr_knn: share of the most votes that a label needs", above=0, high=1)
+    direction: Literal["eigenvector", "mean"] = option("eigenvector", "fine: of a class's features")
+    split: Literal["mixture", "kmeans"] = option("mixture", "fine: what splits the scores of a class")
+    quantile: float | Literal["mean"] = option(
+        0.8, "scs: of the probabilities of observed labels, for its threshold; or their mean", low=0, high=1
     )
 
 

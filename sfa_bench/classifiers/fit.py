@@ -137,8 +137,13 @@ def nearest_mean(inputs: FitInputs) -> Made:
 
 def prior_subtracted(inputs: FitInputs) -> Made:
     method, tau = inputs.method, 1.0 if inputs.tau is None else inputs.tau
-    counts = method.counts_of(inputs.rows).to(method.devices[inputs.k])
+    counts = method.counts_of(inputs.rows, _labels(method, inputs.k)).to(method.devices[inputs.k])
     return PriorSubtracted(method.networks[inputs.k].main, counts, tau), {}
+
+
+def _labels(method: Method, k: int) -> Tensor:
+    """The labels that network k last trained on [N]."""
+    return method.labels_of(method.selections[k] if method.selections else None)
 
 
 def _rows(method: Method, k: int) -> Tensor:
@@ -184,7 +189,7 @@ def _train(
         (p for p in head.parameters() if p.requires_grad), lr=lr, momentum=0.9, weight_decay=WEIGHT_DECAY
     )
     steps = max(1, len(rows) // batch_size)
-    losses = []
+    losses, labels = [], _labels(method, k)
     for e in range(1, epochs + 1):
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(lr, e, epochs)
@@ -192,14 +197,14 @@ def _train(
         network.train(bn_mode == "train")
         generator = streams.torch_generator(method.training.seed, "class_aware", k, e)
         augmentation = streams.torch_generator(method.training.seed, "classifier_augmentation", k, e)
-        order = class_aware(rows, method.labels, steps * batch_size, generator)
+        order = class_aware(rows, labels, steps * batch_size, generator)
         total = 0.0
         parts = order.split(batch_size)
         for index, (images,) in zip(parts, method.loaders[device].train_views(parts, augmentation), strict=True):
             on_step()
             with torch.no_grad():
                 features = network.features(images)
-            loss = F.cross_entropy(head(features), method.labels[index].to(device))
+            loss = F.cross_entropy(head(features), labels[index].to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -227,10 +232,10 @@ def _curve(method: Method, k: int, rows: Tensor, main: nn.Linear, val: Evaluatio
         labels = val.labels.to(device)
     else:
         sampled = class_aware(
-            rows, method.labels, len(rows), streams.torch_generator(method.training.seed, "class_aware", k)
+            rows, _labels(method, k), len(rows), streams.torch_generator(method.training.seed, "class_aware", k)
         )
         features = _features(method, k, method.loaders[device], sampled)
-        labels = method.labels[sampled].to(device)
+        labels = _labels(method, k)[sampled].to(device)
     curve = {}
     for tau in TAUS:
         right = TauNormalised(main, tau)(features).argmax(dim=1) == labels
@@ -253,5 +258,5 @@ def _nearest(method: Method, k: int, rows: Tensor, running_means: bool) -> Neare
     unit, center = centre_and_normalise(features)
     used = np.zeros(count, dtype=bool)
     used[rows.numpy()] = True
-    prototypes, _ = instant_centroids(unit, method.labels.numpy(), used, method.training.view.num_classes)
+    prototypes, _ = instant_centroids(unit, _labels(method, k).numpy(), used, method.training.view.num_classes)
     return NearestClassMean(torch.from_numpy(prototypes), torch.from_numpy(center))

@@ -104,6 +104,7 @@ def describe_selections(
             )
         )
     row = {key: _mean([one[key] for one in each]) for key in each[0]}
+    row |= _relabelled(selections, observed, clean)
     row["agreement"] = _agreement(selections)
     row["classes_drawn"] = _mean([selection.classes_drawn for selection in selections])
     row["inverted"] = _mean([selection.inverted for selection in selections])
@@ -113,6 +114,18 @@ def describe_selections(
             fallbacks[name] = max(count, fallbacks.get(name, 0))
     row["fallbacks"] = fallbacks
     return row
+
+
+def _relabelled(selections: Sequence[Selection], observed: np.ndarray, clean: np.ndarray) -> dict[str, float | None]:
+    """Share of the selected samples whose label a selector has replaced, and how many of the new ones are right."""
+    shares, right = [], []
+    for selection in selections:
+        if selection.labels is not None and selection.mask.any():
+            new = selection.mask & (selection.labels != observed)
+            shares.append(float(new.sum() / selection.mask.sum()))
+            known = new & (clean >= 0)
+            right.append(float((selection.labels == clean)[known].mean()) if known.any() else None)
+    return {"relabelled": _mean(shares), "relabelled_acc": _mean(right)}
 
 
 def _agreement(selections: Sequence[Selection]) -> float | None:

@@ -85,9 +85,11 @@ class Method(Evaluated):
             self.training.on_step(phase, k, b, len(parts))
             yield rows, next(stream)[0]  # not to the end of the stream: the next one ends it
 
-    def counts_of(self, rows: Tensor) -> Tensor:
-        """Samples of each observed class among `rows`, int64 [K]."""
-        return torch.bincount(self.labels[rows], minlength=self.training.view.num_classes)
+    def counts_of(self, rows: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples of each class among `rows` by labels [N], the observed ones by default: int64 [K]."""
+        return torch.bincount(
+            (self.labels if labels is None else labels)[rows], minlength=self.training.view.num_classes
+        )
 
     def counts_for_head(self, selection: Selection | None) -> Tensor:
         """nˢ of the selection in use, or ñ where there is none or `abc.counts=observed`: of the samples that it was
@@ -98,6 +100,10 @@ class Method(Evaluated):
         if self.training.head.counts == "observed":
             return self.observed_counts if selection.rows is None else self.counts_of(torch.from_numpy(selection.rows))
         return torch.from_numpy(selection.class_counts)
+
+    def labels_of(self, selection: Selection | None) -> Tensor:
+        """The labels to train on, int64 [N]: the observed ones, unless the selection in use brings others."""
+        return self.labels if selection is None or selection.labels is None else torch.from_numpy(selection.labels)
 
     # ---- selection
 
@@ -147,7 +153,9 @@ class Method(Evaluated):
 
 
 def _pack(selection: Selection) -> dict[str, Any]:
-    values = {name: v for name, v in vars(selection).items() if name != "targets"}  # which its own epoch alone needs
+    # Targets are for their own epoch alone; labels are there where a selector brings them.
+    left_out = {"targets"} if selection.labels is not None else {"targets", "labels"}
+    values = {name: v for name, v in vars(selection).items() if name not in left_out}
     return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 

@@ -133,7 +133,7 @@ class Dasc(DivideMix):
         """
         device, network = self.devices[k], self.networks[k]
         x_weak, x1, x2, u_weak, u1, u2 = views
-        observed = send(self.labels[x_rows], device)
+        observed = self._labels_of_rows(given, x_rows, device)
         w = send(given.clean_probability[x_rows].to(torch.float32), device)
         with torch.no_grad():
             set_mode(network, training=self.guess_mode == "train")

@@ -39,6 +39,7 @@ class DivideMixInputs(NamedTuple):
     mixing: torch.Generator
     class_weights: Tensor | None = None  # of labelled rows, by their own observed label [K]
     targets: Mapping[str, Tensor] = MappingProxyType({})  # head → [N, K], of labelled rows in place of refined labels
+    labels: Tensor | None = None  # of labelled rows [N] int64; None: the observed ones
 
 
 class DivideMix(Method):
@@ -152,6 +153,7 @@ class DivideMix(Method):
             self.generator("mixup", k, e),
             self.class_weights.to(self.devices[k]) if e >= self.weights_from else None,
             self._own_targets(k),
+            self.labels_of(selection),
         )
         labelled = sum(len(rows) for rows in steps)
         ramp_steps = labelled // self.training.batch_size + 1  # the releases' count, also where B divides n (Q23)
@@ -163,8 +165,13 @@ class DivideMix(Method):
             )
 
     def _refined_by(self, selection: Selection) -> Tensor:
-        """w [N], by which labels are refined."""
-        return torch.from_numpy(selection.clean_probability)
+        """w [N], by which labels are refined; a label that a selector has replaced is taken as it is."""
+        replaced = self.labels_of(selection) != self.labels
+        return torch.from_numpy(selection.clean_probability).masked_fill(replaced, 1.0)
+
+    def _labels_of_rows(self, given: DivideMixInputs, rows: Tensor, device: torch.device) -> Tensor:
+        """The labels that labelled rows are trained on [B_x]."""
+        return send((self.labels if given.labels is None else given.labels)[rows], device)
 
     def _own_targets(self, k: int) -> dict[str, Tensor]:
         """What network k's own selector has its heads learn from labelled samples (algorithms/ibc.md §5)."""
@@ -193,7 +200,7 @@ class DivideMix(Method):
         """
         device = self.devices[k]
         x1, x2, u1, u2 = views
-        observed = send(self.labels[x_rows], device)
+        observed = self._labels_of_rows(given, x_rows, device)
         w = send(given.clean_probability[x_rows].to(torch.float32), device)
         inputs, split = torch.cat([x1, x2, u1, u2]), 2 * len(x_rows)
         with torch.no_grad():
@@ -235,7 +242,7 @@ class DivideMix(Method):
         out = self.forward(k, mixed[:split] if self.forwarded == "labelled" else mixed)
         row_weights = None
         if given.class_weights is not None:
-            row_weights = given.class_weights[send(self.labels[x_rows], device)].repeat(2)
+            row_weights = given.class_weights[self._labels_of_rows(given, x_rows, device)].repeat(2)
 
         def semi_supervised(logits: Tensor, targets: Tensor, row_weights: Tensor | None = None) -> Tensor:
             labelled = mixmatch.soft_cross_entropy(logits[:split], targets[:split], row_weights)

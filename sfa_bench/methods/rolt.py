@@ -31,6 +31,7 @@ class Cleaned(NamedTuple):
     """The inputs of one network's epoch; tensors [N] unless stated otherwise."""
 
     keep: Tensor  # s, bool
+    labels: Tensor  # to train on
     linear_guess: Tensor  # a, by the running average of the logits
     prototype_guess: Tensor  # b, by the running average of the distances
 
@@ -89,10 +90,11 @@ class Rolt(Method):
     def _clean(self, k: int, e: int) -> Cleaned:
         """Steps 1–5 of algorithms/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
         probe, selection = self.probes[k], self.selections[k]
+        labels = self.labels_of(selection)
         unit, center = centre_and_normalise(probe.features)
         prototypes = selection.prototypes
         if prototypes is None:  # a selector without prototypes: those of the selected samples
-            prototypes, _ = instant_centroids(unit, probe.observed_labels, selection.mask, probe.num_classes)
+            prototypes, _ = instant_centroids(unit, labels.numpy(), selection.mask, probe.num_classes)
         self.prototypes[k] = (prototypes, center)
         scores = prototype_scores(unit, prototypes, np.abs(prototypes).sum(1) > 0)
         logits = self.logit_average[k].update(probe.logits.astype(np.float64))
@@ -100,14 +102,15 @@ class Rolt(Method):
         keep = torch.from_numpy(selection.mask)
         guess = torch.from_numpy(logits.argmax(axis=1))
         if e >= self.frozen_from and self.frozen[k] is None:
-            self.frozen[k] = torch.where(keep, self.labels, guess)
-        return Cleaned(keep, guess, torch.from_numpy(distances.argmax(axis=1)))
+            self.frozen[k] = torch.where(keep, labels, guess)
+        return Cleaned(keep, labels, guess, torch.from_numpy(distances.argmax(axis=1)))
 
     def _losses(self, k: int, e: int, cleaned: Cleaned | None) -> Iterator[tuple[Tensor, int]]:
         phase = "warm-up" if cleaned is None else "training"
         self.begin(k, e, phase)
         device, num_classes = self.devices[k], self.training.view.num_classes
         frozen = self.frozen[k] if e >= self.frozen_from else None
+        observed = self.labels if cleaned is None else cleaned.labels
         label_counts = torch.bincount(self._epoch_labels(e, cleaned, frozen), minlength=num_classes)
         weights = None
         if frozen is not None:
@@ -121,7 +124,7 @@ class Rolt(Method):
             components = [(w, send(y, device)) for w, y in self._components(e, rows, cleaned, frozen)]
             loss = component_loss(self.loss, out.main, components, label_counts, weights)
             if out.abc is not None:
-                balanced = F.cross_entropy(out.abc + log_counts, send(self.labels[rows], device), reduction="none")
+                balanced = F.cross_entropy(out.abc + log_counts, send(observed[rows], device), reduction="none")
                 if cleaned is None:
                     loss = loss + balanced.mean()
                 else:
@@ -133,9 +136,11 @@ class Rolt(Method):
         """Labels whose counts determine margins and class weights (algorithms/methods.md §8.7)."""
         if frozen is not None:
             return frozen
-        if cleaned is None or e < self.soft_from:
+        if cleaned is None:
             return self.labels
-        return torch.where(cleaned.keep, self.labels, cleaned.linear_guess)
+        if e < self.soft_from:
+            return cleaned.labels
+        return torch.where(cleaned.keep, cleaned.labels, cleaned.linear_guess)
 
     def _components(
         self, e: int, rows: Tensor, cleaned: Cleaned | None, frozen: Tensor | None
@@ -143,7 +148,8 @@ class Rolt(Method):
         """The label lists of a batch with their weights (algorithms/methods.md §8.6); a selected row has its own in
         each.
         """
-        observed, num_classes = self.labels[rows], self.training.view.num_classes
+        observed = (self.labels if cleaned is None else cleaned.labels)[rows]
+        num_classes = self.training.view.num_classes
         if cleaned is None or e < self.soft_from:
             return [(1.0, observed)]
         rejected = ~cleaned.keep[rows]

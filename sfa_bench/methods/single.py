@@ -31,6 +31,7 @@ class SingleInputs(NamedTuple):
     """The inputs of one network's epoch."""
 
     keep: Tensor | None  # selected samples [N] bool; None: all
+    labels: Tensor  # to train on [N] int64
     loss_counts: Tensor  # class counts inside the loss [K]
     log_counts: Tensor  # shift of the balanced head's logits [K]
     class_weights: Tensor | None  # [K]
@@ -124,7 +125,7 @@ class Single(Method):
                 yield self._mixed_loss(k, given, rows, images, mixing, float(beta.beta(1, 1))), len(rows)
                 continue
             out = self.forward(k, images)
-            labels = send(self.labels[rows], device)
+            labels = send(given.labels[rows], device)
             keep = None if given.keep is None else send(given.keep[rows].nonzero()[:, 0], device)
             values = self._values(k, rows, out.main, labels, given)
             loss = self._main(values, labels, given, None if self.main_subset == "all" else keep)
@@ -141,6 +142,7 @@ class Single(Method):
         weights = class_balanced_weights(counts, self.class_beta, self.count_floor) if e >= self.weights_from else None
         return SingleInputs(
             torch.from_numpy(selection.mask) if selection else None,
+            self.labels_of(selection),
             counts.to(device),
             self.training.head.log_prior(self.counts_for_head(selection) if selection else drawn, device),
             None if weights is None else weights.to(device),
@@ -154,7 +156,8 @@ class Single(Method):
             rows = torch.from_numpy(selection.rows)
             return rows[torch.randperm(len(rows), generator=self.generator("shuffle", k, e))]
         counts = torch.from_numpy(selection.class_counts) if selection else self.observed_counts
-        return resample(self.labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
+        labels = self.labels_of(selection)
+        return resample(labels, counts, self.class_beta, self.count_floor, self.generator("resample", k, e))
 
     def _mixed_loss(
         self, k: int, given: SingleInputs, rows: Tensor, images: Tensor, mixing: torch.Generator, lam: float
@@ -164,7 +167,7 @@ class Single(Method):
         permutation = torch.randperm(len(rows), generator=mixing)
         out = self.forward(k, mixmatch.mix(images, lam, send(permutation, device)))
         loss = out.main.new_zeros(())
-        for weight, labels in ((lam, self.labels[rows]), (1 - lam, self.labels[rows[permutation]])):
+        for weight, labels in ((lam, given.labels[rows]), (1 - lam, given.labels[rows[permutation]])):
             labels = send(labels, device)
             values = self.loss(out.main, labels, given.loss_counts)
             loss = loss + weight * self._main(values, labels, given, None)

@@ -119,7 +119,7 @@ class Unicon(DivideMix):
         """
         device, network = self.devices[k], self.networks[k]
         x1, x2, x3, x4, u1, u2, u3, u4 = views
-        observed = send(self.labels[x_rows], device)
+        observed = self._labels_of_rows(given, x_rows, device)
         w = send(given.clean_probability[x_rows].to(torch.float32), device)
         with torch.no_grad():
             set_mode(network, training=self.guess_mode == "train")

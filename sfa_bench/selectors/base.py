@@ -48,20 +48,28 @@ class Selection:
     inverted: int | None = None  # samples with a lower probability than one of a lower score (class-wise mixtures)
     fallbacks: dict[str, int] = field(default_factory=dict)  # special case → number of classes
     rows: np.ndarray | None = None  # [n] int64, the samples that were judged; None: all of them
+    labels: np.ndarray | None = None  # [N] int64, to train on in the place of the observed ones; None: those
     # Head → [N, K] float32, rows that sum to 1: what the network that selected is to learn from labelled samples.
     targets: Mapping[str, np.ndarray] | None = None
 
     @classmethod
-    def by_rule(cls, probe: Probe, mask: np.ndarray, probability: np.ndarray, score: np.ndarray) -> Selection:
+    def by_rule(
+        cls,
+        probe: Probe,
+        mask: np.ndarray,
+        probability: np.ndarray,
+        score: np.ndarray,
+        labels: np.ndarray | None = None,
+    ) -> Selection:
         """What a rule selects that has no threshold on a probability; classes that it leaves without a sample are said.
 
-        Args: [N] each.
+        Args: [N] each; labels as in a selection.
         """
-        labels, num_classes = probe.observed_labels, probe.num_classes
-        counts = np.bincount(labels[mask], minlength=num_classes)
-        emptied = int(((counts == 0) & (np.bincount(labels, minlength=num_classes) > 0)).sum())
+        used, num_classes = probe.observed_labels if labels is None else labels, probe.num_classes
+        counts = np.bincount(used[mask], minlength=num_classes)
+        emptied = int(((counts == 0) & (np.bincount(used, minlength=num_classes) > 0)).sum())
         fallbacks = {"class_without_clean_sample": emptied} if emptied else {}
-        return cls(mask, probability, score, counts, fallbacks=fallbacks)
+        return cls(mask, probability, score, counts, fallbacks=fallbacks, labels=labels)
 
     def among(self, count: int, rows: np.ndarray | None) -> Selection:
         """This selection of the samples at `rows` [n], extended to all `count` samples of the training set: the others
@@ -74,7 +82,11 @@ class Selection:
         mask = np.zeros(count, dtype=bool)
         probability, score = np.full((2, count), np.nan)
         mask[rows], probability[rows], score[rows] = self.mask, self.clean_probability, self.score
-        return replace(self, mask=mask, clean_probability=probability, score=score, rows=rows)
+        labels = self.labels
+        if labels is not None:
+            labels = np.full(count, -1, dtype=np.int64)
+            labels[rows] = self.labels
+        return replace(self, mask=mask, clean_probability=probability, score=score, rows=rows, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -157,11 +169,17 @@ def flaw(found: Any, probe: Probe) -> str:
     lowest, highest = found.clean_probability.min(initial=0), found.clean_probability.max(initial=1)
     if lowest < 0 or highest > 1 + 1e-9:  # a posterior may exceed 1 by rounding
         return f"clean_probability lies in [{lowest:g}, {highest:g}]: it must lie in [0, 1]"
+    if found.labels is not None:
+        labels = found.labels
+        if not isinstance(labels, np.ndarray) or labels.shape != (n,) or labels.dtype != np.int64:
+            return f"labels must be a NumPy array int64 [{n}]"
+        if n and not 0 <= labels.min() <= labels.max() < num_classes:
+            return f"labels lie in [{labels.min()}, {labels.max()}]: they must be classes, 0 to {num_classes - 1}"
     counts = np.bincount(labels[found.mask], minlength=num_classes)
     whole = found.class_counts.dtype.kind != "f"  # a selector that weights samples may count in fractions
     if (whole and (found.class_counts != counts).any()) or (found.class_counts < 0).any():
         return (
-            f"class_counts is {found.class_counts.tolist()[:10]}, and by observed label it selects "
+            f"class_counts is {found.class_counts.tolist()[:10]}, and by label it selects "
             f"{counts.tolist()[:10]}: they must be np.bincount(labels[mask], minlength=num_classes)"
         )
     for head, targets in (found.targets or {}).items():

@@ -22,6 +22,7 @@ import torchvision
 from rich.console import Console
 
 from sfa_bench import numerics
+from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.methods import LEARNERS
 from sfa_bench.config.canonical import hashes, run_hash
@@ -61,7 +62,10 @@ WEIGHTED = [f"method={m} method.schedule=drw" for m in (*SELECTING, "har")] + [
     "method=cb_ce",
 ]
 MIXTURES = [f"method=ce method.selector.name={s}" for s in ("loss_gmm", "loss_gmm_cls", "proto")] + [SFA]
-NEWER = ("tabasco", "dacc", "quota", "base", "mda", "confident_learning", "self_confidence", "normalised_margin")
+NEWER = (
+    *("tabasco", "dacc", "quota", "base", "mda", "confident_learning", "self_confidence", "normalised_margin"),
+    *("ssr_knn", "fine", "scs"),
+)
 QUOTA = "method.selector.name=quota"
 SLOW = f"{QUOTA} method.selector.rate=0.1"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
@@ -152,12 +156,11 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     + [(base, "loss_gmm_cls") for base in HEIRS],
     "method.selector.prior": [
         (f"method={m} method.selector.name=mda", p) for m in SELECTING for p in ("observed", "estimated")
-    ]
-    + [(f"{base} method.selector.name=mda", "observed") for base in HEIRS],
-    "method.selector.momentum": [(f"method={m} method.selector.name=mda", 0.5) for m in SELECTING]
-    + [(f"{base} method.selector.name=mda", 0.5) for base in HEIRS],
-    "method.selector.source": [(f"method={m} method.selector.name=mda", "training") for m in SELECTING]
-    + [(f"{base} method.selector.name=mda", "training") for base in HEIRS],
+    ],
+    "method.selector.momentum": [
+        (f"method={m} method.selector.name={s}", 0.5) for m in SELECTING for s in ("mda", "scs")
+    ],
+    "method.selector.source": [(f"method={m} method.selector.name=mda", "training") for m in SELECTING],
     "method.selector.variant": [
         (f"method={m} method.selector.name={s}", "webvision") for m in SELECTING for s in ("loss_gmm", "proto")
     ]
@@ -195,6 +198,18 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
         (f"method={m} method.selector.name={s} {BROAD}", "paper")
         for m in SELECTING
         for s in ("confident_learning", "self_confidence", "normalised_margin")
+    ],
+    "method.selector.neighbours": [(f"method={m} method.selector.name=ssr_knn", 5) for m in SELECTING],
+    "method.selector.relabel_above": [
+        (f"method={m} method.selector.name=ssr_knn method.selector.neighbours=9", 0.3) for m in SELECTING
+    ],
+    "method.selector.agreement": [
+        (f"method={m} method.selector.name=ssr_knn method.selector.neighbours=9", 0.4) for m in SELECTING
+    ],
+    "method.selector.direction": [(f"method={m} method.selector.name=fine", "mean") for m in SELECTING],
+    "method.selector.split": [(f"method={m} method.selector.name=fine", "kmeans") for m in SELECTING],
+    "method.selector.quantile": [
+        (f"method={m} method.selector.name=scs method.selector.momentum=0", q) for m in SELECTING for q in (0.3, "mean")
     ],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")]
     + [(base, 3) for base in HEIRS],
@@ -543,6 +558,8 @@ def _chosen(base):
 def test_every_learner_is_tried_with_every_switch_that_its_methods_offer():
     tried = {(_method(_chosen(base))["learner"], key) for key, base, _ in cases(SWITCHES)}
     tried |= {(learner, "method.loss.name") for learner in ("elr", "har")}  # which offer one value only
+    # A selector's own options do not know the learner.
+    tried |= {(name, f"method.selector.{key}") for name in ("dasc", "unicon") for key in SELECTOR_OPTIONS}
     tried |= {(name, "method.selector.features") for name, learner in LEARNERS.items() if not learner.projects}
     fixed = {"method.learner", "method.revision"}
     offered = {(_method(m)["learner"], key) for m in choices("method") for key in _leaves(_method(m), "method.")}

@@ -77,6 +77,13 @@ OPTIONS = [
             ("dividemix", "normalised_margin"),
         )
     ),
+    *(
+        f"method={method} plugin=abc method.selector.name=ssr_knn method.selector.relabel_above=0.4"
+        for method in ("ce method.mixup=true", "ldam method.schedule=drw", "rolt", "dividemix")
+    ),
+    *(f"method={method} plugin=none method.selector.name=fine" for method in ("ce", "dividemix method.schedule=drw")),
+    "method=rolt plugin=abc method.selector.name=fine method.selector.split=kmeans",
+    *(f"method={m} plugin=abc method.selector.name=scs method.selector.momentum=0.3" for m in ("ce", "dividemix")),
     "method=ce plugin=sfa loss=ccs method.loss.level=0.4 method.loss.window=3",
     "method=ce_drw plugin=none loss=ccs method.networks=2 method.selector.name=mda method.average_over=batch",
     "method=ce plugin=none method.selector.name=oracle method.selector.view=train dataset=digits",
@@ -296,7 +303,8 @@ def test_everything_stays_finite_on(group, which):
             assert len(method.selections) == (0 if config.method.selector.name == "none" else len(method.networks))
             for selection in method.selections:
                 assert selection.mask.shape == (len(labels),)
-                counts = np.bincount(labels[selection.mask], minlength=num_classes)
+                used = labels if selection.labels is None else selection.labels
+                counts = np.bincount(used[selection.mask], minlength=num_classes)
                 assert selection.class_counts.tolist() == counts.tolist()
                 assert ((selection.clean_probability >= 0) & (selection.clean_probability <= 1)).all()
             for heads in method.predict(method.training.view.images[:3]):
