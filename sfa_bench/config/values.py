@@ -59,14 +59,16 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     leaves: dict[str, list[str]] = {}
     for c in here or pool:
         leaves.setdefault(c.rsplit(".", 1)[-1], []).append(c)
+    if here and leaf not in leaves and leaf in pool:  # a root key, written with the group that it seems to belong to
+        return leaf
     close_enough = CLOSE if len(leaf) > 4 else CLOSE_SHORT
     for name in (leaf, *difflib.get_close_matches(leaf, leaves, 1, close_enough)):
         depth = min((c.count(".") for c in leaves.get(name, ())), default=0)
         same_depth = [c for c in leaves.get(name, ()) if c.count(".") == depth]
         if len(same_depth) == 1:
             return same_depth[0]
-    if here:  # a root key, written with the group that it seems to belong to
-        return leaf if leaf in pool else None
+    if here:
+        return None
     close = difflib.get_close_matches(word, pool, 1, close_enough)
     close = close or [c for c in pool if len(word) > 1 and c.startswith(word)]
     return close[0] if close else None

@@ -22,9 +22,9 @@ import torchvision
 from rich.console import Console
 
 from sfa_bench import numerics
-from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
 from sfa_bench.choices.losses import LOSSES
 from sfa_bench.choices.methods import LEARNERS
+from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
 from sfa_bench.config.canonical import hashes, run_hash
 from sfa_bench.config.compose import compose, values_of
 from sfa_bench.config.overrides import choices
@@ -32,6 +32,8 @@ from sfa_bench.config.schema import GROUPS
 from sfa_bench.config.values import options
 from sfa_bench.data.cache import Cache
 from sfa_bench.data.images import ImageFiles
+from sfa_bench.data.sources import glyphs
+from sfa_bench.data.tools.fake import make_fake
 from sfa_bench.engine import posthoc
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.models import Network
@@ -68,6 +70,7 @@ NEWER = (
 )
 QUOTA = "method.selector.name=quota"
 SLOW = f"{QUOTA} method.selector.rate=0.1"
+GLYPHS = "dataset=glyphs data_dir={files}/fonts dataset.fonts=own imb_factor=0.01 epochs=1 batch_size=64"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
 DASC, UNICON = f"method=dasc plugin=abc {TINY}", f"method=unicon plugin=none {TINY}"
 HEIRS = (DASC, UNICON)  # which train on images alone
@@ -109,6 +112,8 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "dataset.groups": [("", 3)],
     "dataset.overlap": [("", 2)],
     "dataset.submodes": [("", 2)],
+    "dataset.characters": [(GLYPHS, "letters")],
+    "dataset.fonts": [(GLYPHS, "debian")],
     "noise.count": [(f"noise={n}", "bernoulli") for n in ("joint", "symmetric", "asymmetric")]
     + [("noise=pair", "exact")],
     "noise.include_self": [(f"noise={n}", "true") for n in ("joint", "symmetric")],
@@ -334,6 +339,10 @@ def files(tmp_path_factory):
     cifar_n.write(folder / "CIFAR-10_human.pt", cifar_n.labels_for(np.arange(4, 24) % 10))
     np.save(folder / "same.npy", np.eye(4))
     np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
+    make_fake("glyphs", folder / "fonts")
+    font = next((folder / "fonts").iterdir()).read_bytes()
+    for name in glyphs.FONTS:
+        (folder / "fonts" / name).write_bytes(font)
     rng = np.random.default_rng(1)
     arrays = {f"x_{part}": rng.integers(0, 256, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     for name in ("mine", "copy"):
