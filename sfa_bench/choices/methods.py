@@ -535,7 +535,7 @@ def _dasc_ran(config: RunConfig) -> Recipe | None:
 
 
 def _unicon_ran(config: RunConfig) -> Recipe | None:
-    ten = Recipe("preact_resnet18", 350, 10, 64, schedule="unicon", method={"ramp_origin": "zero_based"})
+    ten = Recipe("preact_resnet18", 350, 10, 64, schedule="long_cosine", method={"ramp_origin": "zero_based"})
     return _on_cifar(config.dataset.source, ten, replace(ten, warmup_epochs=30))
 
 

@@ -64,8 +64,8 @@ class Evaluated(Networks):
         return features
 
     def _as_probe(self, k: int, e: int, out: Output, rows: np.ndarray) -> Probe:
-        out = out._replace(features=self.seen_features(k, out.features))
-        features, main = out.features.numpy(), out.main.numpy()
+        seen = self.seen_features(k, out.features)
+        features, main = seen.numpy(), out.main.numpy()
         for what, values in (("features", features), ("logits", main)):
             if not np.isfinite(values).all():
                 raise RunError(
@@ -73,7 +73,7 @@ class Evaluated(Networks):
                 )
         # `record.probes` keeps half precision, so that a selector has the same input in training and in a replay.
         # Rounded in place, in parts that stay in the processor's cache.
-        for part in out.features.split(256):
+        for part in seen.split(256):
             part.copy_(part.clamp(-65504, 65504).half())
         abc = None if out.abc is None else out.abc.numpy()
         return Probe(features, main, abc, self.labels.numpy()[rows], rows)

@@ -69,7 +69,7 @@ def _coteaching(schedule: str) -> Callable[[int, int], float]:
     return factor
 
 
-def unicon(epoch: int, epochs: int) -> float:
+def long_cosine(epoch: int, epochs: int) -> float:
     """Cosine from 1 to 0.01 (0.02 → 2e-4) in 280 of 350 epochs, and then up again, as the release's scheduler goes."""
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - 1) / (0.8 * epochs))) / 2
 
@@ -81,7 +81,7 @@ NATIVE: dict[str, Callable[[int, int], float]] = {
     "elr_cifar100": elr_cifar100,
     "coteaching_cifar10": _coteaching("coteaching_cifar10"),
     "coteaching_cifar100": _coteaching("coteaching_cifar100"),
-    "unicon": unicon,
+    "long_cosine": long_cosine,
 }
 
 

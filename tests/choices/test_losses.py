@@ -36,7 +36,15 @@ def test_its_code_takes_its_constants_and_no_others(name):
     assert set(parameters[3:]) == constants(loss)
 
 
-@pytest.mark.parametrize("method", [m for m in choices("method") if m not in ("coteaching", "dividemix", "rolt_plus")])
+WITH_A_LOSS = [method for method in choices("method") if "loss" in values_of("method", method)]
+
+
+def test_methods_without_a_loss_of_their_own_choice_are_those_of_several_terms():
+    terms = {"coteaching", "dividemix", "rolt_plus", "dasc", "dasc_release", "unicon", "unicon_release"}
+    assert {*choices("method")} - {*WITH_A_LOSS} == terms
+
+
+@pytest.mark.parametrize("method", WITH_A_LOSS)
 def test_a_methods_yaml_has_the_constants_of_its_loss(method):
     typed = values_of("method", method)["loss"]
     rolt = typed["name"] == "ce" and method.startswith("rolt")  # may have ldam's instead

@@ -39,9 +39,9 @@ def watched(method):
     loader, asked = method.loaders[torch.device("cpu")], []
     train_views = loader.train_views
 
-    def ask(parts, generator, copies=1):
+    def ask(parts, generator, copies=1, strong=0):
         asked[:] = [rows.tolist() for rows in parts]
-        return train_views(parts, generator, copies)
+        return train_views(parts, generator, copies, strong)
 
     def spy(k, given, x_rows, views, share, weight):
         x, u = asked[:2]  # of this step: labelled and unlabelled batches come in turn

@@ -29,9 +29,9 @@ def spied(method):
     loader, asked = method.loaders[torch.device("cpu")], []
     train_views = loader.train_views
 
-    def ask(parts, generator, copies=1):
+    def ask(parts, generator, copies=1, strong=0):
         asked.append([row for rows in parts for row in rows.tolist()])
-        return train_views(parts, generator, copies)
+        return train_views(parts, generator, copies, strong)
 
     loader.train_views = ask
     return asked

@@ -203,7 +203,7 @@ def test_the_selection_looks_at_all_samples_in_order_without_augmentation_in_eva
     before = copy.deepcopy(method.networks[0].state_dict())
     method.select(1)
     probe = method.training.selectors[0].probes[0]
-    for ours, theirs in zip((probe.features, probe.logits, probe.abc_logits), expected, strict=True):
+    for ours, theirs in zip((probe.features, probe.logits, probe.abc_logits), expected[:3], strict=True):
         assert ours == pytest.approx(theirs.numpy(), abs=1e-5, rel=5e-4)  # features come in half precision
     assert probe.observed_labels.tolist() == LABELS
     after = method.networks[0].state_dict()

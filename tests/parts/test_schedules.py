@@ -45,9 +45,9 @@ def test_elr_elsewhere_drops_by_a_hundred_twice(schedule, epochs, drops):
 
 def test_unicons_cosine_falls_for_four_fifths_and_then_rises():
     low, half = 2e-4, 2e-4 + (0.02 - 2e-4) / 2
-    assert rates("unicon", 350, [1, 141, 281], 0.02) == pytest.approx([0.02, half, low])
-    assert rates("unicon", 350, [282], 0.02)[0] > low
-    assert rates("unicon", 350, [350], 0.02) == pytest.approx(
+    assert rates("long_cosine", 350, [1, 141, 281], 0.02) == pytest.approx([0.02, half, low])
+    assert rates("long_cosine", 350, [282], 0.02)[0] > low
+    assert rates("long_cosine", 350, [350], 0.02) == pytest.approx(
         [low + (0.02 - low) * (1 + math.cos(math.pi * 349 / 280)) / 2]
     )
 
