@@ -382,7 +382,7 @@ class MethodConfig(Brought):
     gamma: float = option(10.0, "HAR: weight of the penalty on gradients (0 = none)", low=0)
     estimate_epochs: int = option(
         None,
-        "HAR: epochs of the run that estimates each class's error (null = this run's; 0 = equal errors)",
+        "HAR: epochs of the run that estimates errors (null = this run's; 0 = none)",
         low=0,
         high=LONGEST,
         auto=True,

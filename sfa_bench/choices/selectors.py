@@ -263,17 +263,17 @@ class SelectorConfig:
     )
     networks: Literal["own", "both"] = option("own", "quota: whose softmax is scored; both = the mean of two")
     prior: Literal["uniform", "observed", "estimated"] = option(
-        "uniform", "mda: class prior that predictions are moved to; estimated = by the confident joint"
+        "uniform", "mda: class prior that predictions are moved to"
     )
     momentum: float = option(
         None,
-        "mda: of the mean prediction (null = 0.99 a batch); scs: of its thresholds (null = 0.999)",
+        "mda: of the mean prediction (null = 0.99); scs: of its thresholds (null = 0.999)",
         low=0,
         below=1,
         auto=True,
     )
     source: Literal["probe", "training"] = option(
-        "probe", "mda: whose mean prediction: the selection pass's, or that of the batches as they are trained on"
+        "probe", "mda: predictions of the selection pass are averaged, or those of training"
     )
     prune: Literal["noise_rate", "class", "both", "off_diagonal"] = option(
         "noise_rate", "confident_learning: which samples are label errors"

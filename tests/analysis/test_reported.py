@@ -65,7 +65,7 @@ def test_a_column_takes_the_numbers_of_its_own_setting(ledger):
     ("changes", "said"),
     [
         ({"model__name": "convnet"}, "backbone PreAct ResNet-18, ours convnet"),
-        ({}, "other noise law (symmetric noise that includes the true class)"),
+        ({}, "other noise model (symmetric noise that includes the true class)"),
         ({"epochs": 20}, "epochs not given, ours 20"),
     ],
 )

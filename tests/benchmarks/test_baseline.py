@@ -60,7 +60,9 @@ def test_its_network_answers_as_the_suites_does(sides, plugin, training):
     method, learner = sides(plugin)
     mine, theirs = method.networks[0].train(training), learner.networks[0].train(training)
     with torch.no_grad():
-        for a, b in zip(mine(views(6, 0)), theirs(views(6, 0)), strict=True):
+        *answers, projected = mine(views(6, 0))
+        assert projected is None
+        for a, b in zip(answers, theirs(views(6, 0)), strict=True):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -73,7 +75,7 @@ def test_its_small_network_answers_as_the_suites_does(training):
     theirs.load_state_dict(mine.state_dict())
     images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        for a, b in zip(mine(images), theirs(images), strict=True):
+        for a, b in zip(mine(images)[:3], theirs(images), strict=True):
             torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12)
 
 

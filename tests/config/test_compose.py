@@ -40,18 +40,31 @@ def test_replicate_sets_both_seeds_and_a_typed_seed_wins():
 
 
 SELECTS_ITSELF = ("elr", "har", "har_drw", "coteaching")
+SELECTS_BY = {
+    "dividemix": "loss_gmm",
+    "dasc": "dacc",
+    "dasc_release": "dacc",
+    "unicon": "quota",
+    "unicon_release": "quota",
+    **dict.fromkeys(("rolt_plus", "rolt", "rolt_drw"), "proto"),
+}
 
 
 def test_every_valid_pair_of_method_and_plugin_composes():
     for method, plugin in itertools.product(choices("method"), choices("plugin")):
         brings, brought = plugin.startswith(("sfa", "ibc")), plugin.removesuffix("_release")
-        if (brings and method in ("rolt_plus", *SELECTS_ITSELF)) or (brought == "ibc" and method != "dividemix"):
+        no_pair = (
+            (brings and method in ("rolt_plus", *SELECTS_ITSELF))
+            or (brought == "ibc" and method != "dividemix")
+            or (plugin == "none" and method.startswith("dasc"))
+        )
+        if no_pair:
             with pytest.raises(ConfigError) as refused:
                 compose([f"method={method}", f"plugin={plugin}"])
             assert refused.value.invalid_combination
             continue
         run = compose([f"method={method}", f"plugin={plugin}"])
-        own = {"dividemix": "loss_gmm", "rolt_plus": "proto", "rolt": "proto", "rolt_drw": "proto"}.get(method, "none")
+        own = SELECTS_BY.get(method, "none")
         assert run.method.selector.name == (brought if brings else own)
         assert run.plugin.head == {"none": "none", "ibc": "experts"}.get(brought, "abc")
 
@@ -88,8 +101,13 @@ MADE_OF = {
     ("method", "learner"),
     ("method", "loss.name"),
     ("method", "selector.name"),
+    ("method", "selector.networks"),
+    ("method", "selector.mean_limit"),
     ("method", "schedule"),
     ("method", "mixup"),
+    ("method", "refinement"),
+    ("method", "positive"),
+    ("method", "fill"),
     ("classifier", "epochs"),
     ("classifier", "batch_size"),
     ("classifier", "lr"),

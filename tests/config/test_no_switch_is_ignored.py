@@ -171,8 +171,9 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     ]
     + [(f"{base} method.selector.name=proto", "webvision") for base in HEIRS],
     "method.selector.view": [(f"method={m} plugin=sfa", "train") for m in SELECTING]
-    + [(f"method=dividemix method.selector.name={s}", "train") for s in NEWER]
-    + [(f"{base} method.selector.name=loss_gmm", "train") for base in HEIRS],
+    + [(f"method=dividemix method.selector.name={s}", "train") for s in NEWER if s != "ssr_knn"]
+    + [("method=dividemix method.selector.name=ssr_knn method.selector.neighbours=9", "train")]
+    + [(f"method={m} method.selector.name=loss_gmm {IMAGES}", "train") for m in ("dasc plugin=abc", "unicon")],
     "method.selector.no_clean_class": [(f"method={m} plugin=sfa {NARROW}", "none") for m in SELECTING]
     + [(f"{base} method.selector.name=loss_gmm_cls plugin.p_threshold=0.99999", "none") for base in HEIRS],
     "method.selector.phi": [(f"method={m} method.selector.name=dacc", 2) for m in SELECTING]
@@ -189,7 +190,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.selector.rate_epochs": [(f"method={m} {SLOW} method.selector.rate_end=0.9", 1) for m in SELECTING]
     + [(f"{base} {SLOW} method.selector.rate_end=0.9", 1) for base in HEIRS],
     "method.selector.mean_limit": [(f"method={m} {QUOTA} dataset.size=80", 0.01) for m in SELECTING]
-    + [(f"{base} {QUOTA}", 0.01) for base in HEIRS],
+    + [(f"{base} {QUOTA} replicate=2 method.selector.mean_limit=null", 0.01) for base in HEIRS],
     "method.selector.networks": [
         (f"method={m} {QUOTA}", "both") for m in ("ce method.networks=2", "rolt method.networks=2", "dividemix")
     ]
@@ -314,7 +315,7 @@ CHOICES = {
     # human exists on other data alone: noise.labels tells it from clean labels there
     "noise": ("noise.file={files}/swap.npy", tuple(name for name in choices("noise") if name != "human")),
     "imbalance": ("", choices("imbalance")),
-    "method": ("", choices("method")),
+    "method": (f"plugin=abc {TINY} noise.assumed_rate=0.3", choices("method")),
     "plugin": ("epochs=10 method=dividemix", choices("plugin")),
     "classifier": ("", choices("classifier")),
     "model": (CIFAR, ("convnet", "preact_resnet18", "resnet32")),
@@ -488,7 +489,9 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
     sfa |= {f"plugin.{key}" for key in ("empty_class", "epsilon", "kappa", "query_centre")}
     plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}
     plugin |= {"plugin.selection_at", "plugin.gmm.min_samples", "plugin.gmm.monotone"}
-    assert shared == selecting | guessing | ramp | late | sfa | plugin | {"dataset.selection_draw"}
+    heirs = {f"method.{key}" for key in ("confidence", "refinement", "midl_temperature", "positive")}  # of DaSC
+    heirs |= {"method.contrastive", "method.contrastive_temperature", "method.fill"}  # of UNICON
+    assert shared == selecting | guessing | ramp | late | sfa | plugin | heirs | {"dataset.selection_draw"}
 
 
 @pytest.mark.parametrize(("key", "base", "value"), cases(MACHINE))
@@ -533,7 +536,8 @@ def test_no_two_choices_of_a_group_are_the_same(execute, files, group):
     assert len({one.hash for one in done.values()}) == len(names)
     assert all(isinstance(one.outcome, dict) for one in done.values())
     alike = {(a, b) for a in names for b in names if a < b and not differing(done[a].outcome, done[b].outcome)}
-    assert alike <= {("balanced_softmax", "logit_adjust")}  # the same by definition where tau is 1
+    # The first where tau is 1, the second where no class is smaller than the quota: method.fill is tried above.
+    assert alike <= {("balanced_softmax", "logit_adjust"), ("unicon", "unicon_release")}
 
 
 @pytest.mark.parametrize("group", ["dataset", "noise", "method", "plugin", "classifier"])

@@ -102,7 +102,7 @@ MAKES_NO_SENSE = [
         "set dataset.selection_draw=0",
     ),
     ("plugin=ibc recipe=native dataset=webvision", "does not exist for method=dividemix plugin=ibc on dataset=webvisi"),
-    ("method=ce method.lambda_u=3", "it belongs to method=dividemix or rolt_plus"),
+    ("method=ce method.lambda_u=3", "it belongs to method=dasc or dasc_release or dividemix or rolt_plus or"),
     ("noise=pair noise.include_self=true", "it belongs to noise=joint or symmetric"),
     ("warmup_epochs=60", "warmup_epochs=60 leaves nothing of epochs=60"),
     ("epochs=1", "warmup_epochs=1 leaves nothing of epochs=1"),

@@ -46,7 +46,8 @@ def test_one_run_of_digits_adds_up(make_config):
 
 
 def test_a_method_sees_no_clean_labels():
-    assert [f.name for f in fields(LearnerView)] == ["images", "observed_labels", "num_classes", "transform"]
+    seen = ["images", "observed_labels", "num_classes", "transform", "class_embeddings"]  # the last: of classes' names
+    assert [f.name for f in fields(LearnerView)] == seen
 
 
 def test_labels_depend_on_data_seed_alone(make_config):

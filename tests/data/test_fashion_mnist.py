@@ -82,8 +82,8 @@ def test_other_files_need_checksum_false(tmp_path):
     [
         ({"train_images": idx(np.zeros((30, 28, 28), np.uint8))[:-1]}, "announces 23,520 bytes, 23,519 follow"),
         ({"train_images": idx(np.zeros((30, 28, 28), np.uint8)) + b"x"}, "announces 23,520 bytes, 23,521 follow"),
-        ({"train_images": b"\x00\x00\x08"}, "no IDX file of bytes with 3 dimension.*starts with 000008"),
-        ({"train_images": b""}, "no IDX file"),
+        ({"train_images": b"\x00\x00\x08"}, "not an IDX file of bytes with 3 dimension.*starts with 000008"),
+        ({"train_images": b""}, "not an IDX file"),
         ({"train_images": b"\x00\x00\x0d" + idx(np.zeros((30, 28, 28), np.uint8))[3:]}, "starts with 00000d03"),
         ({"train_labels": idx(np.zeros((30, 1), np.uint8))}, "with 1 dimension.*starts with 00000802"),
         ({"train_images": idx(np.zeros((30, 32, 32), np.uint8))}, "are 32×32; Fashion-MNIST's are 28×28"),

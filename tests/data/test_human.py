@@ -158,9 +158,9 @@ def with_(key, change):
         (with_("clean_label", lambda a: np.append(a, 0)), "clean_label of .* has 201 labels, but"),
         (with_("worse_label", lambda a: a + 1), r"label 10 \(number \d+ of worse_label"),
         (with_("worse_label", lambda a: -a - 1), r"label -\d+ \(number 0 of worse_label"),
-        (with_("worse_label", lambda a: a.reshape(2, 100)), "no list of integers"),
+        (with_("worse_label", lambda a: a.reshape(2, 100)), "not a list of integers"),
         (with_("worse_label", lambda a: [0, [1]]), "worse_label of .* is not a list of integers"),
-        (with_("worse_label", lambda a: {}), "no list of integers"),
+        (with_("worse_label", lambda a: {}), "not a list of integers"),
         (lambda said: list(said.values()), "holds a list, not a dict of label arrays"),
     ],
 )

@@ -332,7 +332,7 @@ def test_a_raised_revision_is_another_run(conf):
 
 def test_a_loss_called_like_a_method_is_refused(conf):
     (conf / "loss" / "dividemix.yaml").write_text((conf / "loss" / "mine.yaml").read_text())
-    with pytest.raises(ConfigError, match="there is a method called dividemix; call your loss otherwise"):
+    with pytest.raises(ConfigError, match="there is a method called dividemix; give your loss another name"):
         compose(["method=ce", "plugin=none", "loss=dividemix"], conf)
 
 

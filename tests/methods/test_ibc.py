@@ -131,7 +131,8 @@ def test_labels_of_heads_are_not_part_of_a_checkpoint_and_all_else_is():
     method = after("method=dividemix plugin=ibc", 2)
     (stored, _) = method.state()["selections"]
     assert "targets" not in stored
-    assert stored.keys() == vars(method.selections[0]).keys() - {"targets"}
+    assert method.selections[0].labels is None
+    assert stored.keys() == vars(method.selections[0]).keys() - {"targets", "labels"}
     other = learner_of("method=dividemix plugin=ibc")
     other.load_state(method.state())
     assert other.selections[0].targets is None

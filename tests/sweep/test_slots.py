@@ -49,7 +49,7 @@ def test_another_users_folder_or_slot_is_refused(folder):
     os.chown(folder, os.getuid(), -1)
     (folder / "0.0").touch()
     os.chown(folder / "0.0", 12345, -1)
-    refused(folder, "no file of this user alone")
+    refused(folder, "not a file that only this user can access")
 
 
 def test_a_slot_that_is_a_link_or_no_file_is_refused_and_its_target_stays(tmp_path, folder):
@@ -64,10 +64,10 @@ def test_a_slot_that_is_a_link_or_no_file_is_refused_and_its_target_stays(tmp_pa
     assert not (tmp_path / "made by us").exists()
     slot.unlink()
     os.link(target, slot)  # a second name for somebody's file
-    refused(folder, "no file of this user alone")
+    refused(folder, "not a file that only this user can access")
     slot.unlink()
     os.mkfifo(slot)
-    refused(folder, "no file of this user alone")
+    refused(folder, "not a file that only this user can access")
     assert target.read_text() == "mine"
 
 
