@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sfa_bench.choices.methods import warmup_epochs
+from sfa_bench.choices.methods import LEARNERS, warmup_epochs
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
@@ -219,6 +219,11 @@ class Replay:
             self.selectors = build_selectors(self.config, data, len(seen))
             if not self.selectors:
                 raise ConfigError(f"{run.name} selects nothing: set method.selector.name=…, or plugin=sfa")
+            if in_turn(self.config) and any(selector.all_networks for selector in self.selectors):
+                self.notes.append(
+                    f"{run.name}: network 2 selected when network 1 had been trained, whose answers then are not "
+                    f"saved: {self.label} goes by those from before"
+                )
         before = self.selections
         to_show = zip(self.selectors, shown(self.selectors, seen), strict=True)
         self.selections = [selector.answer(probe, epoch) for selector, probe in to_show]
@@ -231,6 +236,11 @@ class Replay:
         row["stability"] = float((masks == np.stack([s.mask for s in before])).mean()) if before else None
         row["like_training"] = None if selected is None else float((masks == selected).mean())
         self.rows.append({"run": run.name, "setting": self.label, "epoch": epoch, **row})
+
+
+def in_turn(config: RunConfig) -> bool:
+    """Whether network 2 selects when network 1 has been trained."""
+    return config.method.target is None and LEARNERS[config.method.learner].selects_in_turn
 
 
 def remembers(config: RunConfig) -> bool:

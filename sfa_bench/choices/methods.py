@@ -17,7 +17,7 @@ from sfa_bench.choices.models import MODELS, names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
-from sfa_bench.choices.selectors import SELECTORS, PluginConfig, SelectorConfig
+from sfa_bench.choices.selectors import SELECTORS, PluginConfig, SelectorConfig, has_quota
 from sfa_bench.choices.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Learner:
     every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
     images: why it trains on images alone and not on vectors, as the end of a sentence.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
-    projects: its networks have projectors, by whose answers selectors may go.
+    projects: its networks have projectors, by whose answers selectors may go; selects_in_turn: network 2 selects when
+    network 1 has been trained.
     experts: it trains the medium head, and heads on labels of their own where a selector gives these.
     default_heads: its classifiers start as the framework starts linear ones.
     lambda_u: what `method.lambda_u` is where it is null, but for web data.
@@ -77,6 +78,7 @@ class Learner:
     resamples: bool = False
     subset: bool = False
     projects: bool = False
+    selects_in_turn: bool = False
     experts: bool = False
     default_heads: bool = False
     lambda_u: float = 25.0
@@ -266,6 +268,15 @@ def _dasc_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
 # ---- UNICON
 
 
+def _unicon_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    selector = config.method.selector
+    if config.method.fill == "release" and not has_quota(selector):
+        yield (
+            f"method.fill=release fills classes up to a quota, which the selector {selector.name} does not have: set "
+            "plugin=none and leave method.selector.name out, or set method.fill=none"
+        )
+
+
 def _unicon_silent(config: RunConfig) -> Iterator[str]:
     yield from _dividemix_silent(config)
     if config.method.contrastive == 0:
@@ -338,7 +349,7 @@ LEARNERS: Mapping[str, Learner] = {
         selects="must",
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
-        told_type=_dividemix_told_type,
+        told_type=lambda config: any(_dividemix_needs(config)),  # its warm-up has no penalty
         projects=True,
         silent=_dasc_silent,
         refuses=_dasc_refuses,
@@ -353,7 +364,9 @@ LEARNERS: Mapping[str, Learner] = {
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
         told_type=_dividemix_told_type,
+        selects_in_turn=True,
         silent=_unicon_silent,
+        refuses=_unicon_refuses,
         lambda_u=30.0,
     ),
     "external": Learner(None, experts=True),  # which its class has to bear out

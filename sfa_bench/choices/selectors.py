@@ -293,9 +293,9 @@ class SelectorConfig:
     )
 
 
-def takes_projections(selector: SelectorConfig) -> bool:
-    """Whether it selects by projections of the features where the network has a projector."""
-    return "features" in SELECTORS[selector.name].options and selector.features == "project"
+def has_quota(selector: SelectorConfig) -> bool:
+    """Whether it takes as many samples of each class, so that a class can be shorter than that."""
+    return "mean_limit" in SELECTORS[selector.name].options
 
 
 def scores_by_divergence(selector: SelectorConfig) -> bool:

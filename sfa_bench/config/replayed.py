@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from sfa_bench.choices.methods import LEARNERS
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS
 from sfa_bench.config.compose import compose
 from sfa_bench.config.overrides import check_overrides
@@ -34,6 +35,8 @@ def with_setting(base: RunConfig, setting: Sequence[str], config_dir: Path | Non
                 f"{t.text} acts in training, which a replay does not repeat; it takes plugin, "
                 "method.selector.* but view, and the plugin.* that selectors have"
             )
+        if key == "method.selector.features" and not LEARNERS[base.method.learner].projects:
+            raise ConfigError(f"{t.text} has no effect: the networks of {base.names['method']} have no projector")
         if "${" in str(t.value):
             raise ConfigError(f"{t.text}: a replay takes plain values")
     plugin, selector = _choice(base, {key: t.value for key, t in given.items()}, config_dir)

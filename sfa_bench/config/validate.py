@@ -58,7 +58,7 @@ def _method(config: RunConfig, given: frozenset[str]) -> None:
     for sentence in described.refuses(config):
         raise _refuse(sentence)
     if LEARNERS[config.method.learner].selects == "must" and selector == "none":
-        raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose loss_gmm or proto")
+        raise _refuse(f"method={method} needs a selector: leave method.selector.name out, or choose another one")
     for key in ("method.selector.no_clean_class", "plugin.gmm.min_samples"):
         if key in given and not described.by_class:
             raise _refuse(

@@ -53,6 +53,8 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
     }
     if abc := [probe.abc_logits for probe in probes if probe.abc_logits is not None]:
         arrays["logits_abc"] = np.stack(abc)
+    if projected := [probe.projections for probe in probes if probe.projections is not None]:
+        arrays["projections"] = np.stack(projected).astype(np.float16)
     if selects:
         arrays["selected"] = np.stack([selection.mask for selection in method.selections])
     (folder.path / "probes").mkdir(exist_ok=True)
@@ -73,11 +75,16 @@ def load(file: Path) -> tuple[list[Probe], np.ndarray | None]:
     arrays = load_arrays(file)
     found = (arrays.get(name) for name in ("observed_label", "features", "logits_main"))
     labels, features, logits = (np.zeros(0) if array is None else array for array in found)
-    abc, selected = arrays.get("logits_abc"), arrays.get("selected")
+    abc, projected, selected = (arrays.get(name) for name in ("logits_abc", "projections", "selected"))
     samples = features.shape[:2]
-    alike = [array.shape[:2] == samples for array in (logits, abc, selected) if array is not None]
-    if not (features.ndim == logits.ndim == 3 and labels.shape == samples[1:] and all(alike)):
+    alike = [array.shape[:2] == samples for array in (logits, abc, projected, selected) if array is not None]
+    flat = projected is not None and projected.ndim != 3
+    if flat or not (features.ndim == logits.ndim == 3 and labels.shape == samples[1:] and all(alike)):
         raise Damaged("it holds no probes: features and logits of the same samples")
-    features = features.astype(np.float32)
-    probes = [Probe(features[k], logits[k], None if abc is None else abc[k], labels) for k in range(len(features))]
+    features, projected = features.astype(np.float32), None if projected is None else projected.astype(np.float32)
+    beside = [[None if array is None else array[k] for array in (abc, projected)] for k in range(len(features))]
+    probes = [
+        Probe(features[k], logits[k], heads, labels, projections=projections)
+        for k, (heads, projections) in enumerate(beside)
+    ]
     return probes, selected

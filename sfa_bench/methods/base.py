@@ -118,6 +118,16 @@ class Method(Evaluated):
         calls = [partial(self._answer, k, e, probe) for k, probe in enumerate(shown(selectors, self.probes))]
         self.selections = Aside(calls) if self.training.select_aside else [call() for call in calls]
 
+    def select_alone(self, k: int, e: int) -> tuple[Probe, Selection]:
+        """Let network k select in the present state of all networks; the probe that it goes by, and its selection."""
+        self.training.on_phase("selection")
+        selectors = self.training.selectors
+        if selectors[k].all_networks:
+            probe = shown(selectors, self._probes(list(range(self.networks_used)), e))[k]
+        else:
+            probe = self.probe(k, e)
+        return probe, self._answer(k, e, probe)
+
     def _answer(self, k: int, e: int, probe: Probe) -> Selection:
         answer = self.training.selectors[k].answer(probe, e)
         return answer.among(len(self.labels), probe.rows if self.training.selection_draw else None)

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfa_bench.choices.methods import lambda_u
-from sfa_bench.choices.selectors import takes_projections
 from sfa_bench.methods.base import Training
 from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs
 from sfa_bench.methods.networks import set_mode
@@ -45,7 +44,6 @@ class Dasc(DivideMix):
     refinement: labels are refined by their own clean probability (`own`), or as in the release, where the j-th selected
     sample has that of training sample j; positive: what an unconfident sample is pulled to, its `own` key or as in the
     release (algorithms/dasc.md §7).
-    selects_by_projections: the selector sees projections instead of the heads' input.
     """
 
     weak_views, strong_views = 1, 2
@@ -63,7 +61,6 @@ class Dasc(DivideMix):
         confidence: float,
         refinement: str,
         positive: str,
-        selects_by_projections: bool,
         **dividemix: Any,
     ):
         build = added(training.build_network, training.seed, add_projectors)
@@ -71,7 +68,6 @@ class Dasc(DivideMix):
         self.sbcl, self.midl, self.sbcl_from, self.confidence = sbcl, midl, sbcl_from, confidence
         self.sbcl_temperature, self.midl_temperature, self.memory_size = sbcl_temperature, midl_temperature, memory
         self.refinement, self.positive = refinement, positive
-        self.selects_by_projections = selects_by_projections
         self.memories = [torch.zeros(0, PROJECTED, device=device) for device in self.devices]
 
     @classmethod
@@ -96,7 +92,6 @@ class Dasc(DivideMix):
             confidence=method.confidence,
             refinement=method.refinement,
             positive=method.positive,
-            selects_by_projections=takes_projections(method.selector),
         )
 
     def epoch(self, e: int) -> dict[str, float | None]:
@@ -159,7 +154,7 @@ class Dasc(DivideMix):
 
         sizes: of the first and second views of the labelled batch, then of the unlabelled one, in `inputs`.
         """
-        projections = self._project(k, self.forward(k, inputs).features)
+        projections = self._project(k, self.forward(k, inputs, watched=False).features)
         confident = targets.amax(dim=1) > self.confidence
         loss = self.sbcl * masked_mean(self._confident_loss(k, projections, targets), confident)
         x1, x2, u1, u2 = projections.split(sizes)
@@ -197,13 +192,12 @@ class Dasc(DivideMix):
         weights = super()._refined_by(selection)
         if self.refinement == "release":
             labelled = torch.from_numpy(selection.mask).nonzero()[:, 0]
-            weights = weights.index_copy(0, labelled, weights[: len(labelled)])
+            judged = weights if selection.rows is None else weights[torch.from_numpy(selection.rows)]
+            weights = weights.index_copy(0, labelled, judged[: len(labelled)])
         return weights
 
-    def seen_features(self, k: int, features: Tensor) -> Tensor:
-        """Projections, for a selector that takes them (algorithms/dasc.md §3)."""
-        if not self.selects_by_projections:
-            return features
+    def projections(self, k: int, features: Tensor) -> Tensor:
+        """For a selector that takes them (algorithms/dasc.md §3)."""
         with torch.no_grad():
             return self._project(k, features.to(self.devices[k])).cpu()
 

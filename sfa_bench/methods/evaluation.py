@@ -59,24 +59,25 @@ class Evaluated(Networks):
         self.cost.selected += len(rows) * len(networks)
         return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, found, strict=True)]
 
-    def seen_features(self, k: int, features: Tensor) -> Tensor:
-        """What selectors see of network k's features [n, d], which are the heads' input unless a method says else."""
-        return features
+    def projections(self, k: int, features: Tensor) -> Tensor | None:
+        """What network k's projector makes of features [n, d], on the CPU; None where it has none for selectors."""
+        return None
 
     def _as_probe(self, k: int, e: int, out: Output, rows: np.ndarray) -> Probe:
-        seen = self.seen_features(k, out.features)
-        features, main = seen.numpy(), out.main.numpy()
-        for what, values in (("features", features), ("logits", main)):
-            if not np.isfinite(values).all():
+        projections = self.projections(k, out.features)
+        for what, values in (("features", out.features), ("projections", projections), ("logits", out.main)):
+            if values is not None and not np.isfinite(values.numpy()).all():
                 raise RunError(
                     f"the {what} of network {k + 1} are not finite in the selection pass of epoch {e}; {SMALLER_LR}"
                 )
         # `record.probes` keeps half precision, so that a selector has the same input in training and in a replay.
         # Rounded in place, in parts that stay in the processor's cache.
-        for part in seen.split(256):
-            part.copy_(part.clamp(-65504, 65504).half())
-        abc = None if out.abc is None else out.abc.numpy()
-        return Probe(features, main, abc, self.labels.numpy()[rows], rows)
+        for seen in (out.features, projections):
+            for part in () if seen is None else seen.split(256):
+                part.copy_(part.clamp(-65504, 65504).half())
+        abc, projected = (None if answer is None else answer.numpy() for answer in (out.abc, projections))
+        labels = self.labels.numpy()[rows]
+        return Probe(out.features.numpy(), out.main.numpy(), abc, labels, rows, projections=projected)
 
     def predictors(self) -> list[Network]:
         """The networks that predict: those that train, unless a method keeps averages of them."""

@@ -81,13 +81,13 @@ class Har(Single):
         self.penalty = RunningMean()
         return {**super().epoch(e), "penalty": self.penalty.value(0, e)}
 
-    def forward(self, k: int, images: Tensor, copied: Network | None = None) -> Output:
+    def forward(self, k: int, images: Tensor, copied: Network | None = None, watched: bool = True) -> Output:
         self._layers = []
         if self.gamma == 0:
-            return super().forward(k, images, copied)
+            return super().forward(k, images, copied, watched)
         handles = [norm.register_forward_hook(self._record) for norm in self.norms[k]]
         try:
-            return super().forward(k, images, copied)
+            return super().forward(k, images, copied, watched)
         finally:
             for handle in handles:
                 handle.remove()

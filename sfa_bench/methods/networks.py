@@ -59,9 +59,10 @@ class Networks:
             fused=next(network.parameters()).is_cuda,  # one kernel for all weights; on a CPU it gains nothing
         )
 
-    def forward(self, k: int, images: Tensor, copied: Network | None = None) -> Output:
+    def forward(self, k: int, images: Tensor, copied: Network | None = None, watched: bool = True) -> Output:
         """Features and logits of network k, or of a copy; only the backbone may run in bfloat16 (explanation/rules.md
-        §4).
+        §4). Selectors that watch the batches of training are shown the logits, once a step: not those of a further pass
+        (watched=False).
         """
         network = self.networks[k] if copied is None else copied
         # Each number of images is compiled by itself: none for the last batches of an epoch, nor for guesses.
@@ -76,7 +77,7 @@ class Networks:
             features = features.float()
         # A detached head learns from the features without shaping them.
         out = network.classify(features, features.detach() if self.training.head.detach else features)
-        if self.training.watched and torch.is_grad_enabled():  # guesses have no gradient
+        if watched and self.training.watched and torch.is_grad_enabled():  # guesses have no gradient
             self.training.selectors[k].watch(out.main.detach())
         return out
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from sfa_bench.numerics import send
 from sfa_bench.parts import mixmatch
 from sfa_bench.parts.contrastive import view_contrastive
 from sfa_bench.selectors.base import Selection
+from sfa_bench.selectors.quota import Quota
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -41,7 +43,7 @@ class Unicon(DivideMix):
 
     contrastive: weight of the contrastive loss, 0 leaves it out; contrastive_temperature: of it.
     by_divergence: the selector's clean probability is 1 − d/ln 2, so that labels are refined by d.
-    fill: `none`, or as in the release, where image 0 fills each class up to the quota.
+    fill: `none`, or as in the release, where image 0 takes the places that no class filled.
     """
 
     weak_views, strong_views = 2, 2
@@ -84,21 +86,25 @@ class Unicon(DivideMix):
     def epoch(self, e: int) -> dict[str, float | None]:
         if not self.selects_in(e):
             return super().epoch(e)
-        self.select(e)
-        first = self.descend(0, e, self._losses(0, e, self.selections[0]))
-        # Network 2 selects when network 1 has been trained; what the first selection was goes into the record.
-        probes, selections = self.probes, list(self.selections)
-        self.select(e)
-        second = self.descend(1, e, self._losses(1, e, self.selections[1]))
-        self.probes, self.selections = [probes[0], self.probes[1]], [selections[0], self.selections[1]]
-        return {**self.figures(e, [first, second]), "lambda_u": self._unlabelled_weight(e, 0)}
+        probes, selections, losses = [], [], []
+        for k in (0, 1):  # network 2 selects when network 1 has been trained; each selector is asked once
+            probe, selection = self.select_alone(k, e)
+            losses.append(self.descend(k, e, self._losses(k, e, selection)))
+            probes.append(probe)
+            selections.append(selection)
+        self.probes, self.selections = probes, selections
+        return {**self.figures(e, losses), "lambda_u": self._unlabelled_weight(e, 0)}
 
     def _co_divided(self, k: int, e: int, selection: Selection) -> tuple[list[Tensor], Iterator[Tensor]]:
         steps, others = super()._co_divided(k, e, selection)
         if self.fill == "release":
             labelled = torch.from_numpy(selection.mask).nonzero()[:, 0]
-            missing = int((selection.class_counts.max() - selection.class_counts).sum())
-            labelled = torch.cat([labelled, labelled.new_zeros(missing)])
+            judged = np.arange(len(self.labels)) if selection.rows is None else selection.rows
+            selector = self.training.selectors[k]
+            assert isinstance(selector, Quota)  # another one is refused
+            missing = selector.slots(-selection.score[judged], len(selection.class_counts), e) - len(labelled)
+            filler = labelled.new_full((max(0, missing),), int(judged[0]))
+            labelled = torch.cat([labelled, filler])
             order = labelled[torch.randperm(len(labelled), generator=self.generator("labelled", k, e))]
             steps = list(batches(order, self.training.batch_size))
         return steps, others
@@ -132,7 +138,7 @@ class Unicon(DivideMix):
         loss, _ = self._mixed_loss(k, given, x_rows, inputs, t_x, t_u, lam, weight)
         images = len(inputs)
         if self.contrastive and len(u3):
-            features = self.forward(k, torch.cat([u3, u4])).features
+            features = self.forward(k, torch.cat([u3, u4]), watched=False).features
             first, second = network.get_submodule("projector")(features).chunk(2)
             loss = loss + self.contrastive * view_contrastive(first, second, self.contrastive_temperature)
             images += 2 * len(u3)

@@ -28,6 +28,7 @@ class Probe:
     observed_labels: np.ndarray  # [N] int64
     rows: np.ndarray | None = None  # [N] int64, where these samples are in the training set; None: all, in order
     others: tuple[Probe, ...] = ()  # of the other networks, over the same samples, where a selector asks for them
+    projections: np.ndarray | None = None  # [N, p] float32, what the network's projector makes of the features
 
     @property
     def num_classes(self) -> int:

@@ -20,19 +20,21 @@ class DistributionAwareCentroids(Selector):
     """DaCC of one network; it remembers nothing from epoch to epoch.
 
     phi: growth of the gate's threshold an epoch, whatever the length of the run; temperature: of the predictions that
-    weigh the samples in the centroids.
-
-    Features are the input of the heads, or what DaSC's projector makes of it, which its probes hold in their place
-    (`method.selector.features`, algorithms/dasc.md §3).
+    weigh the samples in the centroids; projections: take what DaSC's projector makes of the features, where there is
+    one, in the place of the heads' input (`method.selector.features`, algorithms/dasc.md §3).
     """
 
-    def __init__(self, thresholds: Thresholds, *, phi: float = 1.005, temperature: float = 0.1):
+    def __init__(
+        self, thresholds: Thresholds, *, phi: float = 1.005, temperature: float = 0.1, projections: bool = True
+    ):
         self.thresholds = thresholds
-        self.phi, self.temperature = phi, temperature
+        self.phi, self.temperature, self.projections = phi, temperature, projections
 
     @classmethod
     def of(cls, inputs: SelectorInputs) -> DistributionAwareCentroids:
-        return cls(inputs.thresholds, phi=inputs.options.phi, temperature=inputs.options.temperature)
+        options = inputs.options
+        projections = options.features == "project"
+        return cls(inputs.thresholds, phi=options.phi, temperature=options.temperature, projections=projections)
 
     def gate_threshold(self, epoch: int, num_classes: int) -> float:
         """θ = φ^t / K with t = e − 1, the release's epoch; kept below one, which no probability would pass."""
@@ -51,7 +53,8 @@ class DistributionAwareCentroids(Selector):
         if not gate.any():
             gate[:] = True
             fallbacks["class_without_gated_sample"] = num_classes
-        unit = normalise(probe.features)
+        projected = probe.projections if self.projections else None
+        unit = normalise(probe.features if projected is None else projected)
         centroids = prediction_centroids(unit, probe.logits.astype(np.float64) / self.temperature, gate)
         score = softmax(unit @ centroids.T, axis=1)[np.arange(len(labels)), labels]
         found = class_posteriors(

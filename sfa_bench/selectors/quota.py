@@ -92,6 +92,12 @@ class Quota(Selector):
         # But for rounding of the product: 0.07 of 1,000 samples are 70.
         return max(1, math.ceil(round(self.rate_in(epoch, self.rate) * len(distance) / num_classes, 9)))
 
+    def slots(self, distance: np.ndarray, num_classes: int, epoch: int) -> int:
+        """Places that quotas are made of: UNICON's release has them before it divides them by the classes."""
+        if isinstance(self.rate, str):
+            return self.below_mean(distance)
+        return num_classes * self.quota(distance, num_classes, epoch)
+
     def below_mean(self, distance: np.ndarray) -> int:
         """How many samples are nearer than the mean distance, or than where it goes back to; all, if all are as far."""
         if np.ptp(distance) <= SAME * distance.max():

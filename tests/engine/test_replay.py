@@ -27,6 +27,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.replay import UNCHANGED, Replay, ReplayedRun, main, replay
 from sfa_bench.selectors.base import Probe, Thresholds
 from sfa_bench.selectors.dacc import DistributionAwareCentroids
+from sfa_bench.selectors.fine import Fine
 from sfa_bench.selectors.loss import ClassLossMixture, LossMixture
 from sfa_bench.selectors.oracle import Oracle
 from sfa_bench.selectors.prototype import Prototype
@@ -41,6 +42,7 @@ TINY = [
     *("dataset=synthetic", "dataset.size=60", "dataset.overlap=3", "dataset.classes=4", "imb_factor=0.3"),
     *(f"epochs={E}", f"warmup_epochs={W}", "batch_size=8", "threads=1", "record.probes=1"),
 ]
+IMAGES = ["dataset=digits", "imb_factor=0.05"]
 RUNS = {
     "sfa": ["method=dividemix", "plugin=sfa"],
     "release": ["method=dividemix", "plugin=sfa_release"],
@@ -51,6 +53,9 @@ RUNS = {
     "proto": ["method=ce", "plugin=abc", "method.selector.name=proto", "plugin.p_threshold=0.6"],
     "tabasco": ["method=dividemix", "plugin=none", "method.selector.name=tabasco"],
     "dacc": ["method=dividemix", "plugin=abc", "method.selector.name=dacc"],
+    "dasc": ["method=dasc", "plugin=abc", *IMAGES],
+    "unicon": ["method=unicon", "plugin=none", *IMAGES],
+    "unicon alone": ["method=unicon", "plugin=none", "method.selector.networks=own", *IMAGES],
     "quota": [
         *("method=dividemix", "plugin=none", "method.selector.name=quota", "method.selector.networks=both"),
         *("method.selector.rate=0.3", "method.selector.rate_end=0.9", "method.selector.rate_epochs=2"),
@@ -70,7 +75,9 @@ def trained(tmp_path_factory):
     def get(name):
         if name not in paths:
             own = EXAMPLES if name == "neighbours" else None
-            typed = [*(t for t in TINY if t.split("=")[0] not in {r.split("=")[0] for r in RUNS[name]}), *RUNS[name]]
+            keys = {r.split("=")[0] for r in RUNS[name]}
+            other = "dataset." if "dataset" in keys else "-"  # whose options are those of synthetic data
+            typed = [*(t for t in TINY if t.split("=")[0] not in keys and not t.startswith(other)), *RUNS[name]]
             typed.append(f"runs_dir={root}/{name}")
             paths[name] = run(compose(typed, own), command(typed, own), Console(file=io.StringIO()))
         return paths[name]
@@ -96,7 +103,7 @@ def same(value, other):
     return value == other or (other is None and np.isnan(value))
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name not in ("ce", "gaps", "neighbours")])
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in ("ce", "gaps", "neighbours", "unicon")])
 def test_a_replay_of_a_run_as_it_was_gives_exactly_what_training_selected(trained, name):
     path = trained(name)
     table, notes = replay([path], [])
@@ -225,6 +232,34 @@ def test_another_setting_selects_what_its_selector_answers_by_hand(trained, case
     if whole and case not in ("no average", "missing epochs"):
         figures = [(whole[e]["auc"], sum(whole[e]["counts"])) for e in table["epoch"]]
         assert list(zip(table["auc"], table["selected"], strict=True)) != figures
+
+
+def test_projections_are_replayed_for_the_selector_that_takes_them_and_features_for_the_others(trained):
+    path = trained("dasc")
+    assert set(replay([path], [])[0]["like_training"]) == {1.0}
+    table, _ = replay([path], ["method.selector.features=project,default"])
+    of_projections, of_features = (rows for _, rows in table.groupby("setting", sort=False))
+    assert set(of_projections["like_training"]) == {1.0}
+    assert list(of_projections["auc"]) != list(of_features["auc"])
+    seen = saved(path, E)
+    table, _ = replay([path], ["method.selector.name=fine"])
+    expected = [Fine(Thresholds()).select(probe, E) for probe in seen]
+    assert seen[0].features.shape[1] != 128
+    assert table["selected"].iloc[-1] == np.mean([one.mask.sum() for one in expected])
+
+
+def test_of_a_run_without_projectors_projections_are_refused(trained):
+    with pytest.raises(ConfigError, match="has no effect: the networks of dividemix have no projector"):
+        replay([trained("dacc")], ["method.selector.features=default"])
+
+
+def test_a_selection_by_both_networks_in_turn_is_said_to_be_replayed_by_what_is_saved(trained):
+    table, (note,) = replay([trained("unicon")], [])
+    assert "network 2 selected when network 1 had been trained" in note
+    assert min(table["like_training"]) < 1
+    table, notes = replay([trained("unicon alone")], [])
+    assert notes == []
+    assert set(table["like_training"]) == {1.0}
 
 
 def test_several_runs_and_settings_are_every_combination_in_the_order_typed(trained):

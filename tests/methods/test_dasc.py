@@ -9,6 +9,7 @@ import torch
 from sfa_bench.methods.base import BalancedHead
 from sfa_bench.methods.dasc import Dasc
 from sfa_bench.methods.dividemix import DivideMixInputs
+from sfa_bench.selectors.base import Selection
 
 LABELS = [0] * 6 + [1] * 4 + [2] * 2
 X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
@@ -32,7 +33,6 @@ OPTIONS = {
     "confidence": CONFIDENT,
     "refinement": "own",
     "positive": "own",
-    "selects_by_projections": True,
 }
 
 
@@ -172,13 +172,22 @@ def test_a_label_is_refined_by_its_own_probability_and_in_the_release_by_that_of
     assert (released._refined_by(selection).numpy() == probability).all()
 
 
-def test_selectors_see_projections_and_predictions_are_made_from_the_heads_input(learner):
-    method, plain = learner(), learner(selects_by_projections=False)
-    one, other = method.probe(0, 3), plain.probe(0, 3)
-    assert one.features.shape == (12, 128)
-    assert np.linalg.norm(one.features, axis=1) == pytest.approx(np.ones(12), abs=1e-3)
-    assert other.features.shape == (12, method.networks[0].feature_width)
-    assert (one.logits == other.logits).all()
+def test_a_probe_has_projections_beside_the_heads_input(learner):
+    method = learner()
+    probe = method.probe(0, 3)
+    assert probe.features.shape == (12, method.networks[0].feature_width)
+    assert probe.projections.shape == (12, 128)
+    assert np.linalg.norm(probe.projections, axis=1) == pytest.approx(np.ones(12), abs=1e-3)
+    with torch.no_grad():
+        again = method.networks[0].eval().projector(torch.from_numpy(probe.features))
+    np.testing.assert_allclose(probe.projections, again.numpy(), atol=2e-3)
+
+
+def test_of_a_draw_the_release_refines_by_the_probability_of_the_sample_in_the_same_place(learner):
+    rows = np.arange(4, 12)
+    drawn = Selection(np.arange(8) % 2 == 1, np.linspace(0.1, 0.8, 8), np.zeros(8), np.array([1, 2, 1]))
+    weights = learner(refinement="release")._refined_by(drawn.among(12, rows)).numpy()
+    assert weights[rows[1::2]].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
 
 def test_the_warm_up_contrasts_from_its_epoch_on_and_memories_change_hands(learner):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from sfa_bench.methods.base import BalancedHead
 from sfa_bench.methods.dividemix import DivideMixInputs
 from sfa_bench.methods.unicon import Unicon
+from sfa_bench.selectors.base import Probe
+from sfa_bench.selectors.quota import Quota
 
 LABELS = [0] * 6 + [1] * 4 + [2] * 2
 X, U = torch.tensor([0, 6, 10, 3]), torch.tensor([1, 7, 11])
@@ -32,8 +35,9 @@ OPTIONS = {
 
 @pytest.fixture
 def learner(make_view, make_training, scripted):
-    def make(head=None, mask=(True, False, True, True) * 3, **options):
-        training = make_training(make_view(LABELS), head=head, warmup=1, selectors=[scripted(mask), scripted(mask)])
+    def make(head=None, mask=(True, False, True, True) * 3, selectors=None, **options):
+        selectors = selectors or [scripted(mask), scripted(mask)]
+        training = make_training(make_view(LABELS), head=head, warmup=1, selectors=selectors)
         return Unicon(training, **{**OPTIONS, **options})
 
     return make
@@ -122,28 +126,73 @@ def test_network_2_learns_from_a_selection_that_is_made_after_network_1_was_trai
     before = method.networks[0].state_dict()["main.weight"].clone()
     first, second = method.training.selectors
     method.epoch(2)
-    assert len(first.probes) == len(second.probes) == 2  # both networks are probed twice
+    assert len(first.probes) == len(second.probes) == 1  # a selector that remembers is asked once an epoch
     assert not torch.equal(before, method.networks[0].main.weight)
-    assert (first.probes[0].logits != first.probes[1].logits).any()  # network 1 had been trained
-    assert (second.probes[0].logits == second.probes[1].logits).all()  # network 2 not yet
-    assert (method.probes[0].logits == first.probes[0].logits).all()
-    assert (method.probes[1].logits == second.probes[1].logits).all()
+    assert [probe is seen for probe, seen in zip(method.probes, (first.probes[0], second.probes[0]), strict=True)]
+
+
+def test_selectors_of_both_networks_see_network_1_before_and_after_it_was_trained(learner, scripted):
+    class OfBoth(scripted):
+        all_networks = True
+
+    selectors = [OfBoth([True, False, True, True] * 3) for _ in range(2)]
+    method = learner(selectors=selectors)
+    method.epoch(1)
+    method.epoch(2)
+    (one,), (other,) = (selector.probes for selector in selectors)
+    assert (one.logits != other.others[0].logits).any()  # network 1 had been trained
+    assert (one.others[0].logits == other.logits).all()  # network 2 not yet
+
+
+def judged(far, rows=None):
+    """What the quota rule selects among the samples at `rows` where only those at `far` disagree with their labels."""
+    rows = np.arange(12) if rows is None else np.asarray(rows)
+    labels = np.array(LABELS)[rows]
+    logits = np.where(labels[:, None] == np.arange(3), 8.0, 0.0).astype(np.float32)
+    logits[np.isin(rows, far)] *= -1
+    probe = Probe(np.zeros((len(rows), 2), np.float32), logits, None, labels, rows)
+    return Quota().select(probe, 2).among(12, None if len(rows) == 12 else rows)
+
+
+def labelled(learner, selection, fill):
+    method = learner(selectors=[Quota(), Quota()], fill=fill)
+    return torch.cat(method._co_divided(0, 2, selection)[0]).sort().values.tolist()
 
 
 @pytest.mark.parametrize("fill", ["none", "release"])
-def test_the_release_fills_short_classes_with_image_0(learner, fill):
-    mask = np.zeros(12, dtype=bool)
-    mask[[1, 2, 3, 6, 7, 10]] = True  # 3, 2 and 1 of the classes
-    method = learner(mask=mask, fill=fill)
-    method.select(2)
-    rows = torch.cat(method._co_divided(0, 2, method.selections[0])[0]).sort().values.tolist()
-    assert rows == ([0, 0, 0] if fill == "release" else []) + [1, 2, 3, 6, 7, 10]
+def test_the_release_has_image_0_where_no_class_took_a_place(learner, fill):
+    # Ten are near: three of each class, of the last both. Two places are left, one of which no class can have.
+    filled = [0, 0] if fill == "release" else []
+    assert labelled(learner, judged(far=[0, 9]), fill) == [*filled, 1, 2, 3, 6, 7, 8, 10, 11]
 
 
-def test_where_no_class_is_short_the_fill_changes_nothing(learner):
-    mask = np.isin(np.arange(12), [1, 2, 6, 7, 10, 11])
-    one, other = learner(mask=mask, fill="none"), learner(mask=mask, fill="release")
-    for method in (one, other):
-        method.select(2)
-    steps = [method._co_divided(0, 2, method.selections[0])[0] for method in (one, other)]
+@pytest.mark.parametrize("fill", ["none", "release"])
+def test_of_a_draw_it_has_the_first_sample(learner, fill):
+    filled = [4] if fill == "release" else []  # seven are near, two of each class are taken
+    assert labelled(learner, judged(far=[9], rows=range(4, 12)), fill) == [*filled, 4, 5, 6, 7, 10, 11]
+
+
+def test_where_all_places_are_taken_the_fill_changes_nothing(learner):
+    selection = judged(far=[0, 3, 4, 5, 8, 9])
+    one, other = (learner(selectors=[Quota(), Quota()], fill=fill) for fill in ("none", "release"))
+    steps = [method._co_divided(0, 2, selection)[0] for method in (one, other)]
     assert all(torch.equal(a, b) for a, b in zip(*steps, strict=True))
+
+
+def test_a_watching_selector_sees_the_batches_of_a_step_once(learner, scripted):
+    class Watching(scripted):
+        watches = True
+        seen = 0
+
+        def watch(self, logits):
+            self.seen += 1
+
+    selectors = [Watching([True, False, True, True] * 3) for _ in range(2)]
+    method = learner(selectors=selectors)
+    method.training = replace(method.training, watched=True)
+    method.epoch(1)
+    before = [selector.seen for selector in selectors], method.cost.steps
+    method.epoch(2)
+    assert [b - a for a, b in zip(before[0], [selector.seen for selector in selectors], strict=True)] == [
+        (method.cost.steps - before[1]) // 2
+    ] * 2

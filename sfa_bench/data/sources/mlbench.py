@@ -97,7 +97,7 @@ def read(path: Path, table: Table) -> Content:
             f"{path} is a file of R's, which the Python package rdata reads: run `pip install rdata`"
         ) from None
     sequences = {name: _bounded(parser.DEFAULT_ALTREP_MAP[name]) for name in (b"compact_intseq", b"compact_realseq")}
-    admitted = {name: conversion.DEFAULT_CLASS_MAP[name] for name in ("data.frame", "factor")}
+    admitted: dict[str | bytes, Any] = {name: conversion.DEFAULT_CLASS_MAP[name] for name in ("data.frame", "factor")}
     content = packages.unpacked(path, MOST)
     if not content.startswith(b"RDX"):
         raise DataError(f"{path} is not a file of R's with {table.frame}: it starts with {content[:4]!r}")
