@@ -23,6 +23,9 @@ from tools.counterparts import ASSUMED
 
 KINDS = ("trained", "guessed", "selected")
 SELECTORS = {"dividemix": "loss_gmm", "rolt": "proto", "rolt_drw": "proto", "rolt_plus": "proto"}  # their own
+SELECTORS |= {"dasc": "dacc", "dasc_release": "dacc", "unicon": "quota", "unicon_release": "quota"}
+ESTIMATES = {"har"}  # learners that a run on half of the data comes before
+WARMUP_VIEWS = {"dasc": 2}  # of each sample, where a learner's warm-up trains on more than one
 TRAIN = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "webvision": (65_944, 50), "clothing1m": (1_000_000, 14)}
 # Images evaluated every epoch: WebVision's and ImageNet's; Clothing1M's clean sets.
 TESTED = {
@@ -83,15 +86,23 @@ def _splits(fields: Mapping[str, Any]) -> bool:
 def forwards(run: Run, factor: Factor, train: int, tested: int) -> float:
     """Images forwarded by a whole run, a trained one counted three times; `tested`: in every epoch.
 
-    In the warm-up every network trains on all samples, or the draw of an epoch, once.
+    In the warm-up every network trains on all samples, or the draw of an epoch, once (DaSC's on two views). What the
+    run of an estimate trains on is in its learner's factor, what it evaluates is not.
     """
     fields = run.fields
     epochs, first, networks = fields["epochs"], before_selection(fields), fields["method.networks"]
     plain = fields.get("dataset.warmup_draw") or train
     later = (fields.get("dataset.selection_draw") or train) if factor.selected else plain
-    training = 3 * networks * first * plain + factor.forwards * (epochs - first) * later
+    training = 3 * _in_warmup(fields) * plain + factor.forwards * (epochs - first) * later
     crt = fields["classifier.epochs"] * train if fields["classifier"] == "crt" else 0  # frozen features, once an epoch
-    return training + crt + networks * epochs * tested
+    held_out = epochs * (train / 2 + tested) if fields["method.learner"] in ESTIMATES else 0
+    return training + crt + networks * epochs * tested + held_out
+
+
+def _in_warmup(fields: Mapping[str, Any]) -> int:
+    """How often the networks together are shown a sample before the first selection."""
+    views = WARMUP_VIEWS.get(fields["method.learner"], 1)
+    return int(fields["method.networks"]) * views * before_selection(fields)
 
 
 def flops(run: Run) -> float:
@@ -154,7 +165,7 @@ def factor_of(run: Run) -> Factor:
         fields, first = run.fields, before_selection(run.fields)
         once = run.record["data"]["samples"]["train"]
         counted = run.record["cost"]["samples"]
-        each = [counted["trained"] - fields["method.networks"] * first * once, counted["guessed"], counted["selected"]]
+        each = [counted["trained"] - _in_warmup(fields) * once, counted["guessed"], counted["selected"]]
         return Factor(*(count / (once * (fields["epochs"] - first)) for count in each))
 
 

@@ -21,13 +21,14 @@ from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 from tools import hours
-from tools.counterparts import WEIGHTS, command, doubt, ours, planned, words
+from tools.counterparts import REFUSED, WEIGHTS, command, doubt, ours, planned, words
 
 NEEDS = {"cifar10": "the data", "cifar100": "the data", "webvision": "the data and a GPU"}
 NEEDS["clothing1m"] = NEEDS["webvision"]
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "webvision": "mini-WebVision", "clothing1m": "Clothing1M"}
 HEAD = ("published", "source", "metric", "value", "our counterpart", "ours", "PFLOP a run", "hours a run", "notes")
 WHICH = {"best epoch": "best", "mean of last 10 epochs": "last10"}
+SELECTOR = "method.selector.name"
 SHOWN = 6  # fields in which runs differ from the command
 Words = tuple[str, ...]
 
@@ -65,9 +66,8 @@ class Page:
             "# Published numbers and how to run them\n",
             "Written by `python -m tools.reproduction -o PAGE.md`; with folders of finished runs it "
             "shows them under *ours*: mean ± sample standard deviation (number of runs).\n",
-            f"{len(numbers())} published numbers stand here as they were found, {sum(map(_absent, numbers()))} of them "
-            "of methods that the suite has not. *matched* is the suite's recipe, *native* the original's own. No row "
-            "is claimed to be the same protocol: what differs, or is not known, is in the notes.\n",
+            f"{_counted()} *matched* is the suite's recipe, *native* the original's own. No row is claimed to be the "
+            "same protocol: what differs, or is not known, is in the notes.\n",
             f"**Cost.** {len(asked)} commands of three runs each: {total * 3:.3g} operations, "
             f"{_hours(3 * total / self.per_second / 3600)} hours at {self.per_second:.3g} operations/s ({machine}"
             f"{condition}). A GPU was not measured: divide the operations by its rate, or write the page with "
@@ -93,7 +93,9 @@ class Page:
         name = number.line["method"]
         row = [name, source(number), f"`{metric}`", number.text]
         if typed is None:
-            return [*row, f"{MISSING}: not in the suite", MISSING, MISSING, MISSING, self._notes([number.line["note"]])]
+            why = "not in this setting" if name in REFUSED else "not in the suite"
+            said = [number.line["note"], *([REFUSED[name]] if name in REFUSED else [])]
+            return [*row, f"{MISSING}: {why}", MISSING, MISSING, MISSING, self._notes(said)]
         method, plan = ours(number), planned(typed)
         assert method is not None
         value, members = self._ours(number, plan, metric)
@@ -105,7 +107,8 @@ class Page:
         if number.where["dataset"] == "clothing1m":
             said.append("`test/acc/at_best_val` of the same run is at the epoch that the clean validation set picks")
         cost = hours.flops(plan)
-        names = [plan.fields["method"], plan.fields["plugin"]]
+        names = [hours.kind(plan.fields)[0] if _selects_otherwise(typed) else plan.fields["method"]]
+        names += [plan.fields["plugin"]]
         names += [plan.fields["classifier"]] if plan.fields["classifier"] != "joint" else []
         amount = [f"{cost / 1e15:.3g}", _hours(cost / self.per_second / 3600)]
         return [*row, f"{' + '.join(map(str, names))}, {recipe}", value, *amount, self._notes(said)]
@@ -115,6 +118,8 @@ class Page:
         cells: dict[tuple[str, ...], list[Run]] = defaultdict(list)
         for run in self.runs:
             same = all(run.fields.get(key, "joint") == plan.fields[key] for key in ("method", "plugin", "classifier"))
+            # With another selector it is another published method.
+            same = same and run.fields.get(SELECTOR, plan.fields[SELECTOR]) == plan.fields[SELECTOR]
             if same and belongs(number, [run], (), {}):
                 cells[departures(run, plan)].append(run)
         if not cells:
@@ -167,8 +172,20 @@ def _order(number: Number) -> tuple[object, ...]:
     return list(DATASETS).index(line["dataset"]), line["noise"], factor, float(line["noise_ratio"] or 0)
 
 
-def _absent(number: Number) -> bool:
-    return ours(number) is None
+def _counted() -> str:
+    """How many published numbers have a counterpart, and why the others have none."""
+    without = [number.line["method"] for number in numbers() if ours(number) is None]
+    refused = sum(name in REFUSED for name in without)
+    return (
+        f"{len(numbers()) - len(without)} of {len(numbers())} published numbers have a counterpart here. They stand as "
+        f"they were found; of the others {len(without) - refused} are of methods that the suite has not, and {refused} "
+        f"of methods ({', '.join(sorted(REFUSED))}) that it has, but refuses in the setting of the number."
+    )
+
+
+def _selects_otherwise(typed: Words) -> bool:
+    """Whether the published method is one of ours with another selector."""
+    return any(word.startswith(f"{SELECTOR}=") for word in typed)
 
 
 def _hours(count: float) -> str:

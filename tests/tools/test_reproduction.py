@@ -14,7 +14,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.data.imbalance import class_counts
 from sfa_bench.errors import ConfigError
 from tools import counterparts, hours
-from tools.counterparts import ABSENT, OURS, WEIGHTS, planned, words
+from tools.counterparts import ABSENT, OURS, REFUSED, WEIGHTS, planned, words
 from tools.reproduction import TITLES, Page, departures, main, metric_of
 
 CIFAR = {"dataset": "cifar10", "noise__name": "joint", "imbalance__name": "exp", "noise_ratio": 0.4, "imb_factor": 0.1}
@@ -52,8 +52,24 @@ def finished(words, samples, tested, trained=0, guessed=0, selected=0):
 
 def test_every_published_method_has_a_counterpart_or_is_said_to_be_absent():
     names = {number.line["method"] for number in numbers()}
-    assert names == OURS.keys() | ABSENT
+    assert names == OURS.keys() | ABSENT | REFUSED.keys()
     assert not OURS.keys() & ABSENT
+    assert not REFUSED.keys() & (OURS.keys() | ABSENT)
+
+
+def test_what_is_said_to_be_refused_is_refused():
+    assert {number.where["dataset"] for number in numbers() if number.line["method"] == "HAR"} == {"webvision"}
+    with pytest.raises(ConfigError, match="model=inception_resnet_v2 with method=har"):
+        planned(("dataset=webvision", "method=har", "plugin=none"))
+
+
+def test_the_page_counts_the_numbers_that_have_a_counterpart(page):
+    missing = [n.line["method"] for n in numbers() if words(n) is None]
+    refused = missing.count("HAR")
+    assert f"{343 - len(missing)} of 343 published numbers have a counterpart here." in page
+    assert f"{len(missing) - refused} are of methods that the suite has not, and {refused} of methods (HAR)" in page
+    assert page.count("–: not in the suite") + refused == len(missing)
+    assert page.count("–: not in this setting") == refused == 4
 
 
 def test_a_name_that_nobody_has_placed_is_an_error():
@@ -94,6 +110,13 @@ def test_every_command_is_valid_in_the_setting_of_its_number_and_on_the_page(tmp
         ("DivideMix", {"noise_ratio": "0.9"}, "method.lambda_u=50 plugin.p_threshold=0.6 model=preact_resnet18"),
         ("DivideMix", {"noise_ratio": "0.2"}, "imbalance=none method=dividemix plugin=none method.lambda_u=paper"),
         ("DivideMix", {"noise": "asymmetric"}, "noise=asymmetric noise.count=exact"),
+        ("HAR-DRW", {}, "noise=joint method=har_drw plugin=none model=resnet32 recipe=matched"),
+        (
+            "TABASCO",
+            {"paper": "TABASCO (ICCV 2023)"},
+            "noise.include_self=true noise.count=bernoulli method=dividemix method.selector.name=tabasco recipe=native",
+        ),
+        ("DaSC", {"noise": "asymmetric"}, "noise.count=bernoulli method=dasc plugin=abc recipe=native"),
     ],
 )
 def test_words_of_known_counterparts(method, line, typed):
@@ -140,6 +163,20 @@ def test_the_cost_on_draws_by_hand():
     factor = hours.nearest("dividemix labelled", "none", 0.385)
     images = 6 * 64_000 + 80 * 32_000 * factor.forwards + 2 * 81 * (14_313 + 10_526)
     assert hours.flops(plan) == pytest.approx(images * 8_174_329_856)
+
+
+def test_the_cost_of_har_has_the_run_of_its_estimate():
+    plan = planned(words(find("HAR-DRW", noise_ratio="0.4", imb_factor="0.1")))
+    images = 3 * 1.5 * 20_431 * 200 + 200 * 10_000 + 200 * (20_431 / 2 + 10_000)
+    assert hours.flops(plan) == pytest.approx(images * 137_725_184, rel=0.01)
+
+
+def test_the_cost_of_dasc_by_hand(monkeypatch):
+    some = hours.Factor(trained=6.0, guessed=9.0, selected=2.0)
+    monkeypatch.setattr(hours, "_factors", lambda: {("dasc", "abc"): {0.4: some}})
+    plan = planned(words(find("DaSC", noise="symmetric_incl", noise_ratio="0.4")))
+    images = (3 * 4 * 30 + 71 * (3 * 6 + 9 + 2)) * 20_431 + 2 * 101 * 10_000  # a warm-up of two networks on two views
+    assert hours.flops(plan) == images * 1_110_845_440
 
 
 def test_a_new_classifier_adds_its_epochs_on_frozen_features():
@@ -219,7 +256,8 @@ def test_the_page_has_every_data_set_and_every_note_that_rows_refer_to(page):
 def test_every_number_is_a_row(page):
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| pub")]
     assert len(rows) == len(numbers()) == 343
-    assert all(" not run: needs the data" in line or "–: not in the suite" in line for line in rows)
+    cells = (" not run: needs the data", "–: not in the suite", "–: not in this setting")
+    assert all(any(cell in line for cell in cells) for line in rows)
 
 
 def test_a_rate_of_ones_own_divides_the_operations():
@@ -240,6 +278,17 @@ def test_runs_are_found_for_their_numbers(ledger):
     assert row(text, "ERM", "### joint noise 0.2, exponential tail 0.1")[5] == "10.00 (1)"
 
 
+def test_with_another_selector_it_is_another_published_method(ledger):
+    setting = {"dataset": "cifar10", "noise__name": "symmetric", "imbalance__name": "exp", "noise_ratio": 0.4}
+    for accuracy, selector in ((60.0, "loss_gmm"), (70.0, "tabasco")):
+        ledger.add(accuracy, method="dividemix", **setting, imb_factor=0.1, method__selector__name=selector)
+    text = Page(load([ledger.root])[0]).text()
+    title = "### symmetric noise that includes the true class, 0.4, exponential tail 0.1"
+    assert row(text, "TABASCO", title)[4] == "dividemix tabasco + none, native"
+    assert row(text, "TABASCO", title)[5].startswith("70.00 (1), differs: ")
+    assert "60.00" not in text.split(title)[1].split("###")[0]
+
+
 def test_what_a_run_has_otherwise_is_said_and_the_commands_own_runs_come_first(ledger):
     ledger.add(60.0, method="ce", **CIFAR, **{**LIKE, "epochs": 20, "model__name": "convnet"})
     other = Page(load([ledger.root])[0])
@@ -251,7 +300,7 @@ def test_what_a_run_has_otherwise_is_said_and_the_commands_own_runs_come_first(l
 
 
 def test_a_long_tail_of_natural_labels_is_not_the_published_setting(ledger):
-    keys = {"method": "ce", "dataset": "webvision", "noise__name": "none"}
+    keys = {"method": "ce", "dataset": "webvision", "noise__name": "none", "method__selector__name": "none"}
     ledger.add(50.0, imbalance__name="exp", **keys)
     assert " 50.00" not in Page(load([ledger.root])[0]).text()
     ledger.add(60.0, imbalance__name="none", **keys)
