@@ -49,17 +49,17 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
         for position, members in enumerate(column)
         if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members)
     )
-    found: dict[int, Mark] = {}
+    marked: dict[int, Mark] = {}
     for positions in grouped(compared, lambda at: column[at][0].key(("recipe", CHECKSUM, *DATA))).values():
         if len(positions) < 2:
             continue
         means = {position: float(np.mean(values(column[position], metric))) for position in positions}
         best = max(means, key=lambda position: means[position])
         tied = [p for p in positions if means[p] == means[best] or _tied(column[p], column[best], metric)]
-        found |= dict.fromkeys(tied, "best")
+        marked |= dict.fromkeys(tied, "best")
         rest = {position: mean for position, mean in means.items() if position not in tied}
-        found |= {position: "second" for position, mean in rest.items() if mean == max(rest.values())}
-    return found
+        marked |= {position: "second" for position, mean in rest.items() if mean == max(rest.values())}
+    return marked
 
 
 def untested(column: Sequence[Sequence[Run]], metric: str) -> bool:
@@ -74,10 +74,12 @@ def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
     """
     if any(len({run.replicate for run in members}) < len(members) for members in (ours, best)):
         return False
-    mine, theirs = by_replicate(ours, metric), by_replicate(best, metric)
-    common = [key for key in mine.keys() & theirs.keys() if mine[key].labels == theirs[key].labels]
+    our_runs, best_runs = by_replicate(ours, metric), by_replicate(best, metric)
+    common = [key for key in our_runs.keys() & best_runs.keys() if our_runs[key].labels == best_runs[key].labels]
     if len(common) < FEWEST:
         return False
-    change = paired_difference([value(mine[k], metric) for k in common], [value(theirs[k], metric) for k in common])
+    change = paired_difference(
+        [value(our_runs[k], metric) for k in common], [value(best_runs[k], metric) for k in common]
+    )
     assert change.interval is not None  # two pairs at least
     return change.interval[0] <= 0 <= change.interval[1]

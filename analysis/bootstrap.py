@@ -120,14 +120,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def needed(found: Estimate, most: int = 1000) -> int | None:
+def needed(effect: Estimate, most: int = 1000) -> int | None:
     """Replicates at which a paired t test at 5 % finds a mean of this size with 80 % power; None beyond `most`.
 
     The spread of one replicate is taken from the estimate's standard error.
     """
-    if not found.error:
+    if not effect.error:
         return None
-    size = abs(found.mean) / (found.error * np.sqrt(found.replicates))
+    size = abs(effect.mean) / (effect.error * np.sqrt(effect.replicates))
     for n in range(2, most + 1):
         limit = stats.t.ppf(0.975, n - 1)
         if stats.nct.sf(limit, n - 1, size * np.sqrt(n)) >= POWER:

@@ -35,16 +35,16 @@ class CellWriter:
         """The cell. Raises ConfigError where runs that would be a pair saw different labels."""
         members, base = self.cells.get((r, c), []), self._base(r, c)
         if base is None:
-            found = values(members, metric)
-            if not found:
+            numbers = values(members, metric)
+            if not numbers:
                 return MISSING
-            around = f" ± {_number(spread_of(found, self.spread), metric)}" if len(found) > 1 else ""
-            return f"{_number(float(np.mean(found)), metric)}{around} {self._n(len(found))}"
-        found_pairs = pairs(members, base, metric, self.versus)
-        self.unpaired |= {run.hash for run in found_pairs.alone}
-        if not found_pairs.both:
+            around = f" ± {_number(spread_of(numbers, self.spread), metric)}" if len(numbers) > 1 else ""
+            return f"{_number(float(np.mean(numbers)), metric)}{around} {self._n(len(numbers))}"
+        paired = pairs(members, base, metric, self.versus)
+        self.unpaired |= {run.hash for run in paired.alone}
+        if not paired.both:
             return MISSING
-        change = found_pairs.difference(metric)
+        change = paired.difference(metric)
         ends = [] if change.interval is None else [_number(end, metric, "+") for end in change.interval]
         interval = f" [{', '.join(ends)}]" if ends else ""
         return f"{_number(change.mean, metric, '+')}{interval} {self._n(change.pairs)}"
@@ -68,11 +68,11 @@ class CellWriter:
         return all(values[key] == base for key, base in self.base.items())
 
 
-def spread_of(found: Sequence[float], kind: str) -> float:
+def spread_of(numbers: Sequence[float], kind: str) -> float:
     """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
-    n = len(found)
+    n = len(numbers)
     factor = {"std": 1.0, "sem": n**-0.5, "ci95": student(n) * n**-0.5}
-    return float(np.std(found, ddof=1)) * factor[kind]
+    return float(np.std(numbers, ddof=1)) * factor[kind]
 
 
 def _number(number: float, metric: str, sign: str = "") -> str:

@@ -110,13 +110,13 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     paired: tuple[list[Run], list[Run]] = ([], [])
     unpaired = 0
     for cell in sorted(ours.keys() | theirs.keys()):
-        found = pairs(ours.get(cell, []), theirs.get(cell, []), metric, fixed)
-        unpaired += len(found.alone)
-        if not found.both:
+        matched = pairs(ours.get(cell, []), theirs.get(cell, []), metric, fixed)
+        unpaired += len(matched.alone)
+        if not matched.both:
             continue
-        for side, members in zip(paired, zip(*found.both.values(), strict=True), strict=True):
+        for side, members in zip(paired, zip(*matched.both.values(), strict=True), strict=True):
             side += members
-        cells[cell] = {key: value(mine, metric) - value(other, metric) for key, (mine, other) in found.both.items()}
+        cells[cell] = {key: value(mine, metric) - value(other, metric) for key, (mine, other) in matched.both.items()}
         by_data.setdefault(ours[cell][0].field("dataset"), {})[cell] = cells[cell]
     if not cells:
         raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
@@ -126,15 +126,15 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
 def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin: float) -> str:
     """The claim as a paragraph of Markdown."""
     unit, d = (" points", 2) if is_percent(metric) else ("", 4)
-    found, pairs = claim.found, sum(map(len, claim.cells.values()))
-    between = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=d)
+    effect, pairs = claim.found, sum(map(len, claim.cells.values()))
+    between = "" if effect.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*effect.interval, d=d)
     lines = [
         f"**{claim.text}: {claim.verdict(p, margin)}**",
-        f"- {metric}: {found.mean:+.{d}f}{unit}{between}, 95 % interval by a bootstrap over data set → data_seed → "
-        f"seed; {pairs} pairs in {len(claim.cells)} cells, {found.replicates} independent replicates in the smallest",
+        f"- {metric}: {effect.mean:+.{d}f}{unit}{between}, 95 % interval by a bootstrap over data set → data_seed → "
+        f"seed; {pairs} pairs in {len(claim.cells)} cells, {effect.replicates} independent replicates in the smallest",
     ]
     if p is not None:
-        lines.append(f"- p = {found.p:.2g}" + (f", {p:.2g} by Holm over {claims} claims" if claims > 1 else ""))
+        lines.append(f"- p = {effect.p:.2g}" + (f", {p:.2g} by Holm over {claims} claims" if claims > 1 else ""))
     lines.append(f"- better in {100 * claim.superiority:.0f} % of the pairs (ties half)")
     against = {cell: float(np.mean([*c.values()])) for cell, c in claim.cells.items() if np.mean([*c.values()]) < 0}
     named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
@@ -143,10 +143,10 @@ def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin
     data_sets = len({run.field("dataset") for run in claim.sides[0]})
     if data_sets < FEWEST_DATA_SETS:
         lines.append(f"- {data_sets} data set(s): says nothing about others")
-    if found.replicates < FEWEST:
+    if effect.replicates < FEWEST:
         lines.append(f"- fewer than {FEWEST} replicates: never called supported")
-    count = needed(found)
-    if found.error:
+    count = needed(effect)
+    if effect.error:
         text = "more than 1000" if count is None else str(count)
         lines.append(f"- an effect of this size needs {text} replicates (paired t test, 5 %, power 80 %)")
     if claim.unpaired:
@@ -164,8 +164,8 @@ def _sides(claim: JudgedClaim) -> list[str]:
     for key, unit in (("cost/flops", "FLOPs"), ("cost/total_seconds", "s")):
         means = []
         for side in claim.sides:
-            found = values(side, key)
-            means.append(float(np.mean(found)) if found else None)
+            costs = values(side, key)
+            means.append(float(np.mean(costs)) if costs else None)
         if means[0] is not None and means[1]:
             lines.append(
                 f"compute: {means[0]:.3g} against {means[1]:.3g} {unit} a run ({means[0] / means[1]:.2f} times)"
@@ -201,12 +201,12 @@ def main(arguments: Sequence[str]) -> None:
     if texts:
         _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)
     if options.ranks:
-        found = ranks(runs, words(options.ranks), metric)
-        print_ranks(found)
+        ranked = ranks(runs, words(options.ranks), metric)
+        print_ranks(ranked)
         for sentence in own_files(runs):
             print(f"- {sentence}")
         if options.output:
-            draw(found, options.output)
+            draw(ranked, options.output)
     for sentence in not_counted(others):
         print(f"\n{sentence}")
 

@@ -40,7 +40,7 @@ def leftovers(paths: Sequence[Path], weights: bool = False) -> list[Leftover]:
     """
     check_folders(paths)
     # Each by itself: a sweep sees its own runs folder only, and runs that are done in another one are not done for it.
-    return [one for path in dict.fromkeys(path.resolve() for path in paths) for one in _below(path, weights)]
+    return [leftover for path in dict.fromkeys(path.resolve() for path in paths) for leftover in _below(path, weights)]
 
 
 def _below(root: Path, weights: bool) -> Iterator[Leftover]:
@@ -84,13 +84,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--weights", action="store_true", help="the weights of finished runs, too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     options = parser.parse_args(arguments)
-    found = leftovers(options.runs, options.weights)
-    for one in found:
-        print(f"{one.path} ({one.size / 1e6:,.1f} MB): {one.reason}")
+    removable = leftovers(options.runs, options.weights)
+    for leftover in removable:
+        print(f"{leftover.path} ({leftover.size / 1e6:,.1f} MB): {leftover.reason}")
         if not options.dry_run:
-            _remove(one.path)
+            _remove(leftover.path)
     verb = "would remove" if options.dry_run else "removed"
-    print(f"{verb} {len(found)}, {sum(one.size for one in found) / 1e6:,.1f} MB")
+    print(f"{verb} {len(removable)}, {sum(item.size for item in removable) / 1e6:,.1f} MB")
 
 
 def _remove(path: Path) -> None:

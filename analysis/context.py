@@ -75,8 +75,8 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
     for key in SETTINGS:
         if key not in keys and (mixed := _mixed([run for run in runs if not run.external], "dataset", key)):
-            found = listed(set().union(*mixed.values()))
-            yield f"cells differ in {key} too ({found}): add it to --rows, --cols or --where"
+            shown = listed(set().union(*mixed.values()))
+            yield f"cells differ in {key} too ({shown}): add it to --rows, --cols or --where"
     for group in ("noise", "method", "plugin"):
         for choice, revisions in _mixed(runs, group, f"{group}.revision").items():
             yield f"mixed revisions of {group}={choice}: {listed(revisions)}"
@@ -88,18 +88,18 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
 
 def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
     """Sentences about single rows, with the rows: what methods were told, the source of constants and of code."""
-    said: dict[str, set[Key]] = defaultdict(set)
+    rows_by_note: dict[str, set[Key]] = defaultdict(set)
     for (row, _), members in cells.items():
         for run in members:
             for fact in run.record["knows"]:
-                said[f"told {fact}"].add(row)
+                rows_by_note[f"told {fact}"].add(row)
             if run.fields.get("method.loss.transferred"):
-                said["constants transferred from balanced data, or from another data set"].add(row)
+                rows_by_note["constants transferred from balanced data, or from another data set"].add(row)
             for sentence in own_files([run]):
-                said[sentence].add(row)
+                rows_by_note[sentence].add(row)
             if run.external:
-                said["external: predictions of other people's code, trained on the same labels"].add(row)
-    return sorted(said.items())
+                rows_by_note["external: predictions of other people's code, trained on the same labels"].add(row)
+    return sorted(rows_by_note.items())
 
 
 def own_files(runs: Iterable[Run]) -> list[str]:
@@ -114,7 +114,7 @@ def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:
     for run in runs:
         if key in run.fields:
             values[run.field(by)].add(run.field(key))
-    return {name: found for name, found in values.items() if len(found) > 1}
+    return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
 def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:

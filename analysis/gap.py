@@ -72,14 +72,14 @@ class Gap:
             texts += [MISSING] * (len(frame) - len(texts))
             frame.insert(list(frame.columns).index(name) + 1, closed, texts)
             levels = headings[name]
-            headings[name] = own = levels if len(levels) > len(c) else (*levels, metric)
-            headings[closed] = (*own[:-1], f"{own[-1]} {CLOSED}" if several else CLOSED)
-        said = [*table.notes]
+            headings[name] = heading = levels if len(levels) > len(c) else (*levels, metric)
+            headings[closed] = (*heading[:-1], f"{heading[-1]} {CLOSED}" if several else CLOSED)
+        notes = [*table.notes]
         if self.unpaired:
             count = len(self.unpaired)
-            said.append(f"{CLOSED}: without {count} runs that share no seed and data_seed with floor and ceiling")
-        said += [f"{CLOSED}: the ceiling is below the floor in {name}" for name in self.inverted]
-        return replace(table, frame=frame, headings=headings, notes=said, caption=f"{table.caption} {self._caption()}")
+            notes.append(f"{CLOSED}: without {count} runs that share no seed and data_seed with floor and ceiling")
+        notes += [f"{CLOSED}: the ceiling is below the floor in {name}" for name in self.inverted]
+        return replace(table, frame=frame, headings=headings, notes=notes, caption=f"{table.caption} {self._caption()}")
 
     def _text(self, r: Key, c: Key, metric: str, name: str) -> str:
         """`37 % [25, 51]`, and `(3)` where the row has more replicates than are shared.
@@ -96,15 +96,15 @@ class Gap:
             for key in common:
                 check_labels(row[key], floor[key])  # the ceiling's own row is checked against the floor
         low, high = ([value(side[key], metric) for key in common] for side in (floor, ceiling))
-        found = share_closed([value(row[key], metric) for key in common], low, high)
-        if found is None:
+        closed = share_closed([value(row[key], metric) for key in common], low, high)
+        if closed is None:
             return MISSING
         if r == self.ceiling and metric.startswith(HIGHER) and np.mean(high) < np.mean(low):
             self.inverted.append(name)
-        ends = found.interval if r not in (self.floor, self.ceiling) else None
+        ends = closed.interval if r not in (self.floor, self.ceiling) else None
         between = f" [{', '.join(str(round(100 * end)) for end in ends)}]" if ends else ""
         fewer = f" ({len(common)})" if len(common) < len(row) else ""  # than the mean beside it is of
-        return f"{round(100 * found.part)} %{between}{fewer}"
+        return f"{round(100 * closed.part)} %{between}{fewer}"
 
     def _caption(self) -> str:
         floor, ceiling = map(_typed, self.asked)
@@ -132,17 +132,17 @@ def _row(runs: Sequence[Run], cells: Cells, rows: Sequence[str], side: str, aske
     there = dict.fromkeys(row for row, _ in cells)
     places = {rows.index(key): texts[0] for key, texts in asked.items()}
     wanted = {place: meant([row[place] for row in there], text) for place, text in places.items()}
-    found = [row for row in there if all(row[place] == value for place, value in wanted.items())]
-    if not found:
+    matching = [row for row in there if all(row[place] == value for place, value in wanted.items())]
+    if not matching:
         select(runs, asked)  # refuses a value that no run has, or values that no run has together
-    if len(found) > 1:
-        differ = {key: set(values) for key, *values in zip(rows, *found, strict=True) if len(set(values)) > 1}
+    if len(matching) > 1:
+        differ = {key: set(values) for key, *values in zip(rows, *matching, strict=True) if len(set(values)) > 1}
         named = ", ".join(f"{key} ({listed(values)})" for key, values in differ.items())
         raise ConfigError(
-            f"--gap's {side} {_typed(asked)} is {len(found)} rows, which differ in {named}: "
+            f"--gap's {side} {_typed(asked)} is {len(matching)} rows, which differ in {named}: "
             f"add {','.join(f'{key}=VALUE' for key in differ)} to it"
         )
-    return found[0]
+    return matching[0]
 
 
 def _typed(asked: Row) -> str:

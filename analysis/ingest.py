@@ -151,9 +151,9 @@ def _aligned(arrays: Arrays, ours: OurData) -> np.ndarray:
     labels = _whole(arrays, ours, "observed_label", ours.num_classes)
     order = np.arange(len(labels))
     if "index" in arrays:
-        theirs = _whole(arrays, ours, "index")
-        place, mine = np.argsort(theirs, kind="stable"), np.argsort(ours.arrays["index"], kind="stable")
-        if not np.array_equal(theirs[place], ours.arrays["index"][mine]):
+        index = _whole(arrays, ours, "index")
+        place, mine = np.argsort(index, kind="stable"), np.argsort(ours.arrays["index"], kind="stable")
+        if not np.array_equal(index[place], ours.arrays["index"][mine]):
             raise ConfigError("index holds other training samples than the run: another long tail or data_seed?")
         order = np.empty_like(place)
         order[mine] = place
@@ -192,7 +192,7 @@ def _selection(arrays: Arrays, order: np.ndarray, ours: OurData) -> dict[str, An
     probability = probability.astype(np.float64)
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ConfigError(f"clean_probability must be {ours.wanted['clean_probability'].words}")
-    found = selection_metrics(
+    metrics = selection_metrics(
         selected=(probability > 0.5 if selected is None else selected.astype(bool))[order],
         clean_probability=probability[order],
         score=probability[order],
@@ -202,8 +202,8 @@ def _selection(arrays: Arrays, order: np.ndarray, ours: OurData) -> dict[str, An
         num_classes=ours.num_classes,
     )
     if "clean_probability" not in arrays:  # a mask does not rank samples
-        found |= {key: None for key in found if key.split("/")[0] in ("auc", "ap", "auc_score")}
-    return found
+        metrics |= {key: None for key in metrics if key.split("/")[0] in ("auc", "ap", "auc_score")}
+    return metrics
 
 
 @entry_point

@@ -92,13 +92,13 @@ def nearest_metric(word: str, there: Iterable[str]) -> str | None:
     """
     order = {name: place for place, name in enumerate(name for names in KNOWN.values() for name in names)}
     names = {_plain(name): name for name in sorted(there, key=lambda name: order.get(name, len(order)))}
-    typed = _plain(word)
-    close = difflib.get_close_matches(typed, names, 1, ALIKE)
-    ends = [name for name in names if name.endswith(f"/{typed}")]
-    alike = [name for name in names if any(_begin_alike(a, b) for a in typed.split("/") for b in name.split("/"))]
-    whole = sorted((name for name in names if typed.startswith(f"{name}/")), key=len, reverse=True)
-    found = ([typed] if typed in names else []) or ends or whole or close or alike
-    return names[found[0]] if found else None
+    plain = _plain(word)
+    close = difflib.get_close_matches(plain, names, 1, ALIKE)
+    ends = [name for name in names if name.endswith(f"/{plain}")]
+    alike = [name for name in names if any(_begin_alike(a, b) for a in plain.split("/") for b in name.split("/"))]
+    whole = sorted((name for name in names if plain.startswith(f"{name}/")), key=len, reverse=True)
+    nearest = ([plain] if plain in names else []) or ends or whole or close or alike
+    return names[nearest[0]] if nearest else None
 
 
 def _plain(name: str) -> str:

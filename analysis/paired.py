@@ -89,11 +89,11 @@ def values(members: Sequence[Run], metric: str) -> list[float]:
 
 def by_replicate(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
     """The runs that have the metric, by (seed, data_seed). Raises ConfigError when two are the same replicate."""
-    found: dict[Replicate, Run] = {}
+    runs: dict[Replicate, Run] = {}
     for run in members:
         if run.metrics.get(metric) is None:
             continue
-        if run.replicate in found:
-            raise ConfigError(f"{found[run.replicate].path} and {run.path} are the same replicate: pairs are ambiguous")
-        found[run.replicate] = run
-    return found
+        if run.replicate in runs:
+            raise ConfigError(f"{runs[run.replicate].path} and {run.path} are the same replicate: pairs are ambiguous")
+        runs[run.replicate] = run
+    return runs

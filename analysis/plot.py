@@ -109,12 +109,12 @@ def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) 
     if foreign := sorted(chosen.keys() - k.takes.keys()):
         raise ConfigError(f"{kind} takes no --{foreign[0]}; it takes " + ", ".join(f"--{option}" for option in k.takes))
     options = Options(**{**k.takes, **chosen})
-    runs, said = with_epochs(runs) if k.by_epoch else (list(runs), [])
+    runs, left_out = with_epochs(runs) if k.by_epoch else (list(runs), [])
     numbers = k.numbers(runs, options)
     with house_style():
         figure = k.draw(numbers, options)
         files = {ending: rendered(figure, ending) for ending in endings}
-    return files, [_caption(k, runs, options), *said, *numbers.attrs.get("notes", []), *_notes(k, runs, options)]
+    return files, [_caption(k, runs, options), *left_out, *numbers.attrs.get("notes", []), *_notes(k, runs, options)]
 
 
 def _caption(k: FigureKind, runs: Sequence[Run], options: Options) -> str:
@@ -129,8 +129,10 @@ def _caption(k: FigureKind, runs: Sequence[Run], options: Options) -> str:
 def _notes(k: FigureKind, runs: Sequence[Run], options: Options) -> list[str]:
     metrics = [options.metric] if k.scalar else []
     keys = (*options.by, options.over, *(SETTINGS if k.every_setting else ()))
-    found = [*notes(runs, _cells(runs, options), keys, metrics), *own_files(runs)]
-    return [sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in found]
+    sentences = [*notes(runs, _cells(runs, options), keys, metrics), *own_files(runs)]
+    return [
+        sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in sentences
+    ]
 
 
 def _cells(runs: Sequence[Run], options: Options) -> Cells:
@@ -148,10 +150,10 @@ def main(arguments: Sequence[str]) -> None:
     for side in chosen.keys() & {"of", "versus"}:
         chosen[side] = parse_pairs(chosen[side])
     paths = _paths(Path(kind) if output is None else output)
-    files, said = make(kind, runs, list(paths), **chosen)
+    files, sentences = make(kind, runs, list(paths), **chosen)
     for ending, path in paths.items():
         write_file(path, files[ending])
-    print(*paths.values(), *said, *not_counted(others), sep="\n")
+    print(*paths.values(), *sentences, *not_counted(others), sep="\n")
 
 
 def _parser() -> Parser:

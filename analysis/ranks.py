@@ -63,9 +63,9 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
         raise ConfigError(f"two competitors of --ranks {','.join(keys)} would have one name: give the keys otherwise")
     means = pd.Series(
         {
-            (_named(who), where): float(np.mean(found))
+            (_named(who), where): float(np.mean(numbers))
             for (who, where), members in cells.items()
-            if (found := values(members, metric))
+            if (numbers := values(members, metric))
         }
     )
     if means.empty:
@@ -87,12 +87,12 @@ def _named(who: Key) -> str:
 
 def _replicates(cells: Cells, where: Hashable, metric: str, competitors: Iterable[str]) -> pd.DataFrame:
     """A setting's values, a row each competitor, a column each replicate that all of them have."""
-    found = {
+    by_competitor = {
         _named(who): {replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()}
         for (who, place), members in cells.items()
         if place == where
     }
-    return pd.DataFrame.from_dict(found, orient="index").loc[list(competitors)].dropna(axis=1)
+    return pd.DataFrame.from_dict(by_competitor, orient="index").loc[list(competitors)].dropna(axis=1)
 
 
 def agreement(columns: Iterable[pd.DataFrame]) -> tuple[float, float, int] | None:
@@ -107,41 +107,41 @@ def agreement(columns: Iterable[pd.DataFrame]) -> tuple[float, float, int] | Non
     return (float(np.mean(taus)), min(taus), len(taus)) if taus else None
 
 
-def print_ranks(found: Ranks) -> None:
-    k, n = found.table.shape
-    print(f"Average rank by {found.metric} over {n} data sets ({found.settings} settings); 1 is best.\n")
-    print(pd.DataFrame({"average rank": found.average.map("{:.2f}".format)}).to_markdown(disable_numparse=True))
+def print_ranks(ranked: Ranks) -> None:
+    k, n = ranked.table.shape
+    print(f"Average rank by {ranked.metric} over {n} data sets ({ranked.settings} settings); 1 is best.\n")
+    print(pd.DataFrame({"average rank": ranked.average.map("{:.2f}".format)}).to_markdown(disable_numparse=True))
     print()
     for between, columns in (
-        ("settings, by their means", [found.by_setting]),
-        ("replicates of one setting", found.by_replicate),
+        ("settings, by their means", [ranked.by_setting]),
+        ("replicates of one setting", ranked.by_replicate),
     ):
         if alike := agreement(columns):
             mean, least, pairs = alike
             tau = f"Kendall's τ {mean:+.2f} on average, {least:+.2f} at least"
             print(f"- the same order in two {between}: {tau} ({pairs} pairs)")
-    if found.left_out:
-        print(f"- not run in every setting and left out: {', '.join(found.left_out)}")
-    difference = found.critical_difference
+    if ranked.left_out:
+        print(f"- not run in every setting and left out: {', '.join(ranked.left_out)}")
+    difference = ranked.critical_difference
     if difference is None:
         print(f"- {n} data sets: a critical difference needs {FEWEST_DATA_SETS}")
     else:
-        test = f"; Friedman's p = {stats.friedmanchisquare(*found.table.to_numpy()).pvalue:.2g}" if k > 2 else ""
+        test = f"; Friedman's p = {stats.friedmanchisquare(*ranked.table.to_numpy()).pvalue:.2g}" if k > 2 else ""
         print(f"- critical difference (Nemenyi, 5 %): {difference:.2f}{test}")
 
 
-def draw(found: Ranks, output: Path) -> None:
+def draw(ranked: Ranks, output: Path) -> None:
     """The figure as .pdf, .png or .svg: competitors on the axis of ranks, bars over those that cannot be told apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    difference = found.critical_difference
+    difference = ranked.critical_difference
     if difference is None:
-        n = found.table.shape[1]
+        n = ranked.table.shape[1]
         raise ConfigError(f"a critical-difference figure needs {FEWEST_DATA_SETS} data sets, and there are {n}")
     if output.suffix not in (".pdf", ".png", ".svg"):
         raise ConfigError(f"-o takes a name that ends in .pdf, .png or .svg, not {output.name}")
-    average = found.average
+    average = ranked.average
     figure = Figure(figsize=(6.9, 0.8 + 0.22 * len(average)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -151,7 +151,7 @@ def draw(found: Ranks, output: Path) -> None:
         axes.annotate(f"{name} ({rank:.2f})", (rank, height), (6, 0), textcoords="offset points", va="center", size=8)
     for position, (first, last) in enumerate(cliques(average.to_numpy(), difference)):
         axes.plot([average.iloc[first], average.iloc[last]], [-0.6 - 0.35 * position] * 2, color="black", lw=3)
-    axes.set(xlabel=f"average rank over {found.table.shape[1]} data sets (critical difference {difference:.2f})")
+    axes.set(xlabel=f"average rank over {ranked.table.shape[1]} data sets (critical difference {difference:.2f})")
     axes.set_yticks([])
     axes.invert_yaxis()
     axes.margins(x=0.25)
@@ -162,9 +162,9 @@ def draw(found: Ranks, output: Path) -> None:
 
 def cliques(average: np.ndarray, difference: float) -> list[tuple[int, int]]:
     """Longest runs of two or more sorted ranks that lie within the difference, as (first, last) positions."""
-    found: list[tuple[int, int]] = []
+    intervals: list[tuple[int, int]] = []
     for first in range(len(average)):
         last = int(np.searchsorted(average, average[first] + difference, side="right")) - 1
-        if last > first and not any(last <= end for _, end in found):
-            found.append((first, last))
-    return found
+        if last > first and not any(last <= end for _, end in intervals):
+            intervals.append((first, last))
+    return intervals

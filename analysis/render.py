@@ -53,10 +53,10 @@ class Table:
         for number, line in enumerate(body.values.tolist()):
             lines += ["</tbody>", "<tbody>"] if number in self.blocks else []
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>")
-        said = [f"<li><sup>{letter} </sup>{html.escape(note)}</li>" for letter, note in self._lettered()]
-        said += [f"<li>{html.escape(note)}</li>" for note in self.notes]
+        notes = [f"<li><sup>{letter} </sup>{html.escape(note)}</li>" for letter, note in self._lettered()]
+        notes += [f"<li>{html.escape(note)}</li>" for note in self.notes]
         table = ["<table>", "<thead>", *head, "</thead>", "<tbody>", *lines, "</tbody>", "</table>"]
-        below = [f"<ul>{''.join(said)}</ul>"] if said else []
+        below = [f"<ul>{''.join(notes)}</ul>"] if notes else []
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>"
         return "\n".join(["<figure>", caption, *table, *below, "</figure>"])
 
@@ -68,13 +68,13 @@ class Table:
         for number, line in enumerate(self._marked(_latex, patterns).values.tolist()):
             lines += [r"\midrule"] if number in self.blocks and number else []
             lines.append(" & ".join(line) + r" \\")
-        said = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
-        said += [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
+        notes = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
+        notes += [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
         return "\n".join(
             [
                 *(r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}", r"\smallskip"),
                 rf"\begin{{tabular}}{{{'l' * len(self.frame.columns)}}}",
-                *(r"\toprule", *self._latex_head(), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *said),
+                *(r"\toprule", *self._latex_head(), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *notes),
                 r"\end{table}",
             ]
         )
@@ -83,8 +83,8 @@ class Table:
         """Markdown with the caption above and the notes below; its headings have one level."""
         patterns = {"best": "**{}**", "second": "<ins>{}</ins>", "published": "*{}*", "note": "<sup>{}</sup>"}
         body = self._marked(_escape, patterns).to_markdown(index=False, disable_numparse=True)
-        said = [f"<sup>{letter}</sup> {note}" for letter, note in self._lettered()] + self.notes
-        below = "\n".join(f"- {note}" for note in said)
+        notes = [f"<sup>{letter}</sup> {note}" for letter, note in self._lettered()] + self.notes
+        below = "\n".join(f"- {note}" for note in notes)
         return "\n\n".join(part for part in (self.caption, body, below) if part)
 
     def _levels(self) -> Iterator[list[tuple[str, int]]]:
@@ -125,9 +125,9 @@ class Table:
         for (letter, _), (_, lines) in lettered:
             for line in lines:
                 letters.setdefault(line, []).append(letter)
-        for line, found in letters.items():
+        for line, line_letters in letters.items():
             first = frame.columns[0]
-            frame.loc[line, first] = str(frame.loc[line, first]) + patterns["note"].format(",".join(found))
+            frame.loc[line, first] = str(frame.loc[line, first]) + patterns["note"].format(",".join(line_letters))
         return frame.rename(columns=escape)
 
 
@@ -154,4 +154,4 @@ _LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
 
 
 def _latex(text: str) -> str:
-    return re.sub(r"[&%$#_{}\\~^<>|\[±−·≤τβ–]", lambda found: _LATEX[found[0]], text)
+    return re.sub(r"[&%$#_{}\\~^<>|\[±−·≤τβ–]", lambda match: _LATEX[match[0]], text)

@@ -48,22 +48,22 @@ def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES) -> by
     others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
     runs = [run for cell in cells for run in cell.runs] + others
     with extras(runs) as later:
-        board, by_setting, said = leaderboard(cells), list(tables(cells)), _notes(cells)
-        found = list(later)
+        board, by_setting, sentences = leaderboard(cells), list(tables(cells)), _notes(cells)
+        loaded = list(later)
     important = _by_importance(cells, len(others))
-    kept, no_curves = _within(found, important, curves)
-    images_by_name, sheet_of, no_images = sheets(runs, found, important, images)
+    kept, no_curves = _within(loaded, important, curves)
+    images_by_name, sheet_of, no_images = sheets(runs, loaded, important, images)
     chunks = list(_chunks([len(cell.runs) for cell in cells], len(runs)))
     blobs = {}
     for number, (first, end) in enumerate(chunks):
-        blobs[f"details-{number}"] = packed(compact(_details(runs[first:end], found[first:end], sheet_of[first:end])))
-        texts = [found[position].curves or "null" if kept[position] else "0" for position in range(first, end)]
+        blobs[f"details-{number}"] = packed(compact(_details(runs[first:end], loaded[first:end], sheet_of[first:end])))
+        texts = [loaded[position].curves or "null" if kept[position] else "0" for position in range(first, end)]
         blobs[f"curves-{number}"] = packed(f"[{','.join(texts)}]")
     for name, sheet in images_by_name.items():
         blobs[f"sheet-{name}"] = sheet.pop("png")
     index = {
         "facts": _facts(ledger, cells),
-        "notes": [*said, *_left_out(len(runs), no_curves, no_images, curves, images)],
+        "notes": [*sentences, *_left_out(len(runs), no_curves, no_images, curves, images)],
         "setting": SHOWN,
         "usual": {CHECKSUM: True},
         "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
@@ -88,12 +88,12 @@ def _by_importance(cells: Sequence[Cell], others: int) -> list[int]:
     return [place for *_, place in sorted(places)] + list(range(position, position + others))
 
 
-def _within(found: Sequence[Extras], important: Sequence[int], budget: int) -> tuple[list[bool], int]:
+def _within(loaded: Sequence[Extras], important: Sequence[int], budget: int) -> tuple[list[bool], int]:
     """Whether the curves of each run are kept, and the number of those left out for lack of space."""
-    kept, left_out = [True] * len(found), 0
+    kept, left_out = [True] * len(loaded), 0
     for position in important:
-        budget -= found[position].size * 4 // 3  # in base64
-        if budget < 0 and found[position].curves:
+        budget -= loaded[position].size * 4 // 3  # in base64
+        if budget < 0 and loaded[position].curves:
             kept[position] = False
             left_out += 1
     return kept, left_out
@@ -110,7 +110,7 @@ def _chunks(cells: Sequence[int], runs: int) -> Iterator[tuple[int, int]]:
     yield first, end
 
 
-def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
+def _details(runs: Sequence[Run], loaded: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
     """The details of each run without its curves, a section for each part of the record."""
     rows: dict[str, list[Mapping[str, Any]]] = {
         "config": [{key: typed(run.field(key)) for key in run.fields} for run in runs],
@@ -122,7 +122,7 @@ def _details(runs: Sequence[Run], found: Sequence[Extras], sheet_of: Sequence[st
         "run": [_run(run) for run in runs],
         "images": [
             {"sheet": sheet, **extra.images.columns} if sheet and extra.images else {}
-            for extra, sheet in zip(found, sheet_of, strict=True)
+            for extra, sheet in zip(loaded, sheet_of, strict=True)
         ],
     }
     return {section: columns(part) for section, part in rows.items()}
@@ -162,8 +162,8 @@ def _facts(ledger: AllRuns, cells: Sequence[Cell]) -> dict[str, Any]:
 def _notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on the leaderboard; a key that has a column is not reported as mixed."""
     runs = [run for cell in cells if not cell.external for run in cell.runs]
-    own: Cells = grouped(runs, lambda run: (run.key(("method", "plugin")), ()))
-    return [*notes(runs, own, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
+    by_choice: Cells = grouped(runs, lambda run: (run.key(("method", "plugin")), ()))
+    return [*notes(runs, by_choice, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
 def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: int) -> Iterator[str]:

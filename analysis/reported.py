@@ -59,7 +59,7 @@ class Line:
 def numbers() -> tuple[Number, ...]:
     """All published numbers of the package's `reported.csv`."""
     text = (resources.files("analysis.published") / "reported.csv").read_text(encoding="utf-8")
-    found = []
+    entries = []
     for line in csv.DictReader(text.splitlines()):
         dataset, split = DATASETS[line["dataset"]]
         # Natural labels without added noise; an artificial long tail of such a data set is another setting.
@@ -70,8 +70,8 @@ def numbers() -> tuple[Number, ...]:
                 {"imb_factor": line["imb_factor"]} if line["imbalance"] != "none" else {}
             )
         metric = f"{split}/top5" if "top-5" in line["metric"] else f"{split}/acc"
-        found.append(Number(line, where, metric))
-    return tuple(found)
+        entries.append(Number(line, where, metric))
+    return tuple(entries)
 
 
 def published(cells: Cells, rows: Sequence[str], cols: Sequence[str], metrics: Sequence[str]) -> list[Line]:
@@ -123,13 +123,13 @@ def source(number: Number) -> str:
 
 def differences(number: Number, runs: Sequence[Run]) -> list[str]:
     """Differences of the protocol from these runs, and unknown parts of it."""
-    line, said = number.line, []
+    line, sentences = number.line, []
     if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
-        said.append("other noise model (symmetric noise that includes the true class)")
+        sentences.append("other noise model (symmetric noise that includes the true class)")
     models = {run.field("model") for run in runs}
     if models != {valued(MODELS.get(line["backbone"]))}:
-        said.append(f"backbone {line['backbone']}, ours {listed(models)}")
-    said.append(f"epochs not given, ours {listed(run.field('epochs') for run in runs)}")
+        sentences.append(f"backbone {line['backbone']}, ours {listed(models)}")
+    sentences.append(f"epochs not given, ours {listed(run.field('epochs') for run in runs)}")
     if which := line["metric"].partition(", ")[2]:
-        said.append(which)
-    return said
+        sentences.append(which)
+    return sentences

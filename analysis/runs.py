@@ -72,10 +72,10 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """`test/…` and `val/…`, and `selection/…`, `cost/…`; lists and other non-numbers included."""
-        found = {current(name): value for name, value in (self.record["metrics"] or {}).items()}
+        metrics = {current(name): value for name, value in (self.record["metrics"] or {}).items()}
         for section in SECTIONS:
-            found |= {f"{section}/{key}": value for key, value in flat(self.record[section] or {}, "/").items()}
-        return found
+            metrics |= {f"{section}/{key}": value for key, value in flat(self.record[section] or {}, "/").items()}
+        return metrics
 
     @property
     def hash(self) -> str:
@@ -112,20 +112,20 @@ Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of t
 
 def flat(plain: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     """Leaves of nested mappings by their path; lists as text, so that every value can be compared and grouped."""
-    found: dict[str, Any] = {}
-    _flatten(plain, separator, "", found)
-    return found
+    leaves: dict[str, Any] = {}
+    _flatten(plain, separator, "", leaves)
+    return leaves
 
 
-def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, found: dict[str, Any]) -> None:
+def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, leaves: dict[str, Any]) -> None:
     for key, value in plain.items():
         path = intern(prefix + key)  # thousands of runs have the same paths
         if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
-            _flatten(value, separator, path + separator, found)
+            _flatten(value, separator, path + separator, leaves)
         elif separator == "." and isinstance(value, list):
-            found[path] = Listed(json.dumps(value))
+            leaves[path] = Listed(json.dumps(value))
         else:
-            found[path] = value
+            leaves[path] = value
 
 
 def check_folders(paths: Iterable[Path]) -> None:
@@ -216,8 +216,8 @@ def check_alike(groups: Iterable[Sequence[Run]], what: str, options: str) -> Non
     """Refuse runs of one group (`cell`, `series` …) that differ in a setting. Args: options, that take a key more."""
     for members in groups:
         if key := next(differing(members), None):
-            found = listed(run.field(key) for run in members)
-            raise ConfigError(f"runs of one {what} differ in {key} ({found}): add {key} to {options} or --where")
+            shown = listed(run.field(key) for run in members)
+            raise ConfigError(f"runs of one {what} differ in {key} ({shown}): add {key} to {options} or --where")
 
 
 def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:
@@ -289,10 +289,10 @@ def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list
             if (value := meant(present, text)) is None:
                 raise ConfigError(f"no run has {key}={text}; there is {listed(present)}")
             wanted.setdefault(key, set()).add(value)
-    found = [run for run in runs if all(run.field(key) in values for key, values in wanted.items())]
-    if not found:
+    chosen = [run for run in runs if all(run.field(key) in values for key, values in wanted.items())]
+    if not chosen:
         raise ConfigError("no run has all of " + " ".join(f"{key}={','.join(v)}" for key, v in conditions.items()))
-    return found
+    return chosen
 
 
 def differing(runs: Sequence[Run]) -> Iterator[str]:
@@ -304,7 +304,7 @@ def differing(runs: Sequence[Run]) -> Iterator[str]:
     for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
         if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
             continue
-        found = {fields[key] for fields in everyone if key in fields}
+        values = {fields[key] for fields in everyone if key in fields}
         # Python takes true for 1: only there the slower comparison by kind is needed.
-        if len(found) > 1 or (found <= {0, 1} and len({run.field(key) for run in runs} - {NO_VALUE}) > 1):
+        if len(values) > 1 or (values <= {0, 1} and len({run.field(key) for run in runs} - {NO_VALUE}) > 1):
             yield key

@@ -103,10 +103,10 @@ def status(paths: Sequence[Path]) -> Status:
     states["missing"] = len(not_begun)
     counts = {state: states[state] for state in STATES if states[state]}
     sweeps = [Sweep(plan.command, len(plan.runs), sum(run.hash in done for run in plan.runs)) for plan in plans]
-    found = Status(counts, [run for run, _ in unfinished], sweeps, [run.command for run in not_begun])
-    found.seconds_left = _seconds_left(unfinished, len(not_begun), costs)
-    found.bytes_used = sum(_size(path) for path in paths)
-    return found
+    progress = Status(counts, [run for run, _ in unfinished], sweeps, [run.command for run in not_begun])
+    progress.seconds_left = _seconds_left(unfinished, len(not_begun), costs)
+    progress.bytes_used = sum(_size(path) for path in paths)
+    return progress
 
 
 def _kind(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -120,16 +120,16 @@ def _unfinished(folder: Path, record: dict[str, Any]) -> Unfinished:
     left = float(np.mean(seconds)) * (epochs - epoch) if seconds else None
     holder = Claim(folder).holder() if record["state"] == "running" else None
     state = "stale" if record["state"] == "running" and holder is None else record["state"]
-    said = (reason(record) or None) if state == "failed" else None
+    error = (reason(record) or None) if state == "failed" else None
     return Unfinished(
-        str(folder), state, epoch, epochs, left, None if holder is None else str(holder), said, record["command"]
+        str(folder), state, epoch, epochs, left, None if holder is None else str(holder), error, record["command"]
     )
 
 
 def _seconds_left(
     unfinished: Sequence[tuple[Unfinished, tuple[Any, ...]]], not_begun: int, costs: dict[Any, list[float]]
 ) -> float | None:
-    everything = [seconds for found in costs.values() for seconds in found]
+    everything = [seconds for of_kind in costs.values() for seconds in of_kind]
     usual = float(np.mean(everything)) if everything else None
     needed = []
     for run, kind in unfinished:
@@ -153,33 +153,37 @@ def _size(path: Path) -> int:
     return total
 
 
-def show(found: Status) -> str:
+def show(progress: Status) -> str:
     """The status for a terminal."""
-    counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
-    left = "" if found.seconds_left is None or not _work(found) else f"; about {_time(found.seconds_left)} left"
-    lines = [f"{counts}; {found.bytes_used / 1e6:,.1f} MB{left}"]
+    counts = ", ".join(f"{count} {state}" for state, count in progress.states.items())
+    left = (
+        "" if progress.seconds_left is None or not _work(progress) else f"; about {_time(progress.seconds_left)} left"
+    )
+    lines = [f"{counts}; {progress.bytes_used / 1e6:,.1f} MB{left}"]
     for state in STATES[1:-1]:
-        members = [run for run in found.unfinished if run.state == state]
+        members = [run for run in progress.unfinished if run.state == state]
         lines += map(_line, members[:SHOWN])
         lines += [f"  … and {len(members) - SHOWN} more {state}"] if len(members) > SHOWN else []
-    lines += [f"sweep {sweep.done} of {sweep.asked} done: {sweep.command}" for sweep in found.sweeps[-SHOWN:]]
-    lines += [f"missing: {command}" for command in found.missing[:SHOWN]]
-    if len(found.missing) > SHOWN:
-        lines.append(f"  … and {len(found.missing) - SHOWN} more missing; the sweep's command makes them all")
+    lines += [f"sweep {sweep.done} of {sweep.asked} done: {sweep.command}" for sweep in progress.sweeps[-SHOWN:]]
+    lines += [f"missing: {command}" for command in progress.missing[:SHOWN]]
+    if len(progress.missing) > SHOWN:
+        lines.append(f"  … and {len(progress.missing) - SHOWN} more missing; the sweep's command makes them all")
     return "\n".join(lines)
 
 
-def live_table(found: Status) -> Group:
+def live_table(progress: Status) -> Group:
     """The status as a live table: a bar for every sweep and every run that is not done."""
-    counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
-    left = "" if found.seconds_left is None or not _work(found) else f" · about {_time(found.seconds_left)} left"
-    parts: list[Any] = [Text(f"{counts} · {found.bytes_used / 1e6:,.1f} MB{left}", style="bold")]
+    counts = ", ".join(f"{count} {state}" for state, count in progress.states.items())
+    left = (
+        "" if progress.seconds_left is None or not _work(progress) else f" · about {_time(progress.seconds_left)} left"
+    )
+    parts: list[Any] = [Text(f"{counts} · {progress.bytes_used / 1e6:,.1f} MB{left}", style="bold")]
     sweeps = Table(*_narrow("sweep", "done"), Column("", width=BAR), "command", box=None)
-    for number, sweep in enumerate(found.sweeps[-SHOWN:], start=1):
+    for number, sweep in enumerate(progress.sweeps[-SHOWN:], start=1):
         bar = ProgressBar(sweep.asked, sweep.done, width=BAR)
         sweeps.add_row(str(number), f"{sweep.done}/{sweep.asked}", bar, Text(sweep.command))
     runs = Table(*_narrow("state", "run", "epoch"), Column("", width=BAR), *_narrow("left"), "who or why", box=None)
-    ordered = sorted(found.unfinished, key=lambda run: STATES.index(run.state))
+    ordered = sorted(progress.unfinished, key=lambda run: STATES.index(run.state))
     for run in ordered[: 2 * SHOWN]:
         time_left = "" if run.seconds_left is None or run.state == "failed" else _time(run.seconds_left)
         why = Text(run.error or run.holder or ("its process is gone" if run.state == "stale" else ""))
@@ -188,7 +192,7 @@ def live_table(found: Status) -> Group:
         runs.add_row(
             Text(run.state, COLOURS.get(run.state, "")), place, f"{run.epoch}/{run.epochs}", bar, time_left, why
         )
-    parts += [table for table, used in ((sweeps, found.sweeps), (runs, ordered)) if used]
+    parts += [table for table, used in ((sweeps, progress.sweeps), (runs, ordered)) if used]
     if (more := len(ordered) - 2 * SHOWN) > 0:
         parts.append(Text(f"… and {more} more that are not done"))
     return Group(*parts)
@@ -198,13 +202,13 @@ def _narrow(*headers: str) -> list[Column]:
     return [Column(header, no_wrap=True) for header in headers]
 
 
-def _failures(found: Status) -> list[str]:
+def _failures(progress: Status) -> list[str]:
     """The commands to repeat, which no table has room for."""
-    return [f"again: {run.command}\n" for run in found.unfinished if run.state == "failed"][:SHOWN]
+    return [f"again: {run.command}\n" for run in progress.unfinished if run.state == "failed"][:SHOWN]
 
 
-def _work(found: Status) -> int:
-    return len(found.unfinished) + len(found.missing)
+def _work(progress: Status) -> int:
+    return len(progress.unfinished) + len(progress.missing)
 
 
 def _line(run: Unfinished) -> str:
@@ -238,20 +242,20 @@ def main(arguments: Sequence[str]) -> int | None:
     parser.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="again every 5 seconds")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args(list(arguments))
-    found = status(options.runs)
+    progress = status(options.runs)
     if options.json:
-        print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+        print(json.dumps(asdict(progress), indent=1, ensure_ascii=False))
     elif options.watch is not None:
-        with Live(live_table(found), auto_refresh=False) as live:
-            while _work(found):
+        with Live(live_table(progress), auto_refresh=False) as live:
+            while _work(progress):
                 time.sleep(max(0.2, options.watch))
-                found = status(options.runs)
-                live.update(live_table(found), refresh=True)
+                progress = status(options.runs)
+                live.update(live_table(progress), refresh=True)
     elif sys.stdout.isatty():
-        Console().print(live_table(found))
-        print(*_failures(found), sep="\n", end="")
+        Console().print(live_table(progress))
+        print(*_failures(progress), sep="\n", end="")
     else:
-        print(show(found))
+        print(show(progress))
     return None
 
 

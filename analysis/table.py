@@ -90,14 +90,14 @@ def make_table(
         for r in row_keys
     ]
     marked: dict[tuple[int, str], Mark] = {}
-    said = list(notes(runs, cells, (*rows, *cols), metrics))
+    sentences = list(notes(runs, cells, (*rows, *cols), metrics))
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
         column = [cells.get((r, c), []) for r in row_keys]
-        found = marks(column, metric)
-        marked |= {(line, names[c, metric]): mark for line, mark in found.items()}
-        said += [ALONE] if found and untested(column, metric) and ALONE not in said else []
+        column_marks = marks(column, metric)
+        marked |= {(line, names[c, metric]): mark for line, mark in column_marks.items()}
+        sentences += [ALONE] if column_marks and untested(column, metric) and ALONE not in sentences else []
     if unpaired := len(writer.unpaired):
-        said.append(f"{unpaired} runs without a partner of the same seed and data_seed are not in the differences")
+        sentences.append(f"{unpaired} runs without a partner of the same seed and data_seed are not in the differences")
     blocks = {row_keys.index(r) for r in row_keys if r in foreign and row_keys.index(r) == len(row_keys) - len(foreign)}
     by_row = [(note, frozenset(map(row_keys.index, about))) for note, about in row_notes(cells)]
     below = published(cells, rows, cols, metrics) if reported and not versus else []
@@ -106,14 +106,14 @@ def make_table(
         by_row += _protocols(below, len(lines))
         lines += [_published_line(line, rows, names) for line in below]
     elif reported:
-        said.append(
+        sentences.append(
             "no published number is of this setting and metric" if not versus else "published numbers: no pairs"
         )
     above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
     table = Table(
         pd.DataFrame(lines, columns=headings),
         f"{above} {NOTE}" if marked else above,
-        said,
+        sentences,
         marked,
         {name: _levels(c, cols, metric, metrics) for (c, metric), name in names.items()},
         by_row,
@@ -124,8 +124,8 @@ def make_table(
 
 
 def _published_line(line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str]) -> dict[str, str]:
-    found = {name: line.cells.get(place, MISSING) for place, name in names.items()}
-    return dict(zip(rows, map(str, line.row), strict=True)) | found
+    cells = {name: line.cells.get(place, MISSING) for place, name in names.items()}
+    return dict(zip(rows, map(str, line.row), strict=True)) | cells
 
 
 def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[int]]]:
@@ -134,7 +134,7 @@ def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[i
     for number, line in enumerate(lines, start=first):
         for sentence in line.said:
             about[f"published: {sentence}"].add(number)
-    return [(sentence, frozenset(found)) for sentence, found in about.items()]
+    return [(sentence, frozenset(numbers)) for sentence, numbers in about.items()]
 
 
 def _levels(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> tuple[str, ...]:

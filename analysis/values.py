@@ -65,37 +65,37 @@ def listed(values: Iterable[Value]) -> str:
     return ", ".join(map(str, sorted(set(values))))
 
 
-def read(typed: str) -> Value:
+def read(text: str) -> Value:
     """The value of a text on the command line: 0.1, 0.10 and 1e-1 are one number; `"1"` is a text."""
-    if typed in ("null", "true", "false"):
-        return valued(json.loads(typed))
+    if text in ("null", "true", "false"):
+        return valued(json.loads(text))
     for number in (int, float):
         try:
-            found = number(typed)
+            value = number(text)
         except ValueError:
             continue
-        return Value(NUMBER, found) if found == found else Value(TEXT, typed)  # NaN is not a number that a run has
-    if typed.startswith(('"', "[")):
+        return Value(NUMBER, value) if value == value else Value(TEXT, text)  # NaN is not a number that a run has
+    if text.startswith(('"', "[")):
         try:
-            found = json.loads(typed)
+            value = json.loads(text)
         except (ValueError, RecursionError):  # quotes or a bracket of its own
-            return Value(TEXT, typed)
-        return Value(TEXT, found) if isinstance(found, str) else valued(Listed(json.dumps(found)))
-    return Value(TEXT, typed)
+            return Value(TEXT, text)
+        return Value(TEXT, value) if isinstance(value, str) else valued(Listed(json.dumps(value)))
+    return Value(TEXT, text)
 
 
-def meant(values: Iterable[Value], typed: str) -> Value | None:
+def meant(values: Iterable[Value], text: str) -> Value | None:
     """The one of the values that a user's text stands for, None where there is none.
 
     A text that reads as something else (`dataset.name=1.10`) is meant without quotes where nothing else is.
     """
     there = set(values)
-    return next((value for value in (read(typed), Value(TEXT, typed)) if value in there), None)
+    return next((value for value in (read(text), Value(TEXT, text)) if value in there), None)
 
 
-def matches(value: Value, typed: str) -> bool:
+def matches(value: Value, text: str) -> bool:
     """Whether a value is what a user's text stands for."""
-    return meant([value], typed) is not None
+    return meant([value], text) is not None
 
 
 def _digits(number: float) -> str:

@@ -87,21 +87,21 @@ def seconds_of(timed: TimedMethod, setting: Setting) -> tuple[dict[str, float], 
     from sfa_bench.speed.timing import forget_peak, peak_bytes, repeated
 
     forget_peak(timed.device)  # that of making the data
-    found = {**timed.forward(setting.seconds), **timed.training(setting.seconds)}
+    timings = {**timed.forward(setting.seconds), **timed.training(setting.seconds)}
     peak = peak_bytes(timed.device)[0]
 
     probe = made_probe(setting, timed.data.view.num_classes, timed.method.networks[0].feature_width)
     timed.answer(probe)
     forget_peak(timed.device)
-    found["selectors"] = repeated(lambda: timed.method.select(EPOCH), timed.device, None)
+    timings["selectors"] = repeated(lambda: timed.method.select(EPOCH), timed.device, None)
     data, counts = timed.data, timed.data.observed_counts
     known = data.view.observed_labels.numpy(), data.clean_labels, shot_groups("", counts, counts), None
     probes, selections = timed.method.probes, timed.method.selections
-    found["report"] = repeated(lambda: describe_selections(probes, selections, *known), timed.device, None)
+    timings["report"] = repeated(lambda: describe_selections(probes, selections, *known), timed.device, None)
     # A network computes its answers batch by batch; its stand-in has all of them from the start.
     prepared = sum(array.nbytes for array in (probe.features, probe.logits, probe.abc_logits) if array is not None)
     peak = max(peak, peak_bytes(timed.device)[0] - prepared)
-    return {part: found[part].seconds for part in PARTS}, peak
+    return {part: timings[part].seconds for part in PARTS}, peak
 
 
 def epoch(point: Point, budget: float) -> dict[str, float]:
@@ -123,13 +123,13 @@ def measure(axes: dict[str, list[Point]], repeats: int, budget: float) -> dict[s
     from sfa_bench.engine.machine import environment
 
     points = list(dict.fromkeys(point for line in axes.values() for point in line))
-    found: dict[Point, list[dict[str, float]]] = {point: [] for point in points}
+    epochs: dict[Point, list[dict[str, float]]] = {point: [] for point in points}
     for repeat in range(repeats):  # pass after pass, so that what else the machine does hits all points alike
         for i, point in enumerate(points):
-            found[point].append(epoch(point, budget))
-            said = ", ".join(f"{name} {value:,}" for name, value in point._asdict().items())
-            print(f"pass {repeat + 1}, {i + 1} of {len(points)}: {said}", file=sys.stderr, flush=True)
-    lines = {axis: [{**point._asdict(), "epochs": found[point]} for point in line] for axis, line in axes.items()}
+            epochs[point].append(epoch(point, budget))
+            sizes = ", ".join(f"{name} {value:,}" for name, value in point._asdict().items())
+            print(f"pass {repeat + 1}, {i + 1} of {len(points)}: {sizes}", file=sys.stderr, flush=True)
+    lines = {axis: [{**point._asdict(), "epochs": epochs[point]} for point in line] for axis, line in axes.items()}
     return {"environment": environment([CPU], 2, False), "axes": lines}
 
 
@@ -148,13 +148,13 @@ def figures(point: dict[str, Any]) -> dict[str, Spread]:
         return Spread(statistics.median(values), min(values), max(values))
 
     epochs = point["epochs"]
-    totals = [sum(one[part] for part in PARTS) for one in epochs]
+    totals = [sum(row[part] for part in PARTS) for row in epochs]
     return {
-        **{part: spread([one[part] for one in epochs]) for part in PARTS},
+        **{part: spread([row[part] for row in epochs]) for part in PARTS},
         "epoch": spread(totals),
         "epochs/h": spread([3600 * point["jobs"] / total for total in totals]),
-        "peak": spread([one["peak"] / 1e6 for one in epochs]),
-        "above libraries": spread([(one["peak"] - one["libraries"]) / 1e6 for one in epochs]),
+        "peak": spread([row["peak"] / 1e6 for row in epochs]),
+        "above libraries": spread([(row["peak"] - row["libraries"]) / 1e6 for row in epochs]),
     }
 
 
@@ -163,12 +163,12 @@ def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
     return math.log(ys[-1] / ys[0]) / math.log(xs[-1] / xs[0])
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Medians in Markdown; below each axis the slopes between its ends, and between its last two points."""
     units = {**dict.fromkeys([*PARTS, "epoch"], " [s]"), "epochs/h": "", **dict.fromkeys(MEMORY, " [MB]")}
     rows = [["axis", "", *(name + unit for name, unit in units.items()), "epoch, least to greatest [s]"]]
     rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
-    for axis, line in found["axes"].items():
+    for axis, line in results["axes"].items():
         xs, ys = [point[axis] for point in line], [figures(point) for point in line]
         for x, y in zip(xs, ys, strict=True):
             cells = [f"{y[name].median:,.{3 if '[s]' in unit else 0}f}" for name, unit in units.items()]
@@ -180,7 +180,7 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def plot(found: dict[str, Any]) -> bytes:
+def plot(results: dict[str, Any]) -> bytes:
     """PNG: seconds an epoch and, for jobs, epochs an hour; below them the memory. Dotted is what would be linear."""
     import pandas as pd
     from matplotlib.lines import Line2D
@@ -192,8 +192,8 @@ def plot(found: dict[str, Any]) -> bytes:
     with look.house_style():
         figure = look.canvas("text", 4.2)
         panels = figure.subplots(2, len(AXES), sharex="col")
-        for axis, column in zip(found["axes"], panels.T, strict=True):
-            line = found["axes"][axis]
+        for axis, column in zip(results["axes"], panels.T, strict=True):
+            line = results["axes"][axis]
             xs, measured = [point[axis] for point in line], pd.DataFrame([figures(point) for point in line])
             times = ["epochs/h"] if axis == "jobs" else ["epoch", *PARTS]
             for axes, names in zip(column, (times, MEMORY), strict=True):
@@ -224,7 +224,7 @@ def plot(found: dict[str, Any]) -> bytes:
         for axes, label in zip(panels[:, -1], ("epochs an hour, all jobs", "peak memory, all jobs [MB]"), strict=True):
             axes.set_ylabel(label)
         shown = [axes.get_legend_handles_labels() for axes in panels[:, 0]]
-        handles, labels = ([one for part in shown for one in part[i]] for i in (0, 1))
+        handles, labels = ([item for part in shown for item in part[i]] for i in (0, 1))
         dotted = Line2D([], [], color="0.5", linestyle=":", linewidth=0.9)
         figure.legend([*handles, dotted], [*labels, "linear"], loc="outside lower center", ncols=4)
         return look.rendered(figure, "png")
@@ -244,12 +244,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "measure":
         budget = 0.0 if options.quick else options.seconds
-        found = measure(QUICK if options.quick else AXES, options.repeats, budget)
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
+        results = measure(QUICK if options.quick else AXES, options.repeats, budget)
+        options.output.write_text(json.dumps(results, indent=1) + "\n")
     else:
-        found = json.loads(options.measured.read_text())
-        options.output.write_bytes(plot(found))
-    print(table(found))
+        results = json.loads(options.measured.read_text())
+        options.output.write_bytes(plot(results))
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -100,10 +100,10 @@ def speed(count: int, rounds: int) -> None:
                 epoch()
             rates = [{name: rate(epoch) for name, epoch in epochs.items()} for _ in range(rounds)]
             for name in epochs:
-                found = [one[name] for one in rates]
-                ratios = [one[name] / one["plain"] for one in rates]
+                speeds = [by_name[name] for by_name in rates]
+                ratios = [by_name[name] / by_name["plain"] for by_name in rates]
                 print(
-                    f"{workers} worker{'s' * (workers > 1)}, {name:5}: {statistics.median(found):7.0f} images/s, "
+                    f"{workers} worker{'s' * (workers > 1)}, {name:5}: {statistics.median(speeds):7.0f} images/s, "
                     f"{statistics.median(ratios):.2f} times plain ({min(ratios):.2f} to {max(ratios):.2f})",
                     flush=True,
                 )
@@ -152,8 +152,8 @@ def start(entries: int, rounds: int) -> None:
         for part, size in (("few", 200), ("many", entries)):
             words = ["dataset=folder", "dataset.name=links", f"data_dir={folder / part}", "dataset.cache=off"]
             words += ["method=ce", "plugin=none", "model=convnet", "threads=1"]
-            found = [first_step(folder, *words) for _ in range(rounds)]
-            seconds, peaks = ([one[i] for one in found] for i in (0, 1))
+            measured = [first_step(folder, *words) for _ in range(rounds)]
+            seconds, peaks = ([row[i] for row in measured] for i in (0, 1))
             print(
                 f"{size:,} entries: second step after {statistics.median(seconds):.1f} s ({min(seconds):.1f} to "
                 f"{max(seconds):.1f}), peak {statistics.median(peaks):.0f} MB",

@@ -200,9 +200,9 @@ def clean_by_class(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> 
         if len(members) < 2 or np.ptp(values) <= 1e-12 * np.abs(values).max():
             continue  # nothing to tell apart: all are taken for clean
         values = ((values - values.min()) / (values.max() - values.min())).reshape(-1, 1)
-        found = _posterior(values, GaussianMixture(2, random_state=0), larger=True)
+        posterior = _posterior(values, GaussianMixture(2, random_state=0), larger=True)
         for place, i in enumerate(members):
-            probability[i] = found[place]
+            probability[i] = posterior[place]
     return probability
 
 
@@ -307,8 +307,8 @@ class DivideMix:
     def forward(self, k: int, images: Tensor) -> list[Tensor | None]:
         """Features, logits of the main and of the balanced head, in fp32."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            found = self.networks[k](images)
-        return [None if one is None else one.float() for one in found] if self.bfloat16 else list(found)
+            outputs = self.networks[k](images)
+        return [None if out is None else out.float() for out in outputs] if self.bfloat16 else list(outputs)
 
     def step(self, k: int, loss: Tensor) -> None:
         self.optimisers[k].zero_grad()
@@ -457,11 +457,11 @@ class DivideMix:
 
 def keep(out: Any, labels: Tensor, rows: Tensor, features: Tensor, losses: Tensor, confidence: Tensor) -> None:
     """Copy what a selection needs of a batch's outputs (features, main, balanced) to its rows, one sample at a time."""
-    found, main, balanced = out
+    batch_features, main, balanced = out
     loss = F.cross_entropy(main, labels, reduction="none")
     probability = torch.softmax(main if balanced is None else balanced, dim=1)
     for b in range(len(rows)):
-        features[rows[b]] = found[b].cpu()
+        features[rows[b]] = batch_features[b].cpu()
         losses[rows[b]] = loss[b].cpu()
         confidence[rows[b]] = probability[b, labels[b]].cpu()
 
@@ -543,10 +543,11 @@ def train(folder: Path) -> DivideMix:
                 features, _, confidence = method.evaluate(k)
                 clean_probability.append(averages[k].select(features, confidence, labels, epoch, rng))
             for k in (0, 1):
-                theirs = clean_probability[1 - k]  # a network that selected for itself would confirm its own errors
-                selected = theirs > 0.5
+                # A network that selected for itself would confirm its own errors.
+                peer_probability = clean_probability[1 - k]
+                selected = peer_probability > 0.5
                 counts = np.bincount(labels[selected], minlength=s.num_classes)
-                method.co_divide(k, selected, theirs, log_counts(counts), epoch - s.warmup_epochs)
+                method.co_divide(k, selected, peer_probability, log_counts(counts), epoch - s.warmup_epochs)
         print(f"epoch {epoch}: {method.test(folder / 'test.npz'):.2f} %", flush=True)
     return method
 
@@ -555,8 +556,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1,797 images of 8×8, uint8 [N, 8, 8, 1], and their labels."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return np.rint(found.images * (255 / 16)).astype(np.uint8)[..., None], found.target.astype(np.int64)
+    data = load_digits()
+    return np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None], data.target.astype(np.int64)
 
 
 def random_images(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ class TimedBaseline:
             losses = F.cross_entropy(torch.from_numpy(probe.logits), torch.from_numpy(labels), reduction="none")
             return lambda: [clean_by_loss(losses) for _ in range(2)]
         features, confidence, rng = torch.from_numpy(probe.features), confidence_of(probe), np.random.default_rng(0)
-        return lambda: [one.select(features, confidence, labels, EPOCH, rng) for one in self.averages]
+        return lambda: [average.select(features, confidence, labels, EPOCH, rng) for average in self.averages]
 
     def training(self, budget: float | None) -> Parts:
         """The rest of the epoch, with the selections given."""
@@ -113,8 +113,8 @@ def save_arrays(path: Path, images: Images, labels: Tensor) -> Path:
 
 
 def augmentation(data: Data) -> Augmentation:
-    own = data.view.transform
-    return Augmentation(own.mean, own.std, own.padding, own.flip)
+    transform = data.view.transform
+    return Augmentation(transform.mean, transform.std, transform.padding, transform.flip)
 
 
 def feature_averages(observed_counts: np.ndarray) -> list[FeatureAverages]:

@@ -30,11 +30,11 @@ def settings() -> dict[str, list[str]]:
     """Each selector with the words that choose it; whoever sees the clean labels computes nothing."""
     able = [name for name in NAMES if SELECTORS[name].code is not None and not SELECTORS[name].knows]
     plugins = {name: SELECTORS[name].plugin for name in able}
-    found = {
+    words = {
         name: [f"plugin={plugin}"] if plugin else ["plugin=abc", f"method.selector.name={name}"]
         for name, plugin in plugins.items()
     }
-    return found | {"quota, both networks": [*found["quota"], "method.selector.networks=both"]}
+    return words | {"quota, both networks": [*words["quota"], "method.selector.networks=both"]}
 
 
 def seconds(words: Sequence[str], probe: Probe) -> float:
@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for words in measured.values():
         seconds(words, small)  # what is imported at the first use is no part of a selection
     rounds = [{name: seconds(words, probe) for name, words in measured.items()} for _ in range(options.rounds)]
-    middle = {name: statistics.median(one[name] for one in rounds) for name in measured}
+    middle = {name: statistics.median(row[name] for row in rounds) for name in measured}
     print(f"N = {options.samples:,}, K = {options.classes}, d = {options.width}, {options.threads} thread(s)\n")
     print(f"| selector | seconds | of {REFERENCE} |\n|:--|--:|--:|")
-    for name, value in sorted(middle.items(), key=lambda one: one[1]):
+    for name, value in sorted(middle.items(), key=lambda item: item[1]):
         print(f"| {name} | {value:.3f} | {value / middle[REFERENCE]:.2f} |")
 
 

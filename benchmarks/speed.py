@@ -45,20 +45,20 @@ def both(options: argparse.Namespace, setting: Setting) -> dict[str, Side]:
     }
 
 
-def compared(found: dict[str, Any]) -> str:
+def compared(measured: dict[str, Any]) -> str:
     """The machine and the table of both sides; adds the `ratio` to each line that was measured."""
-    for line in found["phases"]:
+    for line in measured["phases"]:
         if line["error"] is None:
             line["ratio"] = ratio(line["suite"]["round_seconds"], line["plain"]["round_seconds"])
-    baseline = f"the baseline in {found['setting']['precision']['plain']}"
+    baseline = f"the baseline in {measured['setting']['precision']['plain']}"
     head = (*report.RATE, "plain images/s", *report.RATE[1:], "times plain")
-    return f"{report.machine(found)}; {baseline}.\n\n{report.table(found, head, _cells)}"
+    return f"{report.machine(measured)}; {baseline}.\n\n{report.table(measured, head, _cells)}"
 
 
 def ratio(suite: Sequence[float], plain: Sequence[float]) -> dict[str, float]:
     """How many times as fast as the baseline of the same round, from the seconds of each round."""
-    found = [theirs / mine for mine, theirs in zip(suite, plain, strict=True)]
-    return {"median": median(found), "least": min(found), "greatest": max(found)}
+    ratios = [plain_seconds / suite_seconds for suite_seconds, plain_seconds in zip(suite, plain, strict=True)]
+    return {"median": median(ratios), "least": min(ratios), "greatest": max(ratios)}
 
 
 def _cells(line: Mapping[str, Any]) -> list[str]:

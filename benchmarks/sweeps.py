@@ -70,7 +70,7 @@ def parallel(pairs):
 
 
 def scale(sizes, repeats):
-    found = []
+    rows = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             words = [*AXES, f"replicate=range(0,{size // EACH})", f"runs_dir={folder}"]
@@ -81,14 +81,14 @@ def scale(sizes, repeats):
             for name, call in kinds.items():
                 measured = [child(*call) for _ in range(repeats)]
                 row = {"runs": size, "what": name}
-                row |= {key: spread([one[key] for one in measured]) for key in measured[0]}
-                found.append(row)
+                row |= {key: spread([result[key] for result in measured]) for key in measured[0]}
+                rows.append(row)
                 print(
                     f"{size:,} runs, {name}: {row['seconds']}, {row['megabytes'][1]:.0f} MB",
                     file=sys.stderr,
                     flush=True,
                 )
-    return found
+    return rows
 
 
 def spread(values):

@@ -118,9 +118,9 @@ def _sweep(overrides: Sequence[str], config_dir: Path | None) -> int:
     check_overrides([word for word in overrides if is_hydras(word.lstrip("+~"))], config_dir, sweep=True)
     check_values(hydras, config_dir)
     Plan.of_this_process = plan([word for word in words if word not in hydras], config_dir)
-    own = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    options = [] if config_dir is None else ["--config-dir", str(config_dir)]
     SafeStream.answers = False
-    return _hydra([*own, "--multirun", "hydra/sweeper=sfa", *words], "the sweep cannot be composed")
+    return _hydra([*options, "--multirun", "hydra/sweeper=sfa", *words], "the sweep cannot be composed")
 
 
 def _ask_hydra(options: Namespace, arguments: list[str]) -> int:

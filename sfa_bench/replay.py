@@ -91,15 +91,15 @@ def replay(
     """
     if missing := [str(path) for path in paths if not path.exists()]:
         raise ConfigError(f"{', '.join(missing)}: there is no such folder")
-    found = list(run_folders(paths))
-    if not found:
+    runs = list(run_folders(paths))
+    if not runs:
         raise ConfigError("no run is named: give the folder of a run, or one that holds runs")
-    with_probes = [path for path in found if probes.saved(path)]
+    with_probes = [path for path in runs if probes.saved(path)]
     if not with_probes:
         raise ConfigError(
-            f"{found[0]} has no probes: run it with record.probes=N (every N epochs), in another runs_dir if it is done"
+            f"{runs[0]} has no probes: run it with record.probes=N (every N epochs), in another runs_dir if it is done"
         )
-    notes = [f"{path} has no probes and is left out" for path in found if path not in with_probes]
+    notes = [f"{path} has no probes and is left out" for path in runs if path not in with_probes]
     rows: list[dict[str, Any]] = []
     for path in with_probes:
         rows += _of_run(ReplayedRun.open(path), settings, config_dir, notes)
@@ -128,15 +128,15 @@ class ReplayedRun:
             raise ConfigError(f"{path}/run.json cannot be read: {error}") from error
         if record["state"] != "done":
             raise ConfigError(f"{path} is not done ({record['state']}): repeat its command, which is in run.json")
-        words, own = _typed(record["command"])
-        config = compose(words, own)
+        words, config_dir = _typed(record["command"])
+        config = compose(words, config_dir)
         if run_hash(config) != record["hash"]:
             raise ConfigError(f"{path}: its command now gives another run (another version, or a changed file)")
         try:
             clean = load_arrays(path / "predictions.npz")["clean_label"]
         except (OSError, Damaged, KeyError) as error:
             raise ConfigError(f"{path}/predictions.npz cannot be read: {error}") from error
-        return cls("/".join(path.resolve().parts[-2:]), config, own, probes.saved(path), clean, record["data"])
+        return cls("/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, record["data"])
 
 
 def _typed(command: str) -> tuple[list[str], Path | None]:
@@ -152,11 +152,11 @@ def _of_run(
     run: ReplayedRun, settings: Sequence[str], config_dir: Path | None, notes: list[str]
 ) -> Iterator[dict[str, Any]]:
     """The rows of one run, setting by setting; each file is read once for all of them."""
-    own = config_dir or run.config_dir
+    conf = config_dir or run.config_dir
     replays = []
-    for setting in split_sweep(settings, own):
+    for setting in split_sweep(settings, conf):
         try:
-            config = with_setting(run.config, setting, own) if setting else run.config
+            config = with_setting(run.config, setting, conf) if setting else run.config
         except ConfigError as error:
             if not error.invalid_combination:
                 raise
@@ -175,14 +175,14 @@ def _of_run(
             seen, selected = probes.load(file)
         except (OSError, Damaged) as error:
             raise ConfigError(f"{file} cannot be read: {error}") from error
-        for one in replays:
-            one.epoch(epoch, seen, selected)
-    for one in replays:
-        if not one.rows:
+        for entry in replays:
+            entry.epoch(epoch, seen, selected)
+    for entry in replays:
+        if not entry.rows:
             raise ConfigError(
-                f"{run.name}: its probes are all of epochs before {one.first}, where {one.label} begins to select"
+                f"{run.name}: its probes are all of epochs before {entry.first}, where {entry.label} begins to select"
             )
-        yield from one.rows
+        yield from entry.rows
 
 
 class Replay:

@@ -93,20 +93,20 @@ def words(number: Number) -> tuple[str, ...] | None:
     if method is None:
         return None
     where, line = number.where, number.line
-    typed = [f"dataset={where['dataset']}"]
+    overrides = [f"dataset={where['dataset']}"]
     if line["noise"] != "natural":
         law = ["noise.include_self=true"] if line["noise"] == "symmetric_incl" else []
         law += _count(number)
-        typed += [f"noise={where['noise']}", *law, f"noise_ratio={where['noise_ratio']}"]
-        typed.append(f"imbalance={where['imbalance']}")
-        typed += [f"imb_factor={where['imb_factor']}"] if "imb_factor" in where else []
-    typed += method.words.split()
-    if "method=coteaching" in typed and where["dataset"] in ASSUMED:
-        typed.append(f"noise.assumed_rate={ASSUMED[where['dataset']]}")
-    typed += _constants(number)
-    typed += [f"model={MODELS[line['backbone']]}"] if line["backbone"] in MODELS else []
-    typed += [WEIGHTS] if where["dataset"] == "clothing1m" else []
-    return (*typed, "recipe=native" if method.native else "recipe=matched")
+        overrides += [f"noise={where['noise']}", *law, f"noise_ratio={where['noise_ratio']}"]
+        overrides.append(f"imbalance={where['imbalance']}")
+        overrides += [f"imb_factor={where['imb_factor']}"] if "imb_factor" in where else []
+    overrides += method.words.split()
+    if "method=coteaching" in overrides and where["dataset"] in ASSUMED:
+        overrides.append(f"noise.assumed_rate={ASSUMED[where['dataset']]}")
+    overrides += _constants(number)
+    overrides += [f"model={MODELS[line['backbone']]}"] if line["backbone"] in MODELS else []
+    overrides += [WEIGHTS] if where["dataset"] == "clothing1m" else []
+    return (*overrides, "recipe=native" if method.native else "recipe=matched")
 
 
 def _count(number: Number) -> list[str]:
@@ -147,14 +147,14 @@ def _constants(number: Number) -> list[str]:
 
 
 @cache
-def planned(typed: tuple[str, ...]) -> Run:
+def planned(overrides: tuple[str, ...]) -> Run:
     """A `Run` without results for these overrides. Raises ConfigError for invalid ones."""
-    config = compose([word.replace(WEIGHTS, "model.pretrained=false") for word in typed])
+    config = compose([word.replace(WEIGHTS, "model.pretrained=false") for word in overrides])
     plain = config.to_plain()
-    if WEIGHTS in typed:
+    if WEIGHTS in overrides:
         plain["model"]["pretrained"] = "FILE"
     return Run(Path(), {"config": plain, "names": config.recorded_names})
 
 
-def command(typed: tuple[str, ...]) -> str:
-    return " ".join(["python run.py -m", REPLICATES, *typed])
+def command(overrides: tuple[str, ...]) -> str:
+    return " ".join(["python run.py -m", REPLICATES, *overrides])

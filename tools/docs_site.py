@@ -68,9 +68,9 @@ def _choices(group: str) -> str:
     return "\n".join(lines)
 
 
-def _rows(found: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[tuple[str, str, str, str]]:
+def _rows(options: Iterator[tuple[str, Any, Any, Mapping[str, Any]]]) -> Iterator[tuple[str, str, str, str]]:
     """Key, default, what is allowed, help, for each option that can be set."""
-    for path, default, kind, limits in found:
+    for path, default, kind, limits in options:
         ranged = range_text("value", limits)
         allowed = describe(kind).removeprefix("one of ") + (f", {ranged}" if ranged != "value" else "")
         yield path, show(default), allowed, limits["help"]

@@ -63,17 +63,19 @@ def samples(run: Run) -> int:
 
 def before_selection(fields: Mapping[str, Any]) -> int:
     """Epochs before the first selection, as choices.methods.warmup_epochs has it."""
-    own = fields["method.learner"] == "rolt" and fields["plugin.selector"] == "none"
-    return 0 if own or fields["method.selector.name"] == "none" else int(fields["warmup_epochs"])
+    selects_itself = fields["method.learner"] == "rolt" and fields["plugin.selector"] == "none"
+    return 0 if selects_itself or fields["method.selector.name"] == "none" else int(fields["warmup_epochs"])
 
 
 def kind(fields: Mapping[str, Any]) -> tuple[str, str]:
     """Method and plug-in, with what else changes how many images are forwarded: with another selector than their own,
     other samples are selected.
     """
-    own = fields["plugin.selector"] if fields["plugin.selector"] != "none" else SELECTORS.get(fields["method"], "none")
+    default = (
+        fields["plugin.selector"] if fields["plugin.selector"] != "none" else SELECTORS.get(fields["method"], "none")
+    )
     selector = fields["method.selector.name"]
-    other = "" if selector == own else f" {selector}"
+    other = "" if selector == default else f" {selector}"
     plus = " plus" if fields.get("method.plus") else ""
     labelled = " labelled" if fields.get("method.forward") == "labelled" and _splits(fields) else ""
     return f"{fields['method']}{plus}{labelled}{other}", str(fields["plugin"])
@@ -111,8 +113,8 @@ def flops(run: Run) -> float:
     ratio = ASSUMED[dataset] if dataset in ASSUMED else run.fields["noise_ratio"]
     if run.fields["noise"] == "asymmetric" and dataset == "cifar10":
         ratio /= 2  # five of its ten classes have a similar class: at 0.4, a fifth of the labels are noisy
-    found = forwards(run, nearest(*kind(run.fields), ratio), samples(run), TESTED[dataset])
-    return found * per_forward()[dataset, run.fields["model"]]
+    forwarded = forwards(run, nearest(*kind(run.fields), ratio), samples(run), TESTED[dataset])
+    return forwarded * per_forward()[dataset, run.fields["model"]]
 
 
 # ---- what was measured
@@ -142,10 +144,10 @@ def checked() -> list[dict[str, str]]:
 
 @cache
 def _factors() -> dict[tuple[str, str], dict[float, Factor]]:
-    found: dict[tuple[str, str], dict[float, Factor]] = defaultdict(dict)
+    factors: dict[tuple[str, str], dict[float, Factor]] = defaultdict(dict)
     for line in _lines("cost.csv"):
-        found[line["method"], line["plugin"]][float(line["noise_ratio"])] = Factor(*(float(line[k]) for k in KINDS))
-    return dict(found)
+        factors[line["method"], line["plugin"]][float(line["noise_ratio"])] = Factor(*(float(line[k]) for k in KINDS))
+    return dict(factors)
 
 
 def nearest(method: str, plugin: str, ratio: float) -> Factor:
@@ -171,10 +173,10 @@ def factor_of(run: Run) -> Factor:
 
 def _own(runs: Sequence[Run]) -> list[Run]:
     """Without results of other people's code, which has counted nothing. Raises ConfigError where nothing is left."""
-    found = [run for run in runs if not run.external]
-    if not found:
+    own_runs = [run for run in runs if not run.external]
+    if not own_runs:
         raise ConfigError("none of these runs is of the suite's own code: there is no cost to measure")
-    return found
+    return own_runs
 
 
 def cost_csv(runs: Sequence[Run]) -> bytes:
@@ -183,9 +185,9 @@ def cost_csv(runs: Sequence[Run]) -> bytes:
     for run in _own(runs):
         groups[(*kind(run.fields), float(run.fields.get("noise_ratio", 0)))].append(factor_of(run))
     lines = []
-    for (method, plugin, ratio), found in sorted(groups.items()):
-        line: dict[str, Any] = {"method": method, "plugin": plugin, "noise_ratio": ratio, "runs": len(found)}
-        lines.append(line | {k: f"{fmean(getattr(factor, k) for factor in found):.4g}" for k in KINDS})
+    for (method, plugin, ratio), factors in sorted(groups.items()):
+        line: dict[str, Any] = {"method": method, "plugin": plugin, "noise_ratio": ratio, "runs": len(factors)}
+        lines.append(line | {k: f"{fmean(getattr(factor, k) for factor in factors):.4g}" for k in KINDS})
     return _as_csv(lines)
 
 
@@ -210,9 +212,9 @@ def checked_csv(runs: Sequence[Run]) -> bytes:
         raise ConfigError("none of these runs is of a method that tools/measured/cost.csv has a line of")
     return _as_csv(
         [
-            {"dataset": dataset, "method": method, "plugin": plugin, "runs": len(found)}
-            | {name: f"{median(pair[i] for pair in found):.3g}" for i, name in enumerate(("flops", "seconds"))}
-            for (dataset, method, plugin), found in sorted(groups.items())
+            {"dataset": dataset, "method": method, "plugin": plugin, "runs": len(pairs)}
+            | {name: f"{median(pair[i] for pair in pairs):.3g}" for i, name in enumerate(("flops", "seconds"))}
+            for (dataset, method, plugin), pairs in sorted(groups.items())
         ]
     )
 

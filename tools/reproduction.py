@@ -49,16 +49,16 @@ class Page:
         body: list[str] = []
         for dataset, settings in groups.items():
             body.append(f"## {TITLES[dataset]}\n")
-            for title, found in settings.items():
-                body += self._section(title, found)
+            for title, published in settings.items():
+                body += self._section(title, published)
         notes = [f"{place}. {sentence}" for sentence, place in self.noted.items()]
         return "\n".join([*self._introduction(), *body, "## Notes\n", *notes, ""])
 
     def _introduction(self) -> list[str]:
-        asked = dict.fromkeys(typed for number in numbers() if (typed := words(number)))
+        asked = dict.fromkeys(overrides for number in numbers() if (overrides := words(number)))
         # The classifiers of one trained run are fitted on it, and it is trained once.
-        trained = dict.fromkeys(tuple(w for w in typed if not w.startswith("classifier=")) for typed in asked)
-        total = sum(hours.flops(planned(typed)) for typed in trained)
+        trained = dict.fromkeys(tuple(w for w in overrides if not w.startswith("classifier=")) for overrides in asked)
+        total = sum(hours.flops(planned(overrides)) for overrides in trained)
         rate = hours.rate()
         machine = "a rate that was given" if self.typed else f"{rate['machine']}, measured on {rate['date']}"
         condition = "" if self.typed else f", {rate['condition']}: {rate['work']}"
@@ -82,36 +82,36 @@ class Page:
             "train it else.\n",
         ]
 
-    def _section(self, title: str, found: Sequence[Number]) -> list[str]:
+    def _section(self, title: str, published: Sequence[Number]) -> list[str]:
         lines = [f"### {title}\n", f"| {' | '.join(HEAD)} |", "|:--" * 6 + "|--:|--:|:--|"]
-        lines += [f"| {' | '.join(self._row(number))} |" for number in found]
-        commands = dict.fromkeys(command(typed) for number in found if (typed := words(number)))
+        lines += [f"| {' | '.join(self._row(number))} |" for number in published]
+        commands = dict.fromkeys(command(overrides) for number in published if (overrides := words(number)))
         return [*lines, "", *(["```", *commands, "```", ""] if commands else [])]
 
     def _row(self, number: Number) -> list[str]:
-        typed, metric = words(number), metric_of(number)
+        overrides, metric = words(number), metric_of(number)
         name = number.line["method"]
         row = [name, source(number), f"`{metric}`", number.text]
-        if typed is None:
+        if overrides is None:
             why = "not in this setting" if name in REFUSED else "not in the suite"
-            said = [number.line["note"], *([REFUSED[name]] if name in REFUSED else [])]
-            return [*row, f"{MISSING}: {why}", MISSING, MISSING, MISSING, self._notes(said)]
-        method, plan = ours(number), planned(typed)
+            notes = [number.line["note"], *([REFUSED[name]] if name in REFUSED else [])]
+            return [*row, f"{MISSING}: {why}", MISSING, MISSING, MISSING, self._notes(notes)]
+        method, plan = ours(number), planned(overrides)
         assert method is not None
         value, members = self._ours(number, plan, metric)
         recipe = plan.fields["recipe"]
         differ = [*differences(number, members or [plan]), *([doubt(number)] if doubt(number) else [])]
         differ += ["recipe=matched, the suite's schedule and not the original's"] if recipe == "matched" else []
-        said = [*(f"differs: {sentence}" for sentence in differ), number.line["note"]]
-        said += [method.why] if method.why else []
+        notes = [*(f"differs: {sentence}" for sentence in differ), number.line["note"]]
+        notes += [method.why] if method.why else []
         if number.where["dataset"] == "clothing1m":
-            said.append("`test/acc/at_best_val` of the same run is at the epoch that the clean validation set picks")
+            notes.append("`test/acc/at_best_val` of the same run is at the epoch that the clean validation set picks")
         cost = hours.flops(plan)
-        names = [hours.kind(plan.fields)[0] if _selects_otherwise(typed) else plan.fields["method"]]
+        names = [hours.kind(plan.fields)[0] if _selects_otherwise(overrides) else plan.fields["method"]]
         names += [plan.fields["plugin"]]
         names += [plan.fields["classifier"]] if plan.fields["classifier"] != "joint" else []
         amount = [f"{cost / 1e15:.3g}", _hours(cost / self.per_second / 3600)]
-        return [*row, f"{' + '.join(map(str, names))}, {recipe}", value, *amount, self._notes(said)]
+        return [*row, f"{' + '.join(map(str, names))}, {recipe}", value, *amount, self._notes(notes)]
 
     def _ours(self, number: Number, plan: Run, metric: str) -> tuple[str, list[Run]]:
         """The cell of our runs, those that are the command's own before others, and which they are."""
@@ -125,12 +125,12 @@ class Page:
         if not cells:
             return f"not run: needs {NEEDS[number.where['dataset']]}", []
         chosen = [()] if () in cells else sorted(cells)
-        said = []
+        texts = []
         for differ in chosen:
             text = CellWriter({((), ()): cells[differ]}, (), (), {}, "std").text((), (), metric)
             more = [f"and {len(differ) - SHOWN} more"] if len(differ) > SHOWN else []
-            said.append(text + (f", differs: {', '.join([*differ[:SHOWN], *more])}" if differ else ""))
-        return "; ".join(said), [run for differ in chosen for run in cells[differ]]
+            texts.append(text + (f", differs: {', '.join([*differ[:SHOWN], *more])}" if differ else ""))
+        return "; ".join(texts), [run for differ in chosen for run in cells[differ]]
 
     def _notes(self, sentences: Sequence[str]) -> str:
         places = {self.noted.setdefault(sentence, len(self.noted) + 1) for sentence in sentences}
@@ -139,13 +139,13 @@ class Page:
 
 def departures(run: Run, plan: Run) -> tuple[str, ...]:
     """`key=value` of what a run has otherwise than the command; names of choices first."""
-    found = []
+    departing = []
     for key in differing([run, plan]):
         own_weights = key == "model.pretrained" and run.fields[key] and plan.fields[key]
         implied = key.startswith("recipe.effective.") or key.removesuffix(".name") in plan.record["names"]
         if not own_weights and (key in plan.record["names"] or not implied):
-            found.append(f"{key}={run.field(key)}")
-    return tuple(found)
+            departing.append(f"{key}={run.field(key)}")
+    return tuple(departing)
 
 
 def metric_of(number: Number) -> str:
@@ -194,10 +194,10 @@ def _hours(count: float) -> str:
 
 def _checks() -> str:
     """How the expectation compared with finished runs, in sentences."""
-    said, lasted, apart = [], defaultdict(list), 0.0
+    ratios, lasted, apart = [], defaultdict(list), 0.0
     for line in hours.checked():
         plugin = "" if line["plugin"] == "none" else f" + {line['plugin']}"
-        said.append(
+        ratios.append(
             f"{line['method']}{plugin} on {line['dataset']} {line['flops']} and {line['seconds']} ({line['runs']})"
         )
         lasted[line["dataset"]].append(1 / float(line["seconds"]))
@@ -217,7 +217,7 @@ def _checks() -> str:
     return " ".join(
         [
             "**Checked on finished runs** (`--check`): expected over recorded operations, and expected over recorded "
-            f"seconds (medians; number of runs): {'; '.join(said)}. What a single network forwards is known to the "
+            f"seconds (medians; number of runs): {'; '.join(ratios)}. What a single network forwards is known to the "
             "image; what DivideMix selects, and so forwards, is other in these settings than where it was measured "
             f"(operations up to {apart:.0%} apart).",
             *few,
@@ -237,9 +237,9 @@ def main(arguments: Sequence[str]) -> None:
     measuring.add_argument("--cost-from", nargs="+", type=Path, metavar="RUNS", help="write measured/cost.csv")
     measuring.add_argument("--check", nargs="+", type=Path, metavar="RUNS", help="write measured/checked.csv")
     options = parser.parse_args(arguments)
-    content, said = _content(options)
+    content, summary = _content(options)
     write_file(options.output, content)
-    print(f"{said} in {options.output}")
+    print(f"{summary} in {options.output}")
 
 
 def _content(options: argparse.Namespace) -> tuple[bytes, str]:

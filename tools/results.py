@@ -58,13 +58,13 @@ def make(name: str, paths: Sequence[Path], output: Path) -> int:
             f"{len(strange)} runs ({strange[0].path} …) are not of the sweep {entry['sweep']}: give a folder with its "
             "own runs only, or the commands on the page would not make these files"
         )
-    said: dict[str, str] = {}
+    notes: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for file, line in entry["files"].items():
-        files[file], said[file] = _made(file, line, paths)
+        files[file], notes[file] = _made(file, line, paths)
     frame, constant = _varying(tidy(runs))
     files["runs.csv"] = to_bytes(frame, ".csv")
-    page = _page(name, entry, runs, len(asked), said, constant)
+    page = _page(name, entry, runs, len(asked), notes, constant)
     files["README.md"] = page.encode()
     folder = output / name
     with writing(folder / "README.md"):
@@ -86,15 +86,15 @@ def _contents(path: Path) -> dict[str, Any]:
 
 def planned(sweep: str) -> set[str]:
     """The hashes of all runs that a sweep asks for, and of those that its classifiers are fitted on."""
-    found: set[str] = set()
+    wanted: set[str] = set()
     for job in jobs(shlex.split(sweep), None):
         try:
-            own = hashes(compose_checked(job))
-            found |= {own.run, own.trained}
+            identity = hashes(compose_checked(job))
+            wanted |= {identity.run, identity.trained}
         except ConfigError as error:
             if not error.invalid_combination:
                 raise
-    return found
+    return wanted
 
 
 def _made(file: str, line: str, paths: Sequence[Path]) -> tuple[bytes, str]:
@@ -129,8 +129,8 @@ def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The frame without columns that have one value only, and these."""
     frame = frame.drop(columns=[name for name in LEFT_OUT if name in frame])
     frame["command"] = frame["command"].map(_anywhere)
-    one = [name for name in frame if name not in ("hash", "command") and frame[name].nunique(dropna=False) == 1]
-    return frame.drop(columns=one), {str(name): frame[name].tolist()[0] for name in one}
+    constant = [name for name in frame if name not in ("hash", "command") and frame[name].nunique(dropna=False) == 1]
+    return frame.drop(columns=constant), {str(name): frame[name].tolist()[0] for name in constant}
 
 
 def _anywhere(command: str) -> str:
@@ -147,7 +147,7 @@ def _page(
     entry: Mapping[str, Any],
     runs: Sequence[Run],
     asked: int,
-    said: Mapping[str, str],
+    notes: Mapping[str, str],
     constant: Mapping[str, Any],
 ) -> str:
     where = f"runs/{name}"
@@ -167,7 +167,7 @@ def _page(
         *("", "Machines:", ""),
         *(f"- {count} runs: {machine}" for machine, count in made.most_common()),
         *("", "## Files", "", "- `runs.csv`: every run with its command, every metric, and each setting that varies"),
-        *(f"- `{file}`" + (f": {said[file]}" if said[file] else "") for file in said),
+        *(f"- `{file}`" + (f": {notes[file]}" if notes[file] else "") for file in notes),
         *("", "## The same in all runs", ""),
         ", ".join(
             f"`{key}={show(value)}`"

@@ -52,21 +52,21 @@ def digest(words):
     except ConfigError:
         return None
     losses = [method.epoch(e) for e in range(1, config.epochs + 1)]
-    found = hashlib.sha256(json.dumps([losses, method.cost.as_dict()], sort_keys=True).encode())
-    _feed(found, method.state())
-    return found.hexdigest()[:16]
+    hasher = hashlib.sha256(json.dumps([losses, method.cost.as_dict()], sort_keys=True).encode())
+    _feed(hasher, method.state())
+    return hasher.hexdigest()[:16]
 
 
-def _feed(found, value):
+def _feed(hasher, value):
     if isinstance(value, dict):
         for key, inner in value.items():
-            found.update(str(key).encode())
-            _feed(found, inner)
+            hasher.update(str(key).encode())
+            _feed(hasher, inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            _feed(found, inner)
+            _feed(hasher, inner)
     else:
-        found.update(value.contiguous().numpy().tobytes() if hasattr(value, "numpy") else repr(value).encode())
+        hasher.update(value.contiguous().numpy().tobytes() if hasattr(value, "numpy") else repr(value).encode())
 
 
 def serve(share):
@@ -91,7 +91,7 @@ def ask(root):
         return json.loads(done.stdout.splitlines()[-1])
 
     with ThreadPoolExecutor(SHARES) as pool:
-        return {words: found for some in pool.map(part, range(SHARES)) for words, found in some.items()}
+        return {words: value for some in pool.map(part, range(SHARES)) for words, value in some.items()}
 
 
 def main(arguments):
@@ -110,7 +110,7 @@ def main(arguments):
     moved = sorted(words for words in before.keys() | after.keys() if before.get(words) != after.get(words))
     for words in moved:
         print(f"{words}: {before.get(words)} is now {after.get(words)}")
-    made = sum(found is not None for found in after.values())
+    made = sum(value is not None for value in after.values())
     print(f"{made} runs compared with {options.commit}, {len(moved)} differ")
     return 1 if moved else 0
 

@@ -32,10 +32,10 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
     Raises: ConfigError when the runs have no accuracy per class or no such counts.
     """
-    found = by_series(runs, options.by)
-    few(name(options.by, key) for key in found)
+    series = by_series(runs, options.by)
+    few(name(options.by, key) for key in series)
     tidy = []
-    for key, members in found.items():
+    for key, members in series.items():
         for run in members:
             accuracies, sizes = run.metrics.get("test/per_class"), run.record["data"].get(f"{options.counts}_counts")
             if not accuracies or not sizes:
@@ -84,19 +84,19 @@ def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     bins = np.linspace(0, 1, BINS + 1)
     counts: dict[tuple[Any, str], NDArray[np.int64]] = {}
     for run in members:
-        found = arrays(run)
-        if "clean_probability" not in found:
+        saved = arrays(run)
+        if "clean_probability" not in saved:
             raise ConfigError(f"{run.path} has no selector, so nothing separates clean from noisy labels")
         with reading(run):
-            known = found["clean_label"] >= 0
+            known = saved["clean_label"] >= 0
             if not known.any():
                 raise ConfigError(f"the clean labels of {run.path} are unknown: its selection cannot be judged")
-            observed = found["observed_label"]
-            clean = found["clean_label"] == observed
+            observed = saved["observed_label"]
+            clean = saved["clean_label"] == observed
             for label, classes in _classes(run).items():
                 for kind, is_kind in (("clean", clean), ("noisy", ~clean)):
                     rows = known & is_kind & np.isin(observed, classes)
-                    new = np.histogram(found["clean_probability"][:, rows], bins)[0]
+                    new = np.histogram(saved["clean_probability"][:, rows], bins)[0]
                     counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
     return pd.DataFrame(
         {"class": label, "kind": kind, "low": bins[place], "high": bins[place + 1], "share": count / total, "n": total}
@@ -156,12 +156,12 @@ def confusion(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     The noise is missing where clean labels are unknown. Raises: ConfigError for more than one series, or without files.
     """
     members = the_only(runs, options.by, "confusion")
-    found = [_noise(run) for run in members]
-    noise = [matrix for matrix in found if matrix is not None]
+    matrices = [_noise(run) for run in members]
+    noise = [matrix for matrix in matrices if matrix is not None]
     predicted = [_predictions(run) for run in members]
     panels: dict[str, NDArray] = {"prediction": np.sum(predicted, axis=0)}
     notes = ["the clean labels are unknown: the panel of the noise is left out"]
-    if len(noise) == len(found):
+    if len(noise) == len(matrices):
         panels, notes = {"noise": np.sum(noise, axis=0), **panels}, []
     tidy = []
     for panel, matrix in panels.items():
@@ -184,14 +184,14 @@ def _noise(run: Run) -> NDArray | None:
 
 
 def _predictions(run: Run) -> NDArray:
-    found = arrays(run)
+    saved = arrays(run)
     networks: dict[str, dict[str, NDArray]] = {}
-    for key in sorted(key for key in found if key.startswith("test_logits_")):
+    for key in sorted(key for key in saved if key.startswith("test_logits_")):
         network, head = key.removeprefix("test_logits_").split("_", 1)
-        networks.setdefault(network, {})[head] = found[key]
+        networks.setdefault(network, {})[head] = saved[key]
     with reading(run):
         how = "main" if run.external else run.fields["eval.ensemble"]
-        labels, predicted = found["test_label"], scores([*networks.values()], how).argmax(axis=1)
+        labels, predicted = saved["test_label"], scores([*networks.values()], how).argmax(axis=1)
         classes = len(run.record["data"]["observed_counts"])
         return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 

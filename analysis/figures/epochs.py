@@ -29,12 +29,12 @@ def curves(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     """
     rows = _epochs(runs, options.by)
     metric = options.metric
-    found = [row[metric] for row in rows if metric in row]
-    if not found:
+    values = [row[metric] for row in rows if metric in row]
+    if not values:
         _unknown(rows, metric)
-    if any(isinstance(value, (list, str, bool)) for value in found):
+    if any(isinstance(value, (list, str, bool)) for value in values):
         raise ConfigError(f"{metric} is not one number an epoch; a curve needs one")
-    if all(value is None for value in found):
+    if all(value is None for value in values):
         raise ConfigError(f"{metric} is undefined in every epoch of these runs")
     tidy = [{"series": row["series"], "epoch": row["epoch"], "value": row.get(metric)} for row in rows]
     return _finished(averaged(pd.DataFrame(tidy), ["series", "epoch"], options.spread), rows)

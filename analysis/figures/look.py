@@ -147,6 +147,6 @@ def shade_warm_up(axes: Axes, epochs: Sequence[int]) -> None:
     Args: epochs, the length of each series' warm-up, 0 for none.
     """
     ends = sorted(set(epochs) - {0})
-    said = "warm-up" if min(epochs) else "warm-up, if any"
+    label = "warm-up" if min(epochs) else "warm-up, if any"
     for place, end in enumerate(ends):
-        axes.axvspan(0.5, end + 0.5, color="0.5", alpha=0.15, linewidth=0, label=said if place == 0 else None)
+        axes.axvspan(0.5, end + 0.5, color="0.5", alpha=0.15, linewidth=0, label=label if place == 0 else None)

@@ -35,11 +35,14 @@ def relation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     frame = pd.DataFrame(rows).sort_values("series", kind="stable", ignore_index=True)
     few(frame["series"])
     lacking = len(runs) - len(frame)
-    frame.attrs["notes"] = [said(frame), *([f"{lacking} runs lack one of the two and are left out"] if lacking else [])]
+    frame.attrs["notes"] = [
+        rank_correlation(frame),
+        *([f"{lacking} runs lack one of the two and are left out"] if lacking else []),
+    ]
     return frame
 
 
-def said(frame: pd.DataFrame) -> str:
+def rank_correlation(frame: pd.DataFrame) -> str:
     """Spearman's rank correlation, only between runs that were trained on the same labels, then averaged."""
     by_labels: dict[str, float] = {}
     for labels, part in frame.groupby("labels"):
@@ -47,10 +50,10 @@ def said(frame: pd.DataFrame) -> str:
             by_labels[str(labels)] = float(stats.spearmanr(part["x"], part["value"]).statistic)
     if not by_labels:
         return f"no rank correlation: nowhere {FEWEST} runs on the same labels that differ in both"
-    found = np.array(list(by_labels.values()))
+    correlations = np.array(list(by_labels.values()))
     return (
-        f"Spearman's rank correlation between runs on the same labels: {found.mean():+.2f} on average over "
-        f"{len(found)} sets of labels ({found.min():+.2f} to {found.max():+.2f})"
+        f"Spearman's rank correlation between runs on the same labels: {correlations.mean():+.2f} on average over "
+        f"{len(correlations)} sets of labels ({correlations.min():+.2f} to {correlations.max():+.2f})"
     )
 
 

@@ -80,14 +80,14 @@ def the_only(runs: Sequence[Run], by: Sequence[str], kind: str) -> list[Run]:
 
 def with_epochs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs that have metrics.jsonl, and a sentence about the others. Raises ConfigError when there are none."""
-    found = [run for run in runs if (run.path / "metrics.jsonl").exists()]
+    kept = [run for run in runs if (run.path / "metrics.jsonl").exists()]
     others = [run for run in runs if not (run.path / "metrics.jsonl").exists()]
     foreign = sum(bool(run.external) for run in others)
     parts = [(foreign, f"foreign results {NO_EPOCHS}"), (len(others) - foreign, f"runs {NO_EPOCHS}")]
-    said = [f"{count} {what}" for count, what in parts if count]
-    if not found:
-        raise ConfigError(f"there is nothing to draw by epoch: {' and '.join(said)}")
-    return found, [f"left out: {' and '.join(said)}"] if said else []
+    left_out = [f"{count} {what}" for count, what in parts if count]
+    if not kept:
+        raise ConfigError(f"there is nothing to draw by epoch: {' and '.join(left_out)}")
+    return kept, [f"left out: {' and '.join(left_out)}"] if left_out else []
 
 
 def arrays(run: Run, file: str = "predictions.npz") -> dict[str, Any]:
@@ -106,13 +106,13 @@ def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str 
     Args: spread, a key of SPREADS: mean ± sample standard deviation, or the least and the greatest.
     """
     rows = frame.dropna(subset=[column]).astype({column: float})
-    found = rows.groupby(list(keys), sort=False)[column].agg(["mean", "std", "min", "max", "count"])
+    summary = rows.groupby(list(keys), sort=False)[column].agg(["mean", "std", "min", "max", "count"])
     if spread == "std":
-        low, high = found["mean"] - found["std"], found["mean"] + found["std"]
+        low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
     else:
-        several = found["count"] > 1
-        low, high = found["min"].where(several), found["max"].where(several)
-    parts = {"mean": found["mean"], "low": low, "high": high, "n": found["count"]}
+        several = summary["count"] > 1
+        low, high = summary["min"].where(several), summary["max"].where(several)
+    parts = {"mean": summary["mean"], "low": low, "high": high, "n": summary["count"]}
     return pd.DataFrame(parts).reset_index()
 
 

@@ -104,10 +104,10 @@ def gain(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     groups, bases = by_series(ours, by), by_series(base, by)
     rows, unpaired = [], 0
     for key in groups.keys() | bases.keys():
-        found = pairs(groups.get(key, []), bases.get(key, []), options.metric, compared)
-        unpaired += len(found.alone)
-        if found.both:
-            change = found.difference(options.metric)
+        paired = pairs(groups.get(key, []), bases.get(key, []), options.metric, compared)
+        unpaired += len(paired.alone)
+        if paired.both:
+            change = paired.difference(options.metric)
             low, high = change.interval or (np.nan, np.nan)
             rows.append({"setting": name(by, key), "mean": change.mean, "low": low, "high": high, "n": change.pairs})
     if not rows:
@@ -123,13 +123,13 @@ def gain(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
 def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> list[str]:
     """`by` and every further key of data and training in which runs of one group differ."""
-    found = list(by)
+    keys = list(by)
     for key in ("dataset", *SETTINGS):
-        if key not in found and key not in compared:
-            pairs = {run.key((*found, key)) for run in runs}
+        if key not in keys and key not in compared:
+            pairs = {run.key((*keys, key)) for run in runs}
             if len(pairs) > len({pair[:-1] for pair in pairs}):
-                found.append(key)
-    return found
+                keys.append(key)
+    return keys
 
 
 def _text(pairs: Mapping[str, Sequence[str]]) -> str:
@@ -223,7 +223,7 @@ COSTS = {"flops": "compute (FLOP, estimate)", "total_seconds": "time (seconds)",
 
 def _defined(rows: Sequence[Mapping[str, Any]], column: str, metric: str) -> pd.DataFrame:
     """The rows that have a value. Raises ConfigError when none has."""
-    found = [row for row in rows if row[column] is not None]
-    if not found:
+    defined = [row for row in rows if row[column] is not None]
+    if not defined:
         raise ConfigError(f"{metric} is undefined in all of these runs")
-    return pd.DataFrame(found)
+    return pd.DataFrame(defined)

@@ -84,7 +84,7 @@ def page(index: Any, blobs: Mapping[str, str]) -> bytes:
     parts = {"style": style, "program": program, "index": in_script(index), "blobs": data}
     parts |= {"style_hash": _hash(style), "program_hash": _hash(program)}
     # One pass, so that the content of a value is never taken for a placeholder.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template).encode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template).encode()
 
 
 def _hash(text: str) -> str:

@@ -54,23 +54,23 @@ class Cell:
 
     def mean(self, metric: str) -> tuple[float | None, float | None, int]:
         """Mean, sample standard deviation (None below two runs), number of runs that have the metric."""
-        found = values(self.runs, metric)
-        deviation = float(np.std(found, ddof=1)) if len(found) > 1 else None
-        return (float(np.mean(found)) if found else None), deviation, len(found)
+        numbers = values(self.runs, metric)
+        deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+        return (float(np.mean(numbers)) if numbers else None), deviation, len(numbers)
 
 
 def make_cells(runs: Sequence[Run]) -> list[Cell]:
     """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
     cells: list[Cell] = []
-    for (whose, found), members in grouped(runs, lambda run: (run.external, run.key(SHOWN + CHOICE))).items():
+    for (whose, setting), members in grouped(runs, lambda run: (run.external, run.key(SHOWN + CHOICE))).items():
         keys = list(differing(members))
         parts = grouped(members, partial(Run.key, keys=keys))
-        typed = [key for key in keys if not key.startswith(DERIVED)]
-        shown = typed if len({run.key(typed) for run in members}) == len(parts) else keys
+        settable = [key for key in keys if not key.startswith(DERIVED)]
+        shown = settable if len({run.key(settable) for run in members}) == len(parts) else keys
         for part in parts.values():
             extra = {key: part[0].field(key) for key in shown}
             replicates = sorted(part, key=lambda run: (run.replicate, run.hash))
-            cells.append(Cell(dict(zip(SHOWN + CHOICE, found, strict=True)), extra, whose, replicates))
+            cells.append(Cell(dict(zip(SHOWN + CHOICE, setting, strict=True)), extra, whose, replicates))
     means = {id(cell): cell.mean(METRICS[0][1])[0] for cell in cells}
 
     def place(cell: Cell) -> tuple[Any, ...]:
@@ -108,8 +108,8 @@ def leaderboard(cells: Sequence[Cell]) -> dict[str, Any]:
 
 def tables(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:
     """For each setting a table method × plug-in of the suite's own runs, or the sentence why there is none."""
-    own = (cell for cell in cells if not cell.external)
-    for values_, members in grouped(own, lambda cell: tuple(cell.fields[key] for key in SPLIT)).items():
+    own_cells = (cell for cell in cells if not cell.external)
+    for values_, members in grouped(own_cells, lambda cell: tuple(cell.fields[key] for key in SPLIT)).items():
         runs = [run for cell in members for run in cell.runs]
         named = {key: str(value) for key, value in zip(SPLIT, values_, strict=True)}
         made: dict[str, Any] = {"setting": named}

@@ -71,15 +71,15 @@ def read(paths: Sequence[Path]) -> AllRuns:
     """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
     check_folders(paths)
     ledger, shared = AllRuns(), dict[str, Any]()
-    found: dict[str, Run] = {}
+    runs: dict[str, Run] = {}
     left_out: list[Path] = []
     for path, record in records(paths, left_out):
         record = _slim(record, shared)
-        before = found.get(record["hash"])
+        before = runs.get(record["hash"])
         if before is None or record["state"] == "done" != before.record["state"]:
-            found[record["hash"]] = Run(path, record)
+            runs[record["hash"]] = Run(path, record)
     ledger.unreadable = len(left_out)
-    for run in found.values():
+    for run in runs.values():
         (ledger.done if run.record["state"] == "done" else ledger.others).append(run)
     if not ledger.done:
         load(paths)  # refuses
@@ -104,11 +104,11 @@ def _once(part: Any, shared: dict[str, Any]) -> Any:
 
 def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
     """The runs that match, where none need match (`analysis.runs.select` refuses that)."""
-    found = list(runs)
+    kept = list(runs)
     for key, texts in conditions.items():
-        wanted = {meant([run.field(key) for run in found], text) for text in texts}
-        found = [run for run in found if run.field(key) in wanted]
-    return found
+        wanted = {meant([run.field(key) for run in kept], text) for text in texts}
+        kept = [run for run in kept if run.field(key) in wanted]
+    return kept
 
 
 @contextmanager
@@ -172,24 +172,24 @@ def _value(line: bytes, key: bytes, after: int) -> Any:
 
 
 def _parsed(folder: Path) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for row in RunFolder(folder).read_metrics():
         selection = {f"selection/{name}": value for name, value in (row.get("selection") or {}).items()}
-        found.append({key: (row | selection).get(key) for key in ("epoch", "phase", *(key for _, key, _ in SERIES))})
-    return found
+        rows.append({key: (row | selection).get(key) for key in ("epoch", "phase", *(key for _, key, _ in SERIES))})
+    return rows
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Epochs (left out where they are 1, 2 …), the last epoch of the warm-up, and the series as whole steps."""
     epochs = [row["epoch"] for row in rows]
-    found: dict[str, Any] = {} if epochs == list(range(1, len(rows) + 1)) else {"epochs": epochs}
-    found["warmup"] = max((row["epoch"] for row in rows if row["phase"] == "warm-up"), default=0)
-    found["last"] = epochs[-1]
+    curves: dict[str, Any] = {} if epochs == list(range(1, len(rows) + 1)) else {"epochs": epochs}
+    curves["warmup"] = max((row["epoch"] for row in rows if row["phase"] == "warm-up"), default=0)
+    curves["last"] = epochs[-1]
     for name, key, steps in SERIES:
         values = [_steps(row[key], steps) for row in rows]
         if any(value is not None for value in values):
-            found[name] = values
-    return found
+            curves[name] = values
+    return curves
 
 
 def _steps(value: Any, steps: int) -> int | None:
@@ -216,6 +216,6 @@ def _describe(arrays: Mapping[str, np.ndarray]) -> tuple[str, dict[str, list[Any
         columns["index"] = arrays["index"].tolist()
     probability = arrays.get("clean_probability")
     if probability is not None and probability.shape == (len(image),):
-        found = [float(value) for value in probability]
-        columns["probability"] = [rounded(value, 3) if np.isfinite(value) else None for value in found]
+        values = [float(value) for value in probability]
+        columns["probability"] = [rounded(value, 3) if np.isfinite(value) else None for value in values]
     return key, columns

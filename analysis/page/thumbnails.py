@@ -23,7 +23,7 @@ def sheets(
 
     Returns: sheets by name; the name of each run's sheet, None for none; the number of runs left out by the budget.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     refused: set[str] = set()
     names: list[str | None] = [None] * len(runs)
     used, left_out = 0, 0
@@ -32,19 +32,19 @@ def sheets(
         if images is None:
             continue
         name = images.key[:16]
-        if name not in found and name not in refused:
+        if name not in by_name and name not in refused:
             sheet = _sheet(runs[position])
             # A sheet that does not fit closes the budget: which runs have images does not depend on their size.
             if sheet is None or refused or used + len(sheet["png"]) > budget:
                 refused.add(name)
             else:
-                found[name] = sheet
+                by_name[name] = sheet
                 used += len(sheet["png"])
-        if name in found:
+        if name in by_name:
             names[position] = name
         else:
             left_out += 1
-    return found, names, left_out
+    return by_name, names, left_out
 
 
 def _sheet(run: Run) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ CLASSIFIERS: Mapping[str, Classifier] = {
     "ncm": Classifier("sfa_bench.classifiers.fit.nearest_mean"),
     "logit_adjust": Classifier("sfa_bench.classifiers.fit.prior_subtracted", options=("tau",)),
 }
-OPTIONS = tuple(dict.fromkeys(option for one in CLASSIFIERS.values() for option in one.options))
+OPTIONS = tuple(dict.fromkeys(option for classifier in CLASSIFIERS.values() for option in classifier.options))
 
 
 if TYPE_CHECKING:

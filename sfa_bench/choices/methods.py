@@ -443,7 +443,7 @@ def options_without_effect(config: RunConfig) -> Iterator[str]:
     learner = LEARNERS[config.method.learner]
     of_all = ("learner", "loss", "selector", "revision", "target", "arguments")
     acting = {*of_all, *learner.options} - set(learner.silent(config))
-    yield from (one.name for one in fields(config.method) if one.name not in acting)
+    yield from (field.name for field in fields(config.method) if field.name not in acting)
 
 
 def images_only(config: RunConfig) -> str:
@@ -502,9 +502,9 @@ def _dividemix_ran(config: RunConfig) -> Recipe | None:
         return SOURCES[source].recipe if source in ("cifar10", "cifar100") else None
     if plugin != "none":
         return None
-    own = {"ramp_origin": "zero_based"}
-    ten = Recipe("preact_resnet18", 301, 10, 64, milestone=0.5, method=own)  # the lower rate from epoch 151
-    return _web(source, own) or _on_cifar(source, ten, replace(ten, warmup_epochs=30))
+    options = {"ramp_origin": "zero_based"}
+    ten = Recipe("preact_resnet18", 301, 10, 64, milestone=0.5, method=options)  # the lower rate from epoch 151
+    return _web(source, options) or _on_cifar(source, ten, replace(ten, warmup_epochs=30))
 
 
 def _rolt_plus_ran(config: RunConfig) -> Recipe | None:

@@ -104,5 +104,5 @@ class ModelConfig(Brought):
 def names_of(test: str) -> str:
     """The models for which an attribute is true (`vectors`, `takes_channels`) or that have an option, joined by
     *or*."""
-    found = [name for name in NAMES if test in MODELS[name].options or getattr(MODELS[name], test, None)]
-    return " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    names = [name for name in NAMES if test in MODELS[name].options or getattr(MODELS[name], test, None)]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -21,10 +21,10 @@ def class_aware(rows: Tensor, labels: Tensor, count: int, generator: torch.Gener
 
     Args: rows [n] that may be drawn; labels [N] of all samples. Classes without a row are skipped.
     """
-    own = {int(k): _cycle(rows[labels[rows] == k], generator) for k in labels[rows].unique()}
-    classes = _cycle(torch.tensor(sorted(own)), generator)
+    cycles = {int(k): _cycle(rows[labels[rows] == k], generator) for k in labels[rows].unique()}
+    classes = _cycle(torch.tensor(sorted(cycles)), generator)
     drawn: list[int] = []
     while len(drawn) < count:
-        items = own[next(classes)]
+        items = cycles[next(classes)]
         drawn += [next(items) for _ in range(CONSECUTIVE)]
     return torch.tensor(drawn[:count])

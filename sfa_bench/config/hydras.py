@@ -110,13 +110,13 @@ def check_values(overrides: Sequence[str], conf: Path | None) -> None:
 
     overrides: as on the command line; those of other keys are ignored.
     """
-    own = [text for text in overrides if is_hydras(text.lstrip("+~"))]
-    groups = [text for text in own if "/" in text.partition("=")[0]]
-    if not own:
+    hydras = [text for text in overrides if is_hydras(text.lstrip("+~"))]
+    groups = [text for text in hydras if "/" in text.partition("=")[0]]
+    if not hydras:
         return
     base = composed(conf, groups)
     known = [*_paths(OmegaConf.to_container(base.hydra), "hydra")]
-    for text in (text for text in own if text not in groups):
+    for text in (text for text in hydras if text not in groups):
         key = text.lstrip("+").partition("=")[0]
         if key not in known:
             _check_added(text, key, known, base.hydra.runtime.choices["hydra/launcher"])
@@ -139,7 +139,9 @@ def _check_added(text: str, key: str, known: Sequence[str], launcher: str) -> No
     if text.startswith("+") and any(parent in known for parent in parents):
         return
     if key.startswith("hydra.launcher."):
-        there = [one.rpartition(".")[2] for one in known if one.count(".") == 2 and one.startswith("hydra.launcher.")]
+        there = [
+            path.rpartition(".")[2] for path in known if path.count(".") == 2 and path.startswith("hydra.launcher.")
+        ]
         keys = ", ".join(name for name in there if name != "_target_") or "none"
         raise ConfigError(f"{text}: the keys of hydra/launcher={launcher} are: {keys}")
     if key.startswith("hydra.job.env_set."):

@@ -114,7 +114,7 @@ def check_overrides(
 def split_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of a sweep, each as its list of overrides; the last key varies fastest."""
     refuse_too_many(combinations(overrides, config_dir))
-    return [[typed.text for typed in job] for job in itertools.product(*axes(overrides, config_dir))]
+    return [[override.text for override in job] for job in itertools.product(*axes(overrides, config_dir))]
 
 
 def axes(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[CheckedOverride]]:

@@ -134,8 +134,8 @@ def _semi_supervised(config: RunConfig) -> dict[str, Any]:
 def _selector(config: RunConfig, recipe: Recipe) -> SelectorConfig:
     """The selector's options, with its own where they are null."""
     given = config.method.selector
-    own = {key: value for key, value in SELECTORS[given.name].defaults.items() if getattr(given, key) is None}
-    return replace(given, variant=_variant(config, recipe), **own)
+    defaults = {key: value for key, value in SELECTORS[given.name].defaults.items() if getattr(given, key) is None}
+    return replace(given, variant=_variant(config, recipe), **defaults)
 
 
 def _variant(config: RunConfig, recipe: Recipe) -> Literal["usual", "webvision"]:
@@ -143,8 +143,8 @@ def _variant(config: RunConfig, recipe: Recipe) -> Literal["usual", "webvision"]
     given = config.method.selector.variant
     if given is not None:
         return given
-    own: Literal["usual", "webvision"] = recipe.method.get("selector.variant", "usual")
-    return own if "variant" in SELECTORS[config.method.selector.name].options else "usual"
+    default: Literal["usual", "webvision"] = recipe.method.get("selector.variant", "usual")
+    return default if "variant" in SELECTORS[config.method.selector.name].options else "usual"
 
 
 def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:
@@ -154,8 +154,8 @@ def _pretrained(recipe: Recipe, model: str) -> Literal[False] | None:
 
 def _image_files(config: RunConfig) -> dict[str, Any]:
     """Fill in the options of image files that are null with the data set's own values."""
-    own = SOURCES[config.dataset.source].framing or {}
-    return {key: value for key, value in own.items() if getattr(config.dataset, key) is None}
+    framing = SOURCES[config.dataset.source].framing or {}
+    return {key: value for key, value in framing.items() if getattr(config.dataset, key) is None}
 
 
 def _first(given: Any, otherwise: Any) -> Any:

@@ -139,9 +139,9 @@ class RunConfig:
         plain = _plain(self)
         del plain["names"]
         for node in (plain["method"]["loss"], *(plain[group] for group in GROUPS)):
-            own = node.pop("arguments", {})
+            arguments = node.pop("arguments", {})
             if (target := node.pop("target", None)) is not None:
-                node |= {"_target_": target, **own}
+                node |= {"_target_": target, **arguments}
         if isinstance(plain["device"], tuple):
             plain["device"] = list(plain["device"])
         return plain

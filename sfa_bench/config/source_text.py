@@ -86,15 +86,15 @@ def parse(text: str) -> Override:
 
 def _sort(*args: Any, sweep: Any = None, reverse: bool = False, **named: Any) -> Any:
     """Hydra's `sort`, but a range keeps its values: Hydra 1.3 makes others where the step does not divide the range."""
-    found = args[0] if len(args) == 1 else sweep
-    if not isinstance(found, RangeSweep):
+    range_sweep = args[0] if len(args) == 1 else sweep
+    if not isinstance(range_sweep, RangeSweep):
         return _HYDRAS_SORT(*args, sweep=sweep, reverse=reverse, **named)
-    found = replace(found, shuffle=False)
-    count, (start, _, step) = length(found), _ends(found)
+    range_sweep = replace(range_sweep, shuffle=False)
+    count, (start, _, step) = length(range_sweep), _ends(range_sweep)
     if count > 1 and (step > 0) == reverse:
         ends = (start + (count - 1) * step, start - step, -step)
-        found.start, found.stop, found.step = map(int if _whole(found) else _decimals, ends)
-    return found
+        range_sweep.start, range_sweep.stop, range_sweep.step = map(int if _whole(range_sweep) else _decimals, ends)
+    return range_sweep
 
 
 def _decimals(value: Fraction) -> TypedFloat:

@@ -36,8 +36,8 @@ def select(config: RunConfig, given: frozenset[str]) -> RunConfig:
             f"method.selector.name={config.method.selector.name} with plugin={config.names.get('plugin')}, which "
             "brings its own selector: set plugin=abc or plugin=none"
         )
-    found: RunConfig = replaced(config, "method.selector", name=brought)
-    return found
+    with_selector: RunConfig = replaced(config, "method.selector", name=brought)
+    return with_selector
 
 
 def validate(config: RunConfig, given: frozenset[str]) -> None:

@@ -30,8 +30,8 @@ def clean_probability(
     """
     with np.errstate(divide="ignore"):
         log_joint = log_density + np.log(prior) + np.log(likelihood)  # [N, K] over clean classes a
-    own = log_joint[np.arange(len(observed)), observed]
-    return np.exp(own - logsumexp(log_joint, axis=1))
+    log_observed = log_joint[np.arange(len(observed)), observed]
+    return np.exp(log_observed - logsumexp(log_joint, axis=1))
 
 
 def bounds(

@@ -139,7 +139,7 @@ def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Makin
     import_libraries()
     with RunFolder(folder).claim(making.wait):
         todo = _to_make(images, folder)  # the previous holder may have made some
-        done, said = len(images) - sum(len(_members(chunk, len(images))) for chunk in todo), time.monotonic()
+        done, last_report = len(images) - sum(len(_members(chunk, len(images))) for chunk in todo), time.monotonic()
         for chunk, error in in_workers(_ChunkMaker(images, folder, keep), todo, making.workers):
             making.on_step()
             if error is not None:
@@ -148,9 +148,9 @@ def _make(images: ImageFiles, folder: Path, part: str, keep: bool, making: Makin
                     "dataset.cache_dir=FOLDER, or set dataset.cache=off"
                 )
             done += len(_members(chunk, len(images)))
-            if time.monotonic() - said > SAY_SECONDS:
+            if time.monotonic() - last_report > SAY_SECONDS:
                 making.say(f"{done:,} of {len(images):,} {part} images are decoded")
-                said = time.monotonic()
+                last_report = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ def _estimate(images: ImageFiles) -> int:
     """Bytes of all images decoded and resized, from the headers of some."""
     side, areas = images.framing.resize, []
     for position in _sample(images):
-        if found := size(images.path(position)):  # a broken one is reported later
-            areas.append(side * side * max(found) / min(found))
+        if dimensions := size(images.path(position)):  # a broken one is reported later
+            areas.append(side * side * max(dimensions) / min(dimensions))
     return int(3 * np.mean(areas or [side * side]) * len(images))
 
 

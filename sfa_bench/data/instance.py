@@ -51,14 +51,16 @@ def corrupt(
     return observed
 
 
-def new_label_probability(features: np.ndarray, own: int, num_classes: int, seed: int) -> np.ndarray:
-    """softmax(x W_a) of mislabelled samples of class a = own, float64 [n, K]; 0 for that class.
+def new_label_probability(features: np.ndarray, clean_label: int, num_classes: int, seed: int) -> np.ndarray:
+    """softmax(x W_a) of mislabelled samples of class a = clean_label, float64 [n, K]; 0 for that class.
 
     In float64: the scores are large, and their last bits differ between machines.
     """
-    weights = numpy_generator(seed, "instance_weights", epoch=own).standard_normal((features.shape[1], num_classes))
+    weights = numpy_generator(seed, "instance_weights", epoch=clean_label).standard_normal(
+        (features.shape[1], num_classes)
+    )
     scores = features @ weights
-    scores[:, own] = -np.inf
+    scores[:, clean_label] = -np.inf
     return np.asarray(softmax(scores, axis=1))
 
 
@@ -67,9 +69,9 @@ def likelihood(features: np.ndarray, observed: np.ndarray, num_classes: int, rat
     rate = float(_law(ratio).mean()) if ratio > 0 else 0.0
     rows = np.arange(len(observed))
     columns = [rate * new_label_probability(features, a, num_classes, seed)[rows, observed] for a in range(num_classes)]
-    found = np.stack(columns, axis=1)
-    found[rows, observed] = 1 - rate
-    return found
+    probabilities = np.stack(columns, axis=1)
+    probabilities[rows, observed] = 1 - rate
+    return probabilities
 
 
 def _law(ratio: float) -> Any:

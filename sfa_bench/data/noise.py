@@ -86,13 +86,13 @@ def by_size(inputs: LawInputs) -> Law:
 
 def similar_class(inputs: LawInputs) -> Law:
     """Each class is mislabelled as a similar one. Raises ConfigError for a data set without such a class map."""
-    if (found := inputs.class_maps.get(inputs.noise.map)) is None:
+    if (class_map := inputs.class_maps.get(inputs.noise.map)) is None:
         raise ConfigError(
             f"noise=asymmetric finds no class map {inputs.noise.map} in these data (they have "
             f"{', '.join(inputs.class_maps) or 'none'}); try noise=pair",
             invalid_combination=True,
         )
-    return inputs.rate, _one_hot(found, inputs.num_classes)
+    return inputs.rate, _one_hot(class_map, inputs.num_classes)
 
 
 def next_class(inputs: LawInputs) -> Law:

@@ -95,8 +95,8 @@ def _as_it_is(answer: Any) -> Any:
 
 def _close(loader: weakref.ref[DataLoader[Any]]) -> None:
     """End the workers of a DataLoader that still exists when Python exits."""
-    if (found := loader()) is not None:
-        found._iterator = None  # whose end is theirs
+    if (alive := loader()) is not None:
+        alive._iterator = None  # whose end is theirs
 
 
 def _start(number: int) -> None:

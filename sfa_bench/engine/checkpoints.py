@@ -34,12 +34,12 @@ class Checkpoints:
             if "cost" in state and not changed_code:
                 self.state.take(state)
 
-        found, note = self.folder.load_checkpoint(take)
-        if found is not None and "cost" not in found:  # reduced: training cannot resume from it
-            found, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
-        if found is not None and changed_code:
-            found, note = None, f"{changed_code}{AGAIN}"
-        self.state.go_on(found, alike)
+        restored, note = self.folder.load_checkpoint(take)
+        if restored is not None and "cost" not in restored:  # reduced: training cannot resume from it
+            restored, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
+        if restored is not None and changed_code:
+            restored, note = None, f"{changed_code}{AGAIN}"
+        self.state.go_on(restored, alike)
         return note
 
     def epoch(self, row: Mapping[str, Any]) -> None:

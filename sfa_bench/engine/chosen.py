@@ -31,8 +31,8 @@ class Chosen:
             self.epochs, self.accuracies = [0] * len(test), [-1.0] * len(test)
             self.logits = [{} for _ in test]
         for k, network in enumerate(validation):
-            if (found := accuracy([network], labels, self.how)) > self.accuracies[k]:
-                self.epochs[k], self.accuracies[k], self.logits[k] = epoch, found, test[k]
+            if (score := accuracy([network], labels, self.how)) > self.accuracies[k]:
+                self.epochs[k], self.accuracies[k], self.logits[k] = epoch, score, test[k]
 
     def test_accuracy(self, labels: ArrayLike) -> float:
         """Accuracy of the networks together, each as in its best epoch, in percent."""

@@ -59,26 +59,26 @@ class Contract:
         return figures
 
     def _figures(self, figures: Any, e: int) -> None:
-        said = f"{self.who}: epoch({e})"
+        call = f"{self.who}: epoch({e})"
         if not isinstance(figures, Mapping) or "loss" not in figures:
             raise RunError(
-                f"{said} returns {_shown(figures)}: it must be a mapping of names to numbers, among them 'loss' (None "
+                f"{call} returns {_shown(figures)}: it must be a mapping of names to numbers, among them 'loss' (None "
                 "without a step)"
             )
         for key, value in figures.items():
             if not isinstance(key, str) or key in ENGINES_OWN or key.startswith(MEASURED):
-                raise RunError(f"{said} returns {key!r}, a name that is the suite's own: give it another one")
+                raise RunError(f"{call} returns {key!r}, a name that is the suite's own: give it another one")
             try:
                 plain(value)
             except TypeError as error:
-                raise RunError(f"{said} returns {key}={_shown(value)}: it must be a number, or None") from error
+                raise RunError(f"{call} returns {key}={_shown(value)}: it must be a number, or None") from error
         loss = figures["loss"]
         try:
             finite = loss is None or math.isfinite(loss)
         except (TypeError, ValueError) as error:
-            raise RunError(f"{said} returns loss={_shown(loss)}: it must be a number, or None") from error
+            raise RunError(f"{call} returns loss={_shown(loss)}: it must be a number, or None") from error
         if not finite:
-            raise RunError(f"{said}: the training loss is {float(loss)}, not finite; {SMALLER_LR}")
+            raise RunError(f"{call}: the training loss is {float(loss)}, not finite; {SMALLER_LR}")
 
     def _refuse_unselecting(self, e: int) -> None:
         plugin, selector = self.config.names["plugin"], self.config.method.selector.name
@@ -108,14 +108,14 @@ def check_answers(answers: Any, images: int, num_classes: int, which: str, when:
         if "main" not in heads:
             raise RunError(f"{which} of network {k} have the heads {', '.join(map(str, heads)) or 'none'}: main lacks")
         for head, values in heads.items():
-            found = np.asarray(values)
-            wanted = (images, num_classes) if head in ALL else (images, *found.shape[1:])
-            if found.shape != wanted or found.dtype.kind not in "fiu":
+            array = np.asarray(values)
+            wanted = (images, num_classes) if head in ALL else (images, *array.shape[1:])
+            if array.shape != wanted or array.dtype.kind not in "fiu":
                 raise RunError(
-                    f"{which} of network {k}, head {head}, are {found.dtype} {list(found.shape)}: they must be numbers "
+                    f"{which} of network {k}, head {head}, are {array.dtype} {list(array.shape)}: they must be numbers "
                     f"[{images}, {num_classes}]"
                 )
-            if not np.isfinite(found).all():
+            if not np.isfinite(array).all():
                 raise RunError(f"{which} of network {k}, head {head}, are not finite in {when}; {SMALLER_LR}")
 
 
@@ -158,8 +158,8 @@ class HeadWatch:
 
 def _free(network: Network, head: str) -> Iterator[Tensor]:
     """The trainable parameters of a head; a frozen one is left alone on purpose."""
-    found = getattr(network, head, None)
-    return (p for p in (() if found is None else found.parameters()) if p.requires_grad)
+    module = getattr(network, head, None)
+    return (p for p in (() if module is None else module.parameters()) if p.requires_grad)
 
 
 def _shown(value: Any) -> str:

@@ -85,14 +85,14 @@ class Cost:
         return report if self.estimate is None else _with_estimate(report, self.estimate)
 
 
-def _with_estimate(own: dict[str, Any], estimate: Mapping[str, Any]) -> dict[str, Any]:
+def _with_estimate(cost: dict[str, Any], estimate: Mapping[str, Any]) -> dict[str, Any]:
     """The cost of a run together with that of its learner's estimate."""
     seconds = estimate["total_seconds"]
-    return own | {
-        "seconds": {**own["seconds"], "estimate": seconds},
-        "total_seconds": round(own["total_seconds"] + seconds, 3),
-        "samples": {what: count + estimate["samples"][what] for what, count in own["samples"].items()},
-        **{what: own[what] + estimate[what] for what in ("steps", "flops")},
+    return cost | {
+        "seconds": {**cost["seconds"], "estimate": seconds},
+        "total_seconds": round(cost["total_seconds"] + seconds, 3),
+        "samples": {what: count + estimate["samples"][what] for what, count in cost["samples"].items()},
+        **{what: cost[what] + estimate[what] for what in ("steps", "flops")},
         "estimate": {"run": estimate["run"], "seconds": seconds},  # the part that comes from it
     }
 

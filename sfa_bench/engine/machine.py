@@ -37,16 +37,16 @@ def devices(name: str | tuple[str, str]) -> list[torch.device]:
     """
     if name == "auto":
         return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
-    found = []
-    for one in (name,) if isinstance(name, str) else name:
+    available = []
+    for choice in (name,) if isinstance(name, str) else name:
         try:
-            device = torch.device(one)
+            device = torch.device(choice)
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"device={one} cannot be used here ({reason}); set device=auto") from error
-        found.append(device)
-    return found
+            raise ConfigError(f"device={choice} cannot be used here ({reason}); set device=auto") from error
+        available.append(device)
+    return available
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -112,8 +112,8 @@ def keep_freed_memory() -> None:
     first, that costs up to a third of the step. Larger blocks go back: to keep them, too, holds up to 0.6 GB more.
     Thresholds that were set by glibc's own variables stay.
     """
-    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
-    if platform.libc_ver()[0] == "glibc" and not own:
+    preset = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
+    if platform.libc_ver()[0] == "glibc" and not preset:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never

@@ -209,11 +209,11 @@ def selection_metrics(
 
 def _detection(right: NDArray[np.bool_], selected: NDArray[np.bool_], probability: NDArray) -> dict[str, float | None]:
     """Clean labels are the positives; F1 = 2·TP / (selected + clean), 0 where nothing is selected."""
-    found, total = int((right & selected).sum()), int(right.sum() + selected.sum())
+    true_positives, total = int((right & selected).sum()), int(right.sum() + selected.sum())
     return {
         "precision": _share(right[selected]),
         "recall": _share(selected[right]),
-        "f1": 2 * found / total if total else None,
+        "f1": 2 * true_positives / total if total else None,
         "auc": _auc(right, probability),
         "ap": float(average_precision_score(right, probability)) if right.any() else None,
     }

@@ -111,10 +111,10 @@ def _fit(
 def _curves(figures: dict[str, Any]) -> list[str]:
     """The whole curve of τ-norm, since its best power is chosen on it (algorithms/methods.md §10)."""
     return [
-        f"{network.replace('_', ' ')}: tau {found['tau']:g}, accuracy by tau "
-        + " ".join(f"{tau:g}:{accuracy:.1f}" for tau, accuracy in found["curve"].items())
-        for network, found in figures.items()
-        if "curve" in found
+        f"{network.replace('_', ' ')}: tau {result['tau']:g}, accuracy by tau "
+        + " ".join(f"{tau:g}:{accuracy:.1f}" for tau, accuracy in result["curve"].items())
+        for network, result in figures.items()
+        if "curve" in result
     ]
 
 

@@ -73,8 +73,8 @@ def load(file: Path) -> tuple[list[Probe], np.ndarray | None]:
     Raises: OSError where the file cannot be read, Damaged where it holds no probes.
     """
     arrays = load_arrays(file)
-    found = (arrays.get(name) for name in ("observed_label", "features", "logits_main"))
-    labels, features, logits = (np.zeros(0) if array is None else array for array in found)
+    required = (arrays.get(name) for name in ("observed_label", "features", "logits_main"))
+    labels, features, logits = (np.zeros(0) if array is None else array for array in required)
     abc, projected, selected = (arrays.get(name) for name in ("logits_abc", "projections", "selected"))
     samples = features.shape[:2]
     alike = [array.shape[:2] == samples for array in (logits, abc, projected, selected) if array is not None]

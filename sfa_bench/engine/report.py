@@ -103,7 +103,7 @@ def describe_selections(
                 predictions=probe.logits.argmax(axis=1),
             )
         )
-    row = {key: _mean([one[key] for one in each]) for key in each[0]}
+    row = {key: _mean([metrics[key] for metrics in each]) for key in each[0]}
     row |= _relabelled(selections, observed, clean)
     row["agreement"] = _agreement(selections)
     row["classes_drawn"] = _mean([selection.classes_drawn for selection in selections])
@@ -178,8 +178,8 @@ def tested(data: Data, logits: Logits, more_logits: Mapping[str, Logits], how: s
     """The figures of `test_metrics` for the test set, and under their own names for `data.more_tests`."""
     row = test_metrics(logits, data.test.labels.numpy(), how, data.groups)
     for name, answers in more_logits.items():
-        found = test_metrics(answers, data.more_tests[name].labels.numpy(), how, data.groups)
-        row |= {key.replace("test/", f"{name}/", 1): value for key, value in found.items()}
+        metrics = test_metrics(answers, data.more_tests[name].labels.numpy(), how, data.groups)
+        row |= {key.replace("test/", f"{name}/", 1): value for key, value in metrics.items()}
     return row
 
 
@@ -200,8 +200,8 @@ def predictions(
         "observed_label": data.view.observed_labels.numpy(),
         "clean_label": data.clean_labels,
     }
-    for name, found in {"test": logits, **more_logits}.items():
-        for k, heads in enumerate(found, start=1):
+    for name, answers in {"test": logits, **more_logits}.items():
+        for k, heads in enumerate(answers, start=1):
             for head, values in heads.items():
                 arrays[f"{name}_logits_{k}_{head}"] = values
     for name, part in data.more_tests.items():

@@ -69,7 +69,7 @@ def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None
     try:
         chosen.load_state(state)
         sizes = {len(chosen.epochs), len(chosen.accuracies), len(chosen.logits)}
-        fits = sizes in ({0}, {networks}) and all(number(found) for found in (*chosen.epochs, *chosen.accuracies))
+        fits = sizes in ({0}, {networks}) and all(number(value) for value in (*chosen.epochs, *chosen.accuracies))
         fits = fits and all(len(values) == samples for heads in chosen.logits for values in heads.values())
     except (KeyError, TypeError, AttributeError) as error:
         raise _misfit(error) from error
@@ -78,30 +78,30 @@ def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None
 
 
 def _misfit(error: Exception) -> Damaged:
-    said = " ".join(str(error).split())  # Torch's messages have many lines
-    return Damaged(f"it does not fit this run: {type(error).__name__}: {said:.200}")
+    message = " ".join(str(error).split())  # Torch's messages have many lines
+    return Damaged(f"it does not fit this run: {type(error).__name__}: {message:.200}")
 
 
-def _differences(fresh: Any, found: Any, where: str) -> Iterator[str]:
+def _differences(fresh: Any, saved: Any, where: str) -> Iterator[str]:
     """Differences in type and shape between a state and that of a fresh method. Values that a fresh method does not
     have yet may be anything; missing ones are left to the method. Optimisers have their own check.
     """
     if isinstance(fresh, Tensor):
-        if not isinstance(found, Tensor) or found.shape != fresh.shape or found.dtype != fresh.dtype:
+        if not isinstance(saved, Tensor) or saved.shape != fresh.shape or saved.dtype != fresh.dtype:
             yield f"{where} is not {str(fresh.dtype).removeprefix('torch.')} {list(fresh.shape)}"
     elif isinstance(fresh, Mapping):
-        if not isinstance(found, Mapping):
+        if not isinstance(saved, Mapping):
             yield f"{where} is not a mapping"
             return
-        for key in (key for key in fresh if key in found and key != "optimisers"):
-            yield from _differences(fresh[key], found[key], f"{where}.{key}")
+        for key in (key for key in fresh if key in saved and key != "optimisers"):
+            yield from _differences(fresh[key], saved[key], f"{where}.{key}")
     elif isinstance(fresh, (list, tuple)):
-        if not isinstance(found, (list, tuple)) or (fresh and len(found) != len(fresh)):
+        if not isinstance(saved, (list, tuple)) or (fresh and len(saved) != len(fresh)):
             yield f"{where} is not a list of {len(fresh)}"
             return
-        for k, (one, other) in enumerate(zip(fresh, found, strict=False)):
+        for k, (one, other) in enumerate(zip(fresh, saved, strict=False)):
             yield from _differences(one, other, f"{where}.{k}")
-    elif isinstance(fresh, (bool, int, float)) and not isinstance(found, (bool, int, float)):
+    elif isinstance(fresh, (bool, int, float)) and not isinstance(saved, (bool, int, float)):
         yield f"{where} is not a number"
 
 

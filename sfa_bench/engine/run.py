@@ -55,7 +55,7 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
             console.print("first the error of each class, by a run on half of the training set:", soft_wrap=True)
             return run(first, its_command, console, threads)
 
-        found = estimate.find(config, command, make)
+        estimated = estimate.find(config, command, make)
         with log_file(path):
-            Session(config, run_hash, command, folder, record, console, stop, threads, found).execute()
+            Session(config, run_hash, command, folder, record, console, stop, threads, estimated).execute()
     return path

@@ -205,9 +205,9 @@ class Session:
             self.event_files.open(self.folder.path, self.state.number)
         for note in data.notes:
             say(note)
-        if (found := self.estimate) is not None:
-            each = " ".join(f"{100 * error:.1f}" for error in found.errors)
-            say(f"errors of the classes in %, as estimated by run {found.run}: {each}")
+        if (estimate := self.estimate) is not None:
+            each = " ".join(f"{100 * error:.1f}" for error in estimate.errors)
+            say(f"errors of the classes in %, as estimated by run {estimate.run}: {each}")
         for k in np.flatnonzero(data.observed_counts == 0):
             name = data.class_label(int(k))
             say(f"class {name} has no training sample under its label: it can be learned by guesses only")

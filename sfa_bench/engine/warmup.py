@@ -25,8 +25,10 @@ def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolde
     if identity is None or not (folder := shared_folder(config.runs_dir, identity)).is_dir():
         return None
     # A user's own selector acts later; a loss or a backbone acts in these epochs, and its file may have changed.
-    own = external.sources(config, [group for group in external.BROUGHT if group != "plugin"])
-    return under(folder, {**conditions(environment), "data": data.fingerprints, **({"own": own} if own else {})})
+    sources = external.sources(config, [group for group in external.BROUGHT if group != "plugin"])
+    return under(
+        folder, {**conditions(environment), "data": data.fingerprints, **({"own": sources} if sources else {})}
+    )
 
 
 def conditions(environment: dict[str, Any]) -> dict[str, Any]:

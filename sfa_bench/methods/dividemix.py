@@ -207,9 +207,9 @@ class DivideMix(Method):
             # Train mode is part of the algorithm: each guess uses, and updates, the batch statistics of its view. The
             # other network is frozen, so that both views go through it at once.
             set_mode(self.networks[k], training=self.guess_mode == "train")
-            theirs = self._guess(1 - k, inputs[split:], self.earlier if k == 1 else None)
-            theirs = theirs.view(2, len(u1), self.training.view.num_classes)
-            q = (self._guess(k, u1) + self._guess(k, u2) + theirs[0] + theirs[1]) / 4
+            peer_guess = self._guess(1 - k, inputs[split:], self.earlier if k == 1 else None)
+            peer_guess = peer_guess.view(2, len(u1), self.training.view.num_classes)
+            q = (self._guess(k, u1) + self._guess(k, u2) + peer_guess[0] + peer_guess[1]) / 4
             t_u = mixmatch.sharpen(q, self.temperature)
             guess = (self._guess(k, x1) + self._guess(k, x2)) / 2
             t_x = mixmatch.refine_labels(observed, w, guess, self.temperature)

@@ -55,9 +55,9 @@ class Evaluated(Networks):
             stream: Iterator[Tensor] = (views[0] for views in augmented)
         else:
             stream = loader.test_views(rows.split(self.training.evaluation_batch))
-        found = evaluate([self.networks[k] for k in networks], [self.devices[k] for k in networks], stream)
+        outputs = evaluate([self.networks[k] for k in networks], [self.devices[k] for k in networks], stream)
         self.cost.selected += len(rows) * len(networks)
-        return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, found, strict=True)]
+        return [self._as_probe(k, e, out, rows.numpy()) for k, out in zip(networks, outputs, strict=True)]
 
     def projections(self, k: int, features: Tensor) -> Tensor | None:
         """What network k's projector makes of features [n, d], on the CPU; None where it has none for selectors."""
@@ -87,9 +87,9 @@ class Evaluated(Networks):
         """Test-view logits of M images: for each network, head → [M, K] float32."""
         loader = self.loader_of(images)
         parts = torch.arange(len(images)).split(self.training.evaluation_batch)
-        found = evaluate(self.predictors(), self.devices, loader.test_views(parts))
+        outputs = evaluate(self.predictors(), self.devices, loader.test_views(parts))
         answers = []
-        for k, out in enumerate(found):
+        for k, out in enumerate(outputs):
             heads = {"main": out.main.numpy()} | {head.name: logits.numpy() for head, logits in out.beside_main()}
             answers.append(heads | self.extra_heads(k, out.features.numpy()))
         return answers

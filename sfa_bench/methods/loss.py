@@ -29,8 +29,8 @@ def own_loss(target: str, arguments: Mapping[str, Any]) -> Loss:
         # integers, also where a selector weights samples
         values = function(logits, labels, counts.round().to(torch.int64), **arguments)
         if not isinstance(values, Tensor) or values.shape != labels.shape:
-            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise RunError(f"the loss {target} gave {found} for {len(labels)} rows: it must give one value for each")
+            actual = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise RunError(f"the loss {target} gave {actual} for {len(labels)} rows: it must give one value for each")
         return values
 
     return checked

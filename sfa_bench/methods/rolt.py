@@ -85,7 +85,9 @@ class Rolt(Method):
         if self.selects_in(e):
             self.select(e)
             cleaned = [self._clean(k, e) for k in range(self.networks_used)]
-        return self.figures(e, [self.descend(k, e, self._losses(k, e, one)) for k, one in enumerate(cleaned)])
+        return self.figures(
+            e, [self.descend(k, e, self._losses(k, e, of_network)) for k, of_network in enumerate(cleaned)]
+        )
 
     def _clean(self, k: int, e: int) -> Cleaned:
         """Steps 1–5 of algorithms/methods.md §8, given the selection; freezes the labels in the switch's epoch."""
@@ -172,13 +174,13 @@ class Rolt(Method):
         return {"ncm": scores.astype(np.float32)}
 
     def state(self) -> dict[str, Any]:
-        own = {
+        state = {
             "logit_average": [average.state() for average in self.logit_average],
             "score_average": [average.state() for average in self.score_average],
             "frozen": list(self.frozen),
             "prototypes": [None if p is None else [torch.from_numpy(a) for a in p] for p in self.prototypes],
         }
-        return {**super().state(), **own}
+        return {**super().state(), **state}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

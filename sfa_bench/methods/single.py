@@ -75,8 +75,8 @@ class Single(Method):
             make = cast(Callable[..., StatefulLoss], loss)
             samples, num_classes = len(self.labels), training.view.num_classes
             self.remembering = [make(samples, num_classes, device) for device in self.devices]
-            for k, one in enumerate(self.remembering):
-                one.draw(self.generator("loss", k, 0))
+            for k, stateful in enumerate(self.remembering):
+                stateful.draw(self.generator("loss", k, 0))
         self.main_subset, self.mixup, self.over_batch = main_subset, mixup, average_over == "batch"
         self.class_beta, self.count_floor = class_beta, count_floor
         switch, never = deferred(training.epochs), training.epochs + 1

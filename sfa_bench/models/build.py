@@ -42,8 +42,8 @@ def build(
     further = {name: name in heads for name in ALL if name != "main"}
     if model.target is not None:
         with seeded(seed):
-            own = OwnBackbone(model.target, in_channels, image_size, model.arguments)
-            return Network(own, num_classes, **further, cosine=cosine, default_heads=default_heads)
+            backbone = OwnBackbone(model.target, in_channels, image_size, model.arguments)
+            return Network(backbone, num_classes, **further, cosine=cosine, default_heads=default_heads)
     if not image_size and described.vectors is None:
         raise ConfigError(
             f"model={model.name} takes images, and these are vectors: use model={names_of('vectors')}",

@@ -39,8 +39,8 @@ class OwnBackbone(Backbone):
             ) from error
         self.own.train()
         if not isinstance(features, Tensor) or features.shape != (2, width):
-            found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ConfigError(f"{target} gives {found} for 2 images: it must give [2, num_features] = [2, {width}]")
+            actual = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ConfigError(f"{target} gives {actual} for 2 images: it must give [2, num_features] = [2, {width}]")
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.own(images)

@@ -24,12 +24,12 @@ def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
     messages; last: prefix of the names of the file's last layer, which is left out (it has other classes).
     Raises: ConfigError when it cannot be read or any other weight does not fit; nothing in the file is executed.
     """
-    found = {name: value for name, value in _read(path).items() if not name.startswith(last)}
-    own = module.state_dict()
+    weights = {name: value for name, value in _read(path).items() if not name.startswith(last)}
+    state = module.state_dict()
     # Files from before Torch 0.4.1 have no counters; what they count is of no use here.
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    strange = [name for name in found if name not in own]
-    shapes = [name for name, value in own.items() if name in found and found[name].shape != value.shape]
+    missing = [name for name in state if name not in weights and not name.endswith("num_batches_tracked")]
+    strange = [name for name in weights if name not in state]
+    shapes = [name for name, value in state.items() if name in weights and weights[name].shape != value.shape]
     for names, what in ((missing, "it has no"), (strange, "it has a strange"), (shapes, "another shape has its")):
         if names:
             raise ConfigError(
@@ -38,7 +38,7 @@ def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
                 "model.pretrained=false"
             )
     try:
-        module.load_state_dict({**own, **found})
+        module.load_state_dict({**state, **weights})
     except (RuntimeError, NotImplementedError) as error:
         raise ConfigError(
             f"model.pretrained={path} holds tensors that are not plain numbers; give a file of {whose} as it is "

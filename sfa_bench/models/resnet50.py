@@ -27,8 +27,8 @@ class ResNet50(Backbone):
             load_into(self.layers, pretrained, "torchvision's resnet50", last="fc.")
 
     def block_norms(self) -> list[Norm]:
-        found = ((name, norm) for name, norm in self.layers.named_modules() if isinstance(norm, nn.BatchNorm2d))
-        return [norm for name, norm in found if name.startswith("layer") and "downsample" not in name]
+        norms = ((name, norm) for name, norm in self.layers.named_modules() if isinstance(norm, nn.BatchNorm2d))
+        return [norm for name, norm in norms if name.startswith("layer") and "downsample" not in name]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)

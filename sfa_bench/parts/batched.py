@@ -42,7 +42,7 @@ def fit_mixtures(
     members = _Groups(torch.tensor([len(group) for group in groups]))
     second = _start(x, members)
     log_share = torch.stack([~second, second], dim=1).double().log()
-    weights, means, variances = found = _maximise(x, members, log_share, reg_covar)
+    weights, means, variances = fitted = _maximise(x, members, log_share, reg_covar)
     live = torch.arange(len(groups))
     likelihood = torch.full((len(groups),), -math.inf, dtype=torch.float64)
     for _ in range(max_iter):
@@ -51,14 +51,14 @@ def fit_mixtures(
         norm = torch.logaddexp(joint[:, 0], joint[:, 1])
         before, likelihood = likelihood, members.sums(norm) / members.sizes
         weights, means, variances = now = _maximise(x, members, joint - norm[:, None], reg_covar)
-        found[:, live] = now
+        fitted[:, live] = now
         going = (likelihood - before).abs() >= tol
         if not going.all():
             live, likelihood, (weights, means, variances) = live[going], likelihood[going], now[:, going]
             x, members = x[going[members.of]], _Groups(members.sizes[going])
         if not len(live):
             break
-    return found.transpose(0, 1).numpy()
+    return fitted.transpose(0, 1).numpy()
 
 
 def _maximise(x: Tensor, members: _Groups, log_share: Tensor, reg_covar: float) -> Tensor:

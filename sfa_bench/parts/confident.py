@@ -52,19 +52,19 @@ def confident_classes(probabilities: np.ndarray, labels: np.ndarray, *, among_al
     return np.where(reached.any(axis=1), best, -1)
 
 
-def confident_joint(probabilities: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
+def confident_joint(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Samples by observed label and by the class that they are really of, as estimated: whole numbers [K, K] whose rows
     sum to the observed counts.
 
-    Samples that are `found` [N] to be confidently of a class (-1: of none) are counted, at least one of each observed
+    Samples that are confidently of one of the `classes` [N] (-1: of none) are counted, at least one of each observed
     class as its own, and each row is scaled to its class's samples.
     """
     num_classes = probabilities.shape[1]
     counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (labels[found >= 0], found[found >= 0]), 1)
+    np.add.at(counts, (labels[classes >= 0], classes[classes >= 0]), 1)
     observed = np.bincount(labels, minlength=num_classes)
-    own = np.arange(num_classes)
-    counts[own, own] = np.where(observed > 0, np.maximum(counts[own, own], 1), 0)
+    diagonal = np.arange(num_classes)
+    counts[diagonal, diagonal] = np.where(observed > 0, np.maximum(counts[diagonal, diagonal], 1), 0)
     scaled = counts * (observed / np.maximum(counts.sum(axis=1), 1))[:, None]
     joint = np.zeros((num_classes, num_classes), dtype=np.int64)
     for k, members in enumerate(members_of_classes(labels, num_classes)):
@@ -101,12 +101,12 @@ def by_noise_rate(probabilities: np.ndarray, labels: np.ndarray, joint: np.ndarr
 
 def by_class(probabilities: np.ndarray, labels: np.ndarray, joint: np.ndarray) -> np.ndarray:
     """Of the samples labelled k, as many as the joint has of other classes, those with the smallest p_k: bool [N]."""
-    own = of_labels(probabilities, labels)
+    label_probability = of_labels(probabilities, labels)
     flagged = np.zeros(len(labels), dtype=bool)
     for k, members in enumerate(members_of_classes(labels, probabilities.shape[1])):
         wanted = joint[k].sum() - joint[k, k]
         if wanted > 0:
-            flagged[members] = own[members] <= np.sort(own[members])[wanted - 1]
+            flagged[members] = label_probability[members] <= np.sort(label_probability[members])[wanted - 1]
     return flagged
 
 

@@ -37,8 +37,8 @@ def instance_contrastive(
     there are fewer; None: its own key.
     """
     logits = torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ memory.T], dim=1) / temperature
-    own = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-    wanted = own if columns is None else columns.clamp(max=logits.shape[1] - 1)
+    own_key = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    wanted = own_key if columns is None else columns.clamp(max=logits.shape[1] - 1)
     return F.cross_entropy(logits, wanted, reduction="none")
 
 

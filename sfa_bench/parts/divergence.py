@@ -19,9 +19,9 @@ def divergence_from_label(probabilities: np.ndarray, labels: np.ndarray) -> np.n
     Returns: [N] float64, 0 where the label is certain, and LARGEST, but for rounding, where it has probability 0.
     """
     rows = np.arange(len(labels))
-    own = probabilities[rows, labels]
+    label_probability = probabilities[rows, labels]
     # Off the label the one-hot vector is 0 and the mean of both is p/2.
     terms = probabilities * np.log((probabilities + FLOOR) / (probabilities / 2 + FLOOR))
-    middle = np.log((own + 1) / 2 + FLOOR)
-    terms[rows, labels] = own * (np.log(own + FLOOR) - middle)
+    middle = np.log((label_probability + 1) / 2 + FLOOR)
+    terms[rows, labels] = label_probability * (np.log(label_probability + FLOOR) - middle)
     return np.maximum((terms.sum(axis=1) + np.log(1 + FLOOR) - middle) / 2, 0)

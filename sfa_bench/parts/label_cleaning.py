@@ -74,4 +74,4 @@ def uniform_component(weight: float, labels: Tensor, replaced: Tensor, num_class
     if not replaced.any():
         return [(weight, labels)]
     lists = [torch.where(replaced, torch.full_like(labels, k), labels) for k in range(num_classes)]
-    return [(weight / num_classes, one) for one in lists]
+    return [(weight / num_classes, filled) for filled in lists]

@@ -162,7 +162,9 @@ def class_posteriors(
             continue
         split.append(members)
         groups.append(min_max(values) if rescale else values)
-    found = posteriors(groups, larger=larger, **mixture)
-    for members, one in zip(split, found, strict=True):
-        probability[members] = one.probability
-    return Posteriors(probability, np.array(unsplit, dtype=np.int64), sum(one.inverted for one in found))
+    judgements = posteriors(groups, larger=larger, **mixture)
+    for members, judgement in zip(split, judgements, strict=True):
+        probability[members] = judgement.probability
+    return Posteriors(
+        probability, np.array(unsplit, dtype=np.int64), sum(judgement.inverted for judgement in judgements)
+    )

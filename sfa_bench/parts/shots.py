@@ -23,9 +23,9 @@ def neighbour_classes(queries: np.ndarray, centroids: np.ndarray, known: np.ndar
     """
     similarity = np.where(known, queries @ centroids.T, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(count, int(known.sum()))]
-    found = np.zeros(similarity.shape, dtype=bool)
-    np.put_along_axis(found, nearest, True, axis=1)
-    return found
+    neighbours = np.zeros(similarity.shape, dtype=bool)
+    np.put_along_axis(neighbours, nearest, True, axis=1)
+    return neighbours
 
 
 def shared_labels(labels: np.ndarray, neighbours: np.ndarray, epsilon: float) -> np.ndarray:

@@ -152,14 +152,14 @@ class SelectorInputs:
     heads: Sequence[Head]
 
 
-def flaw(found: Any, probe: Probe) -> str:
+def flaw(selection: Any, probe: Probe) -> str:
     """The error of a selection for this probe, as the end of a sentence; empty where it is valid."""
-    if not isinstance(found, Selection):
-        return f"it must return a Selection, not {type(found).__name__}"
+    if not isinstance(selection, Selection):
+        return f"it must return a Selection, not {type(selection).__name__}"
     n, labels, num_classes = len(probe.observed_labels), probe.observed_labels, probe.num_classes
     shapes = {"mask": (n,), "clean_probability": (n,), "score": (n,), "class_counts": (num_classes,)}
     for name, shape in shapes.items():
-        values = getattr(found, name)
+        values = getattr(selection, name)
         kinds = {"mask": "b", "class_counts": "iuf"}.get(name, "fiub")
         if not isinstance(values, np.ndarray) or values.shape != shape or values.dtype.kind not in kinds:
             is_now = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
@@ -167,23 +167,23 @@ def flaw(found: Any, probe: Probe) -> str:
             return f"{name} is {is_now}: it must be a NumPy array {wanted} {list(shape)}"
         if np.isnan(values).any():
             return f"{name} has values that are not numbers (NaN)"
-    lowest, highest = found.clean_probability.min(initial=0), found.clean_probability.max(initial=1)
+    lowest, highest = selection.clean_probability.min(initial=0), selection.clean_probability.max(initial=1)
     if lowest < 0 or highest > 1 + 1e-9:  # a posterior may exceed 1 by rounding
         return f"clean_probability lies in [{lowest:g}, {highest:g}]: it must lie in [0, 1]"
-    if found.labels is not None:
-        labels = found.labels
+    if selection.labels is not None:
+        labels = selection.labels
         if not isinstance(labels, np.ndarray) or labels.shape != (n,) or labels.dtype != np.int64:
             return f"labels must be a NumPy array int64 [{n}]"
         if n and not 0 <= labels.min() <= labels.max() < num_classes:
             return f"labels lie in [{labels.min()}, {labels.max()}]: they must be classes, 0 to {num_classes - 1}"
-    counts = np.bincount(labels[found.mask], minlength=num_classes)
-    whole = found.class_counts.dtype.kind != "f"  # a selector that weights samples may count in fractions
-    if (whole and (found.class_counts != counts).any()) or (found.class_counts < 0).any():
+    counts = np.bincount(labels[selection.mask], minlength=num_classes)
+    whole = selection.class_counts.dtype.kind != "f"  # a selector that weights samples may count in fractions
+    if (whole and (selection.class_counts != counts).any()) or (selection.class_counts < 0).any():
         return (
-            f"class_counts is {found.class_counts.tolist()[:10]}, and by label it selects "
+            f"class_counts is {selection.class_counts.tolist()[:10]}, and by label it selects "
             f"{counts.tolist()[:10]}: they must be np.bincount(labels[mask], minlength=num_classes)"
         )
-    for head, targets in (found.targets or {}).items():
+    for head, targets in (selection.targets or {}).items():
         shaped = isinstance(targets, np.ndarray) and targets.shape == (n, num_classes)
         if not shaped or (targets < 0).any() or not np.allclose(targets.sum(axis=1), 1):
             return f"targets[{head!r}] must be a NumPy array [{n}, {num_classes}] whose rows are distributions"
@@ -203,10 +203,10 @@ class Selector:
 
     def answer(self, probe: Probe, epoch: int) -> Selection:
         """The result of `select`. Raises RunError where it is not a valid selection of the probe's samples."""
-        found = self.select(probe, epoch)
-        if wrong := flaw(found, probe):
+        selection = self.select(probe, epoch)
+        if wrong := flaw(selection, probe):
             raise RunError(f"{type(self).__name__}.select in epoch {epoch}: {wrong}")
-        return found
+        return selection
 
     def watch(self, logits: Tensor) -> None:
         """See the main head's logits [B, K] of a batch that its network is trained on, in the order of the steps; only

@@ -24,25 +24,25 @@ class Confident(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         probabilities, labels = softmax(probe.logits.astype(np.float64), axis=1), probe.observed_labels
-        found = confident.confident_classes(probabilities, labels, among_all=self.by_cleanlab)
+        classes = confident.confident_classes(probabilities, labels, among_all=self.by_cleanlab)
         score = self.score(probabilities, labels)
-        return Selection.by_rule(probe, ~self.mislabelled(probabilities, labels, found), score, score)
+        return Selection.by_rule(probe, ~self.mislabelled(probabilities, labels, classes), score, score)
 
     def score(self, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The clean probability, [N] in [0, 1]; here self-confidence, the probability of the observed label."""
         return confident.of_labels(probabilities, labels)
 
-    def mislabelled(self, probabilities: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def mislabelled(self, probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Which samples are not selected, bool [N]; here as many of the lowest score as are counted as mislabelled.
 
-        Args: found [N], the classes that samples are confidently of.
+        Args: classes [N] that samples are confidently of, -1 for none.
         """
-        count = int(self.counted(probabilities, labels, found).sum())
+        count = int(self.counted(probabilities, labels, classes).sum())
         return confident.lowest(self.score(probabilities, labels), count)
 
-    def counted(self, probabilities: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def counted(self, probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The samples that are confidently of another class than their label, bool [N]."""
-        return self.except_predicted((found >= 0) & (found != labels), probabilities, labels)
+        return self.except_predicted((classes >= 0) & (classes != labels), probabilities, labels)
 
     def except_predicted(self, flagged: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """By cleanlab's rules a label that the network predicts is no error."""
@@ -74,10 +74,10 @@ class ConfidentLearning(Confident):
     def of(cls, inputs: SelectorInputs) -> ConfidentLearning:
         return cls(prune=inputs.options.prune, counting=inputs.options.counting)
 
-    def mislabelled(self, probabilities: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def mislabelled(self, probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if self.prune == "off_diagonal":
-            return self.counted(probabilities, labels, found)
-        joint = confident.confident_joint(probabilities, labels, found)
+            return self.counted(probabilities, labels, classes)
+        joint = confident.confident_joint(probabilities, labels, classes)
         flagged = np.ones(len(labels), dtype=bool)
         if self.prune in ("noise_rate", "both"):
             flagged &= confident.by_noise_rate(probabilities, labels, joint)

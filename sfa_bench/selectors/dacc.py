@@ -48,7 +48,7 @@ class DistributionAwareCentroids(Selector):
         labels, num_classes = probe.observed_labels, probe.num_classes
         heads = [probe.logits] if probe.abc_logits is None else [probe.logits, probe.abc_logits]
         threshold = self.gate_threshold(epoch, num_classes)
-        gate = np.all([softmax(one.astype(np.float64), axis=1).max(axis=1) > threshold for one in heads], axis=0)
+        gate = np.all([softmax(logits.astype(np.float64), axis=1).max(axis=1) > threshold for logits in heads], axis=0)
         fallbacks = {}
         if not gate.any():
             gate[:] = True
@@ -57,16 +57,16 @@ class DistributionAwareCentroids(Selector):
         unit = normalise(probe.features if projected is None else projected)
         centroids = prediction_centroids(unit, probe.logits.astype(np.float64) / self.temperature, gate)
         score = softmax(unit @ centroids.T, axis=1)[np.arange(len(labels)), labels]
-        found = class_posteriors(
+        posterior = class_posteriors(
             min_max(-score), labels, num_classes, larger=False, rescale=False, **self.thresholds.mixtures
         )
         return self.thresholds.decide(
-            found.probability,
+            posterior.probability,
             score,
             labels,
             num_classes,
-            found.unsplit,
-            inverted=found.inverted,
+            posterior.unsplit,
+            inverted=posterior.inverted,
             # No prototypes: these features are not centred.
             fallbacks=fallbacks,
         )

@@ -18,8 +18,8 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 def selected_by(probe: Probe, probabilities: np.ndarray) -> Selection:
     """The samples whose label is the most probable class; ties are the label's. Args: probabilities [N, K]."""
-    own = of_labels(probabilities, probe.observed_labels)
-    return Selection.by_rule(probe, agrees(probabilities, probe.observed_labels), own, own)
+    label_probability = of_labels(probabilities, probe.observed_labels)
+    return Selection.by_rule(probe, agrees(probabilities, probe.observed_labels), label_probability, label_probability)
 
 
 class PredictedLabel(Selector):

@@ -46,9 +46,9 @@ class Fine(Selector):
         if self.by_kmeans:
             return self._by_kmeans(scores, labels, num_classes)
         options = {**self.thresholds.mixtures, "tol": 1e-6}
-        found = class_posteriors(scores, labels, num_classes, larger=True, rescale=False, **options)
+        posterior = class_posteriors(scores, labels, num_classes, larger=True, rescale=False, **options)
         return self.thresholds.decide(
-            found.probability, scores, labels, num_classes, found.unsplit, inverted=found.inverted
+            posterior.probability, scores, labels, num_classes, posterior.unsplit, inverted=posterior.inverted
         )
 
     def _scores(self, features: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -56,10 +56,10 @@ class Fine(Selector):
         scores = np.zeros(len(labels))
         for members in members_of_classes(labels, num_classes):
             if len(members):
-                own = features[members].astype(np.float64)
-                direction = own.mean(axis=0) if self.by_mean else main_direction(own)
+                vectors = features[members].astype(np.float64)
+                direction = vectors.mean(axis=0) if self.by_mean else main_direction(vectors)
                 direction /= max(float(np.linalg.norm(direction)), 1e-12)
-                scores[members] = np.abs(own @ direction) / np.maximum(np.linalg.norm(own, axis=1), 1e-12)
+                scores[members] = np.abs(vectors @ direction) / np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
         return scores
 
     def _by_kmeans(self, scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Selection:

@@ -17,8 +17,8 @@ from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs,
 def normalised_losses(probe: Probe) -> np.ndarray:
     """Cross-entropy of each sample with its observed label, min-max scaled over all samples: [N] in [0, 1]."""
     logits = probe.logits.astype(np.float64)
-    own = logits[np.arange(len(logits)), probe.observed_labels]
-    return min_max(logsumexp(logits, axis=1) - own)
+    label_logits = logits[np.arange(len(logits)), probe.observed_labels]
+    return min_max(logsumexp(logits, axis=1) - label_logits)
 
 
 class LossMixture(Selector):
@@ -47,7 +47,7 @@ class LossMixture(Selector):
         if losses.max() == losses.min():
             every = np.unique(labels)
             return self.thresholds.decide(np.ones(len(losses)), -losses, labels, probe.num_classes, every)
-        (found,) = posteriors(
+        (judgement,) = posteriors(
             [losses],
             larger=False,
             fit=self.thresholds.fit,
@@ -56,7 +56,9 @@ class LossMixture(Selector):
             tol=1e-2,
             reg_covar=self.reg_covar,
         )
-        return self.thresholds.decide(found.probability, -losses, labels, probe.num_classes, inverted=found.inverted)
+        return self.thresholds.decide(
+            judgement.probability, -losses, labels, probe.num_classes, inverted=judgement.inverted
+        )
 
     def state(self) -> dict[str, Any]:
         return {"history": [torch.from_numpy(losses) for losses in self.history]}
@@ -78,7 +80,7 @@ class ClassLossMixture(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         losses, labels = normalised_losses(probe), probe.observed_labels
-        found = class_posteriors(
+        posterior = class_posteriors(
             losses,
             labels,
             probe.num_classes,
@@ -87,5 +89,5 @@ class ClassLossMixture(Selector):
             **self.thresholds.mixtures,
         )
         return self.thresholds.decide(
-            found.probability, -losses, labels, probe.num_classes, found.unsplit, inverted=found.inverted
+            posterior.probability, -losses, labels, probe.num_classes, posterior.unsplit, inverted=posterior.inverted
         )

@@ -42,7 +42,7 @@ class Prototype(Selector):
 
     def _decide(self, unit: np.ndarray, centroids: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> Selection:
         scores = label_scores(unit, centroids, labels)
-        found = class_posteriors(
+        posterior = class_posteriors(
             scores,
             labels,
             len(centroids),
@@ -52,5 +52,5 @@ class Prototype(Selector):
             **self.mixture,
         )
         return thresholds.decide(
-            found.probability, scores, labels, len(centroids), found.unsplit, inverted=found.inverted
+            posterior.probability, scores, labels, len(centroids), posterior.unsplit, inverted=posterior.inverted
         )

@@ -35,13 +35,19 @@ class SelfAdaptive(Selector):
 
     def select(self, probe: Probe, epoch: int) -> Selection:
         p = softmax(probe.logits.astype(np.float64), axis=1)
-        own = of_labels(p, probe.observed_labels)
-        sure = own.mean() if isinstance(self.quantile, str) else np.quantile(own, self.quantile)
+        label_probability = of_labels(p, probe.observed_labels)
+        sure = (
+            label_probability.mean()
+            if isinstance(self.quantile, str)
+            else np.quantile(label_probability, self.quantile)
+        )
         general = self.momentum * float(self.general) + (1 - self.momentum) * float(sure)
         self.general = torch.tensor(min(general, HIGHEST), dtype=torch.float64)
         self.by_class = self.momentum * self.by_class + (1 - self.momentum) * torch.from_numpy(p.mean(axis=0))
         thresholds = (self.general * self.by_class / self.by_class.max()).numpy()
-        return Selection.by_rule(probe, own >= thresholds[probe.observed_labels], own, own)
+        return Selection.by_rule(
+            probe, label_probability >= thresholds[probe.observed_labels], label_probability, label_probability
+        )
 
     def state(self) -> dict[str, Any]:
         return {"general": self.general, "by_class": self.by_class}

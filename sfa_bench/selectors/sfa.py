@@ -141,7 +141,7 @@ class StochasticFeatureAveraging(Selector):
             scores += label_scores(unit, np.where(drawn[:, None], mean + spread * noise, mean), labels)
         if self.empty_class == "zero":  # all are as far from the origin: rounding must not tell them apart
             scores[(mean == 0).all(axis=1)[labels]] = -self.samples
-        found = class_posteriors(
+        posterior = class_posteriors(
             scores,
             labels,
             num_classes,
@@ -150,12 +150,12 @@ class StochasticFeatureAveraging(Selector):
             **self.thresholds.mixtures,
         )
         return self.thresholds.decide(
-            found.probability,
+            posterior.probability,
             scores,
             labels,
             num_classes,
-            found.unsplit,
-            inverted=found.inverted,
+            posterior.unsplit,
+            inverted=posterior.inverted,
             classes_drawn=int(drawn.sum()),
             fallbacks=fallbacks,
             prototypes=mean.copy(),  # not the draw

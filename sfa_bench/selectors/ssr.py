@@ -55,5 +55,5 @@ class NeighbourVotes(Selector):
         share = votes / votes.max(axis=1, keepdims=True)
         each = np.arange(len(labels))
         mask = share[each, labels] >= self.agreement * (1 - SAME)
-        own = share[each, observed]
-        return Selection.by_rule(probe, mask, own, own, labels)
+        label_share = share[each, observed]
+        return Selection.by_rule(probe, mask, label_share, label_share, labels)

@@ -47,22 +47,22 @@ class Tabasco(Selector):
         members = members_of_classes(labels, num_classes)
         scores, rivals, unsure = _dimensions(probe, members)
         enough = self.thresholds.min_samples
-        split = [k for k, one in enumerate(scores) if len(members[k]) >= enough and _spread(one)]
+        split = [k for k, of_class in enumerate(scores) if len(members[k]) >= enough and _spread(of_class)]
         values = [Dimensions(*map(min_max, scores[k])) for k in split]
         of_wjsd, of_acd = (fitted(groups, fit=self.thresholds.fit, **MIXTURES) for groups in _by_score(values))
         probability, score = np.ones(len(labels)), np.zeros(len(labels))
         inverted = one_sided = 0
-        for k, one, wjsd_mixture, acd_mixture in zip(split, values, of_wjsd, of_acd, strict=True):
-            far = judge(one.acd, acd_mixture, larger=False).probability > 0.5
+        for k, scaled, wjsd_mixture, acd_mixture in zip(split, values, of_wjsd, of_acd, strict=True):
+            far = judge(scaled.acd, acd_mixture, larger=False).probability > 0.5
             one_sided += bool(far.all() or not far.any())
-            if wjsd_separates(one.wjsd, far, wjsd_mixture):
-                cleaner, found = -one.wjsd, self._judge(one.wjsd, wjsd_mixture, larger=False)
+            if wjsd_separates(scaled.wjsd, far, wjsd_mixture):
+                cleaner, judgement = -scaled.wjsd, self._judge(scaled.wjsd, wjsd_mixture, larger=False)
             elif rivals[k]:
-                cleaner, found = -one.acd, self._judge(one.acd, acd_mixture, larger=False)
+                cleaner, judgement = -scaled.acd, self._judge(scaled.acd, acd_mixture, larger=False)
             else:
-                cleaner, found = one.acd, self._judge(one.acd, acd_mixture, larger=True)
-            score[members[k]], probability[members[k]] = cleaner, found.probability
-            inverted += found.inverted
+                cleaner, judgement = scaled.acd, self._judge(scaled.acd, acd_mixture, larger=True)
+            score[members[k]], probability[members[k]] = cleaner, judgement.probability
+            inverted += judgement.inverted
         fallbacks = {"class_without_confident_sample": unsure, "class_with_one_component": one_sided}
         return self.thresholds.decide(
             probability,
@@ -105,17 +105,17 @@ def _confident(of_class: np.ndarray) -> np.ndarray:
     """
     mean = of_class.mean(axis=0)
     seen = int(mean.argmax())
-    own = of_class[:, seen]
-    sharpened = (own * np.maximum(1, own / mean[seen])).mean()
-    return (of_class.argmax(axis=1) == seen) & (own > sharpened)
+    seen_probability = of_class[:, seen]
+    sharpened = (seen_probability * np.maximum(1, seen_probability / mean[seen])).mean()
+    return (of_class.argmax(axis=1) == seen) & (seen_probability > sharpened)
 
 
 def weighted_divergence(of_class: np.ndarray, k: int) -> np.ndarray:
     """WJSD of the samples [n, K] with observed label k (algorithms/tabasco.md §3): [n]."""
     if not len(of_class):
         return np.zeros(0)
-    mean, own = of_class.mean(axis=0), np.maximum(of_class[:, k], TINY)
-    weight = np.minimum(of_class.max(axis=1) / own, mean.max() / max(mean[k], TINY))
+    mean, label_probability = of_class.mean(axis=0), np.maximum(of_class[:, k], TINY)
+    weight = np.minimum(of_class.max(axis=1) / label_probability, mean.max() / max(mean[k], TINY))
     return weight * divergence_from_label(of_class, np.full(len(of_class), k))
 
 
@@ -126,15 +126,15 @@ def _dimensions(probe: Probe, members: list[np.ndarray]) -> tuple[list[Dimension
     probabilities = softmax(probe.logits.astype(np.float64), axis=1)
     unit, _ = centre_and_normalise(probe.features)
     centroids, confident, without = adaptive_centroids(probabilities, unit, members)
-    found = [
+    dimensions = [
         Dimensions(weighted_divergence(probabilities[rows], k), unit[rows] @ centroids[k])
         for k, rows in enumerate(members)
     ]
-    return found, _rivals(centroids, confident), without
+    return dimensions, _rivals(centroids, confident), without
 
 
 def _by_score(values: list[Dimensions]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [one.wjsd for one in values], [one.acd for one in values]
+    return [dimensions.wjsd for dimensions in values], [dimensions.acd for dimensions in values]
 
 
 def _spread(of_class: Dimensions) -> bool:
@@ -150,12 +150,12 @@ def wjsd_separates(wjsd: np.ndarray, far: np.ndarray, mixture: Mixture) -> bool:
     if far.all() or not far.any():  # there is nothing to compare
         return True
     small = int(mixture.means.argmin())
-    spread, found = [1.0, 1.0], []
+    spread, components = [1.0, 1.0], []
     for part in (wjsd[far], wjsd[~far]):
         component = int(mixture.posteriors(np.array([part.mean()]))[0].argmax())
         spread[component] = float(part.std()) if np.ptp(part) > 0 else NO_SPREAD
-        found.append(component)
-    if found[0] == found[1] != small:
+        components.append(component)
+    if components[0] == components[1] != small:
         return True
     return spread[1 - small] / spread[small] < SPREAD_RATIO
 
@@ -166,13 +166,13 @@ def _rivals(centroids: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     Args: centroids [K, d]; sizes [K], samples in each, 0 for an empty class, which no centroid can sit on.
     """
     there = np.flatnonzero(sizes)
-    found = np.zeros(len(sizes), dtype=bool)
+    rivals = np.zeros(len(sizes), dtype=bool)
     if len(there) < 2:
-        return found
+        return rivals
     affinity = softmax(centroids[there] @ centroids[there].T, axis=1)
-    own = affinity.diagonal().copy()
+    self_affinity = affinity.diagonal().copy()
     np.fill_diagonal(affinity, -1)
     nearest = affinity.argmax(axis=1)
-    alike = np.abs(own - affinity.max(axis=1)) < SAME_PLACE * own
-    found[there] = alike & (sizes[there] < sizes[there[nearest]])
-    return found
+    alike = np.abs(self_affinity - affinity.max(axis=1)) < SAME_PLACE * self_affinity
+    rivals[there] = alike & (sizes[there] < sizes[there[nearest]])
+    return rivals

@@ -47,11 +47,11 @@ def _the_suite(options: argparse.Namespace, setting: Setting) -> dict[str, Side]
 def run(parser: Parser, arguments: Sequence[str], sides: Sides, finish: Finish) -> int:
     """The exit status: 0, also where a phase had no time; 1 where one failed."""
     options = parser.parse_args(arguments)
-    found = _measured(options, sides)
-    text = finish(found)
-    print(json.dumps(found, indent=1) if options.json else text)
-    failed = [entry for entry in found["phases"] if entry["error"]]
-    return 1 if found["limits"]["error"] or len(failed) > len(found.get("left_out", ())) else 0
+    measured = _measured(options, sides)
+    text = finish(measured)
+    print(json.dumps(measured, indent=1) if options.json else text)
+    failed = [entry for entry in measured["phases"] if entry["error"]]
+    return 1 if measured["limits"]["error"] or len(failed) > len(measured.get("left_out", ())) else 0
 
 
 def parser(prog: str, description: str | None) -> Parser:
@@ -96,10 +96,10 @@ def _measured(options: argparse.Namespace, sides: Sides) -> dict[str, Any]:
     seconds = options.seconds or (None if options.full else SECONDS)
     setting = Setting(str(device), threads, bfloat16=bfloat16, seconds=seconds)
     began = time.monotonic()
-    found = measure(sides(options, setting), jobs(phases, options.full), hurry=not options.full, say=_say)
+    measured = measure(sides(options, setting), jobs(phases, options.full), hurry=not options.full, say=_say)
     return {
         "environment": machine.environment([device], threads, bfloat16),
-        **found,
+        **measured,
         "total_seconds": round(time.monotonic() - began, 1),
     }
 

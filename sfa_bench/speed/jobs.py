@@ -37,14 +37,14 @@ PHASES = {
 
 def jobs(phases: Sequence[str], full: bool) -> list[Job]:
     """The lines to measure for these phases, in their order in PHASES."""
-    found = []
+    wanted = []
     for phase in (name for name in PHASES if name in phases):
         if phase in ("forward", "step"):
             sizes = [(w, b) for w in (16, 32, 64) for b in (64, 128, 256)] if full else [(64, 128)]
-            found += [Job(phase, *size) for size in sizes]
+            wanted += [Job(phase, *size) for size in sizes]
         elif phase in ("selection-pass", "warm-up", "dividemix", "dividemix-sfa"):
             small = (16,) if phase == "dividemix-sfa" else ()
-            found += [Job(phase, w) for w in ((16, 32, 64) if full else (*small, 64))]
+            wanted += [Job(phase, w) for w in ((16, 32, 64) if full else (*small, 64))]
         else:
-            found.append(Job(phase))
-    return found
+            wanted.append(Job(phase))
+    return wanted

@@ -24,15 +24,15 @@ def limits(device: torch.device, seconds: float, side: int = 0, copied: int = 1 
     `matmul_bf16` is None and `reason` says so.
     """
     side = side or (8192 if device.type == "cuda" else 2048)
-    found: dict[str, Any] = {"side": side, "matmul_fp32": _product(torch.float32, device, seconds, side)}
+    rates: dict[str, Any] = {"side": side, "matmul_fp32": _product(torch.float32, device, seconds, side)}
     if has_bfloat16(device):
-        found |= {"matmul_bf16": _product(torch.bfloat16, device, seconds, side), "reason": None}
+        rates |= {"matmul_bf16": _product(torch.bfloat16, device, seconds, side), "reason": None}
     else:
-        found |= {"matmul_bf16": None, "reason": f"this {device.type} has no unit for bfloat16"}
+        rates |= {"matmul_bf16": None, "reason": f"this {device.type} has no unit for bfloat16"}
     source = torch.ones(copied // 4, device=device)
     target = torch.empty_like(source)
-    found["copy"] = 2 * 4 * source.numel() / _fastest(lambda: target.copy_(source), device, seconds)
-    return found
+    rates["copy"] = 2 * 4 * source.numel() / _fastest(lambda: target.copy_(source), device, seconds)
+    return rates
 
 
 def _product(dtype: torch.dtype, device: torch.device, seconds: float, side: int) -> float:
@@ -65,6 +65,6 @@ def flops_of_image(network: Network, device: torch.device) -> tuple[int, int]:
 def operations(passed: Passed, flops: tuple[int, int], side: Side) -> dict[str, int]:
     """Operations by precision."""
     forward, both = flops
-    found = Counter({side.precision: passed.trained * both + passed.guessed * forward})
-    found[side.precision if side.bfloat16_selection else "fp32"] += passed.selected * forward
-    return {precision: count for precision, count in found.items() if count}
+    counts = Counter({side.precision: passed.trained * both + passed.guessed * forward})
+    counts[side.precision if side.bfloat16_selection else "fp32"] += passed.selected * forward
+    return {precision: count for precision, count in counts.items() if count}

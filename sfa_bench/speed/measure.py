@@ -53,15 +53,15 @@ def measure(
         try:
             if hurry and left <= 0:
                 raise OutOfTime("no time remained")
-            found = _line(sides, job, rounds, until, deadline, limits, flops)
+            line = _line(sides, job, rounds, until, deadline, limits, flops)
         except OutOfTime as error:
-            found = {"error": f"left out, {error}; --phase {job.phase} measures it alone"}
-            say(found["error"])
-            left_out.append({**job._asdict(), "reason": found["error"]})
+            line = {"error": f"left out, {error}; --phase {job.phase} measures it alone"}
+            say(line["error"])
+            left_out.append({**job._asdict(), "reason": line["error"]})
         except RunError as error:
-            found = {"error": str(error)}
+            line = {"error": str(error)}
             say(f"failed: {error}")
-        lines.append({**job._asdict(), **found})
+        lines.append({**job._asdict(), **line})
     precisions = {name: side.precision for name, side in sides.items()}
     images = amount(setting, Job("mixtures-10"))[0]
     return {
@@ -75,8 +75,8 @@ def measure(
 def _limits(setting: Setting, widths: Sequence[int], sizes: Mapping[str, int]) -> tuple[dict[str, Any], Flops]:
     try:
         with Child(serve_limits, setting, dict(sizes), tuple(widths)) as child:
-            found, flops = child.receive()
-            return found | {"error": None}, flops
+            limits, flops = child.receive()
+            return limits | {"error": None}, flops
     except RunError as error:
         return {"error": str(error)}, {}
 
@@ -93,7 +93,7 @@ def _line(
     """until: no round begins that would end later; deadline: of every answer."""
     setting = next(iter(sides.values())).setting
     budget = (STEPS if job.batch else None) if setting.seconds is None else setting.seconds
-    found: dict[str, list[Parts]] = {name: [] for name in sides}
+    parts: dict[str, list[Parts]] = {name: [] for name in sides}
     with ExitStack() as stack:
         children = {name: stack.enter_context(Child(serve_phase, side, job)) for name, side in sides.items()}
         for child in children.values():
@@ -108,15 +108,15 @@ def _line(
                 break
             began = now
             for name, child in children.items():
-                found[name].append(child.ask(budget))
-        warm = all(found.values())
+                parts[name].append(child.ask(budget))
+        warm = all(parts.values())
         if not warm:
-            found = cold
+            parts = cold
         peaks = {name: child.ask("peak") for name, child in children.items()}
     images, passed = amount(setting, job)
-    line: dict[str, Any] = {"images": images, "rounds": len(next(iter(found.values()))), "warm": warm, "error": None}
+    line: dict[str, Any] = {"images": images, "rounds": len(next(iter(parts.values()))), "warm": warm, "error": None}
     for name, side in sides.items():
         known = None if job.width is None else flops.get(job.width)
         needed = operations(passed, known, side) if passed and known else {}
-        line[name] = figures(found[name], images, needed, limits, peaks[name])
+        line[name] = figures(parts[name], images, needed, limits, peaks[name])
     return line

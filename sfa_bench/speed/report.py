@@ -49,9 +49,9 @@ def figures(
     }
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(measured: Mapping[str, Any]) -> str:
     """The machine in one line, and the suite's table."""
-    return f"{machine(found)}.\n\n{table(found, (*RATE, 'images/s, least to greatest'), _cells)}"
+    return f"{machine(measured)}.\n\n{table(measured, (*RATE, 'images/s, least to greatest'), _cells)}"
 
 
 def _cells(entry: Mapping[str, Any]) -> list[str]:
@@ -65,12 +65,12 @@ def rate_cells(side: Mapping[str, Any]) -> list[str]:
     return [short(side["images_per_second"]), share, f"{side['peak_memory'] / 1e9:.2f} GB"]
 
 
-def table(found: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mapping[str, Any]], Sequence[str]]) -> str:
+def table(measured: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mapping[str, Any]], Sequence[str]]) -> str:
     """A table with a row for each measured line: its size, and its cells under this head, or the reason why there are
     none.
     """
     rows: list[Sequence[str]] = [(*SIZE, *head)]
-    for entry in found["phases"]:
+    for entry in measured["phases"]:
         size = [MISSING if entry[key] is None else str(entry[key]) for key in SIZE]
         if entry["error"] is None:
             rows.append([*size, *cells(entry)])
@@ -80,9 +80,9 @@ def table(found: Mapping[str, Any], head: Sequence[str], cells: Callable[[Mappin
     return markdown_table(rows, texts=1)
 
 
-def machine(found: Mapping[str, Any]) -> str:
+def machine(measured: Mapping[str, Any]) -> str:
     """The machine and its limits, as a sentence without a full stop."""
-    environment, limits = found["environment"], found["limits"]
+    environment, limits = measured["environment"], measured["limits"]
     products = f"matrix product {short(limits.get('matmul_fp32'), 1e9)} GFLOP/s in fp32"
     products += f" and {short(limits['matmul_bf16'], 1e9)} in bf16" if limits.get("matmul_bf16") else ""
     threads, torch = environment["threads"], environment["versions"]["torch"]

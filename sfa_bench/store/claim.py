@@ -84,8 +84,8 @@ def this_machine() -> str:
 
 def process_start(pid: int) -> str | None:
     """The start time of the process, "" where the system does not tell, None when it is dead (or a zombie)."""
-    if found := _status(pid):
-        return None if found[0] in "ZX" else found[19]
+    if status := _status(pid):
+        return None if status[0] in "ZX" else status[19]
     if (PROC / "self").exists():
         return None
     try:
@@ -99,7 +99,7 @@ def process_start(pid: int) -> str | None:
 
 def process_state(pid: int) -> str:
     """The kernel's state letter of the process, T where it is stopped; "" where the system does not tell."""
-    return found[0] if (found := _status(pid)) else ""
+    return status[0] if (status := _status(pid)) else ""
 
 
 def _status(pid: int) -> list[str]:

@@ -80,16 +80,16 @@ def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> di
 
     Only looks three levels below `runs_dir`, where `run_path` puts runs.
     """
-    found: dict[str, tuple[str, Path]] = {}
+    states: dict[str, tuple[str, Path]] = {}
     for method in _methods(runs_dir):
         for folder in _folders(method):
             name = os.path.basename(folder)
-            if name not in hashes or found.get(name, ("",))[0] == "done":
+            if name not in hashes or states.get(name, ("",))[0] == "done":
                 continue
             record = _read(Path(folder, "run.json"))
             if record is not None and record["hash"] == name:
-                found[name] = record["state"], Path(folder)
-    return found
+                states[name] = record["state"], Path(folder)
+    return states
 
 
 def _methods(runs_dir: str | os.PathLike[str]) -> Iterator[str]:

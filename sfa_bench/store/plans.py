@@ -52,15 +52,15 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
 
 def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
     """All plans, in the order of their file names; one that cannot be read is reported and left out."""
-    found = []
+    plans = []
     for path in sorted(Path(runs_dir, FOLDER).glob("*.json")):
         try:
-            found.append(_loads(read_bytes(path, MOST)))
+            plans.append(_loads(read_bytes(path, MOST)))
         except OSError as error:
             log.warning("%s is left out: %s", path, error.strerror)
         except Damaged as error:
             log.warning("%s is left out: it is not a plan of a sweep (%s)", path, error)
-    return found
+    return plans
 
 
 def _loads(content: bytes) -> SweepPlan:
@@ -79,5 +79,5 @@ def _planned(run: Any) -> PlannedRun:
 
 def missing(plans: Sequence[SweepPlan], known: set[str]) -> list[PlannedRun]:
     """Planned runs whose hash is not among the known ones, each once."""
-    found = {run.hash: run for plan in plans for run in plan.runs if run.hash not in known}
-    return [*found.values()]
+    runs = {run.hash: run for plan in plans for run in plan.runs if run.hash not in known}
+    return [*runs.values()]

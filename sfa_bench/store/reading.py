@@ -52,13 +52,13 @@ def parse(content: bytes) -> Any:
     Raises: Damaged where it is not complete JSON; Foreign where it is, but the suite cannot have written it.
     """
     try:
-        found = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
+        parsed = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
     except RecursionError as error:
         raise Foreign(TOO_DEEP) from error
     except ValueError as error:
         raise Damaged("it is not complete JSON (cut while it was written?)") from error
-    _check([found], 0)
-    return found
+    _check([parsed], 0)
+    return parsed
 
 
 def _check(parts: dict[str, Any] | list[Any], depth: int) -> None:

@@ -41,9 +41,9 @@ def ended(state: str, error: BaseException | None = None) -> dict[str, Any]:
 
 def command(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> str:
     """The command that repeats a run or a sweep; config_dir: the user's own conf folder."""
-    own = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
+    options = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
     door = Door.here.sweep if sweep else Door.here.run
-    return shlex.join([*door.split(), *own, *overrides])
+    return shlex.join([*door.split(), *options, *overrides])
 
 
 def plain(value: Any) -> Any:

@@ -56,12 +56,12 @@ def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
         os.close(reading)
         _child(request, writing)
     os.close(writing)
-    said, ended = b"", False
+    answer, ended = b"", False
     while True:
         ready, _, _ = select.select([reading] if ended else [reading, requests.descriptor], [], [])
         if reading in ready:
             if part := os.read(reading, 65536):
-                said += part
+                answer += part
                 continue
             break
         message = requests.next()
@@ -70,7 +70,7 @@ def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
             os.kill(pid, signal.SIGTERM if message is None else message["signal"])
     os.close(reading)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return json.loads(said) if said and status == 0 else {"state": "lost", "status": status}
+    return json.loads(answer) if answer and status == 0 else {"state": "lost", "status": status}
 
 
 def _child(request: dict[str, Any], writing: int) -> None:
@@ -150,8 +150,8 @@ class Lines:
             if not (byte := os.read(self.descriptor, 1)):
                 return None
             line += byte
-        found: dict[str, Any] = json.loads(line)
-        return found
+        request: dict[str, Any] = json.loads(line)
+        return request
 
 
 if __name__ == "__main__":

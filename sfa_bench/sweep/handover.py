@@ -82,8 +82,8 @@ def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun
     if hashlib.sha256(line).hexdigest() != digest:
         raise _refused(path, "its bytes have changed since the sweep wrote it")
     try:
-        found = json.loads(line)
-        command, config = str(found["command"]), from_stored(found["config"])
+        stored = json.loads(line)
+        command, config = str(stored["command"]), from_stored(stored["config"])
         actual = run_hash(config)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _refused(path, f"run {identity} of it is not a configuration ({' '.join(str(error).split())})") from error

@@ -29,14 +29,14 @@ class ForkServer:
     _of_this_process: ForkServer | None = None
 
     def __init__(self) -> None:
-        self._answers, theirs = os.pipe()
+        self._answers, writing = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sfa_bench.sweep.forkserver", str(theirs)],
+            [sys.executable, "-m", "sfa_bench.sweep.forkserver", str(writing)],
             stdin=subprocess.PIPE,
-            pass_fds=[theirs],
+            pass_fds=[writing],
             start_new_session=True,  # a terminal's Ctrl-C comes to the worker alone, which passes it on once
         )
-        os.close(theirs)
+        os.close(writing)
         self.owner = os.getpid()
         self.told = False  # that the job shall stop
 

@@ -72,8 +72,8 @@ def job(cfg: DictConfig) -> Outcome:
         "quiet": parallel_jobs(hydra.launcher) > 1 or not here,
         "slot": config.isolate and not gives_device(hydra.launcher),
     }
-    own = None if config_dir is None else str(config_dir)
-    request = {"runs": str(stop.runs), "run": reference, "config_dir": own, **how}
+    conf = None if config_dir is None else str(config_dir)
+    request = {"runs": str(stop.runs), "run": reference, "config_dir": conf, **how}
     local = "joblib" in hydra.launcher._target_
     if local:  # a joblib worker ends with its sweep; on a cluster the sweep may end while the job goes on
         end_with(owner)

@@ -96,10 +96,10 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
             trained[identity] = base
     for key in lazy.keys() - acting:
         raise no_effect(lazy[key])
-    found = {h: there for runs_dir, those in wanted.items() for h, there in find_states(runs_dir, those).items()}
+    states = {h: there for runs_dir, those in wanted.items() for h, there in find_states(runs_dir, those).items()}
     missing = []
     for identity in result.runs:
-        state, folder = found.get(identity, ("new", folders[identity]))
+        state, folder = states.get(identity, ("new", folders[identity]))
         if state == "done":
             result.done[identity] = folder
         elif state == "failed" and identity not in retried:

@@ -25,16 +25,16 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
     Updates `planned.done`. outcomes: hash → outcome of this sweep's jobs, which take precedence, because a full disk
     keeps no record of a failure.
     """
-    found = {
+    states = {
         h: (state, f) for state, part in (("done", planned.done), ("failed", planned.left)) for h, f in part.items()
     }
     if planned.missing:  # otherwise the plan has just read everything
-        found = find_states(runs_dir, planned.runs)
-    planned.done = {identity: folder for identity, (state, folder) in found.items() if state == "done"}
+        states = find_states(runs_dir, planned.runs)
+    planned.done = {identity: folder for identity, (state, folder) in states.items() if state == "done"}
     lines = []
     for identity, job in planned.runs.items():
         again = command(job, config_dir)
-        state, folder = found.get(identity, ("new", None))
+        state, folder = states.get(identity, ("new", None))
         if state == "done":
             continue
         outcome = outcomes.get(identity)

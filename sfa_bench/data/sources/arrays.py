@@ -103,9 +103,9 @@ def _num_classes(labels: np.ndarray, place: str) -> int:
     return len(present)
 
 
-def look(dataset: DatasetConfig, found: Contents) -> None:
+def look(dataset: DatasetConfig, contents: Contents) -> None:
     """Look for the one file that `data_dir` names."""
-    found.items.append(file(found.root, found.root.parent))
+    contents.items.append(file(contents.root, contents.root.parent))
 
 
 FILES = Files(

@@ -156,9 +156,9 @@ def _read_batch(path: Path, layout: CifarLayout, md5: str | None) -> tuple[np.nd
         raise DataError(f"{path} is not a {layout.title} file: it must hold a dict with data and {layout.label_key}")
     pixels = batch["data"]
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
-        found = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        actual = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise DataError(
-            f"data of {path} must be uint8 [n, 3072] (32×32 pixels in red, green, blue planes), not {found}"
+            f"data of {path} must be uint8 [n, 3072] (32×32 pixels in red, green, blue planes), not {actual}"
         )
     try:
         labels = np.asarray(batch[layout.label_key])
@@ -168,14 +168,14 @@ def _read_batch(path: Path, layout: CifarLayout, md5: str | None) -> tuple[np.nd
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    layout, root = LAYOUTS[dataset.source], found.root
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    layout, root = LAYOUTS[dataset.source], contents.root
     known = layout.train | layout.test
     place = files.first_folder((root, root / layout.folder), known) or root
-    found.items += [file(place / name, root, md5) for name, md5 in known.items()]
+    contents.items += [file(place / name, root, md5) for name, md5 in known.items()]
     human = SOURCES[dataset.source].human
     if dataset.human and human is not None:
-        found.items.append(file(root / human.file, root))
+        contents.items.append(file(root / human.file, root))
 
 
 _WHERE = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version); without data_dir, it is downloaded into data/"

@@ -77,11 +77,11 @@ def on_disk(data_dir: Path, keys: np.ndarray) -> np.ndarray:
     return np.where(prefixed, np.char.replace(keys, PREFIX.encode(), b"", 1), keys)
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    root = found.root
-    found.items += [file(root / name, root) for name in LABELS.values()]
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    root = contents.root
+    contents.items += [file(root / name, root) for name in LABELS.values()]
     for name in KEYS.values():
-        listed(root / name, lambda path: on_disk(root, lists.read_names(path)), found)
+        listed(root / name, lambda path: on_disk(root, lists.read_names(path)), contents)
 
 
 FILES = Files(

@@ -85,10 +85,10 @@ def files_of(dataset: DatasetConfig) -> Files | None:
 
 def look(dataset: DatasetConfig, data_dir: str) -> Contents:
     """Look for every file of the data set."""
-    found = Contents(Path(data_dir).expanduser())
+    contents = Contents(Path(data_dir).expanduser())
     if (described := files_of(dataset)) is not None:
-        described.look(dataset, found)
-    return found
+        described.look(dataset, contents)
+    return contents
 
 
 def file(path: Path, root: Path, md5: str | None = None, read: Callable[[Path], bytes] = files.read) -> Item:
@@ -106,38 +106,38 @@ def file(path: Path, root: Path, md5: str | None = None, read: Callable[[Path], 
     return Item(name, True, path.stat().st_size, checksum)
 
 
-def listed(path: Path, read: Callable[[Path], np.ndarray], found: Contents) -> None:
+def listed(path: Path, read: Callable[[Path], np.ndarray], contents: Contents) -> None:
     """A list with the images that its reader takes from it."""
-    item = file(path, found.root)
+    item = file(path, contents.root)
     if item.found:
-        with refusal(found):
+        with refusal(contents):
             names = read(path)
-            item = replace(item, entries=len(names), absent=_look(names, found))
-    found.items.append(item)
+            item = replace(item, entries=len(names), absent=_look(names, contents))
+    contents.items.append(item)
 
 
-def in_folders(name: str, folders: Sequence[str], found: Contents) -> None:
+def in_folders(name: str, folders: Sequence[str], contents: Contents) -> None:
     """Folders of images as one item `name`; each of them is read on its own, so that all refusals are told."""
     entries, absent = 0, []
     for place in folders:
-        if (found.root / place).is_dir():
-            with refusal(found):
-                names = np.array(image_files.images_below(found.root, place))
+        if (contents.root / place).is_dir():
+            with refusal(contents):
+                names = np.array(image_files.images_below(contents.root, place))
                 entries += len(names)
-                absent += _look(names, found)
-    found.items.append(Item(name, entries > 0, entries=entries, absent=absent))
+                absent += _look(names, contents)
+    contents.items.append(Item(name, entries > 0, entries=entries, absent=absent))
 
 
-def _look(names: np.ndarray, found: Contents) -> list[str]:
+def _look(names: np.ndarray, contents: Contents) -> list[str]:
     """Keep those images that a run would open; returns the names of the others. Raises: DataError."""
-    sizes, _ = image_files.stat_images(found.root, names)
-    found.images += names[sizes >= 0].tolist()
+    sizes, _ = image_files.stat_images(contents.root, names)
+    contents.images += names[sizes >= 0].tolist()
     return [name.decode() for name in names[sizes < 0].tolist()]
 
 
 @contextmanager
-def refusal(found: Contents) -> Iterator[None]:
+def refusal(contents: Contents) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        found.refused.append(str(error))
+        contents.refused.append(str(error))

@@ -84,16 +84,16 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:
     """Where the columns stand that are read."""
-    found = f"line 1 of {path} has {', '.join(header) or 'nothing'}, separated by commas"
+    first_line = f"line 1 of {path} has {', '.join(header) or 'nothing'}, separated by commas"
     if missing := [name for name in ("path", "label") if name not in header]:
-        raise DataError(f"{path} has no column {' and no column '.join(missing)}: {found}")
+        raise DataError(f"{path} has no column {' and no column '.join(missing)}: {first_line}")
     if "split" not in header:
         raise DataError(
             f"{path} has no column split: a test set is needed; add it, with train, val or test in each row"
         )
     names = ("path", "label", "split", "clean_label")
     if twice := [name for name in names if header.count(name) > 1]:
-        raise DataError(f"{path} has two columns {twice[0]}: {found}")
+        raise DataError(f"{path} has two columns {twice[0]}: {first_line}")
     return {name: header.index(name) for name in names if name in header}
 
 
@@ -175,9 +175,9 @@ def _find(
     return image_files.find(dataset, path.parent, names, labels, split, f"{path.name} with split={split}")
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    path, found.root = found.root, found.root.parent
-    listed(path, lambda path: np.array([row.name for _, row in read_rows(path)], dtype=bytes), found)
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    path, contents.root = contents.root, contents.root.parent
+    listed(path, lambda path: np.array([row.name for _, row in read_rows(path)], dtype=bytes), contents)
 
 
 FILES = Files(

@@ -43,12 +43,12 @@ def load(dataset: DatasetConfig, data_dir: Path, seed: int) -> Source:
     path = packages.find(dataset.source, data_dir, NAME, _folder())
     if dataset.checksum:
         files.verify(files.read(path), MD5, path)
-    found = read_labels(path)
-    images = _images(path.parent, found.names)
+    annotated = read_labels(path)
+    images = _images(path.parent, annotated.names)
     if dataset.checksum:
         files.verify(images.tobytes(), MD5_IMAGES, path.parent / "images")
-    labels = files.check_labels((found.thirds > 1).astype(np.int64), len(images), 2, str(path))
-    certain = np.isin(found.thirds, CERTAIN)
+    labels = files.check_labels((annotated.thirds > 1).astype(np.int64), len(images), 2, str(path))
+    certain = np.isin(annotated.thirds, CERTAIN)
     test = np.zeros(len(labels), dtype=bool)
     test[certain] = files.every_fifth(labels[certain])
     mean, std = files.pixel_statistics(images[~test])
@@ -124,15 +124,15 @@ def _folder() -> Path | None:
     return None if package is None else package / "data"
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    path = packages.locate(found.root, NAME, _folder()) or found.root / NAME
-    item = file(path, found.root, MD5)
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    path = packages.locate(contents.root, NAME, _folder()) or contents.root / NAME
+    item = file(path, contents.root, MD5)
     if item.found:
-        with refusal(found):
+        with refusal(contents):
             names = read_labels(path).names
             sizes, _ = stat_images(path.parent, names)
             item = replace(item, entries=len(names), absent=[name.decode() for name in names[sizes < 0].tolist()])
-    found.items.append(item)
+    contents.items.append(item)
 
 
 FILES = Files(

@@ -143,8 +143,8 @@ def _read_idx(folder: Path, name: str, dimensions: int, checksum: bool) -> np.nd
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    root = found.root
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    root = contents.root
     names = [name + ending for name in MD5 for ending in ("", ".gz")]
     folders = (root, root / "FashionMNIST" / "raw", DEBIAN_FOLDER)
     place = files.first_folder(folders, names) or root
@@ -153,7 +153,7 @@ def _look(dataset: DatasetConfig, found: Contents) -> None:
         plain = place / name
         zipped = not plain.is_file() and packed.is_file()
         read = partial(unpacked, most=BYTES[name]) if zipped else files.read
-        found.items.append(file(packed if zipped else plain, root, md5, read))
+        contents.items.append(file(packed if zipped else plain, root, md5, read))
 
 
 FILES = Files(

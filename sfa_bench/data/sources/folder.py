@@ -85,17 +85,17 @@ def _part(
     return image_files.find(dataset, data_dir, names, labels, part, part)
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
     for part in ("train", "test", "val"):
         classes: list[str] | None = []
-        if (found.root / part).is_dir():
+        if (contents.root / part).is_dir():
             classes = None
-            with refusal(found):
-                classes = class_folders(found.root, part)
+            with refusal(contents):
+                classes = class_folders(contents.root, part)
         if classes is None:
-            found.items.append(Item(f"{part}/", found=True))
-        elif part != "val" or (found.root / part).exists():
-            in_folders(f"{part}/", [f"{part}/{name}" for name in classes], found)
+            contents.items.append(Item(f"{part}/", found=True))
+        elif part != "val" or (contents.root / part).exists():
+            in_folders(f"{part}/", [f"{part}/{name}" for name in classes], contents)
 
 
 FILES = Files(

@@ -186,10 +186,10 @@ def _libraries() -> dict[str, str]:
     return {"Pillow": __version__, "FreeType": str(features.version("freetype2"))}
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    there = _below(_folder(dataset, found.root))
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    there = _below(_folder(dataset, contents.root))
     names = FONTS if dataset.fonts == "debian" else sorted(there)
-    found.items += [file(there.get(name, found.root / name), found.root) for name in names]
+    contents.items += [file(there.get(name, contents.root / name), contents.root) for name in names]
 
 
 FILES = Files(

@@ -91,12 +91,12 @@ def _labels(content: dict[str, Any], key: str, count: int, num_classes: int, pat
     if key not in content:
         raise DataError(f"{path} has no {key}; it holds {', '.join(map(str, content))}: take the official {path.name}")
     try:
-        found = np.asarray(content[key])
+        labels = np.asarray(content[key])
     except ValueError:
         raise DataError(f"{key} of {path} is not a list of integers") from None
-    if found.ndim == 1 and len(found) != count:
+    if labels.ndim == 1 and len(labels) != count:
         raise DataError(
-            f"{key} of {path} has {len(found)} labels, but the training set has {count} images: take the files that "
+            f"{key} of {path} has {len(labels)} labels, but the training set has {count} images: take the files that "
             "belong together"
         )
-    return files.check_labels(found, count, num_classes, f"{key} of {path}")
+    return files.check_labels(labels, count, num_classes, f"{key} of {path}")

@@ -164,8 +164,8 @@ def stat_images(root: Path, names: np.ndarray) -> np.ndarray:
             return -1, -1
         return status.st_size, status.st_mtime_ns
 
-    found = np.fromiter((number for name in names.tolist() for number in look(name)), np.int64, 2 * len(names))
-    return found.reshape(-1, 2).T
+    numbers = np.fromiter((number for name in names.tolist() for number in look(name)), np.int64, 2 * len(names))
+    return numbers.reshape(-1, 2).T
 
 
 def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) -> list[bytes]:
@@ -176,7 +176,7 @@ def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) 
     Raises: DataError where there is none, where a link leaves `root` or leads in a circle, and for a name not in UTF-8.
     """
     base, links = os.fsencode(root), Links(root)
-    found: list[bytes] = []
+    images: list[bytes] = []
     others: Counter[str] = Counter()
 
     def walk(below: bytes, on_the_way: frozenset[bytes]) -> None:
@@ -188,17 +188,17 @@ def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) 
             if entry.is_dir():
                 walk(name, on_the_way | {real})
             elif is_image(name):
-                found.append(name)
+                images.append(name)
             else:
                 others[ending(name)] += 1
 
     walk(os.fsencode(folder), frozenset())
-    if not found:
+    if not images:
         beside = f" (other files: {others.total():,})" if others else ""
         raise DataError(
             f"{root / folder} holds no image{beside}; images end in .jpg .jpeg .png .tif or another that Pillow reads"
         )
-    for name in found:
+    for name in images:
         try:
             name.decode()
         except UnicodeDecodeError:
@@ -206,7 +206,7 @@ def images_below(root: Path, folder: str, left_out: Counter[str] | None = None) 
             raise DataError(f"{root}/{shown} has a name that is not UTF-8; rename it") from None
     if left_out is not None:
         left_out.update(others)
-    return sorted(found)
+    return sorted(images)
 
 
 def is_image(name: bytes) -> bool:

@@ -135,9 +135,9 @@ def _checked(frame: Any, table: Table, path: Path) -> Content:
     return Content(features, factor.codes.to_numpy(dtype=np.int64), tuple(map(str, factor.categories)))
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
     table = TABLES[dataset.source]
-    packages.look(found, table.md5, lambda path: read(path, table).bytes, table.file, DEBIAN_FOLDER)
+    packages.look(contents, table.md5, lambda path: read(path, table).bytes, table.file, DEBIAN_FOLDER)
 
 
 def _files(choice: str) -> Files:

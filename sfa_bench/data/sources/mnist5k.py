@@ -70,8 +70,8 @@ def _table(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, SIDE, SIDE, 1), labels
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
-    packages.look(found, MD5, _content, NAME, _folder())
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
+    packages.look(contents, MD5, _content, NAME, _folder())
 
 
 FILES = Files(

@@ -67,10 +67,10 @@ def missing(choice: str, data_dir: Path, name: str) -> DataError:
     )
 
 
-def look(found: Contents, md5: str, read: Callable[[Path], bytes], name: str, *installed: Path | None) -> None:
+def look(contents: Contents, md5: str, read: Callable[[Path], bytes], name: str, *installed: Path | None) -> None:
     """Look for the one file of a data set, as `find` does."""
-    path = locate(found.root, name, *installed) or found.root / name
-    found.items.append(file(path, path.parent if found.root.is_file() else found.root, md5, read))
+    path = locate(contents.root, name, *installed) or contents.root / name
+    contents.items.append(file(path, path.parent if contents.root.is_file() else contents.root, md5, read))
 
 
 def unpacked(path: Path, most: int) -> bytes:

@@ -79,15 +79,15 @@ def _imagenet(data_dir: Path, left_out: Counter[str]) -> tuple[np.ndarray, np.nd
     return np.array([name for names in by_class for name in names]), labels
 
 
-def _look(dataset: DatasetConfig, found: Contents) -> None:
+def _look(dataset: DatasetConfig, contents: Contents) -> None:
     def in_folder(path: Path) -> np.ndarray:
         return np.char.add(f"{VAL_FOLDER}/".encode(), first_classes(path)[0])
 
-    listed(found.root / TRAIN_LIST, lambda path: first_classes(path)[0], found)
-    listed(found.root / VAL_LIST, in_folder, found)
+    listed(contents.root / TRAIN_LIST, lambda path: first_classes(path)[0], contents)
+    listed(contents.root / VAL_LIST, in_folder, contents)
     for label in range(NUM_CLASSES):
         place = f"{IMAGENET_FOLDER}/{label}"
-        in_folders(f"{place}/", [place], found)
+        in_folders(f"{place}/", [place], contents)
 
 
 FILES = Files(

@@ -66,39 +66,39 @@ def check(config: RunConfig, name: str, images: bool = False) -> Check:
     if images and SOURCES[config.dataset.source].framing is None:
         raise ConfigError(f"--images has no effect on {name}, whose images are always read; leave it out")
     here = contents.look(config.dataset, config.data_dir)
-    found = Check(name, config.data_dir, None, here.items, here.missing, here.refused)
+    result = Check(name, config.data_dir, None, here.items, here.missing, here.refused)
     try:
-        _read(config, found)
+        _read(config, result)
     except ConfigError as error:
-        found.sentence = str(error)
+        result.sentence = str(error)
     if images:
-        _decode(config, here, found)
-    return found
+        _decode(config, here, result)
+    return result
 
 
-def _read(config: RunConfig, found: Check) -> None:
+def _read(config: RunConfig, result: Check) -> None:
     """Counts of every part, from the reader that training uses. Raises: DataError."""
     dataset, described = config.dataset, SOURCES[config.dataset.source]
     folder = sources.existing(config.data_dir)
     annotated = described.human
-    of_images = [item for item in found.items if annotated is None or item.path != annotated.file]
+    of_images = [item for item in result.items if annotated is None or item.path != annotated.file]
     absent = sum(not item.found for item in of_images)
     if described.checked and absent and not described.install:  # its reader would download them
         others = f"{absent} of {len(of_images)} files are" if absent > 1 else f"1 of {len(of_images)} files is"
         raise DataError(f"{others} missing in {config.data_dir}: put them there (see below), or give another data_dir")
     source = sources.load(dataset, config.data_dir, config.data_seed)
-    found.counts, found.left_out = _counts(source), dict(source.left_out)
-    found.classes = None if source.class_names is None else list(source.class_names)
-    found.notes += source.notes
+    result.counts, result.left_out = _counts(source), dict(source.left_out)
+    result.classes = None if source.class_names is None else list(source.class_names)
+    result.notes += source.notes
     if described.files is None:
-        found.notes.append(f"{dataset.source} needs no files")
+        result.notes.append(f"{dataset.source} needs no files")
     if dataset.human and annotated is not None:
         path = human.find(folder, annotated)
         labels = str(config.noise.labels or annotated.labels[0])
         given = human.load(path, labels, source.train_labels, source.num_classes)
-        found.counts[f"train ({labels})"] = np.bincount(given, minlength=source.num_classes).tolist()
+        result.counts[f"train ({labels})"] = np.bincount(given, minlength=source.num_classes).tolist()
         wrong = 100 * float((given != source.train_labels).mean())
-        found.notes.append(f"{wrong:.2f} % of the labels {labels} of {path.name} differ from the clean ones")
+        result.notes.append(f"{wrong:.2f} % of the labels {labels} of {path.name} differ from the clean ones")
 
 
 def _counts(source: Source) -> dict[str, list[int]]:
@@ -111,7 +111,7 @@ def _counts(source: Source) -> dict[str, list[int]]:
     }
 
 
-def _decode(config: RunConfig, here: contents.Contents, found: Check) -> None:
+def _decode(config: RunConfig, here: contents.Contents, result: Check) -> None:
     """Read every image as a run would, in threads, since decoding releases the interpreter lock."""
     dataset = config.dataset
     unread: list[str] = []  # by the disk, which is no verdict on an image
@@ -132,48 +132,48 @@ def _decode(config: RunConfig, here: contents.Contents, found: Check) -> None:
         seen: Iterable[str | None] = pool.map(why_bad, paths)
         if sys.stderr.isatty():
             seen = track(seen, "reading images", len(paths), console=Console(stderr=True), transient=True)
-        found.bad = {str(path): why for path, why in zip(paths, seen, strict=True) if why is not None}
-    found.decoded = len(paths)
-    if found.sentence is not None or not found.bad:
+        result.bad = {str(path): why for path, why in zip(paths, seen, strict=True) if why is not None}
+    result.decoded = len(paths)
+    if result.sentence is not None or not result.bad:
         return
-    few = f"{len(found.bad)} of {len(paths)} images cannot be read"
+    few = f"{len(result.bad)} of {len(paths)} images cannot be read"
     if unread:
-        found.sentence = min(unread)
+        result.sentence = min(unread)
     elif dataset.on_bad_image == "skip":
-        found.notes.append(f"{few} and are left out (dataset.on_bad_image=skip)")
+        result.notes.append(f"{few} and are left out (dataset.on_bad_image=skip)")
     else:
-        first = next(iter(found.bad))
-        found.sentence = f"{few} (first {first}): fetch them again, or add dataset.on_bad_image=skip to leave them out"
+        first = next(iter(result.bad))
+        result.sentence = f"{few} (first {first}): fetch them again, or add dataset.on_bad_image=skip to leave them out"
 
 
-def show(found: Check, config: RunConfig) -> None:
+def show(result: Check, config: RunConfig) -> None:
     """The text for a terminal: files, classes, what is missing and the expected layout."""
-    usable = "can be trained on" if found.sentence is None else "cannot be trained on as it is"
-    place = "" if SOURCES[config.dataset.source].files is None else f" in {found.data_dir}"
-    print(plain(f"{found.dataset}{place}: {usable}") + "\n")
-    if found.items:
+    usable = "can be trained on" if result.sentence is None else "cannot be trained on as it is"
+    place = "" if SOURCES[config.dataset.source].files is None else f" in {result.data_dir}"
+    print(plain(f"{result.dataset}{place}: {usable}") + "\n")
+    if result.items:
         headers = ["file", "", "bytes", "images", "without file"]
-        rows = [_row(item) for item in _joined(found.items)]
+        rows = [_row(item) for item in _joined(result.items)]
         used = [place for place in range(len(headers)) if any(row[place] for row in rows)]
         table([headers[place] for place in used], [[row[place] for place in used] for row in rows], texts=2)
         print()
-    if found.counts:
-        class_table({name: np.array(counts) for name, counts in found.counts.items()}, names=found.classes)
+    if result.counts:
+        class_table({name: np.array(counts) for name, counts in result.counts.items()}, names=result.classes)
         print()
-    for note in found.notes:
+    for note in result.notes:
         print(plain(note))
-    if found.decoded is not None:
-        print(f"{found.decoded:,} images read, {len(found.bad):,} of them bad")
-        _listing([f"{path} ({why})" for path, why in found.bad.items()])
-    absent = [name for item in found.items for name in item.absent]
+    if result.decoded is not None:
+        print(f"{result.decoded:,} images read, {len(result.bad):,} of them bad")
+        _listing([f"{path} ({why})" for path, why in result.bad.items()])
+    absent = [name for item in result.items for name in item.absent]
     if absent:
         print(f"{len(absent):,} images that a list names are missing:")
         _listing(absent)
-    if others := [sentence for sentence in found.refused if sentence != found.sentence]:
-        print("refused too:" if found.sentence in found.refused else "refused:")
+    if others := [sentence for sentence in result.refused if sentence != result.sentence]:
+        print("refused too:" if result.sentence in result.refused else "refused:")
         _listing(others)
     files = contents.files_of(config.dataset)
-    if found.sentence is not None and (found.missing or not found.counts) and found.items and files is not None:
+    if result.sentence is not None and (result.missing or not result.counts) and result.items and files is not None:
         print(f"expected:\n{files.tree}\n\nfrom: {files.where}")
 
 

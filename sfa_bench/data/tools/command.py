@@ -67,23 +67,23 @@ def _check(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     if "=" in options.dataset:
         raise ConfigError(f"check takes the name of the data set first: check DATASET {options.dataset} …")
-    if typed := [word for word in options.overrides if word.startswith("dataset=")]:
-        raise ConfigError(f"the data set is named twice: {options.dataset} and {typed[0]}")
+    if repeated := [word for word in options.overrides if word.startswith("dataset=")]:
+        raise ConfigError(f"the data set is named twice: {options.dataset} and {repeated[0]}")
     overrides = [f"dataset={options.dataset}", *options.overrides]
     described = SOURCES.get(options.dataset)
     own = described is not None and described.own  # whose name is of no use to a check
     if own and not any(word.startswith("dataset.name=") for word in overrides):
         overrides.append("dataset.name=unnamed")
     config = compose_data(overrides, options.config_dir)
-    found = checking.check(config, options.dataset, options.images)
+    result = checking.check(config, options.dataset, options.images)
     if options.json:
-        text = json.dumps(found.to_plain(), indent=1, ensure_ascii=False)
+        text = json.dumps(result.to_plain(), indent=1, ensure_ascii=False)
         print(text.encode(errors="backslashreplace").decode())  # names that are not UTF-8: JSON's own escapes
     else:
-        checking.show(found, config)
-    if found.sentence is not None:
+        checking.show(result, config)
+    if result.sentence is not None:
         sys.stdout.flush()
-        raise ConfigError(plain(found.sentence))
+        raise ConfigError(plain(result.sentence))
 
 
 def _describe(arguments: Sequence[str]) -> None:
@@ -96,17 +96,17 @@ def _describe(arguments: Sequence[str]) -> None:
     config = compose_data(options.overrides, options.config_dir)
     if options.output is not None:
         describing.refuse_full(options.output)
-    found = describing.describe(config)
+    description = describing.describe(config)
     written = []
     if options.output is not None:
         from sfa_bench.data.tools.page import write  # Matplotlib is slow to import
 
         again = shlex.join([*_prog().split(), "describe", *arguments])
-        written = write(found, config, again, options.output)
+        written = write(description, config, again, options.output)
     if options.json:
-        print(json.dumps(found.to_plain(), indent=1, ensure_ascii=False))
+        print(json.dumps(description.to_plain(), indent=1, ensure_ascii=False))
         return
-    describing.show(found)
+    describing.show(description)
     if written:
         print("written: " + ", ".join(map(str, written)))
 

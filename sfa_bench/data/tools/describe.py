@@ -87,12 +87,12 @@ def _validation(data: Data) -> str:
     return "in its own validation set" if data.own_val else "held out for validation"
 
 
-def sentences(found: Description) -> list[str]:
+def sentences(description: Description) -> list[str]:
     """The numbers in sentences, one line each."""
-    data = found.data
-    kept, largest, smallest = len(data.index), int(found.data.observed_counts.max()), int(data.observed_counts.min())
+    data = description.data
+    kept, largest, smallest = len(data.index), int(data.observed_counts.max()), int(data.observed_counts.min())
     lines = [
-        f"{kept:,} of {int(found.before.sum()):,} training samples, {data.view.num_classes} classes, "
+        f"{kept:,} of {int(description.before.sum()):,} training samples, {data.view.num_classes} classes, "
         f"{len(data.test.labels):,} test samples"
         + "".join(f", {len(more.labels):,} in {name}" for name, more in data.more_tests.items())
         + ("" if data.val is None else f", {len(data.val.labels):,} {_validation(data)}")
@@ -116,26 +116,26 @@ def sentences(found: Description) -> list[str]:
     return lines
 
 
-def columns(found: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequence[str]]]:
+def columns(description: Description) -> tuple[dict[str, np.ndarray], dict[str, Sequence[str]]]:
     """Counts by class, and shares as texts, for the tables of terminal and page."""
-    data = found.data
-    counts = {"in the files": found.before}
+    data = description.data
+    counts = {"in the files": description.before}
     if data.clean_counts is not None:
         counts["clean"] = data.clean_counts
     counts["observed"] = data.observed_counts
-    share = found.wrong_share
+    share = description.wrong_share
     wrong: dict[str, Sequence[str]] = (
         {} if share is None else {"noisy, %": ["–" if np.isnan(s) else f"{100 * s:.1f}" for s in share]}
     )
     return counts, wrong
 
 
-def show(found: Description) -> None:
+def show(description: Description) -> None:
     """The text for a terminal."""
-    print(f"{found.title}\n")
-    class_table(*columns(found), found.data.class_names)
+    print(f"{description.title}\n")
+    class_table(*columns(description), description.data.class_names)
     print()
-    print(*map(plain, sentences(found)), sep="\n")
+    print(*map(plain, sentences(description)), sep="\n")
 
 
 def refuse_full(folder: Path) -> None:

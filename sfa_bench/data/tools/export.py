@@ -40,12 +40,12 @@ def paths(file: Path) -> list[Path]:
         raise ConfigError(
             f"-o {file}: export writes a .csv (with a .json beside it) or an .npz; give one of these endings"
         )
-    found = [file, file.with_suffix(".json")] if file.suffix == ".csv" else [file]
-    if there := [str(path) for path in found if path.exists()]:
+    files = [file, file.with_suffix(".json")] if file.suffix == ".csv" else [file]
+    if there := [str(path) for path in files if path.exists()]:
         raise ConfigError(f"{' and '.join(there)} would be overwritten: give -o another name, or remove it")
     if not file.parent.is_dir():
         raise ConfigError(f"there is no folder {file.parent} to write {file.name} into")
-    return found
+    return files
 
 
 def export(data: Data, config: RunConfig, overrides: Sequence[str], file: Path) -> list[Path]:
@@ -102,9 +102,9 @@ def _others(split: str, part: EvaluationSet, clean: bool) -> dict[str, np.ndarra
 def _paths(images: ImageFiles, base: Path) -> np.ndarray:
     above = os.path.relpath(images.root, base)
     start = "" if above == "." else f"{above}/"
-    found = [start + name.decode() for name in images.names.tolist()]
+    names = [start + name.decode() for name in images.names.tolist()]
     # The same path for every reader, and not a formula in a spreadsheet.
-    return np.array([f"./{name}" if name.startswith(FORMULA) else name for name in found])
+    return np.array([f"./{name}" if name.startswith(FORMULA) else name for name in names])
 
 
 def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def clothing1m(w: Writer) -> None:
     for part, size in (("train", w.size), ("val", w.few), ("test", w.few)):
         labels = w.shuffled(CLOTHING_CLASSES, size)
         keys = []
-        for truth, said in zip(labels.tolist(), w.noisy(labels, CLOTHING_CLASSES).tolist(), strict=True):
+        for truth, label in zip(labels.tolist(), w.noisy(labels, CLOTHING_CLASSES).tolist(), strict=True):
             key = f"images/{number % 10}/{number % 100:02}/{1000 + number},{2000 + number}.jpg"  # names with a comma
             number += 1
             w.jpeg(key, truth)
@@ -193,7 +193,7 @@ def clothing1m(w: Writer) -> None:
             if part != "train":
                 clean.append(f"{key} {truth}")
             if part != "test" or number % 2:
-                noisy.append(f"{key} {said}")
+                noisy.append(f"{key} {label}")
         w.lines(KEYS[part], keys)
     w.lines(LABELS["noisy"], noisy)
     w.lines(LABELS["clean"], clean)
@@ -249,8 +249,8 @@ def own_csv(w: Writer) -> None:
         table.writerow(["path", "label", "clean_label", "split"])
         for part, size, share in (("train", w.size, WRONG), ("test", w.few, 0.0)):
             labels = w.shuffled(OWN_CLASSES, size)
-            said = w.noisy(labels, OWN_CLASSES, share)
-            for number, (truth, label) in enumerate(zip(labels.tolist(), said.tolist(), strict=True)):
+            observed = w.noisy(labels, OWN_CLASSES, share)
+            for number, (truth, label) in enumerate(zip(labels.tolist(), observed.tolist(), strict=True)):
                 name = f"images/{part}_{number:04}.jpg"
                 w.jpeg(name, truth)
                 table.writerow([name, label, truth, part])

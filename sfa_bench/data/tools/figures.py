@@ -16,18 +16,18 @@ from sfa_bench.data.tools.terminal import MANY_CLASSES
 DECADE = 10  # class sizes that differ by more are drawn on a logarithmic axis
 
 
-def draw(found: Description) -> dict[str, dict[str, bytes]]:
+def draw(description: Description) -> dict[str, dict[str, bytes]]:
     """`counts` and, where clean labels are known, `confusion`: file contents by ending."""
     with house_style():
-        figures = {"counts": counts(found)}
-        if found.data.confusion is not None:
-            figures["confusion"] = confusion(found.data.confusion)
+        figures = {"counts": counts(description)}
+        if description.data.confusion is not None:
+            figures["confusion"] = confusion(description.data.confusion)
         return {name: {e: rendered(figure, e) for e in ("svg", "png")} for name, figure in figures.items()}
 
 
-def counts(found: Description) -> Figure:
+def counts(description: Description) -> Figure:
     """Samples of each class: in the files as a line, clean and observed labels as marks."""
-    data, before = found.data, found.before
+    data, before = description.data, description.before
     num_classes = len(before)
     figure = canvas("text", 2.6)
     axes = figure.subplots()

@@ -71,8 +71,8 @@ def settings(overrides: Sequence[str], config_dir: Path | None = None) -> Iterat
     asked: set[tuple[str, ...]] = set()
     seen: set[tuple[str, ...]] = set()
     for job in jobs(overrides, conf):
-        acting = [one for one in job if one.key.partition(".")[0] in DATA_KEYS]
-        texts = tuple(one.text for one in acting)
+        acting = [override for override in job if override.key.partition(".")[0] in DATA_KEYS]
+        texts = tuple(override.text for override in acting)
         if texts in asked:
             continue
         asked.add(texts)

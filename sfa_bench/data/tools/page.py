@@ -49,16 +49,16 @@ thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid 
 """
 
 
-def write(found: Description, config: RunConfig, command: str, folder: Path) -> list[Path]:
+def write(description: Description, config: RunConfig, command: str, folder: Path) -> list[Path]:
     """The figures as SVG and PNG, and a page that needs no other file. Returns what was written.
 
     Raises: ConfigError where the folder holds anything, RunError when the disk fails.
     """
     refuse_full(folder)
-    drawn = figures.draw(found)
+    drawn = figures.draw(description)
     files = {f"{name}.{ending}": content for name, kinds in drawn.items() for ending, content in kinds.items()}
     svgs = {name: kinds["svg"] for name, kinds in drawn.items()}
-    files["index.html"] = render(found, config.data_seed, svgs, command).encode()
+    files["index.html"] = render(description, config.data_seed, svgs, command).encode()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -66,24 +66,24 @@ def write(found: Description, config: RunConfig, command: str, folder: Path) -> 
     return [folder / name for name in files]
 
 
-def render(found: Description, data_seed: int, svgs: Mapping[str, bytes], command: str) -> str:
+def render(description: Description, data_seed: int, svgs: Mapping[str, bytes], command: str) -> str:
     """The whole page. svgs: the figures by name; command: what made it."""
-    facts = "".join(f"<li>{escape(line)}</li>" for line in sentences(found))
+    facts = "".join(f"<li>{escape(line)}</li>" for line in sentences(description))
     parts = [
-        f"<h1>{escape(found.title)}</h1><ul>{facts}</ul>",
+        f"<h1>{escape(description.title)}</h1><ul>{facts}</ul>",
         f'<p class="quiet">made by <code>{escape(command)}</code></p>',
         "<h2>Classes</h2>",
         _figure(svgs["counts"], "Training samples of each class in the files, and as clean and observed labels."),
-        _table(found),
+        _table(description),
         "<h2>Which label became which</h2>",
     ]
     if "confusion" in svgs:
         parts.append(_figure(svgs["confusion"], "Of the samples of each clean class (row), percent observed as each."))
     else:
         parts.append("<p>The clean labels are unknown, so the confusion matrix is unknown.</p>")
-    parts += ["<h2>Images</h2>", _images(found, data_seed)]
+    parts += ["<h2>Images</h2>", _images(description, data_seed)]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    title = f"<title>{escape(found.title)}</title>"
+    title = f"<title>{escape(description.title)}</title>"
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}{title}<style>{CSS}</style></head>\n'
@@ -97,25 +97,25 @@ def _figure(svg: bytes, caption: str) -> str:
     return f'<figure><img src="{address}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _table(found: Description) -> str:
-    counts, texts = columns(found)
+def _table(description: Description) -> str:
+    counts, texts = columns(description)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("class", *counts, *texts))
     rows = []
-    for label in range(len(found.before)):
+    for label in range(len(description.before)):
         cells = [f"{values[label]:,}" for values in counts.values()] + [values[label] for values in texts.values()]
         shown = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{_numbered(found, label)}</th>{shown}</tr>')
+        rows.append(f'<tr><th scope="row">{_numbered(description, label)}</th>{shown}</tr>')
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _numbered(found: Description, label: int) -> str:
+def _numbered(description: Description, label: int) -> str:
     """The class's number, as on the figures' axes, and its name where there is one."""
-    names = found.data.class_names
+    names = description.data.class_names
     return str(label) if names is None else f"{label} {escape(names[label])}"
 
 
-def _images(found: Description, data_seed: int) -> str:
-    data = found.data
+def _images(description: Description, data_seed: int) -> str:
+    data = description.data
     if isinstance(data.view.images, Tensor) and data.view.images.is_floating_point():
         return "<p>These data are vectors: there are no images to show.</p>"
     observed = data.view.observed_labels.numpy()
@@ -129,7 +129,7 @@ def _images(found: Description, data_seed: int) -> str:
     few = len(lines) < np.count_nonzero(data.observed_counts)
     which = f"each of {len(lines)} classes, from the largest to the smallest" if few else "each class"
     intro = f"<p>Drawn at random among the samples observed as {which}. {told}</p>"
-    return intro + "".join(_line(found, label, rows) for label, rows in lines.items())
+    return intro + "".join(_line(description, label, rows) for label, rows in lines.items())
 
 
 def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int, np.ndarray]:
@@ -149,18 +149,18 @@ def sample(observed: np.ndarray, counts: np.ndarray, data_seed: int) -> dict[int
     return drawn
 
 
-def _line(found: Description, label: int, rows: np.ndarray) -> str:
-    clean, name = found.data.clean_labels[rows].tolist(), escape(found.data.class_label(label))
+def _line(description: Description, label: int, rows: np.ndarray) -> str:
+    clean, name = description.data.clean_labels[rows].tolist(), escape(description.data.class_label(label))
     cells = []
-    for image, truth in zip(thumbnails(found.data.view.images, rows), clean, strict=True):
+    for image, truth in zip(thumbnails(description.data.view.images, rows), clean, strict=True):
         wrong = truth not in (-1, label)
-        true_name = "" if truth == -1 else escape(found.data.class_label(truth))
+        true_name = "" if truth == -1 else escape(description.data.class_label(truth))
         words = f"{name} ≠ {true_name}" if wrong else name
-        said = f"observed as {name}" + (f", clean label {true_name}" if true_name else "")
+        alt = f"observed as {name}" + (f", clean label {true_name}" if true_name else "")
         small = ' class="small"' if max(image.size) < THUMB // 2 else ""
-        tag = f'<img{small} src="{_address(image)}" alt="{said}" title="{said}">'
+        tag = f'<img{small} src="{_address(image)}" alt="{alt}" title="{alt}">'
         cells.append(f'<figure class="image{" noisy" if wrong else ""}">{tag}<span>{words}</span></figure>')
-    count = int(found.data.observed_counts[label])
+    count = int(description.data.observed_counts[label])
     return f'<div class="line"><b>class {name}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
 
 
@@ -177,13 +177,13 @@ def thumbnails(images: Images, rows: np.ndarray) -> Sequence[Image.Image]:
     """Thumbnails of at most 96 pixels of the whole images, not of views."""
     if isinstance(images, ImageFiles):
         return [_opened(images, int(row)) for row in rows]
-    found = []
+    thumbs = []
     for pixels in images[rows.tolist()].permute(0, 2, 3, 1).numpy():
         channels = pixels.shape[-1]
         image = Image.fromarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
         image.thumbnail((THUMB, THUMB))
-        found.append(image)
-    return found
+        thumbs.append(image)
+    return thumbs
 
 
 def _opened(images: ImageFiles, row: int) -> Image.Image:

@@ -36,12 +36,12 @@ ConfigStore.instance().store(
 TIME_OUTS = 1000
 
 
-def allow_time_outs(launcher: DictConfig, typed: Sequence[str]) -> None:
+def allow_time_outs(launcher: DictConfig, overrides: Sequence[str]) -> None:
     """Let SLURM jobs be requeued after a time-out unless the user set a limit.
 
     By the launcher's default a run that is longer than its job's time is lost; ours continue from their last epoch.
     """
-    if "SlurmLauncher" in launcher._target_ and not any("launcher.max_num_timeout" in one for one in typed):
+    if "SlurmLauncher" in launcher._target_ and not any("launcher.max_num_timeout" in text for text in overrides):
         launcher.max_num_timeout = TIME_OUTS
 
 
@@ -188,7 +188,10 @@ class SfaSweeper(Sweeper):
         runs = ((h, command(planned.runs[h], self.own_conf), config) for h, config in planned.configs.items())
         references = write_runs(self.stop.runs, runs)
         planned.configs.clear()  # some hundred bytes a run, not needed any more
-        return {tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(found)}" for h, found in references.items()}
+        return {
+            tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(reference)}"
+            for h, reference in references.items()
+        }
 
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
         from sfa_bench.sweep.job import batch_size
