@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.sfa_sweeper.sweeper import SfaSweeper, allow_time_outs
+from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 
 from sfa_bench.config.canonical import run_hash
@@ -124,3 +125,26 @@ def test_a_lost_job_is_named_and_the_outcomes_of_the_others_are_kept(tmp_path, c
     first, second, *_ = capsys.readouterr().err.splitlines()
     assert first == "a job was lost: the node is gone"
     assert second.startswith("a job was lost: return_value not yet available")
+
+
+def test_once_a_sweep_is_asked_to_stop_joblib_takes_up_no_more_jobs(tmp_path):
+    taken = []
+    sweeper = SfaSweeper()
+    sweeper.launcher_config, sweeper.stop = launcher(BASIC), StopFile(tmp_path / "x.stop")
+
+    def take(text):
+        taken.append(text)
+        sweeper.stop.ask("SIGTERM")
+        returned = JobReturn(status=JobStatus.COMPLETED)
+        returned.return_value = job.Outcome("interrupted", text)
+        return returned
+
+    def launch(jobs, initial_job_idx):
+        assert len(jobs) == 50
+        return Parallel(n_jobs=2, backend="threading", batch_size=1)(delayed(take)(text) for (text,) in jobs)
+
+    sweeper.launcher = SimpleNamespace(launch=launch)
+    outcomes = {}
+    sweeper._launch_batches([[f"{number}"] for number in range(50)], outcomes)
+    assert sorted(outcomes) == sorted(taken)
+    assert len(taken) <= 4  # those that were handed out before

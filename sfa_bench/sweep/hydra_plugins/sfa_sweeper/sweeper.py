@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -200,7 +200,8 @@ class SfaSweeper(Sweeper):
         for first in range(0, len(jobs), size):
             if self.stop.asked():
                 return
-            for returned in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
+            batch = UntilStopped(jobs[first : first + size], self.stop)
+            for returned in self.launcher.launch(batch, initial_job_idx=first):
                 try:
                     with redirect_stderr(io.StringIO()):  # where Hydra repeats the overrides of a failed job
                         outcome = returned.return_value
@@ -208,6 +209,22 @@ class SfaSweeper(Sweeper):
                     print(f"a job was lost: {error}", file=sys.stderr)
                 else:
                     outcomes[outcome.hash] = outcome
+
+
+class UntilStopped(list[list[str]]):
+    """Jobs for a launcher, which end when the sweep is asked to stop: joblib takes them up one by one, and each takes
+    Hydra some tenths of a second only to return, which of a thousand jobs are minutes.
+    """
+
+    def __init__(self, jobs: list[list[str]], stop: StopFile):
+        super().__init__(jobs)
+        self.stop = stop
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for job in super().__iter__():
+            if self.stop.asked():
+                return
+            yield job
 
 
 class Stopping:
