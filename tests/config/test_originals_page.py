@@ -12,7 +12,20 @@ from sfa_bench.config.compose import compose
 from sfa_bench.parts.reweighting import class_balanced_weights, weighted_mean
 
 PAGE = (Path(__file__).parents[2] / "docs" / "originals.md").read_text()
+SELECTOR = "plugin=none method.selector.name="
 WITH = {  # what a key needs beside it
+    "plugin.query_centre": "plugin=ibc",
+    "method=unicon_release": "plugin=none",
+    "method.average_over": "method=gce plugin=none method.selector.name=loss_gmm",
+    "method.fill": "method=unicon plugin=none",
+    "method.gamma": "method=har plugin=none",
+    "method.loss.lr_u": "method=sop plugin=none",
+    "method.positive": "method=dasc plugin=abc",
+    "method.refinement": "method=dasc plugin=abc",
+    "method.selector.counting": f"{SELECTOR}confident_learning",
+    "method.selector.mean_limit": f"{SELECTOR}quota",
+    "method.selector.quantile": f"{SELECTOR}scs",
+    "method.selector.source": f"{SELECTOR}mda",
     "plugin.": "plugin=sfa",
     "method.partner": "plugin=none",
     "method.ramp_origin": "plugin=none",
