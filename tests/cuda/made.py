@@ -10,7 +10,8 @@ from sfa_bench.config.overrides import choices
 from sfa_bench.data.types import Data, EvaluationSet, LearnerView, Transform
 from sfa_bench.engine.build import build_method
 from sfa_bench.errors import ConfigError
-from sfa_bench.selectors.base import Selection, Selector
+from sfa_bench.selectors.base import Selection
+from sfa_bench.selectors.quota import Quota
 
 CLASSES, SIDE = 4, 8
 SHORT = (
@@ -56,8 +57,11 @@ def data(count=96):
     return Data(view=view, clean_labels=clean.numpy(), test=test, observed_counts=counts, **unused)
 
 
-class Halves(Selector):
+class Halves(Quota):
     """Selects every second sample, whatever it is shown: what a device rounds must not decide what is compared."""
+
+    def slots(self, distance, num_classes, epoch):
+        return (len(distance) + 1) // 2  # all are taken: UNICON's release has nothing to fill
 
     def select(self, probe, epoch):
         mask = np.arange(len(probe.observed_labels)) % 2 == 0

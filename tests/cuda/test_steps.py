@@ -24,12 +24,14 @@ def doubled(method):
     """The learner with its networks, tables and views in float64."""
     for network in (*method.networks, *getattr(method, "twins", [])):
         network.double()
-    if hasattr(method, "targets"):
-        method.targets = [table.double() for table in method.targets]
+    for name in ("targets", "memories"):
+        if hasattr(method, name):
+            setattr(method, name, [table.double() for table in getattr(method, name)])
     for loader in method.loaders.values():
-        test, train = loader.test_view, loader.train_view
+        test, train, strong = loader.test_view, loader.train_view, loader._strong_view
         loader.test_view = lambda index, view=test: view(index).double()
         loader.train_view = lambda index, generator, view=train: view(index, generator).double()
+        loader._strong_view = lambda index, generator, view=strong: view(index, generator).double()
     return method
 
 
