@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfa_bench.choices.methods import lambda_u
 from sfa_bench.methods.base import Training
-from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs
+from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs, unlabelled_options
 from sfa_bench.methods.networks import set_mode
 from sfa_bench.methods.projection import PROJECTED, Encoded, Projector, added
 from sfa_bench.models import Network
@@ -76,13 +75,7 @@ class Dasc(DivideMix):
         method = config.method
         return cls(
             training,
-            lambda_u=lambda_u(config),
-            alpha=method.alpha,
-            temperature=method.temperature,
-            penalty=method.penalty,
-            guess_mode=method.guess_mode,
-            ramp_origin=method.ramp_origin,
-            ramp_epochs=config.recipe.effective.ramp_epochs,
+            **unlabelled_options(config),
             sbcl=method.sbcl,
             midl=method.midl,
             sbcl_temperature=method.sbcl_temperature,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,13 @@ from sfa_bench.selectors.base import Selection
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
+
+
+def unlabelled_options(config: RunConfig) -> dict[str, Any]:
+    """Arguments that DivideMix and the methods built on it take alike: of guesses, mixing and the unlabelled term."""
+    method = config.method
+    options = {key: getattr(method, key) for key in ("alpha", "temperature", "penalty", "guess_mode", "ramp_origin")}
+    return {**options, "lambda_u": lambda_u(config), "ramp_epochs": config.recipe.effective.ramp_epochs}
 
 
 class DivideMixInputs(NamedTuple):
@@ -98,13 +105,7 @@ class DivideMix(Method):
         method = config.method
         return cls(
             training,
-            lambda_u=lambda_u(config),
-            alpha=method.alpha,
-            temperature=method.temperature,
-            penalty=method.penalty,
-            guess_mode=method.guess_mode,
-            ramp_origin=method.ramp_origin,
-            ramp_epochs=config.recipe.effective.ramp_epochs,
+            **unlabelled_options(config),
             confidence_penalty=confidence_penalty(config),
             forwarded=method.forward,
             partner=method.partner,

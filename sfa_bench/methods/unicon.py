@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfa_bench.choices.methods import confidence_penalty, lambda_u
+from sfa_bench.choices.methods import confidence_penalty
 from sfa_bench.choices.selectors import scores_by_divergence
 from sfa_bench.data.loader import batches
 from sfa_bench.methods.base import Training
-from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs
+from sfa_bench.methods.dividemix import DivideMix, DivideMixInputs, unlabelled_options
 from sfa_bench.methods.networks import set_mode
 from sfa_bench.methods.projection import Projector, added
 from sfa_bench.models import Network
@@ -69,13 +69,7 @@ class Unicon(DivideMix):
         method = config.method
         return cls(
             training,
-            lambda_u=lambda_u(config),
-            alpha=method.alpha,
-            temperature=method.temperature,
-            penalty=method.penalty,
-            guess_mode=method.guess_mode,
-            ramp_origin=method.ramp_origin,
-            ramp_epochs=config.recipe.effective.ramp_epochs,
+            **unlabelled_options(config),
             confidence_penalty=confidence_penalty(config),
             contrastive=method.contrastive,
             contrastive_temperature=method.contrastive_temperature,
