@@ -22,6 +22,7 @@ KNOWN = {
         *(f"selection/{name}/{group}" for name in _SELECTION for group in GROUPS),
         *("selection/auc_score", "selection/auc_bayes", "selection/pseudo_label_acc", "selection/memorised"),
         *("selection/imbalance_ratio", "selection/tv_to_clean_prior", "selection/agreement"),
+        *("selection/relabelled", "selection/relabelled_acc"),
         *("selection/classes_drawn", "selection/inverted", "selection/fallbacks/class_without_mixture"),
         *("selection/fallbacks/class_without_clean_sample", "selection/fallbacks/class_without_gated_sample"),
         *("selection/fallbacks/class_without_confident_sample", "selection/fallbacks/class_with_one_component"),
@@ -32,7 +33,7 @@ KNOWN = {
         *("cost/images_per_second", "cost/classifier_seconds", "cost/peak_memory/host", "cost/peak_memory/device"),
         *(f"cost/samples/{kind}" for kind in ("trained", "guessed", "selected", "evaluated")),
         *(f"cost/seconds/{phase}" for phase in ("data", "warm-up", "training", "selection", "evaluation", "storage")),
-        *("cost/shared/seconds", "cost/shared/epochs"),
+        *("cost/shared/seconds", "cost/shared/epochs", "cost/seconds/estimate", "cost/estimate/seconds"),
     ),
 }
 ALIKE = 0.75  # similarity above which one name is a typing error of the other
@@ -44,6 +45,7 @@ WHY = {
     "test/acc/bayes": "it is known where the densities are, on dataset=synthetic",
     "test/acc/network": "they have one network",
     "val/": "they have no validation set (dataset.val)",
+    "selection/relabelled": "their selectors replace no label (method.selector.name=ssr_knn)",
     "selection/": "they select no samples",
     f"{SECOND}/": "it is of WebVision's second test set",
 }

@@ -11,7 +11,7 @@ from analysis.metrics import current, exists, is_percent, nearest_metric
 from analysis.runs import load
 
 RESULTS = Path(__file__).parents[2] / "results"
-NOT_NUMBERS = ("test/per_class/", "selection/counts/", "cost/shared/run", "cost/base")
+NOT_NUMBERS = ("test/per_class/", "selection/counts/", "cost/shared/run", "cost/estimate/run", "cost/base")
 
 
 def refused(capsys, tool, *arguments):
