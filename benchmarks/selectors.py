@@ -1,7 +1,9 @@
-"""Seconds of each selector for one network, without its forward pass: `python -m benchmarks.selectors`.
+"""Seconds and memory of each selector for one network, without its forward pass, and the length of its file:
+`python -m benchmarks.selectors`.
 
-All answer to the same features and logits, one after the other in one process. The table in Markdown has the median of
-the rounds, and its ratio to that of `proto`.
+All answer to the same features and logits. The table in Markdown has the median of the rounds, one selector after the
+other in one process, and its ratio to that of `proto`; the memory is what one selection takes at most beyond the
+features and logits, each in a new process (Linux).
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +54,32 @@ def seconds(words: Sequence[str], probe: Probe) -> float:
     return time.perf_counter() - start
 
 
+def megabytes(words: Sequence[str], setting: Setting, classes: int, width: int) -> float:
+    """The highest memory during one selection, less that before it, in a process that has selected nothing large."""
+    set_threads(setting.threads)
+    seconds(words, made_probe(replace(setting, size=20 * classes), classes, 8))  # imports
+    probe = made_probe(setting, classes, width)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest is from now on
+    before = _kilobytes("VmRSS")
+    seconds(words, probe)
+    return (_kilobytes("VmHWM") - before) / 1024
+
+
+def _kilobytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def lines_of(selector: str) -> int:
+    """The length of the module that holds the selector, shared by those that stand together."""
+    code = SELECTORS[selector].code
+    assert code is not None
+    spec = find_spec(code.rpartition(".")[0])
+    assert spec is not None
+    assert spec.origin is not None
+    return len(Path(spec.origin).read_text().splitlines())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=50_000)
@@ -67,10 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds(words, small)  # what is imported at the first use is no part of a selection
     rounds = [{name: seconds(words, probe) for name, words in measured.items()} for _ in range(options.rounds)]
     middle = {name: statistics.median(row[name] for row in rounds) for name in measured}
+    processes = get_context("forkserver")  # one that has imported, not one that has measured: it keeps what it freed
+    processes.set_forkserver_preload([__spec__.name, "sklearn.mixture", "torch"])
+    with processes.Pool(1, maxtasksperchild=1) as pool:
+        tasks = [(words, setting, options.classes, options.width) for words in measured.values()]
+        memory = dict(zip(measured, pool.starmap(megabytes, tasks, chunksize=1), strict=True))
     print(f"N = {options.samples:,}, K = {options.classes}, d = {options.width}, {options.threads} thread(s)\n")
-    print(f"| selector | seconds | of {REFERENCE} |\n|:--|--:|--:|")
+    print(f"| selector | seconds | of {REFERENCE} | MB | lines |\n|:--|--:|--:|--:|--:|")
     for name, value in sorted(middle.items(), key=lambda item: item[1]):
-        print(f"| {name} | {value:.3f} | {value / middle[REFERENCE]:.2f} |")
+        ratio, lines = value / middle[REFERENCE], lines_of(name.partition(",")[0])
+        print(f"| {name} | {value:.3f} | {ratio:.2f} | {memory[name]:.0f} | {lines} |")
 
 
 if __name__ == "__main__":
