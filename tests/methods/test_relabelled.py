@@ -11,9 +11,11 @@ from sfa_bench.classifiers.fit import fit
 from sfa_bench.engine.report import describe_selections
 from sfa_bench.errors import RunError
 from sfa_bench.methods.base import BalancedHead
+from sfa_bench.methods.dasc import Dasc
 from sfa_bench.methods.dividemix import DivideMix
 from sfa_bench.methods.rolt import Rolt
 from sfa_bench.methods.single import Single
+from sfa_bench.methods.unicon import Unicon
 from sfa_bench.parts.losses import make_loss
 from sfa_bench.selectors.base import Probe, Selection, Selector
 
@@ -35,21 +37,37 @@ class Relabelling(Selector):
         return Selection(MASK, self.belief, self.belief, counts, labels=self.labels)
 
 
+DIVIDEMIX = {
+    "lambda_u": 25,
+    "alpha": 4,
+    "temperature": 0.5,
+    "penalty": "uniform",
+    "guess_mode": "train",
+    "ramp_origin": "one_based",
+    "ramp_epochs": 16,
+}
+DASC = {
+    "sbcl": 0.3,
+    "midl": 0.3,
+    "sbcl_temperature": 0.1,
+    "midl_temperature": 0.1,
+    "sbcl_from": 0,
+    "memory": 16,
+    "confidence": 0.6,
+    "refinement": "own",
+    "positive": "own",
+}
+UNICON = {"contrastive": 0.1, "contrastive_temperature": 0.5}
+
 LEARNERS = {
     "single": lambda t: Single(t, loss=make_loss("balanced_softmax"), loss_name="balanced_softmax"),
     "single, mixup": lambda t: Single(t, loss=make_loss("ce"), loss_name="ce", mixup=True),
     "single, drw": lambda t: Single(t, loss=make_loss("ce"), loss_name="ce", schedule="drw"),
     "single, drs": lambda t: Single(t, loss=make_loss("ce"), loss_name="ce", schedule="drs"),
-    "dividemix": lambda t: DivideMix(
-        t,
-        lambda_u=25,
-        alpha=4,
-        temperature=0.5,
-        penalty="uniform",
-        guess_mode="train",
-        ramp_origin="one_based",
-        ramp_epochs=16,
-    ),
+    "dividemix": lambda t: DivideMix(t, **DIVIDEMIX),
+    "dasc": lambda t: Dasc(t, **DIVIDEMIX, **DASC),
+    "unicon": lambda t: Unicon(t, **DIVIDEMIX, **UNICON, by_divergence=False),
+    "unicon, labels refined by divergence": lambda t: Unicon(t, **DIVIDEMIX, **UNICON, by_divergence=True),
     "rolt": lambda t: Rolt(t, loss=make_loss("ce"), schedule="drw"),
 }
 
@@ -77,7 +95,7 @@ def weights(method):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_training_by_new_labels_is_training_on_data_that_has_them(trained, name):
     new = trained(name, OBSERVED, LABELS)
-    # DivideMix takes a label that was replaced as it is.
+    # DivideMix and its heirs take a label that was replaced as it is.
     same = trained(name, LABELS, None, np.where(LABELS != OBSERVED, 1.0, BELIEF))
     other = trained(name, OBSERVED, None)
     assert new.losses == same.losses != other.losses
