@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
 from sfa_bench.engine.metrics import Logits, selection_metrics, test_metrics
@@ -200,6 +201,8 @@ def predictions(
         "observed_label": data.view.observed_labels.numpy(),
         "clean_label": data.clean_labels,
     }
+    if isinstance(data.view.images, ImageFiles):
+        arrays["path"] = data.view.images.names
     for name, answers in {"test": logits, **more_logits}.items():
         for k, heads in enumerate(answers, start=1):
             for head, values in heads.items():

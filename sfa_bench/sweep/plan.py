@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,8 @@ from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, run_path
+from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
+from sfa_bench.store.record import command
 from sfa_bench.store.warmups import shared_folder
 
 
@@ -113,6 +116,21 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     result.warmups = _shared({h: result.warmups[h] for h in missing if h in result.warmups}, trained)
     result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result
+
+
+def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: Path | None) -> None:
+    """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up.
+
+    Raises: ConfigError or RunError where the plan cannot be written.
+    """
+    runs = (
+        PlannedRun(h, command(job, config_dir), planned.warmups[h].name if h in planned.warmups else None)
+        for h, job in planned.runs.items()
+    )
+    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(runs)))
+    for folder in set(planned.warmups.values()):
+        with suppress(OSError):  # then warm-ups are not shared
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def _shared(warmups: dict[str, Path], trained: dict[str, str]) -> dict[str, Path]:

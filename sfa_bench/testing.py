@@ -1,0 +1,1 @@
+"""Contract tests for classes and functions of a user's own."""
