@@ -41,8 +41,11 @@ def run(*, config_dir: str | os.PathLike[str] | None = None, quiet: bool = False
     conf, words = _resolved(config_dir), run_words(keys)
     config = requested(words, conf)
     with undisturbed(), console(quiet) as shown:
+        from sfa_bench.engine.changes import other_length
         from sfa_bench.engine.posthoc import start
 
+        if note := other_length(config):
+            shown.print(note, highlight=False, soft_wrap=True)
         return Run(start(config, command(words, conf), shown))
 
 
