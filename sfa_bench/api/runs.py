@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from sfa_bench.api.trained import TrainedModel
+
 
 class Run:
     """One run, as its folder says when this object is made.
@@ -100,6 +102,30 @@ class Run:
             index=range(len(observed)),
         )
         return frame.assign(**_selected(arrays))
+
+    def model(self, device: str = "cpu") -> TrainedModel:
+        """The trained network or networks with their preprocessing, ready to predict.
+
+        Raises: ConfigError where no weights are kept, or they cannot be built any more.
+        """
+        from sfa_bench.api.trained import TrainedModel
+
+        return TrainedModel(self.path, device)
+
+    def evaluate(self, *, name: str | None = None, **keys: Any) -> dict[str, Any]:
+        """Metrics of the saved networks on the test set of a data set with the same classes; also written to
+        `evaluations/NAME.json` in the run's folder, where NAME is that of the data set unless one is given.
+
+        Args: keys of data (`dataset`, `dataset.…`, `data_dir`, `data_seed`), without any the run's own test set;
+        `device`, `threads`, `eval.ensemble`, `eval.batch_size`.
+        Raises: ConfigError where no weights are kept, or the data do not fit them.
+        """
+        from sfa_bench.api.evaluation import evaluate
+        from sfa_bench.api.running import undisturbed
+        from sfa_bench.api.words import run_words
+
+        with undisturbed():
+            return dict(evaluate(self.path, run_words(keys), name)[1]["metrics"])
 
     def __repr__(self) -> str:
         names, accuracy = self.record["names"], self.metrics.get("test/acc/final")

@@ -51,6 +51,11 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
         "skipped": list(data.skipped),
         "left_out": dict(data.left_out),
         "classes": None if data.class_names is None else list(data.class_names),
+        "input": {
+            "shape": list(data.view.images.shape[1:]),
+            "mean": list(data.view.transform.mean),
+            "std": list(data.view.transform.std),
+        },
         "class_embeddings": None if data.view.class_embeddings is None else list(data.view.class_embeddings.shape),
         "drawn_with": dict(data.drawn_with),
         "clean_counts": data.clean_counts,
