@@ -1,1 +1,0 @@
-"""Contract tests for classes and functions of a user's own."""
