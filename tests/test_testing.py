@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import Method, RunningMean
 from sfa_bench.parts.losses import make_loss
 from sfa_bench.selectors.base import Selection, Selector
@@ -81,8 +82,6 @@ class Own(Method):
                 loss = loss * (1 + self.seen)
             if broken == "not finite":
                 loss = loss * float("nan")
-            if broken == "always main":
-                loss = loss + 0 * out.abc.sum() if out.abc is not None else loss
             self.step(k, loss)
             mean.add(loss)
         return float(mean.total) / mean.steps if broken == "not finite" and mean.steps else mean.value(k, e)
@@ -118,6 +117,24 @@ class KeepsTooLittle(Own):
 def test_a_method_that_keeps_its_contract_passes():
     check_method(Own)
     check_method(Own, broken="nothing that is known")
+
+
+class Refusing(Own):
+    """Takes neither a selector nor a further head."""
+
+    def __init__(self, training, *, how: type = ConfigError, **options):
+        if training.selectors or training.build_network(0).abc is not None:
+            raise how("it takes neither a selector nor a balanced head")
+        super().__init__(training, **options)
+
+
+@pytest.mark.parametrize("how", [ConfigError, ValueError])
+def test_a_method_is_not_asked_for_what_it_refuses(how):
+    check_method(Refusing, how=how)
+    with pytest.raises(AssertionError, match="no batch passed through network 2"):
+        check_method(Refusing, how=how, broken="one network")
+    with pytest.raises(AssertionError, match="RuntimeError: it takes neither"):
+        check_method(Refusing, how=RuntimeError)
 
 
 @pytest.mark.parametrize(

@@ -35,16 +35,18 @@ def check_method(cls: type[Method], **options: Any) -> None:
 
     It trains four epochs of which the last three select, with a balanced head and without; it must return its loss,
     learn with every network and head, update BatchNorm, take an empty selection, predict without a trace, draw from its
-    own streams only, and go on from its state to the same bits.
+    own streams only, and go on from its state to the same bits. What it refuses in `__init__` by ConfigError or
+    ValueError, a selector or a balanced head, it is not asked for.
     """
     name = subclass(cls, Method)
-    straight = _Story(cls, options, Half)
+    (selector, head), *others = _taken(cls, options)
+    straight = _Story(cls, options, selector, head)
     for e in range(1, EPOCHS + 1):
         straight.epoch(e)
         if e == 2:
             stored = through_a_file(name, straight.method.state())
     ended = straight.method.state()
-    cut = _Story(cls, options, Half)
+    cut = _Story(cls, options, selector, head)
     with named(f"{name}.load_state fails for its own state"):
         cut.method.load_state(stored)
     for e in range(3, EPOCHS + 1):
@@ -55,23 +57,35 @@ def check_method(cls: type[Method], **options: Any) -> None:
             "what later epochs need in state() and load_state()"
         )
     with disturbed():
-        other = _Story(cls, options, Half)
+        other = _Story(cls, options, selector, head)
         for e in range(1, EPOCHS + 1):
             other.epoch(e)
     if where := next(differences(ended, other.method.state(), "state"), None):
         raise AssertionError(
             f"{name}: {where} depends on a global random generator: draw from self.generator(stream, k, e)"
         )
-    _check_finished(cls, options, straight.method)
-    for selector, head in ((Nothing, True), (None, False)):
-        try:
-            story = _Story(cls, options, selector, head)
-        except AssertionError as error:
-            if isinstance(error.__cause__, ConfigError):  # it says that it needs what is not there
-                continue
-            raise
+    _check_finished(straight.method, _Story(cls, options, selector, head).method)
+    for selector, head in others:
+        story = _Story(cls, options, selector, head)
         for e in range(1, 4):
             story.epoch(e)
+
+
+def _taken(cls: type[Method], options: dict[str, Any]) -> list[tuple[type[Half] | None, bool]]:
+    """The selectors and heads that a method takes, most demanding first. Raises: AssertionError where it takes none."""
+    taken: list[tuple[type[Half] | None, bool]] = []
+    for selector, head in ((Half, True), (Half, False), (None, True), (Nothing, True), (None, False)):
+        try:
+            _Story(cls, options, selector, head)
+        except AssertionError as error:
+            if not isinstance(error.__cause__, (ConfigError, ValueError)):
+                raise
+            refusal = error
+        else:
+            taken.append((selector, head))
+    if not taken:
+        raise refusal
+    return taken
 
 
 class Half(Selector):
@@ -164,13 +178,12 @@ def _training(head: bool, selectors: list[Selector]) -> Training:
     )
 
 
-def _check_finished(cls: type[Method], options: dict[str, Any], method: Method) -> None:
+def _check_finished(method: Method, fresh: Method) -> None:
     """What a finished run keeps must be enough to predict."""
-    name, state = cls.__name__, method.state()
+    name, state = type(method).__name__, method.state()
     if missing := [key for key in method.kept_when_done if key not in state]:
         raise AssertionError(f"{name}.kept_when_done names {', '.join(missing)}, which state() does not have")
     kept = through_a_file(name, {key: state[key] for key in method.kept_when_done})
-    fresh = _Story(cls, options, Half).method
     with named(f"{name}.load_trained fails for what kept_when_done names"):
         fresh.load_trained(kept)
     images = _some(method)
