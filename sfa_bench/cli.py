@@ -26,6 +26,12 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "export": ("analysis.export", "main", [], "all finished runs as CSV or Parquet"),
     "ingest": ("analysis.ingest", "main", [], "other people's predictions as a run"),
     "data": ("sfa_bench.data.tools.command", "main", [], "check, describe and export data sets"),
+    "evaluate": (
+        "sfa_bench.api.evaluation",
+        "main",
+        [],
+        "a saved model on the test set of other data: RUN KEY=VALUE …",
+    ),
     "replay": ("sfa_bench.replay", "main", [], "another selector on what a run recorded"),
     "speed": ("sfa_bench.speed.command", "main", [], "how fast this machine runs the suite"),
 }

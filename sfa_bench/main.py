@@ -102,9 +102,12 @@ def _run(overrides: Sequence[str], config_dir: Path | None) -> int:
 
     from rich.console import Console
 
+    from sfa_bench.engine.changes import other_length
     from sfa_bench.engine.posthoc import start
 
     SafeStream.answers = False
+    if note := other_length(config):
+        print(note)
     start(config, command(overrides, config_dir), Console(markup=False))
     return 0
 

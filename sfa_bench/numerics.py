@@ -14,6 +14,7 @@ from torch import Tensor
 
 # Torch's message about a kernel without a deterministic implementation (`torch.use_deterministic_algorithms`).
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 WAY_OUT = "; deterministic=false admits such kernels, and a run no longer ends with the same bits twice"
 
 
@@ -27,7 +28,7 @@ def choose_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> 
         return
     _allow_tf32(tf32)
     # cuBLAS reads it when it is first used: without a workspace of its own a stream's products differ from run to run.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault(WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     # The suite reads no memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -47,6 +48,30 @@ def full_precision() -> Iterator[None]:
     finally:
         if allowed:
             _allow_tf32(True)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Restore afterwards what a run sets for its process: Torch's threads, and the choice of kernels."""
+    threads, tf32, benchmark = torch.get_num_threads(), _tf32(), torch.backends.cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    workspace = os.environ.get(WORKSPACE)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
+
+
+def _tf32() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
 
 def _allow_tf32(allowed: bool) -> None:

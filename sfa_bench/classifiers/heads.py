@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -70,3 +73,22 @@ class PriorSubtracted(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.head(features) - self.shift
+
+
+def restored(state: Mapping[str, Tensor], main: nn.Module) -> nn.Module:
+    """The classifier with this state, beside the main head of its network. Raises: RuntimeError where it is none of
+    these.
+    """
+    head: nn.Module
+    if "prototypes" in state:
+        head = NearestClassMean(torch.zeros_like(state["prototypes"]), torch.zeros_like(state["center"]))
+    elif "shift" in state:
+        head = PriorSubtracted(deepcopy(main), torch.ones_like(state["shift"]), tau=0.0)
+    else:
+        classes, width = state["weight"].shape
+        linear = nn.Linear(width, classes)
+        head = ScaledWeights(linear) if "scales" in state else linear
+        if "bias" not in state:
+            head = TauNormalised(linear, tau=0.0)
+    head.load_state_dict(dict(state))
+    return head.to(next(main.parameters()).device)

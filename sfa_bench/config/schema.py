@@ -109,6 +109,7 @@ class RunConfig:
     share_warmup: bool = option(True, "runs of a sweep with identical epochs before the first selection share them")
     fail_fast: bool = option(False, "a failed run stops its sweep; runs at work keep their state")
     retry_failed: bool = option(True, "retry runs that failed before")
+    rerun: bool = option(False, "train a finished run again in its place; its record is kept until that is done")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
     jobs_per_gpu: int = option(1, "isolated runs of a sweep that share one GPU of this machine", low=1, high=CORES)
     logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")

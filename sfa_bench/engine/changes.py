@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config import external
+from sfa_bench.config.canonical import MACHINE, run_hash
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
+from sfa_bench.store.ledger import records, run_place
+from sfa_bench.store.record import plain
+
+MOST_BESIDE = 200  # records that are read for a sentence
 
 
 def data_may_change(config: RunConfig) -> bool:
@@ -32,6 +37,38 @@ def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> 
             f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
             "another runs_dir"
         )
+
+
+def other_length(config: RunConfig) -> str:
+    """Say that a finished run differs from this new one in its length alone, and why this one starts anew; else empty.
+
+    Looks at the latest runs beside it, as many as are read at once.
+    """
+    place = run_place(config.runs_dir, config.recorded_names, run_hash(config))
+    if (place / "run.json").exists() or not place.parent.is_dir():
+        return ""
+    beside = sorted(place.parent.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    wanted = _without_length(plain(config.to_plain()))
+    for path, record in records(path.parent for path in beside[:MOST_BESIDE]):
+        former = _without_length(record["config"])
+        alike = all(former[key] == value for key, value in wanted.items() if key in former)
+        if record["state"] == "done" and alike:
+            return (
+                f"epochs={config.epochs} starts anew beside the finished run of {record['config']['epochs']} epochs in "
+                f"{path}: warm-up and schedules go by the length of a run, so that its epochs are not those of this one"
+            )
+    return ""
+
+
+def _without_length(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Path → value of what is not of the machine and does not follow from the number of epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _without_length(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" not in {*MACHINE, "epochs", "warmup_epochs"} and prefix != "recipe.effective.":
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def changed_code(config: RunConfig, record: dict[str, Any], groups: Iterable[str] = external.BROUGHT) -> str:

@@ -35,18 +35,24 @@ class Contract:
         self.who = f"method={config.names.get('method')}"
         own = config.method.target is not None
         self.heads_may_rest = not own or config.eval.ensemble == "main"
+        self.main_may_rest = not own
 
     def epoch(self, e: int) -> Mapping[str, Any]:
         """Train epoch e. Returns its figures."""
-        watch = (
-            None if self.heads_may_rest or e <= self.method.training.warmup_epochs else HeadWatch(self.method.networks)
-        )
+        watched = e > self.method.training.warmup_epochs and not (self.heads_may_rest and self.main_may_rest)
+        watch = HeadWatch(self.method.networks) if watched else None
         figures = self.method.epoch(e)
         self._figures(figures, e)
         if self.method.selects_in(e) and not (self.method.selections and self.method.probes):
             self._refuse_unselecting(e)
         if watch is not None:
-            self.heads_may_rest = watch.saw_training()  # one epoch with a step tells
+            trained = watch.saw_training()
+            if not self.main_may_rest and figures["loss"] is not None:
+                self._refuse_resting(watch, e)
+                self.main_may_rest = True
+            if self.heads_may_rest:
+                return figures
+            self.heads_may_rest = trained  # one epoch with a step tells
             if (idle := watch.idle()) is not None:
                 k, head = idle
                 share = "" if head.strength == 1 else f"{head.strength:g} * "
@@ -57,6 +63,14 @@ class Contract:
                     "labels), as docs/examples/bootstrapping.py does; or set plugin.head=none, or eval.ensemble=main"
                 )
         return figures
+
+    def _refuse_resting(self, watch: HeadWatch, e: int) -> None:
+        if (k := watch.resting()) is not None:
+            raise RunError(
+                f"{self.who}: the main head of network {k + 1} did not change in epoch {e}, though the epoch returns a "
+                "loss, and its logits count in the accuracy: call self.step(k, loss) for each of self.networks, or set "
+                "networks_used to as many as are trained; an epoch that trains no head returns loss=None"
+            )
 
     def _figures(self, figures: Any, e: int) -> None:
         call = f"{self.who}: epoch({e})"
@@ -120,15 +134,15 @@ def check_answers(answers: Any, images: int, num_classes: int, which: str, when:
 
 
 class HeadWatch:
-    """Watches whether the networks' further heads are trained beside their main heads."""
+    """Watches whether the networks' main heads are trained (None in `before`), and their further heads beside them."""
 
     def __init__(self, networks: Sequence[Network]):
         self.networks = networks
         self.touched: set[tuple[int, str]] = set()
         self.before = {
-            (k, head): [p.detach().clone() for p in _free(network, head.name)]
+            (k, head): [p.detach().clone() for p in _free(network, "main" if head is None else head.name)]
             for k, network in enumerate(networks)
-            for head in HEADS
+            for head in (None, *HEADS)
         }
         self.handles = [
             p.register_hook(partial(self._touch, k, head))
@@ -146,9 +160,20 @@ class HeadWatch:
             handle.remove()
         return any(head == "main" for _, head in self.touched)
 
+    def resting(self) -> int | None:
+        """The first network whose main head neither had a gradient nor changed."""
+        for (k, head), before in self.before.items():
+            if head is not None or not before or (k, "main") in self.touched:
+                continue
+            if all(torch.equal(a, b) for a, b in zip(_free(self.networks[k], "main"), before, strict=True)):
+                return k
+        return None
+
     def idle(self) -> tuple[int, Head] | None:
         """The first network with a head that neither had a gradient nor changed although its main head was trained."""
         for (k, head), before in self.before.items():
+            if head is None:
+                continue
             now = _free(self.networks[k], head.name)
             same = all(torch.equal(a, b) for a, b in zip(now, before, strict=True))
             if before and same and (k, "main") in self.touched and (k, head.name) not in self.touched:

@@ -25,7 +25,10 @@ from sfa_bench.store.folder import RunFolder
 
 FOLDER = ".estimates"
 # Keys that the estimate has values of its own for, or without effect in it.
-REPLACED = ("method", "loss", "plugin", "classifier", "eval.ensemble", "record", "epochs", "runs_dir", "device")
+REPLACED = (
+    *("method", "loss", "plugin", "classifier", "eval.ensemble", "record", "epochs", "runs_dir", "device"),
+    "rerun",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def config_of(config: RunConfig) -> RunConfig | None:
     first = LEARNERS[config.method.learner].estimate(config)
     if first is None:
         return None
-    return resolve(replace(first, runs_dir=os.path.join(config.runs_dir, FOLDER)))
+    return resolve(replace(first, rerun=False, runs_dir=os.path.join(config.runs_dir, FOLDER)))
 
 
 def find(config: RunConfig, command: str, make: Callable[[RunConfig, str], Path]) -> Estimate | None:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,22 +43,25 @@ def start(config: RunConfig, command: str, console: Console, threads: int | None
     """
     if config.classifier.name == "joint":
         return run(config, command, console, threads)
-    base_path = run(config.trained, _without_classifier(shlex.split(command)), console, threads)
+    base_path = run(replace(config.trained, rerun=False), _without_classifier(shlex.split(command)), console, threads)
     run_hash = canonical.run_hash(config)
     path = run_place(config.runs_dir, config.recorded_names, run_hash)
     folder = RunFolder(path)
     with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
-        if record is not None and record["state"] == "done":
+        done = record is not None and record["state"] == "done"
+        again = done and (config.rerun or folder.begins_again())
+        if record is not None and done and not again:
+            folder.end_again()
             show_done(console, "already done", path, record)
             return path
         with log_file(path):
-            _fit(config, run_hash, command, RunFolder(base_path), folder, console, stop)
+            _fit(config, run_hash, command, RunFolder(base_path), folder, console, stop, again)
     return path
 
 
 def _without_classifier(words: Sequence[str]) -> str:
-    return shlex.join(word for word in words if not word.startswith(("classifier=", "classifier.")))
+    return shlex.join(word for word in words if not word.startswith(("classifier=", "classifier.", "rerun=")))
 
 
 def _fit(
@@ -68,11 +72,14 @@ def _fit(
     folder: RunFolder,
     console: Console,
     stop: StopAtStep,
+    again: bool,
 ) -> None:
     old = base.read_record()
     assert old is not None
     if changed := changed_code(config, old):
         raise ConfigError(f"{changed} since {base.path} was trained: raise revision in its YAML to train it again")
+    if again:
+        folder.begin_again()
     record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
     record |= {"data": old["data"], "selection": old["selection"], "knows": old["knows"]}
     folder.write_config(record["config"])
@@ -105,6 +112,7 @@ def _fit(
             raise
         raise RunError(f"{type(error).__name__}: {error} (the traceback is in {folder.path}/log.txt)") from error
     folder.write_record(record | ended("done"))
+    folder.end_again()
     show_done(console, "done", folder.path, record)
 
 

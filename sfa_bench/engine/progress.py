@@ -55,6 +55,31 @@ def fitted(parts: Sequence[str], width: int) -> str:
     return line
 
 
+class NotebookLine:
+    """A line of a notebook's output that is replaced as a run goes on, and empty at its end."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def start(self) -> None:
+        from IPython.display import display  # a notebook has it
+
+        self._shown = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def stop(self) -> None:
+        self._show("")
+
+    def add_task(self, description: str, **fields: Any) -> None:
+        """As of `rich`, of whose bar this is the counterpart."""
+
+    def update(self, task: Any, *, completed: int, line: str) -> None:
+        self._show(line)
+
+    def _show(self, line: str) -> None:
+        if self._shown is not None:
+            self._shown.update({"text/plain": line}, raw=True)
+
+
 class ProgressDisplay:
     """Shows one run: epoch, time left, accuracy, loss, phase and selection precision, as far as the line goes."""
 
@@ -62,18 +87,22 @@ class ProgressDisplay:
         self.console = console
         self.epochs = epochs
         self.time_left = TimeLeft(epochs, warmup_epochs)
-        self.live = Progress(
-            *([BarColumn(bar_width=20)] if console.width >= WIDE else []),
-            TextColumn("{task.fields[line]}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            refresh_per_second=4,
-        )
+        self.is_live = console.is_terminal or console.is_jupyter
+        self.live: Any = NotebookLine() if console.is_jupyter else self._bar()
         self.task = self.live.add_task("", total=epochs, line="")
         self.last_update = 0.0
         self.figures: list[str] = []  # of the last whole epoch
         self.left = ""
+
+    def _bar(self) -> Progress:
+        return Progress(
+            *([BarColumn(bar_width=20)] if self.console.width >= WIDE else []),
+            TextColumn("{task.fields[line]}", markup=False),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+            refresh_per_second=4,
+        )
 
     def __enter__(self) -> ProgressDisplay:
         self.live.start()
@@ -91,7 +120,7 @@ class ProgressDisplay:
 
     def step(self, epoch: int, phase: str, network: int, step: int, steps: int) -> None:
         now = time.monotonic()
-        if self.console.is_terminal and now - self.last_update > 0.2:
+        if self.is_live and now - self.last_update > 0.2:
             self.last_update = now
             self._show(epoch, f"{phase} · network {network + 1} · step {step + 1}/{steps}")
 
@@ -104,7 +133,7 @@ class ProgressDisplay:
         self.figures = self._figures(row)
         line = " · ".join(filter(None, [f"epoch {epoch}/{self.epochs}", row["phase"], *self.figures, self.left]))
         logger.info(line)
-        if self.console.is_terminal:
+        if self.is_live:
             self._show(epoch, row["phase"], done=True)
         else:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)

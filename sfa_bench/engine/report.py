@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
 from sfa_bench.engine.metrics import Logits, selection_metrics, test_metrics
@@ -50,6 +51,11 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
         "skipped": list(data.skipped),
         "left_out": dict(data.left_out),
         "classes": None if data.class_names is None else list(data.class_names),
+        "input": {
+            "shape": list(data.view.images.shape[1:]),
+            "mean": list(data.view.transform.mean),
+            "std": list(data.view.transform.std),
+        },
         "class_embeddings": None if data.view.class_embeddings is None else list(data.view.class_embeddings.shape),
         "drawn_with": dict(data.drawn_with),
         "clean_counts": data.clean_counts,
@@ -200,6 +206,8 @@ def predictions(
         "observed_label": data.view.observed_labels.numpy(),
         "clean_label": data.clean_labels,
     }
+    if isinstance(data.view.images, ImageFiles):
+        arrays["path"] = data.view.images.names
     for name, answers in {"test": logits, **more_logits}.items():
         for k, heads in enumerate(answers, start=1):
             for head, values in heads.items():

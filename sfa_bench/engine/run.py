@@ -34,7 +34,10 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
     folder = RunFolder(path)
     with StopAtStep() as stop, folder.claim(wait=Waiting(console, stop)):
         record = folder.read_record()
-        if record is not None and record["state"] == "done":
+        done = record is not None and record["state"] == "done"
+        again = done and (config.rerun or folder.begins_again())
+        if record is not None and done and not again:
+            folder.end_again()
             if data_may_change(config):
                 # Without decoding a data set: only unreadable files have to be known.
                 kept = config.dataset.cache if config.dataset.on_bad_image == "skip" else "off"
@@ -44,7 +47,10 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
                     data = build_data(looked_at, on_step=stop.check, wait=wait)
                 refuse_other_data(config, record, data)
             if changed := changed_code(config, record):
-                console.print(f"{changed} since: raise revision in its YAML to run it again", soft_wrap=True)
+                console.print(
+                    f"{changed} since: raise revision in its YAML to run it as another one, or set rerun=true",
+                    soft_wrap=True,
+                )
             show_done(console, "already done", path, record)
             return path
         if record is not None and record["state"] == "failed" and not config.retry_failed:
@@ -57,5 +63,5 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
 
         estimated = estimate.find(config, command, make)
         with log_file(path):
-            Session(config, run_hash, command, folder, record, console, stop, threads, estimated).execute()
+            Session(config, run_hash, command, folder, record, console, stop, threads, estimated).execute(again=again)
     return path

@@ -36,7 +36,7 @@ from sfa_bench.engine.state import RunState
 from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.claim import Holder
-from sfa_bench.store.folder import RunFolder
+from sfa_bench.store.folder import OLD, RunFolder
 from sfa_bench.store.record import ended, new_record
 
 
@@ -163,11 +163,11 @@ class Session:
 
     # ---- the course
 
-    def execute(self) -> None:
-        """Train to the end; any outcome is recorded."""
+    def execute(self, again: bool = False) -> None:
+        """Train to the end; any outcome is recorded. again: a finished run, which starts from the first epoch."""
         try:
             with self.display:
-                self._begin()
+                self._begin(again)
                 with self._shared_warmup():
                     while self.state.number < self._warmup():
                         self._one_epoch(self.state.number + 1)
@@ -192,9 +192,13 @@ class Session:
         self.display.say(f"done: {self.folder.path}")
         self.display.console.print(summary(self.record["metrics"], self.record["selection"]))
 
-    def _begin(self) -> None:
+    def _begin(self, again: bool) -> None:
         say, data = self.display.say, self.data
         say(banner(self.config))
+        if again:
+            self.folder.begin_again()
+        if self.folder.again:
+            say(f"it is trained again; until that is done its former record is {self.folder.path / OLD}")
         if note := self.checkpoints.resume(self.changed_code, self.alike):
             say(note)
         self.went_on_after = self.state.number
@@ -225,7 +229,7 @@ class Session:
     def _shared_warmup(self) -> Iterator[None]:
         """Wrap the warm-up: load that of another run of the sweep, or share this one."""
         state, say, folder = self.state, self.display.say, None
-        if state.number < self._warmup() and state.uniform:
+        if state.number < self._warmup() and state.uniform and not self.folder.again:
             folder = warmup.find(self.config, self.data, self.record["environment"])
         if folder is None:
             yield
@@ -275,6 +279,7 @@ class Session:
         self.checkpoints.keep()
         self.cost.enter(None)
         self._record("done")
+        self.folder.end_again()
         self.checkpoints.reduce(self.display.say)
 
     # ---- other ends

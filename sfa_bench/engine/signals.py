@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from sfa_bench.errors import Interrupted
@@ -18,6 +20,7 @@ class StopAtStep:
     """
 
     echo_seconds = 0.0  # seconds within which a second signal is a copy of the first, sent another way
+    ends_process = True  # by a second signal; else it is what it was before the run: KeyboardInterrupt, as a rule
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -38,8 +41,19 @@ class StopAtStep:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
         elif time.monotonic() - self._since > self.echo_seconds:
-            signal.signal(number, signal.SIG_DFL)
+            before = signal.SIG_DFL if self.ends_process else self._previous[number]
+            signal.signal(number, before)  # type: ignore[arg-type]
             os.kill(os.getpid(), number)
+
+    @classmethod
+    @contextmanager
+    def in_a_program(cls) -> Iterator[None]:
+        """Inside the block a second signal does not end the process, which is the user's program or notebook."""
+        before, cls.ends_process = cls.ends_process, False
+        try:
+            yield
+        finally:
+            cls.ends_process = before
 
     def check(self) -> None:
         """Raises Interrupted if a signal has come."""

@@ -104,6 +104,11 @@ class Evaluated(Networks):
             self._evaluated[id(images)] = images, loader_for(images, self.training.view.transform, self.devices[0])
         return self._evaluated[id(images)][1]
 
+    def forget(self, images: Images) -> None:
+        """End the loader of images that were predicted."""
+        if id(images) in self._evaluated:
+            self._evaluated.pop(id(images))[1].close()
+
     def close(self) -> None:
         """End the processes that read images."""
         for loader in (*self.loaders.values(), *(loader for _, loader in self._evaluated.values())):

@@ -24,6 +24,7 @@ from sfa_bench.store.reading import Damaged, Foreign, parse, read_bytes
 from sfa_bench.store.shapes import optional, text, whole
 
 CHECKPOINTS = ("last.pt", "previous.pt")
+OLD = "run.json.old"
 AGAIN = ": starting again from the first epoch"
 MOST_METRICS = 2_000_000_000  # bytes of metrics.jsonl; of a thousand classes an epoch has some 100 kB
 FULL = "the disk is full. What was written before is intact: free some space and repeat the command"
@@ -124,6 +125,29 @@ class RunFolder:
     def write_record(self, record: dict[str, Any]) -> None:
         """Replace `run.json`, with its digest."""
         self._write("run.json", seal_json(records.dumps(record)))
+
+    # A finished run that is trained again
+
+    @property
+    def again(self) -> bool:
+        """Whether the run is being trained again: its former record lies beside."""
+        return (self.path / OLD).is_file()
+
+    def begins_again(self) -> bool:
+        """Whether a finished run was left as it was just to be trained again: its record is still the former one."""
+        return self.again and read_bytes(self.path / OLD) == read_bytes(self.path / "run.json")
+
+    def begin_again(self) -> None:
+        """Keep the record of a finished run beside until the next one is done, and remove its checkpoint, from which
+        nothing shall go on.
+        """
+        self._write(OLD, read_bytes(self.path / "run.json"))
+        self.reduce_checkpoint(None)
+
+    def end_again(self) -> None:
+        """Remove the former record: the run is done again."""
+        with self._writing(OLD) as old:
+            old.unlink(missing_ok=True)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Replace `config.yaml`, for readers; `run.json` holds the same values."""

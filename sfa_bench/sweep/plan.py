@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,8 @@ from sfa_bench.config.sweep_files import jobs
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, run_path
+from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
+from sfa_bench.store.record import command
 from sfa_bench.store.warmups import shared_folder
 
 
@@ -37,7 +40,8 @@ class Plan:
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be retried
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
     warmups: dict[str, Path] = field(default_factory=dict)  # hash -> where a missing run shares its first epochs
-    failed_before: dict[str, int] = field(default_factory=dict)  # hash of a missing run -> when that was written
+    ended_before: dict[str, int] = field(default_factory=dict)  # hash of a missing run that has failed, or is to be
+    # done again -> when that was written
     begun: Counter[str] = field(default_factory=Counter)  # states of the missing ones, see `_words`
 
     def __str__(self) -> str:
@@ -63,6 +67,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     folders: dict[str, Path] = {}  # where a run will be, by its hash
     wanted: dict[str, set[str]] = {}  # hashes by runs_dir
     retried: set[str] = set()
+    rerun: set[str] = set()
     trained: dict[str, str] = {}  # hash -> that of the run below a decoupled classifier
     lazy: dict[str, CheckedOverride] = {}  # options that have acted in no run so far, by key
     acting: set[str] = set()
@@ -91,6 +96,8 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
         wanted.setdefault(config.runs_dir, set()).add(identity)
         if config.retry_failed:
             retried.add(identity)
+        if config.rerun:
+            rerun.add(identity)
         if warmup is not None:
             result.warmups[identity] = shared_folder(config.runs_dir, warmup)
             trained[identity] = base
@@ -100,19 +107,34 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     missing = []
     for identity in result.runs:
         state, folder = states.get(identity, ("new", folders[identity]))
-        if state == "done":
+        if state == "done" and identity not in rerun:
             result.done[identity] = folder
         elif state == "failed" and identity not in retried:
             result.left[identity] = folder
         else:
             missing.append(identity)
-            if state == "failed":
-                result.failed_before[identity] = _written(folder)
+            if state in ("failed", "done"):
+                result.ended_before[identity] = _written(folder)
             result.begun[_words(state, folder)] += 1
     result.configs = {identity: result.configs[identity] for identity in missing}
     result.warmups = _shared({h: result.warmups[h] for h in missing if h in result.warmups}, trained)
     result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result
+
+
+def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: Path | None) -> None:
+    """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up.
+
+    Raises: ConfigError or RunError where the plan cannot be written.
+    """
+    runs = (
+        PlannedRun(h, command(job, config_dir), planned.warmups[h].name if h in planned.warmups else None)
+        for h, job in planned.runs.items()
+    )
+    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(runs)))
+    for folder in set(planned.warmups.values()):
+        with suppress(OSError):  # then warm-ups are not shared
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def _shared(warmups: dict[str, Path], trained: dict[str, str]) -> dict[str, Path]:
@@ -139,11 +161,11 @@ def _written(folder: Path) -> int:
 
 def ended_since(planned: Plan, identity: str, state: str, folder: Path) -> bool:
     """Whether this run has been done, or has failed, since the plan was made."""
-    return state == "done" or (state == "failed" and planned.failed_before.get(identity) != _written(folder))
+    return state in ("done", "failed") and planned.ended_before.get(identity) != _written(folder)
 
 
 def _words(state: str, folder: Path) -> str:
     """A word for the state of a run that is not done."""
     if state == "running" and Claim(folder).holder() is not None:
         return "running elsewhere"
-    return {"new": "new", "failed": "failed before"}.get(state, "resumable")
+    return {"new": "new", "failed": "failed before", "done": "done before"}.get(state, "resumable")

@@ -307,8 +307,16 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "dataset.cache_dir": [(f"{IMAGES} dataset.cache=on", "{files}/elsewhere")],
     "dataset.workers": [(IMAGES, 1)],
 }
-# those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py
-SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
+# those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py,
+# rerun in tests/engine/test_rerun.py
+SWEEPS = {
+    "share_warmup": False,
+    "fail_fast": True,
+    "retry_failed": False,
+    "rerun": True,
+    "isolate": False,
+    "jobs_per_gpu": 2,
+}
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),

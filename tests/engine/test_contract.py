@@ -34,10 +34,10 @@ class Plain(Method):
     networks_used = 2
 
     def __init__(self, training, *, head_from: int = 99, selects: bool = True, answers: str = "", figures: str = "",
-                 frozen: bool = False, only: int = -1):
+                 frozen: bool = False, only: int = -1, trains: int = 2):
         super().__init__(training)
         self.head_from, self.may_select, self.what, self.figures = head_from, selects, answers, figures
-        self.only = only
+        self.only, self.trains = only, trains
         if frozen:
             for network in self.networks:
                 network.abc.requires_grad_(False)
@@ -45,7 +45,7 @@ class Plain(Method):
     def epoch(self, e):
         if self.selects_in(e) and self.may_select:
             self.select(e)
-        for k in (0, 1):
+        for k in range(self.trains):
             self.prepare(k, e)
             self.networks[k].train()
             parts, augmentation = self.plain_batches(self.epoch_order(k, e)), self.generator("augmentation", k, e)
@@ -86,7 +86,11 @@ def train(tmp_path):
     module = f"held_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{module}.py").write_text(CODE)
     for group, name, text in (
-        ("method", "mine", "Plain\nhead_from: 99\nselects: true\nanswers: ''\nfigures: ''\nfrozen: false\nonly: -1\n"),
+        (
+            "method",
+            "mine",
+            "Plain\nhead_from: 99\nselects: true\nanswers: ''\nfigures: ''\nfrozen: false\nonly: -1\ntrains: 2\n",
+        ),
         ("plugin", "odd", "Odd\nchange: ''\nhead: none\nmain_subset: selected\np_threshold: 0.5\n"),
     ):
         (tmp_path / "conf" / group).mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,17 @@ def test_the_ways_out_that_it_names_and_what_trains_its_head_are_runs(train, tex
 
 def test_a_head_of_one_network_alone_is_seen(train):
     assert "balanced head of network 2" in train("method=mine plugin=abc method.head_from=1 method.only=0")
+
+
+@pytest.mark.parametrize(("plugin", "epoch"), [("none", 1), ("sfa plugin.head=none", 2)])
+def test_a_network_that_is_never_trained_is_refused_by_name(train, plugin, epoch):
+    sentence = train(f"method=mine plugin={plugin} method.trains=1")
+    assert f"method=mine: the main head of network 2 did not change in epoch {epoch}, though" in sentence
+    assert "call self.step(k, loss) for each of self.networks" in sentence
+
+
+def test_an_epoch_without_a_loss_may_train_nothing(train):
+    assert train("method=mine plugin=none method.trains=0", **{"method.figures": "{'loss': None}"}) is None
 
 
 def test_a_medium_head_that_rests_is_seen_and_its_loss_is_written_out(train):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,26 +99,18 @@ class SfaSweeper(Sweeper):
         raise SystemExit(1 if left else 0)
 
     def _keep_plan(self, planned: Plan, arguments: list[str]) -> None:
-        """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up."""
         from sfa_bench.errors import ConfigError, RunError
-        from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
         from sfa_bench.store.record import command
+        from sfa_bench.sweep.plan import keep_plan
 
-        runs = (
-            PlannedRun(h, command(job, self.own_conf), planned.warmups[h].name if h in planned.warmups else None)
-            for h, job in planned.runs.items()
-        )
         try:
-            write_plan(self.runs_dir, SweepPlan(command(arguments, self.own_conf, sweep=True), tuple(runs)))
+            keep_plan(self.runs_dir, planned, command(arguments, self.own_conf, sweep=True), self.own_conf)
         except (ConfigError, RunError):
             if planned.missing:
                 raise
             # A read-only archive, for example, of which only the table is wanted.
             sentence = "no run is missing, but this sweep's plan is not written there"
             print(f"{self.runs_dir} cannot be written: {sentence}", file=sys.stderr)
-        for folder in set(planned.warmups.values()):
-            with suppress(OSError):  # then warm-ups are not shared
-                folder.mkdir(parents=True, exist_ok=True)
 
     def _make_output(self) -> None:
         """Make the folder of Hydra's own output; without it every job would fail in the launcher."""
