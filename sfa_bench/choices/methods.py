@@ -132,6 +132,11 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
             f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: set "
             "method.plus=true, or leave method.predict out"
         )
+    if config.recipe.ema is not None and method.plus and method.predict == "twins":
+        yield (
+            f"recipe.ema={config.recipe.ema} with method.plus=true, which predicts by averages of its own: leave it out, "
+            "or set method.predict=trained"
+        )
     if classifier != "joint" and method.plus and method.predict == "twins":
         yield (
             f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or set "

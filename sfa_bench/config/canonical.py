@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from sfa_bench.choices import recipes
 from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
@@ -41,7 +42,7 @@ MACHINE = {
 }
 # Names of choices, what a data set offers, and nominal values that act through recipe.effective.
 INDIRECT = {
-    *("dataset.human", "recipe.name", "recipe.milestone", "method.ramp_epochs"),
+    *("dataset.human", "recipe.name", "recipe.milestone", "recipe.schedule", "method.ramp_epochs"),
     *("plugin.selector", "plugin.beta", "plugin.phi"),
 }
 # Of ELR+ alone: since 2 its targets, steps and constants on web data are the release's. ELR stays as it was.
@@ -67,6 +68,8 @@ USUAL = {
     "method.partner": "updated",
     "method.selector.variant": "usual",
     "model.pretrained": False,
+    "recipe.optimizer": "sgd",
+    "recipe.schedule": "step",
 }
 
 
@@ -178,6 +181,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
         yield "model.variant"
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
+    yield from recipes.silent(config)
     yield from _learner_without_effect(config)
     yield from (f"dataset.{key}" for key in SOURCE_OPTIONS if key not in source.options)
     if source.framing is None:
@@ -215,7 +219,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
             yield f"recipe.effective.{key}"
     if effective.schedule != "step":
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
-    if effective.adam:
+    if effective.adam or config.recipe.optimizer == "adamw":
         yield "recipe.momentum"
 
 

@@ -59,8 +59,8 @@ def resolve(config: RunConfig) -> RunConfig:
         lr_drop_epoch=first_after(milestone, epochs),
         plain_batch=plain_batch,
         drop_last=recipe.drop_last,
-        schedule=recipe.schedule,
-        adam=recipe.adam,
+        schedule=config.recipe.schedule or recipe.schedule,
+        adam=recipe.adam and config.recipe.optimizer is None,
     )
     networks = LEARNERS[config.method.learner].networks or (2 if config.method.plus else config.method.networks)
     sample_min = config.plugin.sample_min
@@ -103,6 +103,8 @@ def resolve(config: RunConfig) -> RunConfig:
         ),
         recipe=replace(
             config.recipe,
+            optimizer=config.recipe.optimizer or (None if recipe.adam else "sgd"),
+            schedule=config.recipe.schedule or ("step" if recipe.schedule == "step" else None),
             momentum=_first(config.recipe.momentum, recipe.momentum),
             weight_decay=_first(config.recipe.weight_decay, recipe.weight_decay),
             milestone=milestone,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sfa_bench.choices import recipes
 from sfa_bench.choices.classifiers import CLASSIFIERS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
@@ -48,6 +49,8 @@ def validate(config: RunConfig, given: frozenset[str]) -> None:
     _learner(config, given)
     _data(config, given)
     _model(config, given)
+    for sentence in recipes.refuses(config):
+        raise _refuse(sentence)
 
 
 def _method(config: RunConfig, given: frozenset[str]) -> None:

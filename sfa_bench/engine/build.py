@@ -76,6 +76,11 @@ def build_method(
             schedule=effective.schedule,
             epochs=config.epochs,
             adam=effective.adam,
+            adamw=config.recipe.optimizer == "adamw",
+            warmup=config.recipe.lr_warmup,
+            nesterov=config.recipe.nesterov,
+            clip=config.recipe.clip,
+            ema=config.recipe.ema,
         ),
         seed=config.seed,
         epochs=config.epochs,
@@ -120,6 +125,10 @@ def _check_size(config: RunConfig, channels: int, build_network: Callable[[int],
 def _learner(config: RunConfig, training: Training) -> Method:
     if (target := config.method.target) is not None:
         made: Method = external.make("method", target, training, **config.method.arguments)
+        if made.averages and made.predictors() != [average.module for average in made.averages]:
+            raise ConfigError(
+                f"recipe.ema={config.recipe.ema} with {target}, which has predictors of its own: leave recipe.ema out"
+            )
         return made
     code = LEARNERS[config.method.learner].code
     assert code is not None

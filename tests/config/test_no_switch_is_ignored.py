@@ -74,6 +74,7 @@ GLYPHS = "dataset=glyphs data_dir={files}/fonts dataset.fonts=own imb_factor=0.0
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
 DASC, UNICON = f"method=dasc plugin=abc {TINY}", f"method=unicon plugin=none {TINY}"
 HEIRS = (DASC, UNICON)  # which train on images alone
+RECIPES = tuple(f"epochs=5 {base}" for base in ("", "method=dividemix plugin=sfa", "method=coteaching", "method=elr"))
 
 # key → (what it is tried on, its new value); what is tried on comes on top of SMALL
 SWITCHES: dict[str, list[tuple[str, object]]] = {
@@ -277,6 +278,13 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
         (f"{COLOUR} model=resnet50 model.pretrained={{files}}/resnet50.pth", "{files}/other.pth"),
     ],
     "model.variant": [(f"{CIFAR} model=preact_resnet18 model.width=1", "canonical")],
+    "recipe.optimizer": [(base, "adamw") for base in RECIPES],
+    "recipe.schedule": [(base, s) for base in RECIPES for s in ("cosine", "onecycle")]
+    + [(f"{CIFAR} method=rolt recipe=native epochs=3", "step")],
+    "recipe.lr_warmup": [(base, 2) for base in RECIPES] + [("recipe.schedule=cosine", 1)],
+    "recipe.nesterov": [(base, "true") for base in RECIPES],
+    "recipe.clip": [(base, 0.01) for base in RECIPES],
+    "recipe.ema": [(base, 0.5) for base in RECIPES],
     "recipe.momentum": [("", 0.5)],
     "recipe.weight_decay": [("", 0.1)],
     "recipe.milestone": [("", 0.3)],
