@@ -55,6 +55,8 @@ class Run:
         names = dict(self.record["names"])
         if "dataset" in names:  # older records have the choice there (`folder`), not the name of the data
             names["dataset"] = config.get("dataset.name") or names["dataset"]
+        if library := config.get("model.library"):  # the suite's own may have the same name
+            names["model"] = f"{library}/{config['model.name']}"
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)

@@ -17,7 +17,10 @@ WARMED_UP = ("step", "cosine")  # schedules that `lr_warmup` can come before
 SHORTEST_ONECYCLE = 4  # epochs: in fewer the rate would only fall
 # What a user changes of a recipe, and no data set or original has by itself. Runs of one recipe that differ in one of
 # these are not alike.
-CHANGED = tuple(f"recipe.{key}" for key in ("optimizer", "schedule", "lr_warmup", "nesterov", "clip", "ema"))
+CHANGED = (
+    *(f"recipe.{key}" for key in ("optimizer", "schedule", "lr_warmup", "nesterov", "clip", "ema")),
+    "dataset.augment",
+)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
-from sfa_bench.choices.methods import LEARNERS, has_warmup, lambda_u, options_without_effect, warmup_epochs
-from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.methods import LEARNERS, augmentations, has_warmup, lambda_u, options_without_effect, warmup_epochs
 from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
 from sfa_bench.choices.selectors import OF_ALL as SELECTOR_KEYS
 from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
@@ -177,7 +176,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
         yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
-    if "variant" not in MODELS[config.model.name].options:
+    if "variant" not in config.model.described.options:
         yield "model.variant"
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
@@ -186,6 +185,8 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     yield from (f"dataset.{key}" for key in SOURCE_OPTIONS if key not in source.options)
     if source.framing is None:
         yield from (f"dataset.{key}" for key in OF_IMAGE_FILES)
+    if not augmentations(config):
+        yield "dataset.augment"
     if config.classifier.name == "joint":
         yield from (f"classifier.{key}" for key in (*CLASSIFIER_OPTIONS, "revision"))
     if "lambda_u" not in LEARNERS[config.method.learner].options or lambda_u(config) == 0:

@@ -72,11 +72,16 @@ class RecipeConfig:
     schedule: Schedule = option(
         None, "of the learning rate, epoch by epoch: the one drop, half a cosine to 0, or one cycle", auto=True
     )
-    lr_warmup: int = option(0, "epochs in which the learning rate rises linearly to its full value", low=0, high=LONGEST)
+    lr_warmup: int = option(
+        0, "epochs in which the learning rate rises linearly to its full value", low=0, high=LONGEST
+    )
     nesterov: bool = option(False, "Nesterov's momentum, of SGD")
     clip: float | None = option(None, "largest norm of a network's gradient; a longer one is scaled to it", above=0)
     ema: float | None = option(
-        None, "decay per step of an average of weights and batch statistics, which is what is evaluated", above=0, below=1
+        None,
+        "decay per step of an average of weights and batch statistics, which is what is evaluated",
+        above=0,
+        below=1,
     )
     momentum: float = option(None, "SGD momentum (null = recipe's)", low=0, below=1, auto=True)
     weight_decay: float = option(None, "weight decay on all parameters (null = recipe's)", low=0, auto=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.code import load
 from sfa_bench.choices.heads import WITH
 from sfa_bench.choices.losses import LOSSES, knows_noise
-from sfa_bench.choices.methods import LEARNERS, images_only, warmup_epochs
+from sfa_bench.choices.methods import LEARNERS, augmentations, images_only, warmup_epochs
 from sfa_bench.choices.noises import told_rate
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import SOURCES
@@ -45,6 +46,10 @@ def build_method(
     channels, *size = data.view.images.shape[1:]
     if not size and (why := images_only(config)):  # of a function of the user's own, whose data are known only now
         raise ConfigError(why, invalid_combination=True)
+    view = data.view
+    if (policies := augmentations(config)):
+        _check_augmented(config, channels if size else 0)
+        view = replace(view, transform=replace(view.transform, **policies))
     cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
     def build_network(k: int) -> models.Network:
@@ -56,6 +61,7 @@ def build_method(
             data.view.num_classes,
             heads,
             seed,
+            statistics=(data.view.transform.mean, data.view.transform.std),
             cosine=cosine,
             default_heads=LEARNERS[config.method.learner].default_heads,
         )
@@ -65,7 +71,7 @@ def build_method(
     effective, selector = config.recipe.effective, config.method.selector
     watched = SELECTORS[selector.name].watches(selector)
     training = Training(
-        view=data.view,
+        view=view,
         build_network=build_network,
         optimisation=Optimisation(
             lr=config.lr,
@@ -106,6 +112,16 @@ def build_method(
     if on_phase is not None:
         training.on_phase = on_phase
     return _learner(config, training)
+
+
+def _check_augmented(config: RunConfig, channels: int) -> None:
+    """Refuse what no policy changes: vectors (0 channels), and images that are neither grey nor coloured."""
+    if channels not in (1, 3):
+        what = f"images of {channels} channels" if channels else "vectors"
+        raise ConfigError(
+            f"dataset.augment={config.dataset.augment} changes grey and colour images, and these are {what}: leave it out",
+            invalid_combination=True,
+        )
 
 
 def _check_size(config: RunConfig, channels: int, build_network: Callable[[int], models.Network]) -> None:

@@ -91,7 +91,7 @@ class Session:
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
         machine.keep_freed_memory()
         self.prepared = machine.prepare(
-            config.device, config.threads, config.precision, config.deterministic, config.model.name, config.compile
+            config.device, config.threads, config.precision, config.deterministic, config.model.choice, config.compile
         )
         self.record["environment"] = {**self.prepared.environment, "own_code": external.sources(config)}
         self.changed_code = "" if old is None else changed_code(config, old)

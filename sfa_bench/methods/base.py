@@ -159,7 +159,9 @@ class Method(Evaluated):
         for network, values in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(values)
         self._load_averages(state)
-        for network, average in zip(self.networks, self.averages, strict=False):  # what is done with the run is with them
+        for network, average in zip(
+            self.networks, self.averages, strict=False
+        ):  # what is done with the run is with them
             network.load_state_dict(average.module.state_dict())
         self.selections = [_unpack(selection) for selection in state["selections"]]
 

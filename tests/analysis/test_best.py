@@ -134,11 +134,13 @@ def test_what_changes_a_recipe_does_not_compete_with_it_and_says_so(ledger):
 def test_runs_of_a_changed_recipe_are_in_no_cell_with_others(ledger):
     fill(ledger, "a", [90], **MATCHED)
     ledger.add(91, method="a", replicate=1, **MATCHED, recipe__schedule="cosine")
-    with pytest.raises(ConfigError, match=r"differ in recipe.schedule \(cosine, —\): add recipe.schedule to"):
+    with pytest.raises(ConfigError, match=r"differ in recipe.schedule \(cosine, .\): add recipe.schedule to"):
         make_table(load([ledger.root])[0], ["method"])
 
 
 def test_an_originals_own_schedule_is_no_change(ledger):
     fill(ledger, "a", [90], **MATCHED)
-    ledger.add(91, method="a", replicate=1, **MATCHED, recipe__schedule=None, recipe__optimizer=None, recipe__lr_warmup=0)
+    ledger.add(
+        91, method="a", replicate=1, **MATCHED, recipe__schedule=None, recipe__optimizer=None, recipe__lr_warmup=0
+    )
     assert not make_table(load([ledger.root])[0], ["method"]).row_notes

@@ -285,7 +285,9 @@ def test_weights_that_do_not_fit_are_no_classifier_and_the_sentence_names_the_wa
 CHANGED = ["recipe.optimizer=adamw", "recipe.schedule=onecycle", "recipe.ema=0.9", "recipe.clip=1", "lr=0.005"]
 
 
-@pytest.mark.parametrize("method", [["plugin=sfa"], ["method=dividemix", "plugin=sfa"], ["method=ce_mixup", "plugin=none"]])
+@pytest.mark.parametrize(
+    "method", [["plugin=sfa"], ["method=dividemix", "plugin=sfa"], ["method=ce_mixup", "plugin=none"]]
+)
 def test_a_changed_recipe_goes_on_to_the_same_bits(tmp_path, method):
     with pytest.MonkeyPatch.context() as patch:
         kill_in_epoch(patch, 3)
