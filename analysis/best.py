@@ -38,8 +38,8 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """Marks by position in the column of cells. A cell without comparable ones has none, nor does a metric without a
     better direction.
 
-    Comparable are cells of one recipe, changed alike, on the same data (data set, tail, noise); a method that sees clean labels is left
-    out. Cells that share fewer than three replicates with the best cannot be told from it by an
+    Comparable are cells of one recipe, changed alike, on the same data (data set, tail, noise); a method that sees
+    clean labels is left out. Cells that share fewer than three replicates with the best cannot be told from it by an
     interval: then only an equal mean is a tie.
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):

@@ -136,8 +136,8 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
         )
     if config.recipe.ema is not None and method.plus and method.predict == "twins":
         yield (
-            f"recipe.ema={config.recipe.ema} with method.plus=true, which predicts by averages of its own: leave it out, "
-            "or set method.predict=trained"
+            f"recipe.ema={config.recipe.ema} with method.plus=true, which predicts by averages of its own: leave it "
+            "out, or set method.predict=trained"
         )
     if classifier != "joint" and method.plus and method.predict == "twins":
         yield (

@@ -19,7 +19,14 @@ from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
-from sfa_bench.choices.methods import LEARNERS, augmentations, has_warmup, lambda_u, options_without_effect, warmup_epochs
+from sfa_bench.choices.methods import (
+    LEARNERS,
+    augmentations,
+    has_warmup,
+    lambda_u,
+    options_without_effect,
+    warmup_epochs,
+)
 from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
 from sfa_bench.choices.selectors import OF_ALL as SELECTOR_KEYS
 from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS

@@ -26,7 +26,6 @@ from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
 
-
 OPEN = "???"  # a value that a choice leaves to the command line
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sfa_bench.choices import recipes
 from sfa_bench.choices.classifiers import CLASSIFIERS
+from sfa_bench.choices.code import load
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import LEARNERS, has_warmup, images_only, warmup_epochs
-from sfa_bench.choices.code import load
 from sfa_bench.choices.models import names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS

@@ -1,8 +1,8 @@
-"""What changes views beside crop and flip, as torchvision does it: AutoAugment's policy for CIFAR-10 (Cubuk et al., CVPR
-2019), RandAugment (Cubuk et al., 2020) and TrivialAugment (Müller and Hutter, ICCV 2021, its wide space).
+"""What changes views beside crop and flip, as torchvision does it: AutoAugment's policy for CIFAR-10 (Cubuk et al.,
+CVPR 2019), RandAugment (Cubuk et al., 2020) and TrivialAugment (Müller and Hutter, ICCV 2021, its wide space).
 
-All take images uint8 [B, C, H, W], C = 1 or 3, and a generator on the CPU, so that every device draws the same; what they
-uncover is black. Torchvision's own classes draw from the global generator, and once a batch.
+All take images uint8 [B, C, H, W], C = 1 or 3, and a generator on the CPU, so that every device draws the same; what
+they uncover is black. Torchvision's own classes draw from the global generator, and once a batch.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class Transform:
     jitter: float = 0.0
     policy: str | None = None
     strong: str = USUAL_STRONG
+
+    def changed(self, policy: str | None = None, strong: str = USUAL_STRONG) -> Transform:
+        """The same with these policies."""
+        return replace(self, policy=policy, strong=strong)
 
 
 @dataclass(frozen=True)

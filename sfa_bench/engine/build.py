@@ -47,9 +47,9 @@ def build_method(
     if not size and (why := images_only(config)):  # of a function of the user's own, whose data are known only now
         raise ConfigError(why, invalid_combination=True)
     view = data.view
-    if (policies := augmentations(config)):
+    if policies := augmentations(config):
         _check_augmented(config, channels if size else 0)
-        view = replace(view, transform=replace(view.transform, **policies))
+        view = replace(view, transform=view.transform.changed(**policies))
     cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
     def build_network(k: int) -> models.Network:
@@ -119,7 +119,8 @@ def _check_augmented(config: RunConfig, channels: int) -> None:
     if channels not in (1, 3):
         what = f"images of {channels} channels" if channels else "vectors"
         raise ConfigError(
-            f"dataset.augment={config.dataset.augment} changes grey and colour images, and these are {what}: leave it out",
+            f"dataset.augment={config.dataset.augment} changes grey and colour images, and these are {what}: leave it "
+            "out",
             invalid_combination=True,
         )
 

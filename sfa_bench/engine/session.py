@@ -195,6 +195,7 @@ class Session:
     def _begin(self) -> None:
         say, data = self.display.say, self.data
         say(banner(self.config))
+        say(setup(self.config, tuple(data.view.images.shape[1:]), self.record["environment"]["device"]))
         if note := self.checkpoints.resume(self.changed_code, self.alike):
             say(note)
         self.went_on_after = self.state.number
@@ -318,3 +319,14 @@ def banner(config: RunConfig) -> str:
     if names.get("classifier", "joint") != "joint":
         method += f" + {names['classifier']}"
     return f"{method} · {config.dataset.name} {words.imbalance(config)} · {words.noise(config)} · {seeds}"
+
+
+def setup(config: RunConfig, shape: tuple[int, ...], devices: list[str]) -> str:
+    """What is trained how: `convnet · 1x8x8 · 60 epochs · cpu · sgd lr 0.02, step`."""
+    recipe, effective = config.recipe, config.recipe.effective
+    optimiser = recipe.optimizer or "adam"
+    schedule = recipe.schedule or effective.schedule
+    model = str(config.model.target or config.model.name)
+    epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    parts = (model, "x".join(map(str, shape)), epochs, ", ".join(devices), f"{optimiser} lr {config.lr:g}, {schedule}")
+    return " · ".join(parts)

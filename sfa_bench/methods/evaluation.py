@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Evaluated(Networks):
 
     def predictors(self) -> list[Network]:
         """The networks that predict: those that train, unless the recipe or a method keeps averages of them."""
-        return [average.module for average in self.averages] or self.networks
+        return [cast(Network, average.module) for average in self.averages] or self.networks
 
     def predict(self, images: Images) -> list[dict[str, np.ndarray]]:
         """Test-view logits of M images: for each network, head → [M, K] float32."""

@@ -34,8 +34,9 @@ def build(
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
     Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads: names of `choices.heads.ALL`;
-    statistics: mean and std that images come normalised with; cosine: the scale of a cosine main head, None for a linear one; default_heads: linear heads start as Torch makes
-    them, whatever the backbone's own start (RoLT's classifier, algorithms/models.md §2).
+    statistics: mean and std that images come normalised with; cosine: the scale of a cosine main head, None for a
+    linear one; default_heads: linear heads start as Torch makes them, whatever the backbone's own start (RoLT's
+    classifier, algorithms/models.md §2).
     Raises: ConfigError when the images are too small for the model or have not its channels, and when a file of
     pretrained weights does not fit (models.pretrained).
     """

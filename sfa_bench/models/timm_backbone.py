@@ -13,6 +13,7 @@ from sfa_bench.models.network import Backbone
 from sfa_bench.models.pretrained import load_into
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel, of pixels in [0, 1]
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 NEAR = 3  # names that a refusal proposes
 
 
@@ -62,11 +63,11 @@ class TimmBackbone(Backbone):
         shape = (in_channels, *image_size)
         if pretrained is not None and shape != own.input_size:
             raise ConfigError(
-                f"model.pretrained={pretrained}: the weights of model.name={name} take images of {_times(own.input_size)}, "
-                f"and these have {_times(shape)}: set dataset.crop={own.input_size[-1]} where the images are files, or "
-                "model.pretrained=false"
+                f"model.pretrained={pretrained}: the weights of model.name={name} take images of "
+                f"{_times(own.input_size)}, and these have {_times(shape)}: set dataset.crop={own.input_size[-1]} "
+                "where the images are files, or model.pretrained=false"
             )
-        sized = {"img_size": image_size} if own.fixed_input_size and pretrained is None else {}
+        sized: dict[str, Any] = {"img_size": image_size} if own.fixed_input_size and pretrained is None else {}
         try:
             self.layers = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **sized)
             _without_draws(self.layers)
@@ -111,7 +112,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _without_draws(model: nn.Module) -> None:
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, DROPOUT):
             module.p = 0.0
         elif isinstance(getattr(module, "drop_prob", None), float):
             module.drop_prob = 0.0  # type: ignore[assignment]

@@ -151,7 +151,7 @@ def test_a_policy_changes_training_views_after_crop_and_flip_and_no_test_view(po
     originals = images(count=40)
     before = torch.random.get_rng_state()
     loader, drawing = Loader(originals, given), generator(4)
-    (first, second), = loader.train_views([index], generator(4), copies=2)
+    ((first, second),) = loader.train_views([index], generator(4), copies=2)
     for view in (first, second):
         changed = getattr(strong, policy)(augment(originals, TRANSFORM, drawing), drawing)
         assert torch.equal(view, to_float(changed, TRANSFORM))
