@@ -38,8 +38,8 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """Marks by position in the column of cells. A cell without comparable ones has none, nor does a metric without a
     better direction.
 
-    Comparable are cells of one recipe on the same data (data set, tail, noise); a method that sees clean labels is left
-    out. Cells that share fewer than three replicates with the best cannot be told from it by an
+    Comparable are cells of one recipe, changed alike, on the same data (data set, tail, noise); a method that sees
+    clean labels is left out. Cells that share fewer than three replicates with the best cannot be told from it by an
     interval: then only an equal mean is a tie.
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
@@ -50,7 +50,12 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
         if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members)
     )
     marked: dict[int, Mark] = {}
-    for positions in grouped(compared, lambda at: column[at][0].key(("recipe", CHECKSUM, *DATA))).values():
+
+    def protocol(at: int) -> tuple[object, ...]:
+        run = column[at][0]
+        return run.key(("recipe", CHECKSUM, *DATA)), run.changed
+
+    for positions in grouped(compared, protocol).values():
         if len(positions) < 2:
             continue
         means = {position: float(np.mean(values(column[position], metric))) for position in positions}

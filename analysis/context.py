@@ -95,6 +95,8 @@ def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
                 rows_by_note[f"told {fact}"].add(row)
             if run.fields.get("method.loss.transferred"):
                 rows_by_note["constants transferred from balanced data, or from another data set"].add(row)
+            if run.changed:
+                rows_by_note[f"another recipe: {' '.join(run.changed)}"].add(row)
             for sentence in own_files([run]):
                 rows_by_note[sentence].add(row)
             if run.external:

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from analysis.metrics import absent, current, exists
 from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
 from sfa_bench.choices.noises import WITHOUT_RATIO
+from sfa_bench.choices.recipes import CHANGED
 from sfa_bench.choices.sources import named
-from sfa_bench.config.canonical import MACHINE
+from sfa_bench.config.canonical import MACHINE, defaults
 from sfa_bench.config.values import nearest, options
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
@@ -54,6 +55,8 @@ class Run:
         names = dict(self.record["names"])
         if "dataset" in names:  # older records have the choice there (`folder`), not the name of the data
             names["dataset"] = config.get("dataset.name") or names["dataset"]
+        if library := config.get("model.library"):  # the suite's own may have the same name
+            names["model"] = f"{library}/{config['model.name']}"
         for group, (key, choices) in WITHOUT.items():
             if names.get(group) in choices:
                 config.pop(key, None)
@@ -93,6 +96,13 @@ class Run:
     def own_files(self) -> bool:
         """Whether its data have the name of an official data set but are the user's own files."""
         return self.fields.get(CHECKSUM) is False
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What it changed of its recipe, which other runs of this recipe did not: `recipe.optimizer=adamw`."""
+        usual = defaults()
+        there = ((key, self.fields[key]) for key in CHANGED if key in self.fields)
+        return tuple(f"{key}={self.field(key)}" for key, value in there if value is not None and value != usual[key])
 
     @property
     def replicate(self) -> tuple[Value, Value]:
@@ -298,7 +308,8 @@ def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list
 def differing(runs: Sequence[Run]) -> Iterator[str]:
     """Fields in which runs differ beyond seeds, machine and what is only noted; names of choices first.
 
-    A field that one record lacks does not count: records made before a key existed had its default.
+    A field that one record lacks does not count, unless another run changed its recipe by it: records made before a
+    key existed had its default.
     """
     everyone = [run.fields for run in runs]
     for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
@@ -306,5 +317,7 @@ def differing(runs: Sequence[Run]) -> Iterator[str]:
             continue
         values = {fields[key] for fields in everyone if key in fields}
         # Python takes true for 1: only there the slower comparison by kind is needed.
+        if key in CHANGED and len(values) == 1 and any(key not in fields for fields in everyone):
+            values |= {defaults()[key]} if None not in values else set()  # they may change much, and are never pooled
         if len(values) > 1 or (values <= {0, 1} and len({run.field(key) for run in runs} - {NO_VALUE}) > 1):
             yield key

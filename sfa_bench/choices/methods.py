@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.losses import LossConfig
-from sfa_bench.choices.models import MODELS, names_of
+from sfa_bench.choices.models import names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 from sfa_bench.choices.selectors import SELECTORS, PluginConfig, SelectorConfig, has_quota
-from sfa_bench.choices.sources import SOURCES
+from sfa_bench.choices.sources import AUGMENTATIONS, SOURCES, USUAL_STRONG
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -53,6 +53,7 @@ class Learner:
     from_the_first: its own selector selects from the first epoch on, without a warm-up.
     every_sample: why it cannot train on a draw that changes from epoch to epoch, as the end of a sentence.
     images: why it trains on images alone and not on vectors, as the end of a sentence.
+    strong: it asks for strong views beside weak ones, and `dataset.augment` says which strong ones.
     resamples: it knows schedule=drs; subset: `plugin.main_subset` acts on it.
     projects: its networks have projectors, by whose answers selectors may go; selects_in_turn: network 2 selects when
     network 1 has been trained.
@@ -75,6 +76,7 @@ class Learner:
     from_the_first: bool = False
     every_sample: str = ""
     images: str = ""
+    strong: bool = False
     resamples: bool = False
     subset: bool = False
     projects: bool = False
@@ -132,6 +134,11 @@ def _elr_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
             f"method.predict={method.predict} has no effect with method.plus=false, which has no twins: set "
             "method.plus=true, or leave method.predict out"
         )
+    if config.recipe.ema is not None and method.plus and method.predict == "twins":
+        yield (
+            f"recipe.ema={config.recipe.ema} with method.plus=true, which predicts by averages of its own: leave it "
+            "out, or set method.predict=trained"
+        )
     if classifier != "joint" and method.plus and method.predict == "twins":
         yield (
             f"classifier={classifier} with method.plus=true, which predicts by averages: leave it out, or set "
@@ -149,8 +156,8 @@ def _har_silent(config: RunConfig) -> Iterator[str]:
 
 def _har_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
     name, model = config.names.get("method"), config.model
-    if not MODELS[model.name].block_norms:
-        which = f"model={config.names.get('model')}" if model.target is not None else f"model={model.name}"
+    if not model.described.block_norms:
+        which = f"model={config.names.get('model')}" if model.target is not None else model.chosen
         yield (
             f"{which} with method={name}, which takes gradients at the BatchNorm layers of a backbone's blocks, and "
             f"these are not known there: set model={names_of('block_norms')}"
@@ -187,6 +194,14 @@ def _har_estimate(config: RunConfig) -> RunConfig | None:
 
 def _coteaching_asks(config: RunConfig) -> bool:
     return True  # also where forget_rate is set: old runs keep their hashes
+
+
+def _coteaching_refuses(config: RunConfig, given: frozenset[str]) -> Iterator[str]:
+    if config.method.native and augmentations(config):
+        yield (
+            f"dataset.augment={config.dataset.augment} with method.native=true, which changes no image: set "
+            "method.native=false, or leave dataset.augment out"
+        )
 
 
 def _coteaching_needs(config: RunConfig) -> Iterator[str]:
@@ -317,6 +332,7 @@ LEARNERS: Mapping[str, Learner] = {
         selects="own",
         asks_rate=_coteaching_asks,
         needs_rate=_coteaching_needs,
+        refuses=_coteaching_refuses,
     ),
     "rolt": Learner(
         "sfa_bench.methods.rolt.Rolt",
@@ -346,6 +362,7 @@ LEARNERS: Mapping[str, Learner] = {
         after_warmup=(*_GUESSING, *_DASC_LATER),
         networks=2,
         images="trains on views that AutoAugment changes",
+        strong=True,
         selects="must",
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
@@ -360,6 +377,7 @@ LEARNERS: Mapping[str, Learner] = {
         after_warmup=(*_GUESSING, *_UNICON),
         networks=2,
         images="trains on views that AutoAugment changes",
+        strong=True,
         selects="must",
         asks_rate=_dividemix_asks,
         needs_rate=_dividemix_needs,
@@ -444,6 +462,16 @@ def options_without_effect(config: RunConfig) -> Iterator[str]:
     of_all = ("learner", "loss", "selector", "revision", "target", "arguments")
     acting = {*of_all, *learner.options} - set(learner.silent(config))
     yield from (field.name for field in fields(config.method) if field.name not in acting)
+
+
+def augmentations(config: RunConfig) -> dict[str, str]:
+    """What is done to training views beside crop and flip, as fields of `data.types.Transform`: to the strong ones of a
+    method that asks for such, else to all.
+    """
+    code = AUGMENTATIONS[config.dataset.augment]
+    if LEARNERS[config.method.learner].strong:
+        return {} if code in (None, USUAL_STRONG) else {"strong": str(code)}
+    return {} if code is None else {"policy": code}
 
 
 def images_only(config: RunConfig) -> str:

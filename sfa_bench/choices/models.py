@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sfa_bench.choices.options import MANY, Brought, named_by_users, option
+from sfa_bench.choices.options import MANY, NAME, Brought, named_by_users, option
+from sfa_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,10 @@ class Model:
     """A backbone: where its code is, and what it takes.
 
     code: `module.Class`, called with the number of channels if `takes_channels`, the side of the images [pixels] if
-    `takes_side`, and the options that it has; None: a class of the user's own.
-    smallest: side [pixels] of the smallest images.
+    `takes_side`, height and width and the images' mean and std if `takes_view`, and the options that it has; None: a
+    class of the user's own.
+    smallest: side [pixels] of the smallest images; 0 where only its code can tell.
+    unknown: `module.function` of a name in the library that it stands for; gives a sentence where there is none.
     vectors: `module.Class` of what takes vectors in its place, called with their dimension; None: images only.
     width: channels of its first stage where a recipe has no other; None: it has one width.
     options: keys of `model` that act on it beside `width`.
@@ -32,6 +35,8 @@ class Model:
     options: tuple[str, ...] = ()
     takes_channels: bool = True  # False: colour images alone
     takes_side: bool = False
+    takes_view: bool = False
+    unknown: str | None = None
     bfloat16_pays_on_cpu: bool = True
     uncompiled: str = ""
     block_norms: bool = False
@@ -79,26 +84,56 @@ MODELS: Mapping[str, Model] = {
         options=("pretrained",),
         takes_channels=False,
     ),
+    "timm": Model(
+        "sfa_bench.models.timm_backbone.TimmBackbone",
+        smallest=0,
+        options=("name", "pretrained"),
+        takes_view=True,
+        unknown="sfa_bench.models.timm_backbone.unknown",
+    ),
     "external": Model(None, smallest=1, vectors="as images"),  # it is told the channels and the size of its images
 }
 
 NAMES = named_by_users(MODELS)
 
+# Where a name is one of many, known to a library alone.
+LIBRARIES = tuple(name for name in NAMES if MODELS[name].unknown)
+
 if TYPE_CHECKING:
-    ModelName = str
+    Library = str
 else:
-    ModelName = Literal[NAMES]
+    Library = Literal[LIBRARIES]
 
 
 @dataclass(frozen=True)
 class ModelConfig(Brought):
-    name: ModelName = option(None, "the backbone", auto=True, fixed=True)
+    name: str = option(
+        None, "the backbone; with model=timm its name there", auto=True, fixed=True, open=True, pattern=NAME
+    )
+    library: Library | None = option(None, "whose name it is (null = the suite's)", fixed=True)
     width: int | None = option(None, "channels of the first stage (null = recipe's)", low=1, high=MANY, auto=True)
     variant: Literal["dividemix", "canonical"] = option("dividemix", "preact_resnet18: the releases', or the paper's")
     pretrained: str | Literal[False] = option(
         None, "resnet50, inception_resnet_v2: a weight file (null = false, on clothing1m you choose)", auto=True
     )
     revision: int = option(1, "raised when a change of your own code changes results", low=1, fixed=True)
+
+    @property
+    def choice(self) -> str:
+        """The key of its description in MODELS."""
+        return self.library or self.name
+
+    @property
+    def chosen(self) -> str:
+        """What to set for it: `model=convnet`, `model=timm model.name=resnet18`."""
+        return f"model={self.name}" if self.library is None else f"model={self.library} model.name={self.name}"
+
+    @property
+    def described(self) -> Model:
+        """Its description. Raises: ConfigError where there is none of this name."""
+        if self.choice not in MODELS:
+            raise ConfigError(f"model.name={self.name}: must be one of {', '.join(NAMES)}")
+        return MODELS[self.choice]
 
 
 def names_of(test: str) -> str:

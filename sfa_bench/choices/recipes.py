@@ -1,10 +1,26 @@
-"""What a recipe is: backbone and schedule of one data set, or of one original."""
+"""What a recipe is: backbone and schedule of one data set, or of one original; and what of it a user may change
+(protocol.md §3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from sfa_bench.config.schema import RunConfig
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["step", "cosine", "onecycle"]
+WARMED_UP = ("step", "cosine")  # schedules that `lr_warmup` can come before
+SHORTEST_ONECYCLE = 4  # epochs: in fewer the rate would only fall
+# What a user changes of a recipe, and no data set or original has by itself. Runs of one recipe that differ in one of
+# these are not alike.
+CHANGED = (
+    *(f"recipe.{key}" for key in ("optimizer", "schedule", "lr_warmup", "nesterov", "clip", "ema")),
+    "dataset.augment",
+)
 
 
 @dataclass(frozen=True)
@@ -30,3 +46,38 @@ class Recipe:
     width: int | None = None  # of backbones that have several, instead of their own
     pretrained: bool = False  # it starts from weights that the user brings
     method: Mapping[str, Any] = field(default_factory=dict)
+
+
+def refuses(config: RunConfig) -> Iterator[str]:
+    """A sentence for each pair of values that do not go together."""
+    recipe, schedule = config.recipe, config.recipe.effective.schedule
+    if recipe.nesterov and recipe.optimizer != "sgd":
+        other = f"recipe.optimizer={recipe.optimizer}" if recipe.optimizer else "this original's Adam"
+        yield f"recipe.nesterov=true with {other}: it is a momentum of SGD; set recipe.optimizer=sgd, or leave it out"
+    elif recipe.nesterov and recipe.momentum == 0:
+        yield "recipe.nesterov=true with recipe.momentum=0: set a momentum above 0, or leave recipe.nesterov out"
+    if recipe.lr_warmup and schedule not in WARMED_UP:
+        own = f"recipe.schedule={schedule}" if recipe.schedule else "this original's schedule"
+        yield (
+            f"recipe.lr_warmup={recipe.lr_warmup} with {own}, which has its own beginning: set recipe.schedule="
+            f"{' or '.join(WARMED_UP)}, or leave recipe.lr_warmup out"
+        )
+    elif recipe.lr_warmup >= config.epochs:
+        yield (
+            f"recipe.lr_warmup={recipe.lr_warmup} leaves nothing of epochs={config.epochs}: set recipe.lr_warmup below "
+            f"{config.epochs}, or raise epochs"
+        )
+    if schedule == "onecycle" and config.epochs < SHORTEST_ONECYCLE:
+        yield (
+            f"recipe.schedule=onecycle rises in the first 30 % of the epochs, and epochs={config.epochs} leaves none: "
+            f"set epochs={SHORTEST_ONECYCLE} or more, or recipe.schedule=cosine"
+        )
+
+
+def silent(config: RunConfig) -> Iterator[str]:
+    """Keys of the recipe that cannot change this run, whatever their value."""
+    recipe = config.recipe
+    if recipe.optimizer is None:  # the original's own
+        yield "recipe.optimizer"
+    if recipe.lr_warmup == 1 and recipe.effective.schedule == "step":  # whose first epoch has the full rate
+        yield "recipe.lr_warmup"

@@ -290,6 +290,15 @@ STATISTICS: Mapping[str, ChannelStatistics] = {
     **{name: source.statistics for name, source in SOURCES.items() if source.statistics is not None},
     "imagenet": IMAGENET,
 }
+# What `dataset.augment` does to views: `module.function` of images uint8 [B, C, H, W] and a generator. Methods that ask
+# for strong views have the usual one where none is chosen.
+AUGMENTATIONS: Mapping[str, str | None] = {
+    "standard": None,
+    "randaugment": "sfa_bench.data.strong.randaugment",
+    "autoaugment": "sfa_bench.data.strong.autoaugment",
+    "trivial": "sfa_bench.data.strong.trivial",
+}
+USUAL_STRONG = "sfa_bench.data.strong.autoaugment"
 # Names that a user's own data cannot have.
 BUILT_IN = (
     *(name for name, source in SOURCES.items() if not source.own),
@@ -299,8 +308,10 @@ BUILT_IN = (
 if TYPE_CHECKING:
     SourceName = str
     Statistics = str
+    Augmentation = str
 else:
     SourceName, Statistics = Literal[named_by_users(SOURCES)], Literal[tuple(STATISTICS)]
+    Augmentation = Literal[tuple(AUGMENTATIONS)]
 
 
 @dataclass(frozen=True)
@@ -320,6 +331,7 @@ class DatasetConfig(Brought):
         True, "verify official checksums; false admits your own files of the same format, as another run"
     )
     generator: Literal["project", "legacy"] = option("project", "legacy = the releases' exact subsets and labels")
+    augment: Augmentation = option("standard", "images: what changes training views, after crop and flip")
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
     shots: ShotsConfig = section(ShotsConfig)

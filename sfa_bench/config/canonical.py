@@ -14,12 +14,19 @@ from dataclasses import MISSING, fields
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from sfa_bench.choices import recipes
 from sfa_bench.choices.classifiers import OPTIONS as CLASSIFIER_OPTIONS
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import AFTER_WARMUP as LEARNERS_AFTER_WARMUP
-from sfa_bench.choices.methods import LEARNERS, has_warmup, lambda_u, options_without_effect, warmup_epochs
-from sfa_bench.choices.models import MODELS
+from sfa_bench.choices.methods import (
+    LEARNERS,
+    augmentations,
+    has_warmup,
+    lambda_u,
+    options_without_effect,
+    warmup_epochs,
+)
 from sfa_bench.choices.noises import NOISES, OPTIONS, known_rate
 from sfa_bench.choices.selectors import OF_ALL as SELECTOR_KEYS
 from sfa_bench.choices.selectors import OPTIONS as SELECTOR_OPTIONS
@@ -41,7 +48,7 @@ MACHINE = {
 }
 # Names of choices, what a data set offers, and nominal values that act through recipe.effective.
 INDIRECT = {
-    *("dataset.human", "recipe.name", "recipe.milestone", "method.ramp_epochs"),
+    *("dataset.human", "recipe.name", "recipe.milestone", "recipe.schedule", "method.ramp_epochs"),
     *("plugin.selector", "plugin.beta", "plugin.phi"),
 }
 # Of ELR+ alone: since 2 its targets, steps and constants on web data are the release's. ELR stays as it was.
@@ -67,6 +74,8 @@ USUAL = {
     "method.partner": "updated",
     "method.selector.variant": "usual",
     "model.pretrained": False,
+    "recipe.optimizer": "sgd",
+    "recipe.schedule": "step",
 }
 
 
@@ -174,14 +183,17 @@ def without_effect(config: RunConfig) -> Iterator[str]:
         yield "dataset.checksum"
     if config.dataset.val == "none":
         yield "dataset.val_fraction"
-    if "variant" not in MODELS[config.model.name].options:
+    if "variant" not in config.model.described.options:
         yield "model.variant"
     if config.recipe.effective.lr_drop_epoch > config.epochs:
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
+    yield from recipes.silent(config)
     yield from _learner_without_effect(config)
     yield from (f"dataset.{key}" for key in SOURCE_OPTIONS if key not in source.options)
     if source.framing is None:
         yield from (f"dataset.{key}" for key in OF_IMAGE_FILES)
+    if not augmentations(config):
+        yield "dataset.augment"
     if config.classifier.name == "joint":
         yield from (f"classifier.{key}" for key in (*CLASSIFIER_OPTIONS, "revision"))
     if "lambda_u" not in LEARNERS[config.method.learner].options or lambda_u(config) == 0:
@@ -215,7 +227,7 @@ def _learner_without_effect(config: RunConfig) -> Iterator[str]:
             yield f"recipe.effective.{key}"
     if effective.schedule != "step":
         yield from ("recipe.lr_drop", "recipe.effective.lr_drop_epoch")
-    if effective.adam:
+    if effective.adam or config.recipe.optimizer == "adamw":
         yield "recipe.momentum"
 
 

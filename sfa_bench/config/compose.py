@@ -18,13 +18,15 @@ from sfa_bench.choices.losses import REPLACED
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
-from sfa_bench.config.overrides import CONF, CheckedOverride, check_overrides, choices
+from sfa_bench.config.overrides import CONF, CheckedOverride, check_overrides, choices, fixed
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig, replaced
 from sfa_bench.config.source_text import bare, parse
 from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
+
+OPEN = "???"  # a value that a choice leaves to the command line
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
@@ -62,8 +64,10 @@ def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None
             raise ConfigError(f"{group}={names[group]}: its YAML leaves no values of {group}; has it a line @package?")
     if "_target_" in plain["dataset"]:
         plain["dataset"].setdefault("name", names["dataset"])
-    if plain["dataset"].get("name") in (None, "???"):
+    if plain["dataset"].get("name") in (None, OPEN):
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
+    if plain["model"].get("name") == OPEN:
+        raise ConfigError(f"model={names['model']} needs model.name=NAME, a name that {names['model']} has")
     given = frozenset(t.key for t in values)
     brought = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
     run = convert(RunConfig, plain, names=names)
@@ -94,6 +98,8 @@ def plain_config(checked: Sequence[CheckedOverride], conf: Path | None = None) -
         users_own = "_target_" in node
         if leaf not in node and not (users_own and leaf in _kept(t.key)):
             raise _not_an_option(t, names, conf)
+        if not users_own and t.key in options() and options()[t.key][1].get("open") and node[leaf] != OPEN:
+            raise _not_open(t, conf)
         value = list(t.value) if isinstance(t.value, tuple) else t.value
         # The signature of the user's own class says whether an option is a number or a text.
         node[leaf] = value if users_own and leaf not in _kept(t.key) else bare(value)
@@ -250,6 +256,16 @@ def _with_own(run: RunConfig, targets: dict[str, tuple[str, dict[str, Any]] | No
 def _has(values: dict[str, Any], path: str) -> bool:
     name, _, rest = path.partition(".")
     return name in values and (not rest or _has(values[name], rest))
+
+
+def _not_open(t: CheckedOverride, conf: Path | None) -> ConfigError:
+    """The refusal of a name that is fixed by the choice made, but not by every choice of its group."""
+    group, leaf = t.key.split(".")
+    if t.value in choices(group, conf):
+        return ConfigError(fixed(t.key, str(t.value)), invalid_combination=True)
+    leaving = [choice for choice in choices(group) if values_of(group, choice, conf).get(leaf) == OPEN]
+    ways = " or ".join(f"{group}={choice} {t.text}" for choice in leaving)
+    return ConfigError(f"{t.text}: it is fixed by the choice of {group}; set {ways}", invalid_combination=True)
 
 
 def _not_an_option(t: CheckedOverride, names: dict[str, str], conf: Path | None) -> ConfigError:

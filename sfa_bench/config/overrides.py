@@ -275,8 +275,8 @@ def _check(override: Override, conf: Path | None, sweep: bool) -> list[CheckedOv
             pass  # checked by the class that takes it, once it is known which one was chosen
         elif is_dataclass(known[key][0]):
             raise ConfigError(f"{key}={brief(text)}: {key} is a section; set {key}.KEY=VALUE")
-        elif known[key][1].get("fixed"):
-            raise ConfigError(_fixed(key, text))
+        elif known[key][1].get("fixed") and not known[key][1].get("open"):  # or left open by some choices
+            raise ConfigError(fixed(key, text))
         elif key not in users_options and not (
             isinstance(value, str) and "${" in value
         ):  # those are checked once resolved
@@ -356,7 +356,8 @@ def _check_choice(group: str, value: Any, conf: Path | None) -> None:
     raise ConfigError(f"{group}={shown}: must be one of {', '.join(names)}{hint}")
 
 
-def _fixed(key: str, text: str) -> str:
+def fixed(key: str, text: str) -> str:
+    """The refusal of an option that its group's choice brings."""
     group, leaf = key.split(".", 1)
     way = f"{group}={text}" if leaf == "name" else f"{group}=CHOICE"
     return f"{key}={text}: it is fixed by the choice of {group}; set {way}"

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from sfa_bench.choices import methods
 from sfa_bench.choices.losses import resolve_loss
 from sfa_bench.choices.methods import LEARNERS
-from sfa_bench.choices.models import MODELS
 from sfa_bench.choices.noises import NOISES
 from sfa_bench.choices.recipes import Recipe
 from sfa_bench.choices.selectors import SELECTORS, SelectorConfig
@@ -44,7 +43,7 @@ def resolve(config: RunConfig) -> RunConfig:
     warmup = config.warmup_epochs
     if warmup is None:
         warmup = -(-recipe.warmup_epochs * epochs // recipe.epochs)  # rounded up, in whole numbers
-    model = config.model.name or recipe.model
+    model = replace(config.model, name=config.model.name or recipe.model)
     milestone = _first(config.recipe.milestone, recipe.milestone)
     literal = is_native or config.names.get("preset", "").startswith("release_")
     stretch = 1.0 if literal else recipe.nominal / epochs
@@ -59,8 +58,8 @@ def resolve(config: RunConfig) -> RunConfig:
         lr_drop_epoch=first_after(milestone, epochs),
         plain_batch=plain_batch,
         drop_last=recipe.drop_last,
-        schedule=recipe.schedule,
-        adam=recipe.adam,
+        schedule=config.recipe.schedule or recipe.schedule,
+        adam=recipe.adam and config.recipe.optimizer is None,
     )
     networks = LEARNERS[config.method.learner].networks or (2 if config.method.plus else config.method.networks)
     sample_min = config.plugin.sample_min
@@ -96,13 +95,14 @@ def resolve(config: RunConfig) -> RunConfig:
         ),
         plugin=replace(config.plugin, beta=beta, sample_min=sample_min),
         model=replace(
-            config.model,
-            name=model,
-            width=config.model.width or (MODELS[model].width and (recipe.width or MODELS[model].width)),
-            pretrained=_first(config.model.pretrained, _pretrained(recipe, model)),
+            model,
+            width=model.width or (model.described.width and (recipe.width or model.described.width)),
+            pretrained=_first(config.model.pretrained, _pretrained(recipe, model.choice)),
         ),
         recipe=replace(
             config.recipe,
+            optimizer=config.recipe.optimizer or (None if recipe.adam else "sgd"),
+            schedule=config.recipe.schedule or ("step" if recipe.schedule == "step" else None),
             momentum=_first(config.recipe.momentum, recipe.momentum),
             weight_decay=_first(config.recipe.weight_decay, recipe.weight_decay),
             milestone=milestone,

@@ -20,6 +20,7 @@ from sfa_bench.choices.methods import MethodConfig
 from sfa_bench.choices.models import ModelConfig
 from sfa_bench.choices.noises import NoiseConfig
 from sfa_bench.choices.options import CORES, LONGEST, MANY, SEEDS, option, section
+from sfa_bench.choices.recipes import Optimizer, Schedule
 from sfa_bench.choices.selectors import PluginConfig
 from sfa_bench.choices.sources import DatasetConfig
 
@@ -67,6 +68,21 @@ class Effective:
 @dataclass(frozen=True)
 class RecipeConfig:
     name: Literal["matched", "native"] = option("matched", "whose schedule", fixed=True)
+    optimizer: Optimizer = option(None, "null = recipe's: SGD, and an original's own; lr is a matter of it", auto=True)
+    schedule: Schedule = option(
+        None, "of the learning rate, epoch by epoch: the one drop, half a cosine to 0, or one cycle", auto=True
+    )
+    lr_warmup: int = option(
+        0, "epochs in which the learning rate rises linearly to its full value", low=0, high=LONGEST
+    )
+    nesterov: bool = option(False, "Nesterov's momentum, of SGD")
+    clip: float | None = option(None, "largest norm of a network's gradient; a longer one is scaled to it", above=0)
+    ema: float | None = option(
+        None,
+        "decay per step of an average of weights and batch statistics, which is what is evaluated",
+        above=0,
+        below=1,
+    )
     momentum: float = option(None, "SGD momentum (null = recipe's)", low=0, below=1, auto=True)
     weight_decay: float = option(None, "weight decay on all parameters (null = recipe's)", low=0, auto=True)
     milestone: float = option(None, "the learning rate drops in epochs e > milestone*E", above=0, high=1, auto=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sfa_bench.choices import recipes
 from sfa_bench.choices.classifiers import CLASSIFIERS
+from sfa_bench.choices.code import load
 from sfa_bench.choices.heads import MEDIUM, WITH
 from sfa_bench.choices.losses import LOSSES, losses_of
 from sfa_bench.choices.methods import LEARNERS, has_warmup, images_only, warmup_epochs
-from sfa_bench.choices.models import MODELS, names_of
+from sfa_bench.choices.models import names_of
 from sfa_bench.choices.noises import NOISES, told_rate
 from sfa_bench.choices.selectors import OPTIONS, SELECTORS
 from sfa_bench.choices.sources import BUILT_IN, SOURCES, named
@@ -48,6 +50,8 @@ def validate(config: RunConfig, given: frozenset[str]) -> None:
     _learner(config, given)
     _data(config, given)
     _model(config, given)
+    for sentence in recipes.refuses(config):
+        raise _refuse(sentence)
 
 
 def _method(config: RunConfig, given: frozenset[str]) -> None:
@@ -202,29 +206,30 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
 
 
 def _model(config: RunConfig, given: frozenset[str]) -> None:
-    model, source, described = config.model, SOURCES[config.dataset.source], MODELS[config.model.name]
+    model, source, described = config.model, SOURCES[config.dataset.source], config.model.described
+    if described.unknown is not None and (why := load(described.unknown)(model.name)):
+        raise ConfigError(why)
     if source.vectors and (why := images_only(config)):
         raise _refuse(why)
     if source.vectors and described.vectors is None:
         raise _refuse(
-            f"model={model.name} takes images, and dataset={config.dataset.source} has vectors: set "
+            f"{model.chosen} takes images, and dataset={config.dataset.source} has vectors: set "
             f"model={names_of('vectors')}"
         )
     side, needed = source.side, described.smallest
     if side is not None and side < needed:
         raise _refuse(
-            f"model={model.name} cannot take the {side}x{side} images of dataset={config.dataset.source}: set "
-            "model=convnet"
+            f"{model.chosen} cannot take the {side}x{side} images of dataset={config.dataset.source}: set model=convnet"
         )
     if source.framing is not None:
         _image_files(config)
     if source.framing is not None and (crop := config.dataset.crop) < needed:
         raise _refuse(
-            f"model={model.name} cannot take images of dataset.crop={crop} pixels: set dataset.crop={needed} or more, "
+            f"{model.chosen} cannot take images of dataset.crop={crop} pixels: set dataset.crop={needed} or more, "
             "or model=convnet"
         )
     if "model.width" in given and described.width is None:
-        raise _refuse(f"model.width={model.width} with model={model.name}, which has one width: leave model.width out")
+        raise _refuse(f"model.width={model.width} with {model.chosen}, which has one width: leave model.width out")
     if model.pretrained is None:
         raise ConfigError(
             f"dataset={config.names.get('dataset')} starts from ImageNet weights, which are not downloaded: set "
@@ -235,7 +240,7 @@ def _model(config: RunConfig, given: frozenset[str]) -> None:
         return
     if "pretrained" not in described.options:
         raise _refuse(
-            f"model.pretrained={model.pretrained} with model={model.name}, which starts from random weights: set "
+            f"model.pretrained={model.pretrained} with {model.chosen}, which starts from random weights: set "
             f"model={names_of('pretrained')}, or model.pretrained=false"
         )
     if not Path(model.pretrained).is_file():

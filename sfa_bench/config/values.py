@@ -51,7 +51,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a user most likely meant; None rather than an unlikely one.
 
     For keys with dots, one of the same group, or of another where that group does not exist: `sfa.beta` is plugin.beta,
-    but `recipe.schedule` is not method.schedule, which schedules something else.
+    but `plugin.schedule` is not method.schedule, which schedules something else.
     """
     pool = list(candidates)
     group, dot, leaf = word.rpartition(".")

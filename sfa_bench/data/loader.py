@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sfa_bench.choices.code import load
 from sfa_bench.data.images import BadImage, ImageFiles, import_libraries
 from sfa_bench.data.types import EvaluationSet, Images, LearnerView, Transform
 from sfa_bench.data.workers import AHEAD, Workers
@@ -138,8 +139,7 @@ class Loader:
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One augmented view of the images at `index`: float32 [B, C, H, W]. Two calls are two independent views."""
-        images = self.images.index_select(0, send(index, self.images.device))
-        return to_float(augment(images, self.transform, generator), self.transform)
+        return self._view(index, generator, self.transform.policy)
 
     def close(self) -> None:
         """Do nothing: there are no worker processes."""
@@ -152,15 +152,15 @@ class Loader:
         self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
         """`copies` independent augmented views of each batch of indices, and then `strong` ones that are changed by
-        AutoAugment, too. Nothing else may draw from `generator` meanwhile.
+        `transform.strong`, too. Nothing else may draw from `generator` meanwhile.
         """
         for index in batches:
             weak = tuple(self.train_view(index, generator) for _ in range(copies))
-            yield weak + tuple(self._strong_view(index, generator) for _ in range(strong))
+            yield weak + tuple(self._view(index, generator, self.transform.strong) for _ in range(strong))
 
-    def _strong_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
+    def _view(self, index: Tensor, generator: torch.Generator, policy: str | None) -> Tensor:
         images = self.images.index_select(0, send(index, self.images.device))
-        return to_float(_autoaugment(augment(images, self.transform, generator), generator), self.transform)
+        return to_float(changed(augment(images, self.transform, generator), policy, generator), self.transform)
 
 
 class FileLoader:
@@ -202,8 +202,9 @@ class FileLoader:
 
     def train_view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """One random view of the images at `index`: float32 [B, 3, S, S]. Two calls are two independent views."""
-        uniforms = self._uniforms(index, generator, 1)
-        return self._floats([self._here[0, index.numpy(), uniforms]], 1, len(index))[0]
+        uniforms, policies = self._uniforms(index, generator, 1), [self.transform.policy]
+        seed = _seed(policies, generator)
+        return self._floats([self._here[0, index.numpy(), uniforms]], 1, len(index), policies, seed)[0]
 
     def test_views(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The test view of each batch of indices."""
@@ -213,21 +214,21 @@ class FileLoader:
         self, batches: Iterable[Tensor], generator: torch.Generator, copies: int = 1, strong: int = 0
     ) -> Iterator[tuple[Tensor, ...]]:
         """`copies` independent random views of each batch of indices, from one reading of each image, and then `strong`
-        ones that are changed by AutoAugment, too. Nothing else may draw from `generator` meanwhile.
+        ones that are changed by `transform.strong`, too. Nothing else may draw from `generator` meanwhile.
         """
         wanted = ((index.numpy(), self._uniforms(index, generator, copies + strong)) for index in batches)
-        return self._stream(wanted, strong, generator)
+        return self._stream(wanted, [self.transform.policy] * copies + [self.transform.strong] * strong, generator)
 
     def _stream(
         self,
         wanted: Iterable[tuple[np.ndarray, np.ndarray | None]],
-        strong: int = 0,
+        policies: Sequence[str | None] = (),
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, ...]]:
         """Views of each batch, which is asked for in pieces of PIECE bytes: what crosses from process to process lies
-        in shared memory, of which there may be little. The last `strong` views are changed by AutoAugment.
+        in shared memory, of which there may be little. policies: what changes each view, of training views.
         """
-        # Pieces, copies and rows of what has been asked for, and the seed of its strong views: batches are asked for
+        # Pieces, copies and rows of what has been asked for, and the seed of what changes views: batches are asked for
         # ahead of use, and how far ahead depends on the machine.
         batches: deque[tuple[int, int, int, int]] = deque()
 
@@ -239,7 +240,7 @@ class FileLoader:
                 most = max(1, PIECE // (copies * self._view_bytes))
                 step = -(-len(rows) // -(-len(rows) // most)) if len(rows) else 1  # pieces of about the same size
                 starts = range(0, max(1, len(rows)), step)
-                seed = int(torch.randint(2**62, (1,), generator=generator)) if strong else 0
+                seed = _seed(policies, generator)
                 batches.append((len(starts), copies, len(rows), seed))
                 for start in starts:
                     piece = slice(start, start + step)
@@ -248,16 +249,22 @@ class FileLoader:
         answers = self._workers.answers(requests())
         for first in answers:
             pieces, copies, rows, seed = batches.popleft()
-            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, rows, strong, seed)
+            yield self._floats(chain([first], islice(answers, pieces - 1)), copies, rows, policies, seed)
 
     def _floats(
-        self, pieces: Iterable[Answer], copies: int, count: int, strong: int = 0, seed: int = 0
+        self,
+        pieces: Iterable[Answer],
+        copies: int,
+        count: int,
+        policies: Sequence[str | None] = (),
+        seed: int = 0,
     ) -> tuple[Tensor, ...]:
         """Pieces uint8 [copies, b, 3, S, S] with Σb = count to `copies` float32 [count, 3, S, S] on the device."""
         shape = (count, *self.images.shape[1:])
         views, done = empty((copies, *shape), self.device), 0
         # Whole, since the numbers of a stream depend on how many are drawn in a call.
-        unchanged = torch.empty((strong, *shape), dtype=torch.uint8, device=self.device)
+        to_change = [(view, policy) for view, policy in zip(views, policies, strict=False) if policy is not None]
+        unchanged = torch.empty((len(to_change), *shape), dtype=torch.uint8, device=self.device)
         for piece in pieces:
             if isinstance(piece, str):
                 raise RunError(piece)
@@ -265,13 +272,14 @@ class FileLoader:
                 assert self._places is not None
                 piece = _place(self._places, *piece, self.images.shape[1:])
             now = slice(done, done + piece.shape[1])
-            for view, raw in zip(views[: copies - strong], piece, strict=False):
+            plain = copies - len(to_change)  # come first
+            for view, raw in zip(views[:plain], piece, strict=False):
                 to_float(raw.to(self.device, non_blocking=True), self.transform, view[now])
-            unchanged[:, now] = piece[copies - strong :].to(self.device)
+            unchanged[:, now] = piece[plain:].to(self.device)
             done += piece.shape[1]
         generator = torch.Generator().manual_seed(seed)
-        for view, raw in zip(views[copies - strong :], unchanged, strict=True):
-            to_float(_autoaugment(raw, generator), self.transform, view)
+        for (view, policy), raw in zip(to_change, unchanged, strict=True):
+            to_float(changed(raw, policy, generator), self.transform, view)
         return tuple(views)
 
     def _uniforms(self, index: Tensor, generator: torch.Generator, copies: int) -> np.ndarray:
@@ -279,10 +287,15 @@ class FileLoader:
         return torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
 
 
-def _autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
-    from sfa_bench.data.strong import autoaugment  # torchvision takes a second to import, and few methods need it
+def changed(images: Tensor, policy: str | None, generator: torch.Generator) -> Tensor:
+    """Images uint8 [B, C, H, W] as a policy changes them (`module.function`); None leaves them."""
+    made: Tensor = images if policy is None else load(policy)(images, generator)
+    return made
 
-    return autoaugment(images, generator)
+
+def _seed(policies: Sequence[str | None], generator: torch.Generator | None) -> int:
+    """The seed of what changes views, where any are changed."""
+    return int(torch.randint(2**62, (1,), generator=generator)) if any(policies) else 0
 
 
 Request = tuple[int, np.ndarray, np.ndarray | None]  # number, rows [B], uniform numbers [copies, B, ·] or None

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sfa_bench.choices.sources import USUAL_STRONG
 from sfa_bench.data.bayes import Bayes
 from sfa_bench.data.images import ImageFiles
 
@@ -21,7 +22,8 @@ Images = Tensor | ImageFiles  # uint8 [N, C, H, W] or vectors float32 [N, D] in 
 class Transform:
     """How pixels become input: mean and std per channel of pixels in [0, 1]; padding in pixels; horizontal flip.
 
-    Vectors come as they are; `jitter` is the standard deviation of the noise on a training view of them.
+    Vectors come as they are; `jitter` is the standard deviation of the noise on a training view of them. `policy`:
+    `module.function` of what changes training views beside, None for nothing; `strong`: of what changes strong ones.
     """
 
     mean: tuple[float, ...]
@@ -29,6 +31,12 @@ class Transform:
     padding: int = 0
     flip: bool = False
     jitter: float = 0.0
+    policy: str | None = None
+    strong: str = USUAL_STRONG
+
+    def changed(self, policy: str | None = None, strong: str = USUAL_STRONG) -> Transform:
+        """The same with these policies."""
+        return replace(self, policy=policy, strong=strong)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from sfa_bench import memory, models, numerics, streams
 from sfa_bench.choices.code import load
 from sfa_bench.choices.heads import WITH
 from sfa_bench.choices.losses import LOSSES, knows_noise
-from sfa_bench.choices.methods import LEARNERS, images_only, warmup_epochs
+from sfa_bench.choices.methods import LEARNERS, augmentations, images_only, warmup_epochs
 from sfa_bench.choices.noises import told_rate
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import SOURCES
@@ -45,6 +46,10 @@ def build_method(
     channels, *size = data.view.images.shape[1:]
     if not size and (why := images_only(config)):  # of a function of the user's own, whose data are known only now
         raise ConfigError(why, invalid_combination=True)
+    view = data.view
+    if policies := augmentations(config):
+        _check_augmented(config, channels if size else 0)
+        view = replace(view, transform=view.transform.changed(**policies))
     cosine = config.method.loss.scale if LOSSES[config.method.loss.name].cosine else None
 
     def build_network(k: int) -> models.Network:
@@ -56,6 +61,7 @@ def build_method(
             data.view.num_classes,
             heads,
             seed,
+            statistics=(data.view.transform.mean, data.view.transform.std),
             cosine=cosine,
             default_heads=LEARNERS[config.method.learner].default_heads,
         )
@@ -65,7 +71,7 @@ def build_method(
     effective, selector = config.recipe.effective, config.method.selector
     watched = SELECTORS[selector.name].watches(selector)
     training = Training(
-        view=data.view,
+        view=view,
         build_network=build_network,
         optimisation=Optimisation(
             lr=config.lr,
@@ -76,6 +82,11 @@ def build_method(
             schedule=effective.schedule,
             epochs=config.epochs,
             adam=effective.adam,
+            adamw=config.recipe.optimizer == "adamw",
+            warmup=config.recipe.lr_warmup,
+            nesterov=config.recipe.nesterov,
+            clip=config.recipe.clip,
+            ema=config.recipe.ema,
         ),
         seed=config.seed,
         epochs=config.epochs,
@@ -103,6 +114,17 @@ def build_method(
     return _learner(config, training)
 
 
+def _check_augmented(config: RunConfig, channels: int) -> None:
+    """Refuse what no policy changes: vectors (0 channels), and images that are neither grey nor coloured."""
+    if channels not in (1, 3):
+        what = f"images of {channels} channels" if channels else "vectors"
+        raise ConfigError(
+            f"dataset.augment={config.dataset.augment} changes grey and colour images, and these are {what}: leave it "
+            "out",
+            invalid_combination=True,
+        )
+
+
 def _check_size(config: RunConfig, channels: int, build_network: Callable[[int], models.Network]) -> None:
     """Refuse networks that do not fit into memory before it is allocated. Raises: ConfigError."""
     size = f"model.width={config.model.width}"
@@ -120,6 +142,10 @@ def _check_size(config: RunConfig, channels: int, build_network: Callable[[int],
 def _learner(config: RunConfig, training: Training) -> Method:
     if (target := config.method.target) is not None:
         made: Method = external.make("method", target, training, **config.method.arguments)
+        if made.averages and made.predictors() != [average.module for average in made.averages]:
+            raise ConfigError(
+                f"recipe.ema={config.recipe.ema} with {target}, which has predictors of its own: leave recipe.ema out"
+            )
         return made
     code = LEARNERS[config.method.learner].code
     assert code is not None

@@ -31,7 +31,7 @@ def data(config: RunConfig) -> Iterator[None]:
 @contextmanager
 def networks(config: RunConfig) -> Iterator[None]:
     """Wrap the building of the learner. Raises: RunError for any failure; a ConfigError passes unchanged."""
-    keys = [f"model={config.model.name}"]
+    keys = [config.model.chosen]
     if config.model.width is not None:
         keys.append(f"model.width={config.model.width}")
     if "dim" in SOURCES[config.dataset.source].size:

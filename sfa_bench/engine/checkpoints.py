@@ -73,7 +73,7 @@ class Checkpoints:
         if keep == "all":
             return
         values = method.state()
-        reduced = {"epoch": self.state.number, "method": {key: values[key] for key in method.kept_when_done}}
+        reduced = {"epoch": self.state.number, "method": {key: values[key] for key in method.kept}}
         try:
             self.folder.reduce_checkpoint(reduced if keep == "final" else None)
         except RunError as error:

@@ -136,7 +136,7 @@ def _fit_and_test(
     stack: ExitStack,
 ) -> tuple[dict[str, Any], Fitted, dict[str, Any]]:
     threads = config.threads or old["environment"].get("threads")
-    prepared = machine.prepare(config.device, threads, "fp32", config.deterministic, config.model.name)
+    prepared = machine.prepare(config.device, threads, "fp32", config.deterministic, config.model.choice)
     record["environment"] = {**prepared.environment, "own_code": external.sources(config)}
     wait = Waiting(console, stop, "decodes the images that this run needs, too")
     say = partial(console.print, highlight=False, soft_wrap=True)

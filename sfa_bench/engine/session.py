@@ -91,7 +91,7 @@ class Session:
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
         machine.keep_freed_memory()
         self.prepared = machine.prepare(
-            config.device, config.threads, config.precision, config.deterministic, config.model.name, config.compile
+            config.device, config.threads, config.precision, config.deterministic, config.model.choice, config.compile
         )
         self.record["environment"] = {**self.prepared.environment, "own_code": external.sources(config)}
         self.changed_code = "" if old is None else changed_code(config, old)
@@ -195,6 +195,7 @@ class Session:
     def _begin(self, again: bool) -> None:
         say, data = self.display.say, self.data
         say(banner(self.config))
+        say(setup(self.config, tuple(data.view.images.shape[1:]), self.record["environment"]["device"]))
         if again:
             self.folder.begin_again()
         if self.folder.again:
@@ -323,3 +324,14 @@ def banner(config: RunConfig) -> str:
     if names.get("classifier", "joint") != "joint":
         method += f" + {names['classifier']}"
     return f"{method} · {config.dataset.name} {words.imbalance(config)} · {words.noise(config)} · {seeds}"
+
+
+def setup(config: RunConfig, shape: tuple[int, ...], devices: list[str]) -> str:
+    """What is trained how: `convnet · 1x8x8 · 60 epochs · cpu · sgd lr 0.02, step`."""
+    recipe, effective = config.recipe, config.recipe.effective
+    optimiser = recipe.optimizer or "adam"
+    schedule = recipe.schedule or effective.schedule
+    model = str(config.model.target or config.model.name)
+    epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    parts = (model, "x".join(map(str, shape)), epochs, ", ".join(devices), f"{optimiser} lr {config.lr:g}, {schedule}")
+    return " · ".join(parts)

@@ -18,6 +18,8 @@ from sfa_bench.methods.networks import ImageCounts, RunningMean
 from sfa_bench.methods.training import BalancedHead, Optimisation, Training
 from sfa_bench.selectors.base import Probe, Selection, shown
 
+AVERAGES = "averages"  # of the state, where the recipe keeps any
+
 __all__ = ["BalancedHead", "Method", "Optimisation", "RunningMean", "Training"]  # names for modules of methods
 
 
@@ -43,6 +45,11 @@ class Method(Evaluated):
     def t(self) -> Training:
         """`training`, as the first edition called it."""
         return self.training
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The parts of the state that stay once a run is finished."""
+        return (*self.kept_when_done, *([AVERAGES] if self.averages else []))
 
     # ---- to be written by a method
 
@@ -137,7 +144,9 @@ class Method(Evaluated):
     def state(self) -> dict[str, Any]:
         """The state that later epochs depend on. Optimisers keep their momentum; generators are derived, not stored."""
         selections = [_pack(selection) for selection in self.selections]  # selectors are done with them, too
+        averages = {AVERAGES: [average.state_dict() for average in self.averages]} if self.averages else {}
         return {
+            **averages,
             "networks": [network.state_dict() for network in self.networks],
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "selectors": [selector.state() for selector in self.training.selectors],
@@ -149,13 +158,23 @@ class Method(Evaluated):
         """Load what a finished run keeps: weights and last selections, without the state for further training."""
         for network, values in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(values)
+        self._load_averages(state)
+        for network, average in zip(
+            self.networks, self.averages, strict=False
+        ):  # what is done with the run is with them
+            network.load_state_dict(average.module.state_dict())
         self.selections = [_unpack(selection) for selection in state["selections"]]
+
+    def _load_averages(self, state: dict[str, Any]) -> None:
+        for average, values in zip(self.averages, state[AVERAGES] if self.averages else [], strict=True):
+            average.load_state_dict(values)
 
     def load_state(self, state: dict[str, Any]) -> None:
         for network, values in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(values)
         for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(values)
+        self._load_averages(state)
         for selector, values in zip(self.training.selectors, state["selectors"], strict=True):
             selector.load_state(values)
         self.selections = [_unpack(selection) for selection in state["selections"]]

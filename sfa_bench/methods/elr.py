@@ -183,7 +183,7 @@ class Elr(Method):
                 copied.copy_(current)
 
     def predictors(self) -> list[Network]:
-        return self.twins if self.twins and self.by_twins else self.networks
+        return self.twins if self.twins and self.by_twins else super().predictors()
 
     def state(self) -> dict[str, Any]:
         twins = [twin.state_dict() for twin in self.twins]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -80,8 +81,8 @@ class Evaluated(Networks):
         return Probe(out.features.numpy(), out.main.numpy(), abc, labels, rows, projections=projected)
 
     def predictors(self) -> list[Network]:
-        """The networks that predict: those that train, unless a method keeps averages of them."""
-        return self.networks
+        """The networks that predict: those that train, unless the recipe or a method keeps averages of them."""
+        return [cast(Network, average.module) for average in self.averages] or self.networks
 
     def predict(self, images: Images) -> list[dict[str, np.ndarray]]:
         """Test-view logits of M images: for each network, head → [M, K] float32."""

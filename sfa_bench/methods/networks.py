@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sfa_bench import streams
 from sfa_bench.errors import RunError
@@ -46,16 +48,21 @@ class Networks:
         self.networks = [training.build_network(k).to(self.devices[k]) for k in range(self.networks_used)]
         self._compiled: list[Callable[[Tensor], Tensor]] = []  # once they are needed
         self.optimisers = [self._optimiser(network) for network in self.networks]
+        ema = training.optimisation.ema
+        self.averages = [] if ema is None else [averaged(network, ema) for network in self.networks]
 
     def _optimiser(self, network: Network) -> torch.optim.Optimizer:
         o = self.training.optimisation
         if o.adam:
             return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
+        if o.adamw:
+            return torch.optim.AdamW(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
         return torch.optim.SGD(
             network.parameters(),
             lr=o.lr,
             momentum=o.momentum,
             weight_decay=o.weight_decay,
+            nesterov=o.nesterov,
             fused=next(network.parameters()).is_cuda,  # one kernel for all weights; on a CPU it gains nothing
         )
 
@@ -113,7 +120,11 @@ class Networks:
     def step(self, k: int, loss: Tensor) -> None:
         self.optimisers[k].zero_grad(set_to_none=True)
         loss.backward()
+        if (clip := self.training.optimisation.clip) is not None:
+            clip_grad_norm_(self.networks[k].parameters(), clip)
         self.optimisers[k].step()
+        if self.averages:
+            self.averages[k].update_parameters(self.networks[k])
         self.cost.steps += 1
 
     def descend(self, k: int, e: int, losses: Iterable[tuple[Tensor, int]]) -> float | None:
@@ -132,6 +143,14 @@ class Networks:
         """The figures of an epoch from its networks' mean losses."""
         trained = [loss for loss in losses if loss is not None]
         return {"loss": sum(trained) / len(trained) if trained else None, "lr": self.training.optimisation.rate(e)}
+
+
+def averaged(network: Network, decay: float) -> AveragedModel:
+    """An exponential average of the network's weights and batch statistics, which begins with those after the first
+    step.
+    """
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return average.requires_grad_(False).eval()
 
 
 def set_mode(network: Network, *, training: bool) -> None:

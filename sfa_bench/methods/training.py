@@ -19,9 +19,9 @@ from sfa_bench.selectors.base import Selector
 
 @dataclass(frozen=True)
 class Optimisation:
-    """SGD with momentum, or Adam, on all parameters (algorithms/methods.md §1).
+    """SGD with momentum, or Adam, on all parameters (algorithms/methods.md §1), unless a user changes the recipe.
 
-    The matched schedule drops the rate once; an original's own comes by the name of its schedule.
+    The matched schedule drops the rate once; an original's own comes by the name of its schedule, as does a user's.
     """
 
     lr: float
@@ -29,17 +29,31 @@ class Optimisation:
     weight_decay: float
     drop_from: int  # first epoch that trains with lr · drop
     drop: float
-    schedule: str = "step"  # or a key of `parts.schedules.NATIVE`
+    schedule: str = "step"  # or a key of `parts.schedules.NATIVE` or `CHOSEN`
     epochs: int = 200  # that the schedule's milestones are fractions of
     adam: bool = False
+    adamw: bool = False  # in the place of SGD
+    warmup: int = 0  # epochs in which the rate rises linearly
+    nesterov: bool = False
+    clip: float | None = None  # largest norm of a network's gradient
+    ema: float | None = None  # decay of an average of weights and statistics, which predicts
 
     def rate(self, epoch: int) -> float:
+        if epoch <= self.warmup:
+            return self._scheduled(epoch) * epoch / self.warmup
+        return self._scheduled(epoch)
+
+    def _scheduled(self, epoch: int) -> float:
         if self.schedule == "step":
             return self.lr * self.drop if epoch >= self.drop_from else self.lr
+        if self.schedule in schedules.CHOSEN:
+            return self.lr * schedules.CHOSEN[self.schedule](epoch, self.epochs, self.warmup)
         return self.lr * schedules.NATIVE[self.schedule](epoch, self.epochs)
 
     def first_moment(self, epoch: int) -> float:
         """Adam's β₁, which Co-teaching lowers where its rate begins to fall (algorithms/methods.md §6)."""
+        if self.schedule not in schedules.NATIVE:
+            return 0.9
         return schedules.coteaching_first_moment(self.schedule, epoch, self.epochs)
 
 

@@ -27,18 +27,20 @@ def build(
     heads: Sequence[str],
     seed: int,
     *,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
     cosine: float | None = None,
     default_heads: bool = False,
 ) -> Network:
     """A network on the CPU, its weights a function of `seed` (int64, ≥ 0); the global generators are left as they were.
 
     Args: image_size (H, W) in pixels, or () for vectors of in_channels numbers; heads: names of `choices.heads.ALL`;
-    cosine: the scale of a cosine main head, None for a linear one; default_heads: linear heads start as Torch makes
-    them, whatever the backbone's own start (RoLT's classifier, algorithms/models.md §2).
+    statistics: mean and std that images come normalised with; cosine: the scale of a cosine main head, None for a
+    linear one; default_heads: linear heads start as Torch makes them, whatever the backbone's own start (RoLT's
+    classifier, algorithms/models.md §2).
     Raises: ConfigError when the images are too small for the model or have not its channels, and when a file of
     pretrained weights does not fit (models.pretrained).
     """
-    described = MODELS[model.name]
+    described = model.described
     further = {name: name in heads for name in ALL if name != "main"}
     if model.target is not None:
         with seeded(seed):
@@ -46,27 +48,27 @@ def build(
             return Network(backbone, num_classes, **further, cosine=cosine, default_heads=default_heads)
     if not image_size and described.vectors is None:
         raise ConfigError(
-            f"model={model.name} takes images, and these are vectors: use model={names_of('vectors')}",
+            f"{model.chosen} takes images, and these are vectors: use model={names_of('vectors')}",
             invalid_combination=True,
         )
     if image_size and min(image_size) < described.smallest:
-        smallest = min(NAMES, key=lambda name: MODELS[name].smallest)
+        smallest = min((name for name in NAMES if MODELS[name].smallest), key=lambda name: MODELS[name].smallest)
         side = MODELS[smallest].smallest
         raise ConfigError(
-            f"model={model.name} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "
+            f"{model.chosen} cannot take images of {image_size[0]}×{image_size[1]} pixels: it needs "
             f"{described.smallest}×{described.smallest} or more. "
             + ("Use larger images." if model.name == smallest else f"Use model={smallest} ({side}×{side} or more)."),
             invalid_combination=True,
         )
     if not described.takes_channels and in_channels != 3:
         raise ConfigError(
-            f"model={model.name} takes colour images of 3 channels, and these have {in_channels}: use model="
+            f"{model.chosen} takes colour images of 3 channels, and these have {in_channels}: use model="
             f"{names_of('takes_channels')}",
             invalid_combination=True,
         )
     with seeded(seed):
         return Network(
-            _backbone(model, in_channels, min(image_size, default=0)),
+            _backbone(model, in_channels, image_size, statistics),
             num_classes,
             **further,
             cosine=cosine,
@@ -83,16 +85,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _backbone(model: ModelConfig, in_channels: int, side: int) -> Backbone:
-    described = MODELS[model.name]
+def _backbone(model: ModelConfig, in_channels: int, image_size: tuple[int, ...], statistics: Any) -> Backbone:
+    described = model.described
     chosen: dict[str, Any] = {name: getattr(model, name) for name in described.options}
     if model.width is not None and described.width is not None:
         chosen["width"] = model.width
     if "pretrained" in chosen:
         chosen["pretrained"] = chosen["pretrained"] or None
-    if side == 0:
+    if not image_size:
         assert described.vectors is not None
         return load(described.vectors)(in_channels, **chosen)
     assert described.code is not None
-    given = [in_channels] * described.takes_channels + [side] * described.takes_side
+    given: list[Any] = [in_channels] * described.takes_channels + [min(image_size)] * described.takes_side
+    given += [image_size, statistics] * described.takes_view
     return load(described.code)(*given, **chosen)

@@ -17,7 +17,7 @@ from sfa_bench import archives
 from sfa_bench.errors import ConfigError
 
 
-def load_into(module: nn.Module, path: str, whose: str, *, last: str) -> None:
+def load_into(module: nn.Module, path: str, whose: str, *, last: str | tuple[str, ...]) -> None:
     """Copy every weight of a state dict's file into `module`, which has no last layer of its own.
 
     Args: path of a Torch file (.pth, .pt, .bin) or a .safetensors file; whose: the network that it must belong to, for

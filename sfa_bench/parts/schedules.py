@@ -85,6 +85,23 @@ NATIVE: dict[str, Callable[[int, int], float]] = {
 }
 
 
+def cosine(epoch: int, epochs: int, warmup: int) -> float:
+    """Half a cosine from 1 towards 0 in the epochs after the warm-up, as torch's `CosineAnnealingLR` by epochs."""
+    return 1.0 if epoch <= warmup else (1 + math.cos(math.pi * (epoch - 1 - warmup) / (epochs - warmup))) / 2
+
+
+def onecycle(epoch: int, epochs: int, warmup: int) -> float:
+    """Cosine from 1/25 up to 1 in the first 30 % and down to 4e-6, as torch's `OneCycleLR` by epochs; it has no other
+    warm-up. The momentum stays: that of torch's scheduler moves.
+    """
+    position, top, end = epoch - 1, 0.3 * epochs - 1, epochs - 1
+    low, high, share = (1 / 25, 1.0, position / top) if position <= top else (4e-6, 1.0, (end - position) / (end - top))
+    return low + (high - low) * (1 - math.cos(math.pi * share)) / 2
+
+
+CHOSEN: dict[str, Callable[[int, int, int], float]] = {"cosine": cosine, "onecycle": onecycle}
+
+
 def keep_fraction(epoch: int, epochs: int, forget_rate: float, exponent: float = 1.0, growth: int = 10) -> float:
     """Co-teaching's 1 − F_e: F rises linearly over `growth` entries of a 0-based list whose entry 0 is never used."""
     position = _coteaching_entry(epoch, epochs)

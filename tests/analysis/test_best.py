@@ -4,6 +4,7 @@ from scipy import stats
 from analysis.best import ALONE
 from analysis.runs import load
 from analysis.table import main, make_table
+from sfa_bench.errors import ConfigError
 
 
 def fill(ledger, method, accuracies, **other):
@@ -116,3 +117,30 @@ def test_a_replicate_twice_in_a_cell_has_no_pairs_and_the_table_is_shown(ledger)
     fill(ledger, "a", [90, 92], precision="bf16")
     fill(ledger, "b", [89, 93])
     assert marks(ledger) == {"a": "second", "b": "best"}
+
+
+MATCHED = {"recipe__name": "matched"}
+
+
+def test_what_changes_a_recipe_does_not_compete_with_it_and_says_so(ledger):
+    fill(ledger, "a", [90] * 3, **MATCHED)
+    fill(ledger, "b", [90] * 3, **MATCHED)
+    fill(ledger, "c", [91] * 3, **MATCHED, recipe__ema=0.99, recipe__clip=None, recipe__optimizer="adamw")
+    assert marks(ledger) == {"a": "best", "b": "best"}  # their records were made before there were such keys
+    (note,) = make_table(load([ledger.root])[0], ["method"]).row_notes
+    assert note == ("another recipe: recipe.optimizer=adamw recipe.ema=0.99", frozenset({2}))
+
+
+def test_runs_of_a_changed_recipe_are_in_no_cell_with_others(ledger):
+    fill(ledger, "a", [90], **MATCHED)
+    ledger.add(91, method="a", replicate=1, **MATCHED, recipe__schedule="cosine")
+    with pytest.raises(ConfigError, match=r"differ in recipe.schedule \(cosine, .\): add recipe.schedule to"):
+        make_table(load([ledger.root])[0], ["method"])
+
+
+def test_an_originals_own_schedule_is_no_change(ledger):
+    fill(ledger, "a", [90], **MATCHED)
+    ledger.add(
+        91, method="a", replicate=1, **MATCHED, recipe__schedule=None, recipe__optimizer=None, recipe__lr_warmup=0
+    )
+    assert not make_table(load([ledger.root])[0], ["method"]).row_notes

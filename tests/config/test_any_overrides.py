@@ -35,7 +35,7 @@ KEYS = [
     "++lr",
     "noise@x",
     "noize",
-    "recipe.schedule",
+    "plugin.schedule",
     "é",
     "a.b",
     "",

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import small_images
 import torch
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
 from sfa_bench.data import strong
 from sfa_bench.data.loader import FileLoader, Loader, augment, to_float
-from sfa_bench.data.strong import autoaugment
+from sfa_bench.data.strong import autoaugment, randaugment, trivial
 from sfa_bench.data.types import Transform
 
 TRANSFORM = Transform((0.4, 0.4, 0.4), (0.2, 0.2, 0.2), padding=2, flip=True)
@@ -98,3 +98,83 @@ def test_strong_views_of_files_do_not_depend_on_who_reads_them_or_in_which_piece
         monkeypatch.setattr("sfa_bench.data.loader.PIECE", size)
         for workers in (0, 1, 3):
             assert all(torch.equal(a, b) for a, b in zip(views(workers), expected, strict=True))
+
+
+class Handed(torch.nn.Module):
+    """Torchvision's transform of one image with the draws that are handed in, in its order."""
+
+    def __init__(self, transform, monkeypatch):
+        super().__init__()
+        self.transform, self.patch = transform, monkeypatch
+
+    def forward(self, image, whole, shares):
+        wholes, floats = iter(whole), iter(shares)
+        self.patch.setattr(torch, "randint", lambda *a, **k: torch.tensor(next(wholes)))
+        self.patch.setattr(torch, "rand", lambda *a, **k: torch.tensor(next(floats)))
+        made = self.transform(image)
+        self.patch.undo()
+        return made
+
+
+SIGNED = torch.tensor([number in range(1, 10) for number in range(14)])  # the order of torchvision's operations
+SCALED = torch.tensor([number not in (0, 12, 13) for number in range(14)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_randaugment_is_torchvisions_of_each_image_alone_with_the_same_draws(channels, monkeypatch):
+    originals = images(channels=channels, size=20)[:, :, :, :16]  # neither side is the other
+    found, drawing = randaugment(originals, generator(3)), generator(3)
+    drawn = [(torch.randint(14, (200,), generator=drawing), torch.rand(200, generator=drawing)) for _ in range(2)]
+    theirs = Handed(v2.RandAugment(), monkeypatch)
+    for i, image in enumerate(originals):
+        whole = [int(which[i]) for which, _ in drawn]
+        shares = [float(share[i]) for which, share in drawn if SIGNED[which[i]]]
+        assert torch.equal(found[i], theirs(image, whole, shares)), (i, whole)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_trivial_is_torchvisions_of_each_image_alone_with_the_same_draws(channels, monkeypatch):
+    originals = images(count=600, channels=channels)
+    found, drawing = trivial(originals, generator(3)), generator(3)
+    bins = torch.randint(31, (600,), generator=drawing)
+    which, share = torch.randint(14, (600,), generator=drawing), torch.rand(600, generator=drawing)
+    theirs = Handed(v2.TrivialAugmentWide(), monkeypatch)
+    for i, image in enumerate(originals):
+        whole = [int(which[i]), *([int(bins[i])] if SCALED[which[i]] else [])]
+        assert torch.equal(found[i], theirs(image, whole, [float(share[i])])), (i, whole)
+
+
+@pytest.mark.parametrize("policy", ["randaugment", "autoaugment", "trivial"])
+def test_a_policy_changes_training_views_after_crop_and_flip_and_no_test_view(policy, tmp_path):
+    code = f"sfa_bench.data.strong.{policy}"
+    given, index = replace(TRANSFORM, policy=code), torch.arange(40)
+    originals = images(count=40)
+    before = torch.random.get_rng_state()
+    loader, drawing = Loader(originals, given), generator(4)
+    ((first, second),) = loader.train_views([index], generator(4), copies=2)
+    for view in (first, second):
+        changed = getattr(strong, policy)(augment(originals, TRANSFORM, drawing), drawing)
+        assert torch.equal(view, to_float(changed, TRANSFORM))
+    assert torch.equal(loader.train_view(index, generator(4)), first)
+    assert torch.equal(loader.test_view(index), Loader(originals, TRANSFORM).test_view(index))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("policy", ["randaugment", "trivial"])
+def test_views_of_files_are_changed_alike_by_any_number_of_workers(policy, tmp_path):
+    files = small_images.write(tmp_path, 10)
+    usual_transform = replace(TRANSFORM, padding=0)
+    given = replace(usual_transform, policy=f"sfa_bench.data.strong.{policy}")
+    parts = [torch.arange(6), torch.arange(6, 10)]
+    loaders = [FileLoader(files, given, workers=workers) for workers in (0, 2)]
+    plain = FileLoader(files, usual_transform, workers=0)
+    try:
+        one, other = ([v for views in x.train_views(parts, generator(2), 2) for v in views] for x in loaders)
+        assert all(map(torch.equal, one, other))
+        usual = [v for views in plain.train_views(parts, generator(2), 2) for v in views]
+        assert not any(map(torch.equal, one, usual))
+        assert torch.equal(loaders[0].test_view(parts[0]), plain.test_view(parts[0]))
+        assert not torch.equal(loaders[0].train_view(parts[0], generator(1)), plain.train_view(parts[0], generator(1)))
+    finally:
+        for loader in (*loaders, plain):
+            loader.close()

@@ -280,3 +280,25 @@ def test_weights_that_do_not_fit_are_no_classifier_and_the_sentence_names_the_wa
     (path / "last.pt").write_bytes(content)
     fitted = posthoc.start(compose(fit), "python run.py", Console(quiet=True))
     assert np.isfinite(RunFolder(fitted).read_record()["metrics"]["test/acc/final"])
+
+
+CHANGED = ["recipe.optimizer=adamw", "recipe.schedule=onecycle", "recipe.ema=0.9", "recipe.clip=1", "lr=0.005"]
+
+
+@pytest.mark.parametrize(
+    "method", [["plugin=sfa"], ["method=dividemix", "plugin=sfa"], ["method=ce_mixup", "plugin=none"]]
+)
+def test_a_changed_recipe_goes_on_to_the_same_bits(tmp_path, method):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            train(tmp_path / "cut", *method, *CHANGED)
+    path, record, printed = train(tmp_path / "cut", *method, *CHANGED)
+    assert "going on after epoch 2 of 4" in printed
+    whole, straight, _ = train(tmp_path / "whole", *method, *CHANGED)
+    assert record["metrics"] == straight["metrics"]
+    kept, other = (torch.load(folder / "last.pt", weights_only=True)["method"] for folder in (path, whole))
+    for part in ("networks", "averages"):
+        for one, two in zip(kept[part], other[part], strict=True):
+            assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(kept["averages"][0]["module.main.weight"], kept["networks"][0]["main.weight"])
