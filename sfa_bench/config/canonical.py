@@ -35,7 +35,7 @@ from sfa_bench.parts.schedules import deferred
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "isolate", "jobs_per_gpu"),
-    *("logger", "eval.batch_size", "record.probes"),
+    *("logger", "eval.batch_size", "record.probes", "record.train_probability"),
     # on_bad_image, max_pixels: the fingerprints of the data tell where they leave images out
     *(f"dataset.{key}" for key in ("on_bad_image", "max_pixels", "cache", "cache_dir", "workers")),
 }

@@ -43,6 +43,9 @@ class EvalConfig:
 @dataclass(frozen=True)
 class RecordConfig:
     probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1, high=LONGEST)
+    train_probability: Literal["auto"] | bool = option(
+        "auto", "save what the trained networks say of the training samples; auto = up to 20 million numbers a network"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.types import Data, EvaluationSet
 from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.metrics import accuracy, accuracy_by_class, summarise
-from sfa_bench.engine.report import tested
+from sfa_bench.engine.report import saves_train_probability, tested
 from sfa_bench.engine.state import RunState
 
 Answers = tuple[list[dict[str, np.ndarray]], dict[str, list[dict[str, np.ndarray]]]]
@@ -45,6 +45,17 @@ class Evaluation:
         """Logits of the test images, and of those of further test sets."""
         more = {name: self._predict(part, name, e, contract) for name, part in self.data.more_tests.items()}
         return self._predict(self.data.test, "test", e, contract), more
+
+    def of_training_samples(self, e: int, contract: Contract) -> list[dict[str, np.ndarray]] | None:
+        """Logits of the training samples in test view, where the record is to hold what the networks say of them. As
+        probes, they are no part of the cost.
+        """
+        if not saves_train_probability(self.config, self.data):
+            return None
+        images = self.data.view.images
+        answers = self.state.method.predict(images)
+        contract.answers(answers, len(images), "training", e)
+        return answers
 
     def _predict(self, images: EvaluationSet, what: str, e: int, contract: Contract) -> list[dict[str, np.ndarray]]:
         method = self.state.method

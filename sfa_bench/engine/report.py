@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
-from sfa_bench.engine.metrics import Logits, selection_metrics, test_metrics
+from sfa_bench.engine.metrics import Logits, ensemble, selection_metrics, test_metrics
 from sfa_bench.methods.base import Method
 from sfa_bench.selectors.base import Probe, Selection
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sfa_bench.engine.state import RunState
 
 LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
+MOST_NUMBERS = 20_000_000  # probabilities of a network that are kept unasked
 THUMBS, THUMB_SIZE = 64, 32  # images of `thumbs.npz`, and pixels of their longer side at most
 
 _FALLBACKS = {
@@ -183,16 +184,25 @@ def tested(data: Data, logits: Logits, more_logits: Mapping[str, Logits], how: s
     return row
 
 
+def saves_train_probability(config: RunConfig, data: Data) -> bool:
+    """Whether `record.train_probability` asks for what the networks say of these training samples."""
+    wanted = config.record.train_probability
+    return len(data.index) * data.view.num_classes <= MOST_NUMBERS if wanted == "auto" else bool(wanted)
+
+
 def predictions(
     method: Method,
     data: Data,
     logits: list[dict[str, np.ndarray]],
     more_logits: Mapping[str, list[dict[str, np.ndarray]]] = MappingProxyType({}),
+    train_logits: list[dict[str, np.ndarray]] | None = None,
+    how: str = "logit_sum",
 ) -> dict[str, np.ndarray]:
     """The arrays of `predictions.npz` (explanation/runs.md §4); per-network ones are stacked along the first axis.
 
     Args: logits of the test set for each network, and `more_logits` by name: of `data.more_tests`, and `test_at_val`,
-    of the test set by each network as its own validation accuracy chose it.
+    of the test set by each network as its own validation accuracy chose it; train_logits of the training samples, where
+    they are to be kept: as the probabilities that the heads of each network give together, combined as `how` says.
     """
     arrays: dict[str, np.ndarray] = {
         "test_label": data.test.labels.numpy(),
@@ -206,6 +216,9 @@ def predictions(
                 arrays[f"{name}_logits_{k}_{head}"] = values
     for name, part in data.more_tests.items():
         arrays[f"{name}_label"] = part.labels.numpy()
+    if train_logits is not None:
+        probabilities = [np.exp(ensemble([heads], how)) for heads in train_logits]
+        arrays["train_probability"] = np.stack(probabilities).astype(np.float16)
     if data.bayes is not None:
         arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:

@@ -301,6 +301,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "logger": [("", "tensorboard")],
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
+    "record.train_probability": [("", "false")],
     "dataset.on_bad_image": [(BROKEN, "skip")],
     "dataset.max_pixels": [(IMAGES.replace("=off", "=on"), 100)],
     "dataset.cache": [(f"{IMAGES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
@@ -426,6 +427,7 @@ def execute(tmp_path_factory, files):
         environment = record["environment"]
         traces = {
             "files": sorted(str(p.relative_to(path)) for p in path.rglob("*") if not p.name.startswith(".")),
+            "kept": sorted(np.load(path / "predictions.npz").files),
             "checkpoint": (path / "last.pt").stat().st_size if (path / "last.pt").exists() else None,
             "threads": environment["threads"],
             "device": environment["device"],
@@ -449,7 +451,7 @@ def outcome(path, record):
         told = ("seconds", "lr", "lambda_u", "kept")
         found |= {f"{key} of epoch {row['epoch']}": value for key, value in row.items() if key not in told}
     with np.load(path / "predictions.npz") as arrays:
-        return found | dict(arrays)
+        return found | {name: values for name, values in arrays.items() if name != "train_probability"}
 
 
 def differing(a, b):
