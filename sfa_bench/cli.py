@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "ingest": ("analysis.ingest", "main", [], "other people's predictions as a run"),
     "data": ("sfa_bench.data.tools.command", "main", [], "check, describe and export data sets"),
     "replay": ("sfa_bench.replay", "main", [], "another selector on what a run recorded"),
+    "suspects": ("sfa_bench.suspects", "main", [], "the labels that are most probably wrong"),
     "speed": ("sfa_bench.speed.command", "main", [], "how fast this machine runs the suite"),
 }
 

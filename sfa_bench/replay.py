@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from sfa_bench.store.folder import write_file
 from sfa_bench.store.ledger import run_folders
 from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import load as load_record
+from sfa_bench.store.record import recorded_overrides
 
 SHOWN = {
     "auc": "AUC",
@@ -128,7 +128,7 @@ class ReplayedRun:
             raise ConfigError(f"{path}/run.json cannot be read: {error}") from error
         if record["state"] != "done":
             raise ConfigError(f"{path} is not done ({record['state']}): repeat its command, which is in run.json")
-        words, config_dir = _typed(record["command"])
+        words, config_dir = recorded_overrides(record["command"])
         config = compose(words, config_dir)
         if run_hash(config) != record["hash"]:
             raise ConfigError(f"{path}: its command now gives another run (another version, or a changed file)")
@@ -137,15 +137,6 @@ class ReplayedRun:
         except (OSError, Damaged, KeyError) as error:
             raise ConfigError(f"{path}/predictions.npz cannot be read: {error}") from error
         return cls("/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, record["data"])
-
-
-def _typed(command: str) -> tuple[list[str], Path | None]:
-    """The overrides of a recorded command, and its `--config-dir`."""
-    try:
-        words = shlex.split(command)[2:]
-    except ValueError as error:
-        raise ConfigError(f"the recorded command cannot be parsed ({error}): {command}") from error
-    return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 
 def _of_run(

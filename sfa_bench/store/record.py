@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.doors import Door
+from sfa_bench.errors import ConfigError
 from sfa_bench.store.digest import check_json
 from sfa_bench.store.reading import Foreign, parse, read_bytes
 from sfa_bench.store.shapes import misfit
@@ -44,6 +45,15 @@ def command(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: 
     options = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
     door = Door.here.sweep if sweep else Door.here.run
     return shlex.join([*door.split(), *options, *overrides])
+
+
+def recorded_overrides(command: str) -> tuple[list[str], Path | None]:
+    """The overrides of a recorded command, and its `--config-dir`."""
+    try:
+        words = shlex.split(command)[2:]
+    except ValueError as error:
+        raise ConfigError(f"the recorded command cannot be parsed ({error}): {command}") from error
+    return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 
 def plain(value: Any) -> Any:
