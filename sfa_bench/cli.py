@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "data": ("sfa_bench.data.tools.command", "main", [], "check, describe and export data sets"),
     "replay": ("sfa_bench.replay", "main", [], "another selector on what a run recorded"),
     "suspects": ("sfa_bench.suspects", "main", [], "the labels that are most probably wrong"),
+    "relabel": ("sfa_bench.relabel", "main", [], "labels corrected as decided on the page of suspects"),
     "speed": ("sfa_bench.speed.command", "main", [], "how fast this machine runs the suite"),
 }
 

@@ -1,8 +1,10 @@
 """`sfa-bench suspects RUN… [-o suspects.csv]`: the labels of a data set that are most probably wrong, by what finished
 runs on it found.
 
-Several runs on the same labels are averaged. A sample's clean probability is the mean over networks and runs of what
-selected it, and in runs without a selection of the probability that the network gives the label itself.
+Several runs on the same labels are averaged. A sample's clean probability is the mean over networks, runs and the
+epochs that record.probes saved of what selected it, and in runs without a selection of the probability that the network
+gives the label itself. Of the runs of all folds (dataset.fold) each sample has the probabilities of those that were not
+trained on it.
 """
 
 from __future__ import annotations
@@ -12,25 +14,21 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sfa_bench.config.compose import compose
 from sfa_bench.config.terminal import Parser, door, entry_point, markdown_table
-from sfa_bench.data import build as build_data
 from sfa_bench.data.images import ImageFiles
+from sfa_bench.data.tables import guarded
+from sfa_bench.data.types import Images
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError, RunError
-from sfa_bench.store.archives import load_arrays
+from sfa_bench.labels import sheet
+from sfa_bench.labels.runs import FinishedRun, class_names, mean, open_all, source_of
 from sfa_bench.store.folder import write_file
-from sfa_bench.store.ledger import run_folders
-from sfa_bench.store.reading import Damaged
-from sfa_bench.store.record import load as load_record
-from sfa_bench.store.record import recorded_overrides
 
 COLUMNS = (
     *("index", "path", "given", "suggested", "clean_probability", "suggested_probability", "selected"),
@@ -38,73 +36,28 @@ COLUMNS = (
 )
 THRESHOLD = 0.5
 SHOWN = 20  # lines in the terminal
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # first characters of a cell that a spreadsheet would compute
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """What a finished run says of its training samples [N]."""
-
-    path: Path
-    record: dict[str, Any]
-    index: np.ndarray  # int64, positions in the data set as it stands
-    given: np.ndarray  # int64, observed labels
-    clean_probability: np.ndarray  # float64, mean over networks
-    selected: np.ndarray | None  # bool, by at least one network; None: the run has no selection
-    class_probability: np.ndarray  # [N, K] float64, mean over networks
-
-    @classmethod
-    def open(cls, path: Path) -> FinishedRun:
-        """Raises: ConfigError where the run is not done, or does not hold what its networks say of the samples."""
-        try:
-            record = load_record(path / "run.json")
-            if record["state"] != "done":
-                raise ConfigError(f"{path} is not done ({record['state']}): repeat its command, which is in run.json")
-            arrays = load_arrays(path / "predictions.npz")
-        except (OSError, Damaged) as error:
-            raise ConfigError(f"{path}: its record or its predictions cannot be read: {error}") from error
-        if (probability := arrays.get("train_probability")) is None:
-            raise ConfigError(
-                f"{path} does not hold what its networks say of the training samples: repeat its command with "
-                "record.train_probability=true and another runs_dir"
-            )
-        given, probability = arrays["observed_label"], probability.astype(np.float64).mean(axis=0)
-        clean, mask = arrays.get("clean_probability"), arrays.get("selected")
-        if clean is None:
-            clean = probability[np.arange(len(given)), given]
-        else:
-            with np.errstate(invalid="ignore"):
-                judged = np.isfinite(clean)
-                clean = np.where(judged, clean, 0).sum(axis=0, dtype=np.float64) / judged.sum(axis=0)
-        return cls(path, record, arrays["index"], given, clean, None if mask is None else mask.any(axis=0), probability)
 
 
 def suspects(runs: Sequence[FinishedRun], paths: Sequence[str] | None = None) -> pd.DataFrame:
     """All training samples, the most probably mislabelled first: `COLUMNS`.
 
-    Args: paths of the images [N], where they are files. Raises: ConfigError where runs differ in samples or labels.
+    Args: runs of the same samples and labels, see `open_all`; paths of the images [N], where they are files.
     """
     first = runs[0]
-    for run in runs[1:]:
-        if not (np.array_equal(run.index, first.index) and np.array_equal(run.given, first.given)):
-            raise ConfigError(
-                f"{run.path} was trained on other samples or labels than {first.path}: name runs of the same data, "
-                "noise and data_seed, or one at a time"
-            )
     given, samples = first.given, np.arange(len(first.given))
-    clean = _mean([run.clean_probability for run in runs])
+    clean = mean([run.clean_probability for run in runs])
     classes = np.mean([run.class_probability for run in runs], axis=0)
     masks = [run.selected for run in runs if run.selected is not None]
     order = np.lexsort((samples, classes[samples, given], clean))  # NaN, of samples that nobody judged, comes last
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
-    names = first.record["data"].get("classes")
+    names = class_names(first)
     frame = pd.DataFrame(
         {
             "index": first.index,
             "path": "" if paths is None else list(paths),
-            "given": [_name(names, k) for k in given],
-            "suggested": [_name(names, k) for k in classes.argmax(axis=1)],
+            "given": [names[k] for k in given],
+            "suggested": [names[k] for k in classes.argmax(axis=1)],
             "clean_probability": clean,
             "suggested_probability": classes.max(axis=1),
             "selected": np.mean(masks, axis=0) >= 0.5 if masks else pd.NA,
@@ -114,30 +67,6 @@ def suspects(runs: Sequence[FinishedRun], paths: Sequence[str] | None = None) ->
     ).iloc[order]
     frame["rank_in_class"] = frame.groupby("given", sort=False).cumcount() + 1
     return frame[list(COLUMNS)].reset_index(drop=True)
-
-
-def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean over runs of what is defined; NaN where nothing is."""
-    stacked = np.stack(values)
-    judged = np.isfinite(stacked)
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray = np.where(judged, stacked, 0).sum(axis=0) / judged.sum(axis=0)
-    return mean
-
-
-def _name(names: Sequence[str] | None, k: int) -> str:
-    return str(k) if names is None else names[k]
-
-
-def image_paths(run: FinishedRun) -> list[str] | None:
-    """Paths of the training images relative to the folder of the data set; None where images are no files.
-
-    Raises: ConfigError or RunError where the data cannot be read.
-    """
-    config = compose(*recorded_overrides(run.record["command"]))
-    data = build_data(replace(config, dataset=replace(config.dataset, cache="off")))
-    images = data.view.images
-    return [name.decode() for name in images.names.tolist()] if isinstance(images, ImageFiles) else None
 
 
 def chosen(frame: pd.DataFrame, threshold: float, per_class: int | None) -> pd.DataFrame:
@@ -163,7 +92,7 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6f}"
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else str(value)
+    return guarded(str(value)) if isinstance(value, str) else str(value)
 
 
 @entry_point
@@ -176,6 +105,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs on the same labels")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all suspects as CSV")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a page on which to decide about them (.html)")
     parser.add_argument(
         "--threshold", type=float, default=THRESHOLD, metavar="P", help="clean probability below which one is a suspect"
     )
@@ -185,17 +115,17 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"--threshold {options.threshold}: give a number above 0 and up to 1")
     if options.per_class is not None and options.per_class < 1:
         raise ConfigError(f"--per-class {options.per_class}: give a number of samples, 1 or more")
-    if missing := [str(path) for path in options.runs if not path.exists()]:
-        raise ConfigError(f"{', '.join(missing)}: there is no such folder")
-    runs = [FinishedRun.open(path) for path in run_folders(options.runs)]
-    if not runs:
-        raise ConfigError("no run is named: give the folder of a run, or one that holds runs")
-    paths, notes = None, []
+    runs, notes, images, at = open_all(options.runs), [], None, np.zeros(0, dtype=int)
     try:
-        paths = image_paths(runs[0])
+        _, data, at = source_of(runs[0])
+        images = data.view.images
     except (ConfigError, RunError) as error:
+        if options.sheet:
+            raise ConfigError(f"--sheet needs the images, which cannot be read: {error}") from error
         notes.append(f"paths are left out, since the data cannot be read: {error}")
-    found = chosen(suspects(runs, paths), options.threshold, options.per_class)
+    paths = [images.names[i].decode() for i in at] if isinstance(images, ImageFiles) else None
+    table = suspects(runs, paths)
+    found = chosen(table, options.threshold, options.per_class)
     samples = len(runs[0].given)
     print(f"{len(found):,} of {samples:,} labels are suspect, by {len(runs)} run(s)")
     if len(found):
@@ -206,6 +136,24 @@ def main(arguments: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
     if options.output:
         write_file(options.output, to_csv(found))
+    if options.sheet:
+        assert images is not None
+        _write_sheet(options.sheet, found, samples, runs[0], images, at)
+
+
+def _write_sheet(
+    file: Path, found: pd.DataFrame, samples: int, run: FinishedRun, images: Images, at: np.ndarray
+) -> None:
+    """The page for the suspects that were found; at: where each sample of the run is among the images [N]."""
+    if len(found) > sheet.MOST:
+        print(f"note: the page has the first {sheet.MOST:,}: lower --threshold, or give --per-class", file=sys.stderr)
+    found = found.head(sheet.MOST)
+    places = dict(zip(run.index.tolist(), at.tolist(), strict=True))
+    rows = np.array([places[i] for i in found["index"]], dtype=int)
+    names = class_names(run)
+    title = f"{run.record['names']['dataset']}: {len(found):,} suspect labels of {samples:,}"
+    write_file(file, sheet.page(found, images, rows, names, title))
+    print(f"{file}: open it in a browser, decide, and save decisions.csv")
 
 
 def render(frame: pd.DataFrame) -> str:

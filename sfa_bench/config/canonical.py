@@ -123,8 +123,8 @@ def _digest(values: Mapping[str, Any]) -> str:
 def canonical(config: RunConfig) -> dict[str, Any]:
     """Path -> value of everything that acts and differs from the schema's default.
 
-    Raises: ConfigError if the file of a noise matrix or of pretrained weights cannot be read (their content is part of
-    the identity).
+    Raises: ConfigError if the file of a noise matrix, of a selector or of pretrained weights cannot be read (their
+    content is part of the identity).
     """
     values: dict[str, Any] = {}
     _flatten(config.to_plain(), "", values)
@@ -144,6 +144,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["noise.count"] = "auto"
     if "file" in NOISES[config.noise.name].options:
         values["noise.file"] = _content("noise.file", str(config.noise.file))
+    if "file" in SELECTORS[config.method.selector.name].options:
+        values["method.selector.file"] = _content("method.selector.file", str(config.method.selector.file))
     if config.model.pretrained:
         values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
     silent = {*MACHINE, *INDIRECT, *without_effect(config)}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data.types import Data, EvaluationSet
+from sfa_bench.data.types import Data, EvaluationSet, Images
 from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.metrics import accuracy, accuracy_by_class, summarise
 from sfa_bench.engine.report import saves_train_probability, tested
@@ -52,9 +52,15 @@ class Evaluation:
         """
         if not saves_train_probability(self.config, self.data):
             return None
-        images = self.data.view.images
+        return self._answers(self.data.view.images, "training", e, contract)
+
+    def of_fold(self, e: int, contract: Contract) -> list[dict[str, np.ndarray]] | None:
+        """Logits of the samples that `dataset.fold` leaves out of training; None where it leaves out none."""
+        return None if self.data.fold is None else self._answers(self.data.fold.images, "held-out", e, contract)
+
+    def _answers(self, images: Images, what: str, e: int, contract: Contract) -> list[dict[str, np.ndarray]]:
         answers = self.state.method.predict(images)
-        contract.answers(answers, len(images), "training", e)
+        contract.answers(answers, len(images), what, e)
         return answers
 
     def _predict(self, images: EvaluationSet, what: str, e: int, contract: Contract) -> list[dict[str, np.ndarray]]:

@@ -165,4 +165,5 @@ def _fit_and_test(
     row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, how)}
     row["classifier"] = fitted.figures
     train = fitted.predict(data.view.images) if saves_train_probability(config, data) else None
-    return row, fitted, predictions(method, data, logits, more, train, how)
+    fold = None if data.fold is None else fitted.predict(data.fold.images)
+    return row, fitted, predictions(method, data, logits, more, train, fold, how)

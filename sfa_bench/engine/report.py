@@ -46,6 +46,7 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
             "train": len(data.index),
             "test": len(data.test.labels),
             "val": 0 if data.val is None else len(data.val.labels),
+            **({} if data.fold is None else {"fold": len(data.fold.labels)}),
             **{name: len(part.labels) for name, part in data.more_tests.items()},
         },
         "skipped": list(data.skipped),
@@ -196,13 +197,15 @@ def predictions(
     logits: list[dict[str, np.ndarray]],
     more_logits: Mapping[str, list[dict[str, np.ndarray]]] = MappingProxyType({}),
     train_logits: list[dict[str, np.ndarray]] | None = None,
+    fold_logits: list[dict[str, np.ndarray]] | None = None,
     how: str = "logit_sum",
 ) -> dict[str, np.ndarray]:
     """The arrays of `predictions.npz` (explanation/runs.md §4); per-network ones are stacked along the first axis.
 
     Args: logits of the test set for each network, and `more_logits` by name: of `data.more_tests`, and `test_at_val`,
     of the test set by each network as its own validation accuracy chose it; train_logits of the training samples, where
-    they are to be kept: as the probabilities that the heads of each network give together, combined as `how` says.
+    they are to be kept, and fold_logits of the fold that was left out: both as the probabilities that the heads of each
+    network give together, combined as `how` says.
     """
     arrays: dict[str, np.ndarray] = {
         "test_label": data.test.labels.numpy(),
@@ -216,9 +219,12 @@ def predictions(
                 arrays[f"{name}_logits_{k}_{head}"] = values
     for name, part in data.more_tests.items():
         arrays[f"{name}_label"] = part.labels.numpy()
-    if train_logits is not None:
-        probabilities = [np.exp(ensemble([heads], how)) for heads in train_logits]
-        arrays["train_probability"] = np.stack(probabilities).astype(np.float16)
+    for name, of_networks in (("train", train_logits), ("held_out", fold_logits)):
+        if of_networks is not None:
+            probabilities = [np.exp(ensemble([heads], how)) for heads in of_networks]
+            arrays[f"{name}_probability"] = np.stack(probabilities).astype(np.float16)
+    if data.fold is not None and data.fold_index is not None:
+        arrays |= {"held_out_index": data.fold_index, "held_out_label": data.fold.labels.numpy()}
     if data.bayes is not None:
         arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:

@@ -269,7 +269,8 @@ class Session:
             more["test_at_val"] = [dict(heads) for heads in state.chosen.logits]
         self.cost.enter("storage")
         train = evaluation.of_training_samples(state.number, self.contract)
-        arrays = predictions(state.method, self.data, logits, more, train, self.config.eval.ensemble)
+        fold = evaluation.of_fold(state.number, self.contract)
+        arrays = predictions(state.method, self.data, logits, more, train, fold, self.config.eval.ensemble)
         self.folder.write_arrays("predictions.npz", arrays)
         if (images := thumbs(state.method, self.data)) is not None:
             self.folder.write_arrays("thumbs.npz", images)
