@@ -21,7 +21,6 @@ from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.sources.csv_file import NUMBER
-from sfa_bench.data.tables import guarded
 from sfa_bench.data.tools.export import columns
 from sfa_bench.data.types import Data
 from sfa_bench.doors import Door
@@ -29,6 +28,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.labels.decisions import Decision, read
 from sfa_bench.labels.runs import FinishedRun, class_names, source_of
 from sfa_bench.store.folder import write_file
+from sfa_bench.tables import guarded
 
 
 @entry_point

@@ -138,7 +138,9 @@ class ReplayedRun:
             clean, index = arrays["clean_label"], arrays["index"]
         except (OSError, Damaged, KeyError) as error:
             raise ConfigError(f"{path}/predictions.npz cannot be read: {error}") from error
-        return cls("/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, index, record["data"])
+        return cls(
+            "/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, index, record["data"]
+        )
 
 
 def _of_run(

@@ -22,13 +22,13 @@ import pandas as pd
 
 from sfa_bench.config.terminal import Parser, door, entry_point, markdown_table
 from sfa_bench.data.images import ImageFiles
-from sfa_bench.data.tables import guarded
 from sfa_bench.data.types import Images
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.labels import sheet
 from sfa_bench.labels.runs import FinishedRun, class_names, mean, open_all, source_of
 from sfa_bench.store.folder import write_file
+from sfa_bench.tables import guarded
 
 COLUMNS = (
     *("index", "path", "given", "suggested", "clean_probability", "suggested_probability", "selected"),

@@ -12,14 +12,16 @@ from rich.console import Console
 from sfa_bench.cli import main as program
 from sfa_bench.config.compose import compose
 from sfa_bench.engine.run import run
+from sfa_bench.errors import ConfigError
 from sfa_bench.store.record import command
-from sfa_bench.suspects import COLUMNS, FinishedRun, main, suspects
+from sfa_bench.suspects import COLUMNS, FinishedRun, main, open_all, suspects
 
 TINY = ["imb_factor=0.02", "epochs=3", "warmup_epochs=1", "threads=1"]
 RUNS = {
     "sfa": [*TINY, "method=dividemix", "plugin=sfa"],
     "again": [*TINY, "method=dividemix", "plugin=sfa", "seed=1"],
     "other labels": [*TINY, "method=dividemix", "plugin=sfa", "replicate=1"],
+    "probed": [*TINY, "method=dividemix", "plugin=sfa", "record.probes=1"],
     "alone": [*TINY, "method=ce", "plugin=none"],
     "not kept": [*TINY, "method=ce", "plugin=none", "record.train_probability=false"],
 }
@@ -42,6 +44,8 @@ def trained(tmp_path_factory):
 def by_hand(*paths):
     """The rows of the table: position, given, suggested, clean probability and whether it was selected, worst first."""
     saved = [dict(np.load(path / "predictions.npz")) for path in paths]
+    for path, arrays in zip(paths, saved, strict=True):  # of three epochs the second selects first, the third is last
+        arrays["epochs"] = [dict(np.load(file)) for file in path.glob("probes/epoch_0002.npz")]
     rows = []
     for i, given in enumerate(saved[0]["observed_label"].tolist()):
         clean, classes, selected = [], [], []
@@ -49,6 +53,8 @@ def by_hand(*paths):
             each = [float(p[i][given]) for p in arrays["train_probability"]]
             if "clean_probability" in arrays:
                 each = [float(w[i]) for w in arrays["clean_probability"]]
+                for probe in arrays["epochs"]:
+                    each += [float(w[i]) for w in probe["clean_probability"]]
                 selected.append(any(mask[i] for mask in arrays["selected"]))
             clean.append(sum(each) / len(each))
             classes.append(np.mean([p[i].astype(float) for p in arrays["train_probability"]], axis=0))
@@ -58,7 +64,7 @@ def by_hand(*paths):
     return sorted(rows)
 
 
-@pytest.mark.parametrize("names", [("sfa",), ("alone",), ("sfa", "again"), ("sfa", "again", "alone")])
+@pytest.mark.parametrize("names", [("sfa",), ("probed",), ("alone",), ("sfa", "again"), ("sfa", "again", "alone")])
 def test_samples_are_ranked_by_their_mean_clean_probability(trained, names):
     paths = [trained(name) for name in names]
     table = suspects([FinishedRun.open(path) for path in paths])
@@ -79,6 +85,41 @@ def test_samples_are_ranked_by_their_mean_clean_probability(trained, names):
     assert list(table["class_size"]) == [sizes[given] for given in table["given"]]
     for _, rows in table.groupby("given"):
         assert list(rows["rank_in_class"]) == list(range(1, len(rows) + 1))
+
+
+def test_probes_hold_the_clean_probability_of_their_epoch(trained):
+    path = trained("probed")
+    names = ("predictions", "probes/epoch_0002", "probes/epoch_0003")
+    arrays, first, last = (dict(np.load(path / f"{name}.npz")) for name in names)
+    assert np.array_equal(last["clean_probability"], arrays["clean_probability"])
+    assert not np.array_equal(first["clean_probability"], arrays["clean_probability"])
+    assert first["selected"][first["clean_probability"] > 0.5].all()  # the threshold that training selected by
+
+
+def test_of_the_runs_of_all_folds_each_sample_has_what_others_said_of_it(trained):
+    paths = [trained((*RUNS["alone"], f"dataset.fold={i}/3")) for i in (1, 2, 3)]
+    said = {}
+    for path in paths:
+        with np.load(path / "predictions.npz") as arrays:
+            for i, label, *each in zip(
+                arrays["held_out_index"].tolist(),
+                arrays["held_out_label"].tolist(),
+                *arrays["held_out_probability"],
+                strict=True,
+            ):
+                assert i not in said
+                said[i] = label, np.mean(np.array(each, dtype=float), axis=0)
+    table = suspects(open_all(paths))
+    assert len(table) == len(said)
+    assert list(table["clean_probability"]) == pytest.approx(sorted(p[label] for label, p in said.values()))
+    for row in table.to_dict("records"):
+        label, probability = said[row["index"]]
+        assert row["given"] == str(label)
+        assert row["suggested_probability"] == pytest.approx(probability.max())
+    with pytest.raises(ConfigError, match=r"left out by no run .dataset.fold=1/3, 3/3.: name the runs of all folds"):
+        open_all([paths[0], paths[2]])
+    with pytest.raises(ConfigError, match=r"has no dataset.fold, as others of these runs do"):
+        open_all([*paths, trained("alone")])
 
 
 def read(file):

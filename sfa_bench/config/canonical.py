@@ -144,8 +144,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["noise.count"] = "auto"
     if "file" in NOISES[config.noise.name].options:
         values["noise.file"] = _content("noise.file", str(config.noise.file))
-    if "file" in SELECTORS[config.method.selector.name].options:
-        values["method.selector.file"] = _content("method.selector.file", str(config.method.selector.file))
+    if (file := config.method.selector.file) is not None:
+        values["method.selector.file"] = _content("method.selector.file", file)
     if config.model.pretrained:
         values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
     silent = {*MACHINE, *INDIRECT, *without_effect(config)}

@@ -23,6 +23,7 @@ from sfa_bench.choices.options import CORES, LONGEST, MANY, SEEDS, option, secti
 from sfa_bench.choices.selectors import PluginConfig
 from sfa_bench.choices.sources import DatasetConfig
 
+DEVICES = "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]"
 DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
 
 
@@ -95,7 +96,7 @@ class RunConfig:
     )
     lr: float = option(None, "learning rate (null = recipe's)", above=0, auto=True)
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1, high=CORES)
-    device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
+    device: str | tuple[str, str] = option("auto", DEVICES, pattern=DEVICE, form=DEVICES)
     precision: Literal["fp32", "tf32", "bf16", "auto"] = option(
         "fp32", "precision of the backbone in training (tf32: on CUDA); all else is fp32"
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sfa_bench.data.tables import rows, whole
 from sfa_bench.errors import ConfigError
+from sfa_bench.tables import rows, whole
 
 COLUMNS = ("index", "given", "decision", "label")  # that are read
 DECISIONS = ("accept", "relabel", "reject", "drop")

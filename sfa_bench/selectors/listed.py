@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sfa_bench.data.tables import rows, whole
 from sfa_bench.errors import ConfigError
 from sfa_bench.selectors.base import Probe, Samples, Selection, Selector, SelectorInputs
+from sfa_bench.tables import rows, whole
 
 KEEP = {"0": False, "1": True}
 

@@ -73,6 +73,7 @@ SLOW = f"{QUOTA} method.selector.rate=0.1"
 GLYPHS = "dataset=glyphs data_dir={files}/fonts dataset.fonts=own imb_factor=0.01 epochs=1 batch_size=64"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
 DASC, UNICON = f"method=dasc plugin=abc {TINY}", f"method=unicon plugin=none {TINY}"
+LISTED = "method.selector.name=file method.selector.file={files}/keep.csv"
 HEIRS = (DASC, UNICON)  # which train on images alone
 
 # key → (what it is tried on, its new value); what is tried on comes on top of SMALL
@@ -95,6 +96,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "dataset.generator": [(DIGITS, "legacy")],
     "dataset.val": [("", "noisy"), ("", "clean_balanced")],
     "dataset.val_fraction": [("dataset.val=noisy", 0.3)],
+    "dataset.fold": [("", "1/3"), ("dataset.fold=1/3", "2/3"), ("dataset.val=noisy", "1/3")],
     "dataset.shots.basis": [("replicate=2", "observed")],
     "dataset.resize": [(IMAGES, 16)],
     "dataset.crop": [(IMAGES, 10)],
@@ -217,6 +219,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.selector.quantile": [
         (f"method={m} method.selector.name=scs method.selector.momentum=0", q) for m in SELECTING for q in (0.3, "mean")
     ],
+    "method.selector.file": [(f"method={m} {LISTED}", "{files}/others.csv") for m in SELECTING],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")]
     + [(base, 3) for base in HEIRS],
     "method.alpha": [(base, 1) for base in ("method=dividemix", *HEIRS)],
@@ -353,6 +356,9 @@ def files(tmp_path_factory):
         for part, c in ((part, c) for part in ("train", "test") for c in "ab"):
             small_images.write(folder / name / part / c, 20 if c == "a" else 16)
     (folder / "broken" / "train" / "a" / "003.jpg").write_bytes(b"")
+    for name, every in (("keep", 3), ("others", 2)):
+        lines = [f"{i},{int(i % every > 0)}\n" for i in range(1000)]
+        (folder / f"{name}.csv").write_text("".join(["index,keep\n", *lines]))
     labels = np.repeat(np.arange(4), (20, 12, 9, 7))
     images = rng.integers(0, 120, (len(labels), 8, 8), dtype=np.uint8)
     images[np.arange(len(labels)), labels] = 250

@@ -1,4 +1,4 @@
-"""A folder of JPEGs with class names, as a practitioner has: scikit-learn's digits enlarged, some of them mislabelled."""
+"""A folder of JPEGs with class names, as a practitioner has: scikit-learn's digits enlarged, some mislabelled."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sfa_bench.data.tables import rows
 from sfa_bench.errors import ConfigError
 from sfa_bench.labels import sheet
+from sfa_bench.tables import rows
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
