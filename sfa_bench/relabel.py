@@ -28,6 +28,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.labels.decisions import Decision, read
 from sfa_bench.labels.runs import FinishedRun, class_names, source_of
 from sfa_bench.store.folder import write_file
+from sfa_bench.store.ledger import run_folders
 from sfa_bench.tables import guarded
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run that the sheet was made from")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the runs that the sheet was made from")
     parser.add_argument("decisions", nargs="+", type=Path, metavar="DECISIONS", help="files that the page saved")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="the corrected labels (.csv)")
     parser.add_argument(
@@ -49,7 +50,11 @@ def main(arguments: Sequence[str]) -> None:
         help="also write index,path,keep for method.selector.file: 0 where the label was changed or dropped",
     )
     options = parser.parse_args(arguments)
-    run = FinishedRun.open(options.run)
+    if (found := next(iter(run_folders([options.run])), None)) is None:
+        raise ConfigError(
+            f"{options.run} is no run and holds none: give the folder of a run that the sheet was made from"
+        )
+    run = FinishedRun.open(found)
     config, data, _ = source_of(run)
     classes = class_names(run)
     observed = dict(zip(data.index.tolist(), data.view.observed_labels.tolist(), strict=True))

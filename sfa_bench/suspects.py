@@ -34,6 +34,7 @@ COLUMNS = (
     *("index", "path", "given", "suggested", "clean_probability", "suggested_probability", "selected"),
     *("class_size", "rank", "rank_in_class"),
 )
+DECIMALS = 6
 THRESHOLD = 0.5
 SHOWN = 20  # lines in the terminal
 
@@ -48,7 +49,9 @@ def suspects(runs: Sequence[FinishedRun], paths: Sequence[str] | None = None) ->
     clean = mean([run.clean_probability for run in runs])
     classes = np.mean([run.class_probability for run in runs], axis=0)
     masks = [run.selected for run in runs if run.selected is not None]
-    order = np.lexsort((samples, classes[samples, given], clean))  # NaN, of samples that nobody judged, comes last
+    # As written: below 1e-6 a mixture's tails decide, and the label's own probability says more. NaN, of samples that
+    # nobody judged, comes last.
+    order = np.lexsort((samples, classes[samples, given], clean.round(DECIMALS)))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     names = class_names(first)
@@ -91,7 +94,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.6f}"
+        return f"{value:.{DECIMALS}f}"
     return guarded(str(value)) if isinstance(value, str) else str(value)
 
 

@@ -60,7 +60,7 @@ def by_hand(*paths):
             classes.append(np.mean([p[i].astype(float) for p in arrays["train_probability"]], axis=0))
         mean = np.mean(classes, axis=0)
         keep = sum(selected) >= len(selected) / 2 if selected else None
-        rows.append((sum(clean) / len(clean), mean[given], i, given, int(mean.argmax()), mean.max(), keep))
+        rows.append((round(sum(clean) / len(clean), 6), mean[given], i, given, int(mean.argmax()), mean.max(), keep))
     return sorted(rows)
 
 
@@ -75,7 +75,7 @@ def test_samples_are_ranked_by_their_mean_clean_probability(trained, names):
     assert list(table["index"]) == [index[i] for _, _, i, *_ in expected]
     assert list(table["given"]) == [str(given) for _, _, _, given, *_ in expected]
     assert list(table["suggested"]) == [str(best) for _, _, _, _, best, *_ in expected]
-    assert list(table["clean_probability"]) == pytest.approx([row[0] for row in expected])
+    assert list(table["clean_probability"]) == pytest.approx([row[0] for row in expected], abs=1e-6)
     assert list(table["suggested_probability"]) == pytest.approx([row[5] for row in expected])
     if expected[0][6] is not None:
         assert list(table["selected"]) == [row[6] for row in expected]

@@ -153,10 +153,11 @@ cards.forEach((_, position) => paint(position));
 by("class").addEventListener("change", filter);
 by("show").addEventListener("change", filter);
 by("save").addEventListener("click", save);
-by("other").addEventListener("close", () => {
-  if (by("other").returnValue === "set") decide("relabel", data.classes[by("others").value]);
-  else cards[current].focus();
+// At once: the event of closing comes later, perhaps after the next key.
+by("other").querySelector("form").addEventListener("submit", event => {
+  if (event.submitter.value === "set") decide("relabel", data.classes[by("others").value]);
 });
+by("other").addEventListener("close", () => cards[current].focus());
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || by("other").open || event.target.matches("select")) return;
   const key = event.key.toLowerCase();
@@ -166,7 +167,6 @@ document.addEventListener("keydown", event => {
   else if (key === "u") decide(null);
   else if (key === "s") save();
   else if (key === "o") {
-    by("other").returnValue = "";
     by("others").value = data.classes.indexOf(data.rows[current].suggested);
     by("other").showModal();
   } else return;
