@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "claim": ("analysis.claim", "main", [], "whether the runs support a claim"),
     "report": ("analysis.report", "main", [], "all runs as one page"),
     "status": ("analysis.status", "main", [], "what is done and what is missing; `status clean` removes"),
-    "export": ("analysis.export", "main", [], "all finished runs as CSV or Parquet"),
+    "export": ("sfa_bench.export", "main", [], "all finished runs as CSV or Parquet; or for cleanlab"),
     "ingest": ("analysis.ingest", "main", [], "other people's predictions as a run"),
     "data": ("sfa_bench.data.tools.command", "main", [], "check, describe and export data sets"),
     "evaluate": (
@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
         "a saved model on the test set of other data: RUN KEY=VALUE …",
     ),
     "replay": ("sfa_bench.replay", "main", [], "another selector on what a run recorded"),
+    "suspects": ("sfa_bench.suspects", "main", [], "the labels that are most probably wrong"),
+    "relabel": ("sfa_bench.relabel", "main", [], "labels corrected as decided on the page of suspects"),
     "speed": ("sfa_bench.speed.command", "main", [], "how fast this machine runs the suite"),
 }
 

@@ -117,6 +117,7 @@ class ReplayedRun:
     config_dir: Path | None
     files: dict[int, Path]  # epoch → probes
     clean: np.ndarray  # labels [N], -1 where unknown
+    index: np.ndarray  # [N], positions in the data set
     data: dict[str, Any]  # as recorded
 
     @classmethod
@@ -133,10 +134,13 @@ class ReplayedRun:
         if run_hash(config) != record["hash"]:
             raise ConfigError(f"{path}: its command now gives another run (another version, or a changed file)")
         try:
-            clean = load_arrays(path / "predictions.npz")["clean_label"]
+            arrays = load_arrays(path / "predictions.npz")
+            clean, index = arrays["clean_label"], arrays["index"]
         except (OSError, Damaged, KeyError) as error:
             raise ConfigError(f"{path}/predictions.npz cannot be read: {error}") from error
-        return cls("/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, record["data"])
+        return cls(
+            "/".join(path.resolve().parts[-2:]), config, config_dir, probes.saved(path), clean, index, record["data"]
+        )
 
 
 def _of_run(
@@ -206,7 +210,13 @@ class Replay:
             self.notes.append(f"{run.name} has no balanced head: {self.label} goes by the main head")
         if not self.selectors:
             counts = np.bincount(labels, minlength=seen[0].num_classes)
-            data: Any = SimpleNamespace(clean_labels=run.clean, observed_counts=counts)
+            data: Any = SimpleNamespace(
+                clean_labels=run.clean,
+                observed_counts=counts,
+                index=run.index,
+                size=int(run.index.max()) + 1,
+                view=SimpleNamespace(images=None),  # whose paths are not saved
+            )
             self.selectors = build_selectors(self.config, data, len(seen))
             if not self.selectors:
                 raise ConfigError(f"{run.name} selects nothing: set method.selector.name=…, or plugin=sfa")

@@ -11,7 +11,7 @@ ALLOWED = {
     "choices": set(),
     "parts": {"choices"},
     "store": {"doors", "errors"},
-    "selectors": {"errors", "parts"},
+    "selectors": {"errors", "parts", "tables"},
     "config": {"choices", "doors", "errors", "parts"},
     "models": {"archives", "choices", "config", "errors", "numerics"},
     "methods": {"choices", "config", "data", "errors", "models", "numerics", "parts", "selectors", "streams"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sfa_bench.choices.options import LONGEST, MANY, Brought, named_by_users, option, section
@@ -42,6 +43,7 @@ class Selector:
     not shared with others. remembers: its answer depends on what it was shown in earlier epochs.
     balanced_head: it uses the balanced head's logits where there is one.
     running_means: it keeps running averages of centroids unless `plugin.moments=none`.
+    asks_samples: it is told which samples of the data set it selects from.
     asks_rate: it is told the share of noisy labels; averaged_at: the share at which it averages over epochs.
     knows: what else it is told. plugin: the plug-in that brings it, where it cannot be set by itself.
     not_with: methods with which it is refused, and why; refuses: sentences against values that do not go together.
@@ -63,6 +65,7 @@ class Selector:
     remembers: bool = False
     balanced_head: bool = False
     running_means: bool = False
+    asks_samples: bool = False
     asks_rate: bool = False
     averaged_at: float | None = None
     knows: tuple[str, ...] = ()
@@ -138,6 +141,16 @@ def _fine_silent(config: RunConfig) -> Iterator[str]:
 
 def _confident(name: str) -> str:
     return f"sfa_bench.selectors.confident.{name}"
+
+
+# ---- a list
+
+
+def _file_refuses(config: RunConfig) -> Iterator[str]:
+    if (file := config.method.selector.file) is None:
+        yield "method.selector.name=file needs method.selector.file=FILE, a .csv with columns index (or path) and keep"
+    elif not Path(file).expanduser().is_file():
+        yield f"method.selector.file={file}: there is no such file"
 
 
 # ---- what there is
@@ -225,6 +238,16 @@ SELECTORS: Mapping[str, Selector] = {
     "oracle": Selector(
         "sfa_bench.selectors.oracle.Oracle", looks=False, mixtures=False, by_class=False, knows=("clean_labels",)
     ),
+    "file": Selector(
+        "sfa_bench.selectors.listed.Listed",
+        looks=False,
+        mixtures=False,
+        by_class=False,
+        options=("file",),
+        asks_samples=True,
+        knows=("clean_labels",),  # whoever made the list may have looked at the images
+        refuses=_file_refuses,
+    ),
     "external": Selector(None, balanced_head=True),
 }
 NAMES = named_by_users(SELECTORS)
@@ -291,6 +314,7 @@ class SelectorConfig:
     quantile: float | Literal["mean"] = option(
         0.8, "scs: of the probabilities of observed labels, for its threshold; or their mean", low=0, high=1
     )
+    file: str | None = option(None, "file: a .csv with the columns index (or path) and keep, 0 or 1")
 
 
 def has_quota(selector: SelectorConfig) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sfa_bench.choices.options import CORES, MANY, MAX_PIXELS, NAME, Brought, named_by_users, option, section
 from sfa_bench.choices.recipes import Recipe
 
+FOLD = r"[1-9]\d{0,3}/[1-9]\d{0,3}"
 ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel, of pixels in [0, 1]
 HumanLabels = Literal["worst", "aggre", "rand1", "rand2", "rand3", "noisy", "clean"]
 
@@ -334,6 +335,12 @@ class DatasetConfig(Brought):
     augment: Augmentation = option("standard", "images: what changes training views, after crop and flip")
     val: Literal["none", "noisy", "clean_balanced"] = option("none", "validation set, held out of the training set")
     val_fraction: float | None = option(None, "share held out (null = 0.1 where val is set)", above=0, below=1)
+    fold: str | None = option(
+        None,
+        "i/k: fold i of k, drawn from data_seed, is left out of training and gets out-of-sample probabilities",
+        pattern=FOLD,
+        form="i/k, such as 1/5",
+    )
     shots: ShotsConfig = section(ShotsConfig)
     resize: int = option(
         None, "image files: pixels that the shorter side is scaled to (null = its own)", low=8, high=2**15, auto=True

@@ -42,7 +42,7 @@ from sfa_bench.parts.schedules import deferred
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "rerun", "isolate", "jobs_per_gpu"),
-    *("logger", "eval.batch_size", "record.probes"),
+    *("logger", "eval.batch_size", "record.probes", "record.train_probability"),
     # on_bad_image, max_pixels: the fingerprints of the data tell where they leave images out
     *(f"dataset.{key}" for key in ("on_bad_image", "max_pixels", "cache", "cache_dir", "workers")),
 }
@@ -132,8 +132,8 @@ def _digest(values: Mapping[str, Any]) -> str:
 def canonical(config: RunConfig) -> dict[str, Any]:
     """Path -> value of everything that acts and differs from the schema's default.
 
-    Raises: ConfigError if the file of a noise matrix or of pretrained weights cannot be read (their content is part of
-    the identity).
+    Raises: ConfigError if the file of a noise matrix, of a selector or of pretrained weights cannot be read (their
+    content is part of the identity).
     """
     values: dict[str, Any] = {}
     _flatten(config.to_plain(), "", values)
@@ -153,6 +153,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         values["noise.count"] = "auto"
     if "file" in NOISES[config.noise.name].options:
         values["noise.file"] = _content("noise.file", str(config.noise.file))
+    if (file := config.method.selector.file) is not None:
+        values["method.selector.file"] = _content("method.selector.file", file)
     if config.model.pretrained:
         values["model.pretrained"] = _content("model.pretrained", config.model.pretrained)
     silent = {*MACHINE, *INDIRECT, *without_effect(config)}

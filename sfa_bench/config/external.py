@@ -70,7 +70,7 @@ BROUGHT = {
     "model": ExternalKind("model", "torch.nn.Module", ("in_channels", "image_size"), ("revision",)),
     "dataset": ExternalKind(
         *("dataset", None, ("data_dir",)),
-        ("name", "normalise", "augment", "generator", "val", "val_fraction", "shots", "revision"),
+        ("name", "normalise", "augment", "generator", "val", "val_fraction", "fold", "shots", "revision"),
         "source",
     ),
 }

@@ -24,6 +24,7 @@ from sfa_bench.choices.recipes import Optimizer, Schedule
 from sfa_bench.choices.selectors import PluginConfig
 from sfa_bench.choices.sources import DatasetConfig
 
+DEVICES = "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]"
 DEVICE = r"auto|(cpu|mps|cuda|xpu)(:\d+)?"
 
 
@@ -44,6 +45,9 @@ class EvalConfig:
 @dataclass(frozen=True)
 class RecordConfig:
     probes: int | None = option(None, "save what selectors see every n-th epoch, for replay", low=1, high=LONGEST)
+    train_probability: Literal["auto"] | bool = option(
+        "auto", "save what the trained networks say of the training samples; auto = up to 20 million numbers a network"
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class RunConfig:
     )
     lr: float = option(None, "learning rate (null = recipe's)", above=0, auto=True)
     threads: int | None = option(None, "CPU threads (null = cores / parallel jobs)", low=1, high=CORES)
-    device: str | tuple[str, str] = option("auto", "auto cpu cuda cuda:1 mps, or [cuda:0,cuda:1]", pattern=DEVICE)
+    device: str | tuple[str, str] = option("auto", DEVICES, pattern=DEVICE, form=DEVICES)
     precision: Literal["fp32", "tf32", "bf16", "auto"] = option(
         "fp32", "precision of the backbone in training (tf32: on CUDA); all else is fp32"
     )

@@ -201,6 +201,10 @@ def _data(config: RunConfig, given: frozenset[str]) -> None:
             f"dataset.val_fraction={number(data.val_fraction)} without a validation set: set "
             "dataset.val=noisy or clean_balanced"
         )
+    if data.fold is not None:
+        i, k = map(int, data.fold.split("/"))
+        if not (1 <= i <= k and k >= 2):
+            raise ConfigError(f"dataset.fold={data.fold}: set i/k with 2 <= k and 1 <= i <= k, such as 1/{max(k, 2)}")
     if source.own and data.name in BUILT_IN:
         raise _refuse(f"dataset.name={data.name} is the name of a built-in data set: give your data a name of its own")
 

@@ -201,11 +201,7 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
             _check_text(path, text)
         pattern = limits.get("pattern")
         if pattern and text is not None and not re.fullmatch(pattern, text):
-            example = (
-                limits["help"]
-                if path == "device"
-                else "letters, digits, '_', '-', '.', beginning with a letter or digit"
-            )
+            example = limits.get("form", "letters, digits, '_', '-', '.', beginning with a letter or digit")
             raise ConfigError(f"{path}={brief(text)}: must be {example}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return

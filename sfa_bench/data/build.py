@@ -96,6 +96,13 @@ def build(
             width = int(np.prod(source.train_images.shape[1:]))
             observed = instance.corrupt(shown, width, given[index], num_classes, config.noise_ratio, seed)
 
+    fold = fold_index = None
+    if dataset.fold is not None:  # before a noisy validation set is drawn, so that folds do not depend on it
+        i, k = map(int, dataset.fold.split("/"))
+        out = validation.fold(observed, i, k, numpy_generator(seed, "fold"))
+        fold, fold_index = _evaluation_set(source.train_images[index[out]], observed[out]), index[out]
+        index, observed = index[~out], observed[~out]
+
     val = None
     if dataset.val == "none" and source.val_images is not None:
         assert source.val_labels is not None
@@ -110,6 +117,8 @@ def build(
         index, observed = index[~held], observed[~held]
 
     places = index if source.original is None else source.original[index]
+    if source.original is not None and fold_index is not None:
+        fold_index = source.original[fold_index]
     embeddings = source.class_embeddings
     view = LearnerView(
         _images(source.train_images[index]),
@@ -120,9 +129,11 @@ def build(
     )
     test = _evaluation_set(source.test_images, source.test_labels)
     more = {name: _evaluation_set(*part) for name, part in source.more_tests.items()}
-    data = _describe(config, view, places, None if clean is None else clean[index], test, val, more)
+    data = _describe(config, view, places, None if clean is None else clean[index], test, val, fold, more)
     data = replace(
         data,
+        fold_index=fold_index,
+        size=len(source.train_labels) if source.original is None else int(source.original.max()) + 1,
         skipped=source.skipped,
         own_val=val is not None and dataset.val == "none",
         left_out=source.left_out,
@@ -234,6 +245,7 @@ def _describe(
     clean: np.ndarray | None,
     test: EvaluationSet,
     val: EvaluationSet | None,
+    fold: EvaluationSet | None,
     more_tests: dict[str, EvaluationSet],
 ) -> Data:
     num_classes = view.num_classes
@@ -249,7 +261,7 @@ def _describe(
     by_observed = config.dataset.shots.basis == "observed"
     basis_counts = observed_counts if by_observed else rank_counts
     clean_labels = np.full(len(index), -1, dtype=np.int64) if clean is None else clean
-    held_out = [test, *([] if val is None else [val]), *more_tests.values()]
+    held_out = [part for part in (test, val, fold, *more_tests.values()) if part is not None]
     all_images = [view.images, *(part.images for part in held_out)]
     embeddings = {} if view.class_embeddings is None else {"class_embeddings": view.class_embeddings.numpy()}
     return Data(
@@ -258,6 +270,7 @@ def _describe(
         clean_labels=clean_labels,
         test=test,
         val=val,
+        fold=fold,
         noise_rate=noise_rate,
         confusion=confusion,
         clean_counts=clean_counts,

@@ -74,8 +74,10 @@ class Data:
     then `noise_rate`, `confusion` (row clean, column observed) and `clean_counts` are None. `fingerprints` are 16 hex
     digits of SHA-256 each; `groups` maps many, medium, few, head, mid, tail to class ids (algorithms/data.md §7);
     `bayes` bounds what is possible, where the densities are known. `more_tests` are further test sets by the first part
-    of their metrics' names (`test_imagenet`). `own_val`: the validation set is the data set's own, and chooses an epoch
-    of each network. `skipped` are unreadable image files that were left out, as `part: name`; `left_out` counts files
+    of their metrics' names (`test_imagenet`). `fold` are the samples that `dataset.fold` leaves out of training, with
+    their observed labels, and `fold_index` int64 their positions in the original training set, which has `size`
+    samples. `own_val`: the validation set is the data set's own, and chooses an epoch of each network. `skipped` are
+    unreadable image files that were left out, as `part: name`; `left_out` counts files
     that are not images by their ending. `class_names` [K] where the data have them; `notes` are messages for the user;
     `drawn_with` are the versions and sizes that drawn images depend on.
     """
@@ -93,6 +95,9 @@ class Data:
     groups: dict[str, list[int]]
     bayes: Bayes | None = None
     more_tests: Mapping[str, EvaluationSet] = field(default_factory=dict)
+    fold: EvaluationSet | None = None
+    fold_index: np.ndarray | None = None
+    size: int = 0
     own_val: bool = False
     skipped: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)

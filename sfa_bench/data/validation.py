@@ -1,4 +1,6 @@
-"""Held-out validation samples (`dataset.val`, algorithms/data.md §9): a noisy split, or a clean balanced one."""
+"""Samples that are held out of training (algorithms/data.md §9): a noisy or a clean balanced validation set
+(`dataset.val`), and a fold (`dataset.fold`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,22 @@ def hold_out(labels: np.ndarray, quota: np.ndarray, generator: np.random.Generat
     mask = np.zeros(len(labels), dtype=bool)
     for k, n in enumerate(quota):
         mask[generator.permutation(np.flatnonzero(labels == k))[:n]] = True
+    return mask
+
+
+def fold(labels: np.ndarray, i: int, k: int, generator: np.random.Generator) -> np.ndarray:
+    """A mask [N] of fold i of k, from 1: each class is spread evenly over the folds, whose sizes differ by one at most.
+
+    All folds that are drawn by equal generators divide the samples: each is in exactly one. Raises: DataError where a
+    fold would have no sample.
+    """
+    if k > len(labels):
+        raise DataError(f"dataset.fold={i}/{k} divides {len(labels)} samples: set at most {len(labels)} folds")
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    number = np.empty(len(labels), dtype=np.int64)
+    number[by_class] = np.arange(len(labels)) % k
+    mask: np.ndarray = number == i - 1
     return mask
 
 

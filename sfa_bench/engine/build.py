@@ -21,10 +21,11 @@ from sfa_bench.choices.noises import told_rate
 from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config import external
+from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import BalancedHead, Method, Optimisation, Training
-from sfa_bench.selectors.base import Selector, SelectorInputs, Thresholds
+from sfa_bench.selectors.base import Samples, Selector, SelectorInputs, Thresholds
 
 if TYPE_CHECKING:
     from sfa_bench.config.schema import RunConfig
@@ -172,15 +173,22 @@ def build_selectors(config: RunConfig, data: Data, networks: int) -> list[Select
                 config.recipe.effective,
                 selector,
                 averages_losses(config),
-                data.clean_labels if "clean_labels" in described.knows else None,
+                data.clean_labels if "clean_labels" in described.knows and not described.asks_samples else None,
                 data.observed_counts,
                 warmup_epochs(config) + 1,
                 partial(streams.numpy_generator, config.seed, "centroid_draw", k),
                 WITH[plugin.head],
+                _samples(data) if described.asks_samples else None,
             )
         )
         for k in range(networks)
     ]
+
+
+def _samples(data: Data) -> Samples:
+    images = data.view.images
+    paths = [name.decode() for name in images.names.tolist()] if isinstance(images, ImageFiles) else None
+    return Samples(data.index, paths, data.size)
 
 
 def _external_selector(config: RunConfig, thresholds: Thresholds, k: int) -> Selector:

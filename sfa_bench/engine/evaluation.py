@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data.types import Data, EvaluationSet
+from sfa_bench.data.types import Data, EvaluationSet, Images
 from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.metrics import accuracy, accuracy_by_class, summarise
-from sfa_bench.engine.report import tested
+from sfa_bench.engine.report import saves_train_probability, tested
 from sfa_bench.engine.state import RunState
 
 Answers = tuple[list[dict[str, np.ndarray]], dict[str, list[dict[str, np.ndarray]]]]
@@ -45,6 +45,23 @@ class Evaluation:
         """Logits of the test images, and of those of further test sets."""
         more = {name: self._predict(part, name, e, contract) for name, part in self.data.more_tests.items()}
         return self._predict(self.data.test, "test", e, contract), more
+
+    def of_training_samples(self, e: int, contract: Contract) -> list[dict[str, np.ndarray]] | None:
+        """Logits of the training samples in test view, where the record is to hold what the networks say of them. As
+        probes, they are no part of the cost.
+        """
+        if not saves_train_probability(self.config, self.data):
+            return None
+        return self._answers(self.data.view.images, "training", e, contract)
+
+    def of_fold(self, e: int, contract: Contract) -> list[dict[str, np.ndarray]] | None:
+        """Logits of the samples that `dataset.fold` leaves out of training; None where it leaves out none."""
+        return None if self.data.fold is None else self._answers(self.data.fold.images, "held-out", e, contract)
+
+    def _answers(self, images: Images, what: str, e: int, contract: Contract) -> list[dict[str, np.ndarray]]:
+        answers = self.state.method.predict(images)
+        contract.answers(answers, len(images), what, e)
+        return answers
 
     def _predict(self, images: EvaluationSet, what: str, e: int, contract: Contract) -> list[dict[str, np.ndarray]]:
         method = self.state.method

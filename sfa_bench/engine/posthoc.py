@@ -26,7 +26,7 @@ from sfa_bench.engine.contract import check_answers
 from sfa_bench.engine.log import log_file
 from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import show_done
-from sfa_bench.engine.report import predictions, tested
+from sfa_bench.engine.report import predictions, saves_train_probability, tested
 from sfa_bench.engine.resume import load
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Waiting, banner
@@ -169,6 +169,9 @@ def _fit_and_test(
     for what, part, answers in [("test", data.test, logits), *((n, data.more_tests[n], more[n]) for n in more)]:
         which = f"classifier={c.name}: the {what} logits"
         check_answers(answers, len(part.images), data.view.num_classes, which, "the fitted classifier")
-    row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, config.eval.ensemble)}
+    how = config.eval.ensemble
+    row = {"epoch": config.epochs, "phase": "classifier", **tested(data, logits, more, how)}
     row["classifier"] = fitted.figures
-    return row, fitted, predictions(method, data, logits, more)
+    train = fitted.predict(data.view.images) if saves_train_probability(config, data) else None
+    fold = None if data.fold is None else fitted.predict(data.fold.images)
+    return row, fitted, predictions(method, data, logits, more, train, fold, how)

@@ -57,6 +57,8 @@ def save(folder: RunFolder, epoch: int, method: Method) -> None:
         arrays["projections"] = np.stack(projected).astype(np.float16)
     if selects:
         arrays["selected"] = np.stack([selection.mask for selection in method.selections])
+        probability = np.stack([selection.clean_probability for selection in method.selections])
+        arrays["clean_probability"] = probability.astype(np.float32)
     (folder.path / "probes").mkdir(exist_ok=True)
     folder.write_arrays(f"probes/epoch_{epoch:04d}.npz", arrays)
 

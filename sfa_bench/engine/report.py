@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
-from sfa_bench.engine.metrics import Logits, selection_metrics, test_metrics
+from sfa_bench.engine.metrics import Logits, ensemble, selection_metrics, test_metrics
 from sfa_bench.methods.base import Method
 from sfa_bench.selectors.base import Probe, Selection
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfa_bench.engine.state import RunState
 
 LARGEST_CONFUSION = 20  # classes; beyond it the record holds the diagonal only
+MOST_NUMBERS = 20_000_000  # probabilities of a network that are kept unasked
 THUMBS, THUMB_SIZE = 64, 32  # images of `thumbs.npz`, and pixels of their longer side at most
 
 _FALLBACKS = {
@@ -46,6 +47,7 @@ def describe_data(config: RunConfig, data: Data) -> dict[str, Any]:
             "train": len(data.index),
             "test": len(data.test.labels),
             "val": 0 if data.val is None else len(data.val.labels),
+            **({} if data.fold is None else {"fold": len(data.fold.labels)}),
             **{name: len(part.labels) for name, part in data.more_tests.items()},
         },
         "skipped": list(data.skipped),
@@ -189,16 +191,27 @@ def tested(data: Data, logits: Logits, more_logits: Mapping[str, Logits], how: s
     return row
 
 
+def saves_train_probability(config: RunConfig, data: Data) -> bool:
+    """Whether `record.train_probability` asks for what the networks say of these training samples."""
+    wanted = config.record.train_probability
+    return len(data.index) * data.view.num_classes <= MOST_NUMBERS if wanted == "auto" else bool(wanted)
+
+
 def predictions(
     method: Method,
     data: Data,
     logits: list[dict[str, np.ndarray]],
     more_logits: Mapping[str, list[dict[str, np.ndarray]]] = MappingProxyType({}),
+    train_logits: list[dict[str, np.ndarray]] | None = None,
+    fold_logits: list[dict[str, np.ndarray]] | None = None,
+    how: str = "logit_sum",
 ) -> dict[str, np.ndarray]:
     """The arrays of `predictions.npz` (explanation/runs.md §4); per-network ones are stacked along the first axis.
 
     Args: logits of the test set for each network, and `more_logits` by name: of `data.more_tests`, and `test_at_val`,
-    of the test set by each network as its own validation accuracy chose it.
+    of the test set by each network as its own validation accuracy chose it; train_logits of the training samples, where
+    they are to be kept, and fold_logits of the fold that was left out: both as the probabilities that the heads of each
+    network give together, combined as `how` says.
     """
     arrays: dict[str, np.ndarray] = {
         "test_label": data.test.labels.numpy(),
@@ -214,6 +227,12 @@ def predictions(
                 arrays[f"{name}_logits_{k}_{head}"] = values
     for name, part in data.more_tests.items():
         arrays[f"{name}_label"] = part.labels.numpy()
+    for name, of_networks in (("train", train_logits), ("held_out", fold_logits)):
+        if of_networks is not None:
+            probabilities = [np.exp(ensemble([heads], how)) for heads in of_networks]
+            arrays[f"{name}_probability"] = np.stack(probabilities).astype(np.float16)
+    if data.fold is not None and data.fold_index is not None:
+        arrays |= {"held_out_index": data.fold_index, "held_out_label": data.fold.labels.numpy()}
     if data.bayes is not None:
         arrays["bayes_clean_probability"] = data.bayes.clean_probability.astype(np.float32)
     if method.selections:

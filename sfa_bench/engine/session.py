@@ -273,9 +273,12 @@ class Session:
         if state.chosen is not None:
             more["test_at_val"] = [dict(heads) for heads in state.chosen.logits]
         self.cost.enter("storage")
-        self.folder.write_arrays("predictions.npz", predictions(state.method, self.data, logits, more))
-        if (arrays := thumbs(state.method, self.data)) is not None:
-            self.folder.write_arrays("thumbs.npz", arrays)
+        train = evaluation.of_training_samples(state.number, self.contract)
+        fold = evaluation.of_fold(state.number, self.contract)
+        arrays = predictions(state.method, self.data, logits, more, train, fold, self.config.eval.ensemble)
+        self.folder.write_arrays("predictions.npz", arrays)
+        if (images := thumbs(state.method, self.data)) is not None:
+            self.folder.write_arrays("thumbs.npz", images)
         self.record["metrics"], self.record["selection"] = evaluation.summary()
         self.checkpoints.keep()
         self.cost.enter(None)

@@ -101,6 +101,8 @@ class Evaluated(Networks):
 
     def loader_of(self, images: Images) -> AnyLoader:
         """The loader of images to predict, on the first device; the same one each time."""
+        if images is self.training.view.images:
+            return self.loaders[self.devices[0]]
         if id(images) not in self._evaluated:
             self._evaluated[id(images)] = images, loader_for(images, self.training.view.transform, self.devices[0])
         return self._evaluated[id(images)][1]

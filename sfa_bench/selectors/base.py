@@ -132,12 +132,24 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """The training samples of a run in their data set: index int64 [N], the paths of image files, and the size of the
+    data set's whole training set.
+    """
+
+    index: np.ndarray
+    paths: Sequence[str] | None
+    size: int
+
+
+@dataclass(frozen=True)
 class SelectorInputs:
     """The inputs of `of` of the suite's selectors, for one network.
 
     options: `method.selector`, resolved; averaged: it averages over epochs; clean_labels int64 [N], -1 where unknown,
     and None for all but those whose description says that they know them; observed_counts int64 [K]; first_epoch: of
-    the selections; generator: epoch → that of its draws; heads: of its network, beside the main one.
+    the selections; generator: epoch → that of its draws; heads: of its network, beside the main one; samples: for those
+    whose description says that they ask for them.
     """
 
     thresholds: Thresholds
@@ -150,6 +162,7 @@ class SelectorInputs:
     first_epoch: int
     generator: Callable[[int], np.random.Generator]
     heads: Sequence[Head]
+    samples: Samples | None = None
 
 
 def flaw(selection: Any, probe: Probe) -> str:

@@ -53,9 +53,7 @@ def recorded_overrides(command: str) -> tuple[list[str], Path | None]:
         words = shlex.split(command)
     except ValueError as error:
         raise ConfigError(f"the recorded command cannot be parsed ({error}): {command}") from error
-    words = words[
-        4 if words[1:2] == ["-m"] else 2 :
-    ]  # after `python -m sfa_bench run`, `python run.py`, `sfa-bench run`
+    words = words[4 if words[1:2] == ["-m"] else 2 :]  # python -m sfa_bench run, python run.py, sfa-bench run
     return (words[2:], Path(words[1])) if words[:1] == ["--config-dir"] and len(words) > 1 else (words, None)
 
 

@@ -24,7 +24,7 @@ KINDS = {
     "loss": set(LOSSES),
     "noise": set(NOISES) - {"none", "joint"},  # `joint` is also the classifier that every network has
     "classifier": set(CLASSIFIERS) - {"joint", "ncm"},  # `ncm` is also a further answer of RoLT's
-    "selector": set(NAMES) - {"none"},
+    "selector": set(NAMES) - {"none", "file"},  # `file` is also a key of noise models
     "method": METHODS | set(LEARNERS),
     # also a format of tables, where a run is kept, and what a probe holds
     "data set": set(SOURCES) - {"csv", "folder", "features"},

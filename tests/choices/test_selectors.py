@@ -1,5 +1,9 @@
 """What a selector's description says is what its class, its refusals and the configuration do."""
 
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -16,7 +20,13 @@ TYPED = [name for name in NAMES if SELECTORS[name].plugin is None and name != "n
 WORDS = ("dataset=digits", "method=dividemix", "plugin=none")
 
 
+FILE = Path(tempfile.mkdtemp()) / "keep.csv"  # for the selector that reads one
+FILE.write_text("index,keep\n0,1\n1,0\n")
+
+
 def words(name):
+    if SELECTORS[name].asks_samples:
+        return [*WORDS, f"method.selector.name={name}", f"method.selector.file={FILE}"]
     if (plugin := SELECTORS[name].plugin) is not None:
         return ["dataset=digits", "method=dividemix", f"plugin={plugin}"]
     return [*WORDS, f"method.selector.name={name}"]
@@ -26,6 +36,7 @@ def words(name):
 def test_its_class_is_made_for_each_network_and_only_who_says_so_sees_clean_labels(name):
     class Data:
         clean_labels, observed_counts = np.array([0, 1]), np.array([1, 1])
+        index, size, view = np.array([0, 1]), 2, SimpleNamespace(images=None)
 
     config = compose(words(name))
     made = build_selectors(config, Data, 2)
@@ -33,7 +44,9 @@ def test_its_class_is_made_for_each_network_and_only_who_says_so_sees_clean_labe
     assert isinstance(made[0], Selector)
     assert made[0].gives_targets is SELECTORS[name].gives_targets
     held = [value for value in vars(made[0]).values() if value is Data.clean_labels]
-    assert bool(held) is ("clean_labels" in SELECTORS[name].knows) is ("clean_labels" in knows(config))
+    told = "clean_labels" in SELECTORS[name].knows
+    assert told is ("clean_labels" in knows(config))
+    assert bool(held) is (told and not SELECTORS[name].asks_samples)  # a list may come from them, and is not them
 
 
 def test_options_of_selectors_are_keys_of_a_plugin():

@@ -73,6 +73,7 @@ SLOW = f"{QUOTA} method.selector.rate=0.1"
 GLYPHS = "dataset=glyphs data_dir={files}/fonts dataset.fonts=own imb_factor=0.01 epochs=1 batch_size=64"
 TINY = "dataset=arrays dataset.name=mine data_dir={files}/tiny.npz epochs=3"
 DASC, UNICON = f"method=dasc plugin=abc {TINY}", f"method=unicon plugin=none {TINY}"
+LISTED = "method.selector.name=file method.selector.file={files}/keep.csv"
 HEIRS = (DASC, UNICON)  # which train on images alone
 AUGMENTS = ("randaugment", "autoaugment", "trivial")
 RECIPES = tuple(f"epochs=5 {base}" for base in ("", "method=dividemix plugin=sfa", "method=coteaching", "method=elr"))
@@ -99,6 +100,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "dataset.generator": [(DIGITS, "legacy")],
     "dataset.val": [("", "noisy"), ("", "clean_balanced")],
     "dataset.val_fraction": [("dataset.val=noisy", 0.3)],
+    "dataset.fold": [("", "1/3"), ("dataset.fold=1/3", "2/3"), ("dataset.val=noisy", "1/3")],
     "dataset.shots.basis": [("replicate=2", "observed")],
     "dataset.resize": [(IMAGES, 16)],
     "dataset.crop": [(IMAGES, 10)],
@@ -221,6 +223,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "method.selector.quantile": [
         (f"method={m} method.selector.name=scs method.selector.momentum=0", q) for m in SELECTING for q in (0.3, "mean")
     ],
+    "method.selector.file": [(f"method={m} {LISTED}", "{files}/others.csv") for m in SELECTING],
     "method.lambda_u": [("method=dividemix", 3), ("method=dividemix noise_ratio=0.2", "paper")]
     + [(base, 3) for base in HEIRS],
     "method.alpha": [(base, 1) for base in ("method=dividemix", *HEIRS)],
@@ -313,6 +316,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "logger": [("", "tensorboard")],
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
+    "record.train_probability": [("", "false")],
     "dataset.on_bad_image": [(BROKEN, "skip")],
     "dataset.max_pixels": [(IMAGES.replace("=off", "=on"), 100)],
     "dataset.cache": [(f"{IMAGES} dataset.cache_dir={{files}}/kept", c) for c in ("on", "auto")],
@@ -372,6 +376,9 @@ def files(tmp_path_factory):
         for part, c in ((part, c) for part in ("train", "test") for c in "ab"):
             small_images.write(folder / name / part / c, 20 if c == "a" else 16)
     (folder / "broken" / "train" / "a" / "003.jpg").write_bytes(b"")
+    for name, every in (("keep", 3), ("others", 2)):
+        lines = [f"{i},{int(i % every > 0)}\n" for i in range(1000)]
+        (folder / f"{name}.csv").write_text("".join(["index,keep\n", *lines]))
     labels = np.repeat(np.arange(4), (20, 12, 9, 7))
     images = rng.integers(0, 120, (len(labels), 8, 8), dtype=np.uint8)
     images[np.arange(len(labels)), labels] = 250
@@ -446,6 +453,7 @@ def execute(tmp_path_factory, files):
         environment = record["environment"]
         traces = {
             "files": sorted(str(p.relative_to(path)) for p in path.rglob("*") if not p.name.startswith(".")),
+            "kept": sorted(np.load(path / "predictions.npz").files),
             "checkpoint": (path / "last.pt").stat().st_size if (path / "last.pt").exists() else None,
             "threads": environment["threads"],
             "device": environment["device"],
@@ -469,7 +477,7 @@ def outcome(path, record):
         told = ("seconds", "lr", "lambda_u", "kept")
         found |= {f"{key} of epoch {row['epoch']}": value for key, value in row.items() if key not in told}
     with np.load(path / "predictions.npz") as arrays:
-        return found | dict(arrays)
+        return found | {name: values for name, values in arrays.items() if name != "train_probability"}
 
 
 def differing(a, b):

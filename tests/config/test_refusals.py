@@ -66,6 +66,10 @@ EXISTS_NOWHERE = [
     ("dataset=arrays", "needs dataset.name=NAME"),
     ("dataset.name=../up", "beginning with a letter or digit"),
     ("noise=matrix", "needs noise.file=FILE"),
+    ("dataset.fold=4/3", "dataset.fold=4/3: set i/k with 2 <= k and 1 <= i <= k, such as 1/3"),
+    ("dataset.fold=1/1", "such as 1/2"),
+    ("dataset.fold=0/3", "i/k"),
+    ("dataset.fold=2", "i/k"),
     ("hydra/launcher=nope", "hydra/launcher=nope: must be one of basic"),
     ("hydra.launcher.nope=1", "hydra.launcher.nope"),
 ]
@@ -81,6 +85,9 @@ def test_what_exists_nowhere_is_refused(typed, sentence):
 
 
 MAKES_NO_SENSE = [
+    ("plugin=none method.selector.name=file", "needs method.selector.file=FILE, a .csv with columns index (or path)"),
+    ("plugin=none method.selector.name=file method.selector.file=no.csv", "no.csv: there is no such file"),
+    ("plugin=none method.selector.file=keep.csv", "set plugin=none (or abc) with method.selector.name=file"),
     ("method.selector.name=proto", "set plugin=abc or plugin=none"),
     ("plugin=sfa_release method.selector.name=sfa", "with plugin=sfa_release, which brings its own selector"),
     ("method=rolt_plus", "method=dividemix plugin=sfa"),

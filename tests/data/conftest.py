@@ -12,7 +12,7 @@ def make_config():
     """A run's configuration: `noise`, `imbalance` by name or as their section, other dataset keys by name."""
 
     def make(source="digits", noise="joint", imbalance="exp", data_dir="data", **values):
-        keys = {"shots", "normalise", "checksum", "generator", "val", "val_fraction"}
+        keys = {"shots", "normalise", "checksum", "generator", "val", "val_fraction", "fold"}
         dataset = DatasetConfig(name=source, source=source, **{k: values.pop(k) for k in keys & values.keys()})
         noise = NoiseConfig(name=noise) if isinstance(noise, str) else noise
         config = RunConfig(dataset=dataset, noise=noise, imbalance=ImbalanceConfig(imbalance), data_dir=str(data_dir))

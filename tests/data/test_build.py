@@ -118,6 +118,33 @@ def test_a_noisy_split_takes_its_share_of_every_observed_class(make_config):
     assert data.view.observed_labels.tolist() == np.delete(whole.view.observed_labels.numpy(), sorted(held)).tolist()
 
 
+@pytest.mark.parametrize("values", [{}, {"val": "noisy", "val_fraction": 0.2}])
+def test_each_sample_is_in_exactly_one_fold_and_each_class_is_spread_evenly(make_config, values):
+    whole = build(make_config())
+    label = dict(zip(whole.index.tolist(), whole.view.observed_labels.tolist(), strict=True))
+    image = dict(zip(whole.index.tolist(), whole.view.images.numpy(), strict=True))
+    folds = [build(make_config(fold=f"{i}/4", **values)) for i in (1, 2, 3, 4)]
+    held = [data.fold_index.tolist() for data in folds]
+    assert sorted(i for fold in held for i in fold) == sorted(label)
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    for k in range(10):
+        counts = [sum(label[i] == k for i in fold) for fold in held]
+        assert max(counts) - min(counts) <= 1
+    for data, fold in zip(folds, held, strict=True):
+        assert data.fold.labels.tolist() == [label[i] for i in fold]
+        assert np.array_equal(data.fold.images.numpy(), np.stack([image[i] for i in fold]))
+        assert data.view.observed_labels.tolist() == [label[i] for i in data.index.tolist()]
+        val = 0 if data.val is None else len(data.val.labels)
+        assert set(fold).isdisjoint(data.index.tolist())
+        assert len(fold) + len(data.index) + val == len(label)
+    assert held[0] != build(make_config(fold="1/4", data_seed=1)).fold_index.tolist()
+
+
+def test_more_folds_than_samples_are_refused(make_config):
+    with pytest.raises(DataError, match=r"dataset.fold=1/9999 divides 582 samples: set at most 582 folds"):
+        build(make_config(fold="1/9999"))
+
+
 def test_a_noisy_split_leaves_every_class_a_sample(make_config):
     data = build(make_config(val="noisy", val_fraction=0.99, noise="none"))
     assert data.observed_counts.min() >= 1

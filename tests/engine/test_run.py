@@ -12,7 +12,9 @@ import torch
 from rich.console import Console
 
 from sfa_bench.config.compose import compose
+from sfa_bench.data import build as build_data
 from sfa_bench.data.tools.fake import make_fake
+from sfa_bench.engine.build import build_method
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session, banner
 from sfa_bench.errors import ConfigError, Interrupted, RunError
@@ -388,3 +390,54 @@ def test_two_devices_give_the_numbers_of_one(finished, tmp_path):
     two, _ = train(tmp_path, *SFA, "device=[cpu,cpu:0]")
     assert two["environment"]["device"] == ["cpu", "cpu:0"]
     assert two["metrics"] == record["metrics"]
+
+
+@pytest.mark.parametrize("how", ["logit_sum", "prob_mean", "abc"])
+def test_what_networks_say_of_training_samples_is_kept_as_they_predict(tmp_path, how):
+    record, _ = train(tmp_path, *SFA, f"eval.ensemble={how}", "keep_checkpoint=all")
+    (path,) = tmp_path.glob("digits/*/*")
+    config = compose([*SFA, f"eval.ensemble={how}"])
+    method = build_method(config, build_data(config), [torch.device("cpu")])
+    method.load_trained(torch.load(path / "last.pt", weights_only=True)["method"])
+    with np.load(path / "predictions.npz") as arrays:
+        kept = arrays["train_probability"]
+    assert kept.shape == (2, record["data"]["samples"]["train"], 10)
+    assert kept.dtype == np.float16
+    for heads, probability in zip(method.predict(method.training.view.images), kept, strict=True):
+        main, abc = (torch.from_numpy(heads[head]).double() for head in ("main", "abc"))
+        expected = {
+            "logit_sum": ((main + abc) / 2).softmax(1),
+            "prob_mean": (main.softmax(1) + abc.softmax(1)) / 2,
+            "abc": abc.softmax(1),
+        }[how]
+        np.testing.assert_allclose(probability, expected, atol=1e-3)
+
+
+def test_what_networks_say_of_a_fold_that_they_were_not_trained_on_is_kept(tmp_path):
+    typed = [*SFA, "dataset.fold=2/3"]
+    record, _ = train(tmp_path, *typed, "keep_checkpoint=all")
+    (path,) = tmp_path.glob("digits/*/*")
+    with np.load(path / "predictions.npz") as file:
+        arrays = dict(file)
+    config = compose([*SFA])
+    whole = build_data(config)
+    place = {i: row for row, i in enumerate(whole.index.tolist())}
+    rows = [place[i] for i in arrays["held_out_index"].tolist()]
+    assert sorted([*rows, *(place[i] for i in arrays["index"].tolist())]) == list(range(len(place)))
+    assert record["data"]["samples"]["train"] + record["data"]["samples"]["fold"] == len(place)
+    assert arrays["held_out_label"].tolist() == whole.view.observed_labels[rows].tolist()
+    method = build_method(config, whole, [torch.device("cpu")])
+    method.load_trained(torch.load(path / "last.pt", weights_only=True)["method"])
+    assert arrays["held_out_probability"].dtype == np.float16
+    for heads, probability in zip(method.predict(whole.view.images[rows]), arrays["held_out_probability"], strict=True):
+        main, abc = (torch.from_numpy(heads[head]).double() for head in ("main", "abc"))
+        np.testing.assert_allclose(probability, ((main + abc) / 2).softmax(1), atol=1e-3)
+
+
+@pytest.mark.parametrize(("wanted", "most", "kept"), [("auto", 5820, True), ("auto", 5819, False), ("true", 0, True)])
+def test_where_they_are_many_numbers_they_are_kept_only_where_asked_for(tmp_path, monkeypatch, wanted, most, kept):
+    monkeypatch.setattr("sfa_bench.engine.report.MOST_NUMBERS", most)
+    record, _ = train(tmp_path, *CE, "imb_factor=0.1", "epochs=1", f"record.train_probability={wanted}")
+    assert record["data"]["samples"]["train"] == 582
+    (path,) = tmp_path.glob("digits/*/*")
+    assert ("train_probability" in np.load(path / "predictions.npz").files) is kept

@@ -158,13 +158,14 @@ def _line(description: Description, label: int, rows: np.ndarray) -> str:
         words = f"{name} ≠ {true_name}" if wrong else name
         alt = f"observed as {name}" + (f", clean label {true_name}" if true_name else "")
         small = ' class="small"' if max(image.size) < THUMB // 2 else ""
-        tag = f'<img{small} src="{_address(image)}" alt="{alt}" title="{alt}">'
+        tag = f'<img{small} src="{address(image)}" alt="{alt}" title="{alt}">'
         cells.append(f'<figure class="image{" noisy" if wrong else ""}">{tag}<span>{words}</span></figure>')
     count = int(description.data.observed_counts[label])
     return f'<div class="line"><b>class {name}<br><span class="quiet">{count:,}</span></b>{"".join(cells)}</div>'
 
 
-def _address(image: Image.Image) -> str:
+def address(image: Image.Image) -> str:
+    """The image as the address of itself, `data:image/…`."""
     buffer = io.BytesIO()
     if max(image.size) < THUMB // 2:
         image.save(buffer, "PNG", optimize=True)
