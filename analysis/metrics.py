@@ -16,7 +16,11 @@ _SELECTION = ("precision", "recall", "f1", "auc", "ap")
 # Every metric of a record that is one number, by what reports it; `analysis.table --help` prints this.
 KNOWN = {
     "test": (*(f"test/acc/{name}" for name in (*_ACC, *_HEADS)), "test/macro_f1", "test/top5", "test/ece"),
-    "val": ("val/acc", "val/acc/last", "val/acc/best", "val/epoch"),
+    "val": (
+        *("val/acc", "val/acc/last", "val/acc/best", "val/epoch"),
+        *(f"val/acc/{name}" for name in (*GROUPS, "worst", "gmean")),
+        "val/macro_f1",
+    ),
     "selection": (
         *(f"selection/{name}" for name in _SELECTION),
         *(f"selection/{name}/{group}" for name in _SELECTION for group in GROUPS),
@@ -59,7 +63,7 @@ def current(name: str) -> str:
 
 def is_percent(metric: str) -> bool:
     """Whether a metric is a percentage; the others are shares, counts and seconds."""
-    return metric.startswith(("test", "val/acc"))
+    return metric.startswith(("test", "val/")) and metric != "val/epoch"
 
 
 def exists(metric: str) -> bool:

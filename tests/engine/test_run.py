@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from analysis.metrics import exists as known_metric
 from sfa_bench.config.compose import compose
 from sfa_bench.data.tools.fake import make_fake
 from sfa_bench.engine.run import run
@@ -320,6 +321,9 @@ def test_validation_is_reported_beside_the_test_accuracy(tmp_path):
     assert record["metrics"]["val/acc/best"] == best["val/acc"]
     assert record["metrics"]["val/epoch"] == best["epoch"]
     assert record["metrics"]["val/acc"] == record["metrics"]["val/acc/last"] == rows[-1]["val/acc"]  # a window of one
+    for name in ("val/acc/many", "val/acc/few", "val/macro_f1", "val/per_class"):
+        assert record["metrics"][name] == rows[-1][name] is not None
+    assert all(known_metric(name) for name in record["metrics"] if name.startswith("val/") and "per_class" not in name)
     assert record["knows"] == ["clean_val"]
     assert record["data"]["samples"]["val"] > 0
 
