@@ -33,9 +33,10 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     Raises: ConfigError when the runs have no accuracy per class or no such counts.
     """
     series = by_series(runs, options.by)
-    few(name(options.by, key) for key in series)
+    few(name(options.by, key, options.names) for key in series)
     tidy = []
     for key, members in series.items():
+        called = name(options.by, key, options.names)
         for run in members:
             accuracies, sizes = run.metrics.get("test/per_class"), run.record["data"].get(f"{options.counts}_counts")
             if not accuracies or not sizes:
@@ -44,7 +45,7 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
             with reading(run):
                 pairs = list(zip(accuracies, sizes, strict=True))
             for label, (accuracy, size) in enumerate(pairs):
-                tidy.append({"series": name(options.by, key), "class": label, "size": size, "value": accuracy})
+                tidy.append({"series": called, "class": label, "size": size, "value": accuracy})
     raw = pd.DataFrame(tidy)
     frame = averaged(raw, ["series", "class"], options.spread)
     sizes = raw.dropna(subset="value").groupby(["series", "class"], as_index=False, sort=False)["size"].mean()

@@ -363,6 +363,7 @@ class PluginConfig(Brought):
 
 # What a plug-in is called in a paper's tables and figures.
 TITLES: Mapping[str, str] = {
+    "none": "none",
     "abc": "ABC",
     "ibc": "IBC",
     "ibc_release": "IBC (release)",

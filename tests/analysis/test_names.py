@@ -6,10 +6,14 @@ import subprocess
 
 import pytest
 
+from analysis import plot
+from analysis.figures.series import name
 from analysis.fit import COLUMN, TEXT, fitted, width
 from analysis.metrics import KNOWN, title
-from analysis.names import BUILT_IN
+from analysis.names import BUILT_IN, built_in, read_names
+from analysis.runs import load
 from analysis.table import main
+from analysis.values import valued
 from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config.overrides import choices
 
@@ -51,7 +55,7 @@ def test_every_choice_has_a_name_of_its_own(group):
     own = {name for name, source in SOURCES.items() if source.own} & set(
         choices("dataset")
     )  # are called as the user calls the data
-    without = {"dataset": own, "plugin": {"none"}}.get(group, set())
+    without = own if group == "dataset" else set()
     assert set(choices(group)) - set(BUILT_IN[group]) == without
     assert set(BUILT_IN[group]) - set(choices(group)) == ({"ccs"} if group == "method" else set())  # a loss alone
     assert len(set(BUILT_IN[group].values())) == len(BUILT_IN[group])
@@ -60,7 +64,7 @@ def test_every_choice_has_a_name_of_its_own(group):
 def test_every_metric_has_a_name_of_its_own():
     named = [title(metric) for names in KNOWN.values() for metric in names]
     assert len(set(named)) == len(named)
-    for metric, name in {
+    for metric, word in {
         "test/acc/final": "accuracy",
         "test/acc/few": "few",
         "test/macro_f1": "macro F1",
@@ -69,7 +73,7 @@ def test_every_metric_has_a_name_of_its_own():
         "selection/auc/few": "selection AUC, few",
         "cost/seconds/warm-up": "seconds, warm-up",
     }.items():
-        assert title(metric) == name
+        assert title(metric) == word
 
 
 def test_latex_and_html_have_names_markdown_and_csv_what_was_set(runs, capsys):
@@ -225,3 +229,33 @@ def test_widths_are_those_of_latex_and_rather_more(tmp_path):
     measured = [float(points) for points in re.findall(r"^w([\d.]+)pt$", said, re.MULTILINE)]
     for text, points in zip(texts, measured, strict=True):
         assert 0.93 * points <= width(text) <= 1.2 * points, (text, points, width(text))
+
+
+# ---- figures
+
+
+def texts(svg):
+    return re.findall(r"<!-- (.*?) -->", svg.decode())
+
+
+def test_figures_have_the_names_of_papers_and_those_of_a_file(runs, tmp_path):
+    found = load([runs.root])[0]
+    files, _ = plot.make("gain", found, ["svg"])
+    assert {"DivideMix", "SFA − none"} <= set(texts(files["svg"]))
+    files, _ = plot.make("sensitivity", found, ["svg"], over="plugin", by=("method",))
+    assert {"none", "SFA", "CE"} <= set(texts(files["svg"]))
+    file = tmp_path / "names.yaml"
+    file.write_text("method: {dividemix: DM}\nmetric: {test/acc/final: Top-1}\nkey: {plugin: added}\n")
+    names = read_names(file)
+    files, _ = plot.make("sensitivity", found, ["svg"], names, over="plugin", by=("method",))
+    assert {"DM", "Top-1 (%)", "added"} <= set(texts(files["svg"]))
+    file.write_text("plugin: {none: X, sfa: X}")
+    assert plot.main(["gain", str(runs.root), "--by", "method,plugin", "--names", str(file)]) == 2
+
+
+def test_a_series_is_named_as_its_folder_or_as_in_a_paper():
+    key = tuple(map(valued, ("dividemix", "sfa", "tau_norm", 0.2)))
+    by = ("method", "plugin", "classifier", "noise_ratio")
+    assert name(by, key) == "dividemix+sfa+tau_norm noise_ratio=0.2"
+    assert name(by, key, built_in()) == "DivideMix + SFA + τ-norm noise_ratio=0.2"
+    assert name(("method", "plugin"), (*key[:1], valued("none")), built_in()) == "DivideMix"
