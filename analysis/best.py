@@ -13,7 +13,7 @@ from analysis.runs import CHECKSUM, DATA, Run, grouped
 
 HIGHER = (
     *(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")),
-    *("val/acc", "selection/"),
+    *("val/acc", "val/macro_f1", "selection/"),
 )
 NEVER = (
     "test/acc/best",

@@ -10,13 +10,16 @@ import numpy as np
 from analysis.metrics import is_percent
 from analysis.paired import pairs, student, values
 from analysis.runs import Cells, Run
-from analysis.values import MISSING, Key, Value, meant
+from analysis.values import MISSING, NO_VALUE, Key, Value, meant
 
 
 @dataclass
 class CellWriter:
     """Writes the cells of one table; `versus` is empty where nothing is compared. Collects the hashes of runs that have
     no partner in `unpaired`.
+
+    decimals: digits of percentages after the point, shares have one more; hide_n: leave n out of the cells that have as
+    many runs as any, and where one has fewer `(2/3)` tells.
     """
 
     cells: Cells
@@ -24,6 +27,8 @@ class CellWriter:
     cols: Sequence[str]
     versus: Mapping[str, Sequence[str]]
     spread: str
+    decimals: int = 2
+    hide_n: bool = False
     unpaired: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -38,20 +43,28 @@ class CellWriter:
             numbers = values(members, metric)
             if not numbers:
                 return MISSING
-            around = f" ± {_number(spread_of(numbers, self.spread), metric)}" if len(numbers) > 1 else ""
-            return f"{_number(float(np.mean(numbers)), metric)}{around} {self._n(len(numbers))}"
+            around = f" ± {self._number(spread_of(numbers, self.spread), metric)}" if len(numbers) > 1 else ""
+            return f"{self._number(float(np.mean(numbers)), metric)}{around}{self._n(len(numbers))}"
         paired = pairs(members, base, metric, self.versus)
         self.unpaired |= {run.hash for run in paired.alone}
         if not paired.both:
             return MISSING
         change = paired.difference(metric)
-        ends = [] if change.interval is None else [_number(end, metric, "+") for end in change.interval]
+        ends = [] if change.interval is None else [self._number(end, metric, "+") for end in change.interval]
         interval = f" [{', '.join(ends)}]" if ends else ""
-        return f"{_number(change.mean, metric, '+')}{interval} {self._n(change.pairs)}"
+        return f"{self._number(change.mean, metric, '+')}{interval}{self._n(change.pairs)}"
 
     def _n(self, n: int) -> str:
         """(n), or (n/most) where other cells of the table have more replicates."""
-        return f"({n})" if n >= self.most else f"({n}/{self.most})"
+        if n >= self.most:
+            return "" if self.hide_n else f" ({n})"
+        return f" ({n}/{self.most})"
+
+    def _number(self, number: float, metric: str, sign: str = "") -> str:
+        """Percent with `decimals`, the rest with one more; FLOPs and other large counts with four digits."""
+        if abs(number) >= 1e5:
+            return f"{number:{sign}.4g}"
+        return f"{number:{sign}.{self.decimals + (not is_percent(metric))}f}"
 
     def _base(self, r: Key, c: Key) -> list[Run] | None:
         """The runs that this cell is compared with; None where the cell is itself the base, or nothing is compared."""
@@ -60,7 +73,9 @@ class CellWriter:
             return None
         for (r2, c2), members in self.cells.items():
             there = dict(zip((*self.rows, *self.cols), (*r2, *c2), strict=True))
-            if self._is_base(there) and all(there[key] == here[key] for key in here if key not in self.versus):
+            others = (key for key in here if key not in self.versus)
+            # The base may lack an option: plugin=none has no plugin.beta.
+            if self._is_base(there) and all(there[key] in (here[key], NO_VALUE) for key in others):
                 return members
         return []
 
@@ -73,10 +88,3 @@ def spread_of(numbers: Sequence[float], kind: str) -> float:
     n = len(numbers)
     factor = {"std": 1.0, "sem": n**-0.5, "ci95": student(n) * n**-0.5}
     return float(np.std(numbers, ddof=1)) * factor[kind]
-
-
-def _number(number: float, metric: str, sign: str = "") -> str:
-    """Percent with two decimals, the rest with three; FLOPs and other large counts with four digits."""
-    if abs(number) >= 1e5:
-        return f"{number:{sign}.4g}"
-    return f"{number:{sign}.{2 if is_percent(metric) else 3}f}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from analysis.metrics import is_percent
+from analysis.names import TYPED, Names
 from analysis.runs import SETTING, Cells, Run
 from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
 from sfa_bench.config.compose import values_of
@@ -39,13 +40,15 @@ def caption(
     metrics: Sequence[str],
     versus: Mapping[str, Sequence[str]],
     spread: str = "std",
+    names: Names = TYPED,
 ) -> str:
     """Metric and unit, what the numbers in a cell are, whether labels varied, and every setting that is constant.
 
     Args: `keys` are the table's row and column keys; `versus` the base of its differences, empty for none;
-        `spread` a key of SPREADS.
+        `spread` a key of SPREADS; `names`, the words of metrics and settings.
     """
-    what = "; ".join(f"{metric} ({WHICH[metric]})" if metric in WHICH else metric for metric in metrics)
+    titles = {metric: names.metric(metric) for metric in metrics}
+    what = "; ".join(f"{title} ({WHICH[metric]})" if metric in WHICH else title for metric, title in titles.items())
     unit = ", percent" if all(map(is_percent, metrics)) else ""
     numbers = f"mean ± {SPREADS[spread]} (n runs)"
     if versus:
@@ -54,7 +57,8 @@ def caption(
         numbers = f"{base}: {numbers}; others: {others}"
     settings = ((key, {run.field(key) for run in runs}) for key in ("dataset", *SETTINGS) if key not in keys)
     known = ((key, value) for key, values in settings if len(values) == 1 for value in values)
-    constant = " ".join(f"{key}={value}" for key, value in known if value.kind not in (NULL, ABSENT))
+    shown = (names.setting(key, value) for key, value in known if value.kind not in (NULL, ABSENT))
+    constant = (" " if names == TYPED else ", ").join(shown)
     return ". ".join(part for part in (f"{what}{unit}: {numbers}", _labels(cells), constant) if part) + "."
 
 

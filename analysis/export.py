@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ def _row(run: Run) -> dict[str, Any]:
     row["external"] = bool(run.external)  # results of other people's code
     row["knows"] = " ".join(run.record["knows"])
     row["observed_labels"] = run.labels
+    if (classes := run.record["data"].get("classes")) is not None:
+        row["classes"] = json.dumps(classes, ensure_ascii=False)  # the names of test/per_class/0, /1 …
     for name, value in run.metrics.items():
         if isinstance(value, list):
             row |= {f"{name}/{position}": item for position, item in enumerate(value)}

@@ -16,7 +16,11 @@ _SELECTION = ("precision", "recall", "f1", "auc", "ap")
 # Every metric of a record that is one number, by what reports it; `analysis.table --help` prints this.
 KNOWN = {
     "test": (*(f"test/acc/{name}" for name in (*_ACC, *_HEADS)), "test/macro_f1", "test/top5", "test/ece"),
-    "val": ("val/acc", "val/acc/last", "val/acc/best", "val/epoch"),
+    "val": (
+        *("val/acc", "val/acc/last", "val/acc/best", "val/epoch"),
+        *(f"val/acc/{name}" for name in (*GROUPS, "worst", "gmean")),
+        "val/macro_f1",
+    ),
     "selection": (
         *(f"selection/{name}" for name in _SELECTION),
         *(f"selection/{name}/{group}" for name in _SELECTION for group in GROUPS),
@@ -59,7 +63,7 @@ def current(name: str) -> str:
 
 def is_percent(metric: str) -> bool:
     """Whether a metric is a percentage; the others are shares, counts and seconds."""
-    return metric.startswith(("test", "val/acc"))
+    return metric.startswith(("test", "val/")) and metric != "val/epoch"
 
 
 def exists(metric: str) -> bool:
@@ -109,3 +113,42 @@ def _plain(name: str) -> str:
 
 def _begin_alike(one: str, other: str) -> bool:
     return min(len(one), len(other)) >= 3 and (one.startswith(other) or other.startswith(one))
+
+
+_TITLES = {
+    "test/acc/final": "accuracy",
+    "test/acc/last": "accuracy, last epoch",
+    "test/acc/last10": "accuracy, last 10 epochs",
+    "test/acc/best": "accuracy, best epoch",
+    "test/acc/at_best_val": "accuracy, best validation epoch",
+    "test/acc/worst": "worst class",
+    "test/acc/gmean": "geometric mean",
+    "test/acc/main": "main head",
+    "test/acc/abc": "balanced head",
+    "test/acc/ncm": "nearest class mean",
+    "test/acc/joint": "joint classifier",
+    "test/acc/bayes": "Bayes bound",
+    "test/top5": "top-5 accuracy",
+    "val/acc": "validation accuracy",
+    "cost/flops": "FLOPs",
+    "cost/flops_per_forward": "FLOPs per forward pass",
+    "cost/total_seconds": "seconds",
+}
+_SHORT = {"acc": "accuracy", "auc": "AUC", "ap": "AP", "ece": "ECE", "f1": "F1", "tv": "TV"}
+
+
+def title(metric: str) -> str:
+    """What a metric is called in a paper's tables and figures: `few`, `macro F1`, `selection AUC, few`."""
+    if metric.startswith(f"{SECOND}/"):
+        return f"{title(metric.replace(SECOND, 'test', 1))} (ImageNet)"
+    if metric in _TITLES:
+        return _TITLES[metric]
+    section, *rest = metric.removeprefix("test/acc/").removeprefix("test/").removeprefix("cost/").split("/")
+    if section == "val":
+        section, *rest = (
+            ["validation accuracy", *rest[1:]] if rest[0] == "acc" else [f"validation {rest[0]}", *rest[1:]]
+        )
+    elif section == "selection":
+        section, *rest = [f"selection {rest[0]}", *rest[1:]]
+    words = " ".join(_SHORT.get(word, word) for word in section.replace("_", " ").split())
+    return ", ".join([words, *(word.replace("_", " ") for word in rest)])

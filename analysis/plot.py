@@ -19,6 +19,7 @@ from analysis.context import SETTINGS, WHICH, caption, notes, own_files
 from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
+from analysis.names import Names, built_in, read_names
 from analysis.runs import RUNS, WHERE, Cells, Run, grouped, load, metric_name, not_counted, parse_pairs, words
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
@@ -94,11 +95,13 @@ KINDS = {
 }
 
 
-def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) -> tuple[dict[str, bytes], list[str]]:
+def make(
+    kind: str, runs: Sequence[Run], endings: Sequence[str], names: Names | None = None, **chosen: Any
+) -> tuple[dict[str, bytes], list[str]]:
     """A figure as files, by ending, and the text below it: its caption, then notes.
 
-    Args: `chosen` are fields of Options. Raises: ConfigError with a sentence when the figure would mislead, or when
-    there is nothing to draw.
+    Args: `names`, the built-in ones where there are no other; `chosen` are further fields of Options. Raises:
+    ConfigError with a sentence when the figure would mislead, or when there is nothing to draw.
     """
     if kind not in KINDS:
         near = nearest(kind, KINDS)
@@ -108,8 +111,10 @@ def make(kind: str, runs: Sequence[Run], endings: Sequence[str], **chosen: Any) 
     k = KINDS[kind]
     if foreign := sorted(chosen.keys() - k.takes.keys()):
         raise ConfigError(f"{kind} takes no --{foreign[0]}; it takes " + ", ".join(f"--{option}" for option in k.takes))
-    options = Options(**{**k.takes, **chosen})
+    options = Options(**{**k.takes, **chosen}, names=names or built_in())
     runs, left_out = with_epochs(runs) if k.by_epoch else (list(runs), [])
+    for key in options.by:
+        options.names.check(key, {run.field(key) for run in runs})
     numbers = k.numbers(runs, options)
     with house_style():
         figure = k.draw(numbers, options)
@@ -149,8 +154,9 @@ def main(arguments: Sequence[str]) -> None:
         chosen[axis] = metric_name(runs, chosen[axis])
     for side in chosen.keys() & {"of", "versus"}:
         chosen[side] = parse_pairs(chosen[side])
+    names = read_names(chosen.pop("names")) if "names" in chosen else None
     paths = _paths(Path(kind) if output is None else output)
-    files, sentences = make(kind, runs, list(paths), **chosen)
+    files, sentences = make(kind, runs, list(paths), names, **chosen)
     for ending, path in paths.items():
         write_file(path, files[ending])
     print(*paths.values(), *sentences, *not_counted(others), sep="\n")
@@ -179,6 +185,8 @@ def _parser() -> Parser:
     parser.add_argument("--x", help="relation: the metric across (default: selection/auc)")
     parser.add_argument("--of", metavar="KEY=VALUE", help=f"gain: what is judged, {pairs} (default: plugin=sfa)")
     parser.add_argument("--versus", metavar="KEY=VALUE", help=f"gain: its base, {pairs} (default: plugin=none)")
+    of_papers = "a YAML file with names of methods, plug-ins, metrics …, above the built-in ones"
+    parser.add_argument("--names", type=Path, metavar="FILE", help=of_papers)
     parser.add_argument("--width", choices=WIDTHS, help="a paper's column (3.3 in) or its text (6.9 in)")
     return parser
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import itertools
-import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
+
+from analysis.fit import fitted
 
 Mark = Literal["best", "second"]
 
@@ -21,7 +22,8 @@ class Table:
 
     `headings` gives the levels of a column's heading, outermost first, where there are several; `marks` by (line,
     column); `row_notes` are sentences with the lines that they are about; a new block begins at each of `blocks`
-    (results of other people's code, published numbers); lines from `published` on are in italics.
+    (results of other people's code, published numbers); lines from `published` on are in italics. The first `keys`
+    columns are rows' keys, all others hold numbers. `label` is LaTeX's, and the `id` in a page.
     """
 
     frame: pd.DataFrame
@@ -32,6 +34,8 @@ class Table:
     row_notes: Sequence[tuple[str, frozenset[int]]] = ()
     blocks: frozenset[int] = frozenset()
     published: int | None = None
+    keys: int = 1
+    label: str = ""
 
     def to(self, format: str) -> str:
         """The table as `md`, `latex`, `html` or `csv`."""
@@ -45,6 +49,7 @@ class Table:
         """A `<figure>` with caption and notes, to be put into a page."""
         patterns = {"best": "<b>{}</b>", "second": "<u>{}</u>", "published": "<i>{}</i>", "note": "<sup>{}</sup>"}
         body = self._marked(html.escape, patterns)
+        right = ' style="text-align: right"'
         head = [
             "<tr>" + "".join(f'<th colspan="{n}">{html.escape(text)}</th>' for text, n in level) + "</tr>"
             for level in self._levels()
@@ -52,16 +57,22 @@ class Table:
         lines = []
         for number, line in enumerate(body.values.tolist()):
             lines += ["</tbody>", "<tbody>"] if number in self.blocks else []
-            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>")
+            texts = (f"<td{right if place >= self.keys else ''}>{cell}</td>" for place, cell in enumerate(line))
+            lines.append(f"<tr>{''.join(texts)}</tr>")
         notes = [f"<li><sup>{letter} </sup>{html.escape(note)}</li>" for letter, note in self._lettered()]
         notes += [f"<li>{html.escape(note)}</li>" for note in self.notes]
         table = ["<table>", "<thead>", *head, "</thead>", "<tbody>", *lines, "</tbody>", "</table>"]
         below = [f"<ul>{''.join(notes)}</ul>"] if notes else []
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>"
-        return "\n".join(["<figure>", caption, *table, *below, "</figure>"])
+        figure = f'<figure id="{html.escape(self.label)}">' if self.label else "<figure>"
+        return "\n".join([figure, caption, *table, *below, "</figure>"])
 
     def to_latex(self) -> str:
-        """A `table` for a document that loads booktabs: caption above, notes below, one column a line of the frame."""
+        """A `table` for a document that loads booktabs: caption above, notes below, one column a line of the frame.
+
+        It is set as small as it has to be to fit a column, else the text, of a page with two columns: see
+        `analysis.fit`.
+        """
         patterns = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
         patterns |= {"published": r"\textit{{{}}}", "note": r"\textsuperscript{{{}}}"}
         lines = []
@@ -70,12 +81,19 @@ class Table:
             lines.append(" & ".join(line) + r" \\")
         notes = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
         notes += [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
+        noted = {line for _, about in self.row_notes for line in about}
+        first, *others = ([*self.frame[name]] for name in self.frame)  # of which the first has the letters of notes
+        first = [f"{text}aa" if line in noted else text for line, text in enumerate(first)]
+        set_so = fitted([first, *others], list(self._levels()))
+        label = [rf"\label{{{self.label}}}"] if self.label else []
+        numbers = len(self.frame.columns) - self.keys
         return "\n".join(
             [
-                *(r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}", r"\smallskip"),
-                rf"\begin{{tabular}}{{{'l' * len(self.frame.columns)}}}",
+                *set_so.advice,
+                *(rf"\begin{{{set_so.environment}}}", r"\centering", rf"\caption{{{_latex(self.caption)}}}"),
+                *(*label, r"\smallskip", *set_so.smaller, rf"\begin{{tabular}}{{{'l' * self.keys}{'r' * numbers}}}"),
                 *(r"\toprule", *self._latex_head(), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", *notes),
-                r"\end{table}",
+                rf"\end{{{set_so.environment}}}",
             ]
         )
 
@@ -135,6 +153,8 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
+_GREEK |= {"σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega"}
 _LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -147,11 +167,10 @@ _LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
     "−": "$-$",
     "·": r"$\cdot$",
     "≤": r"$\le$",
-    "τ": r"$\tau$",
-    "β": r"$\beta$",
+    **{letter: rf"$\{name}$" for letter, name in _GREEK.items()},
     "–": "--",
 }
 
 
 def _latex(text: str) -> str:
-    return re.sub(r"[&%$#_{}\\~^<>|\[±−·≤τβ–]", lambda match: _LATEX[match[0]], text)
+    return "".join(_LATEX.get(character, character) for character in text)

@@ -3,16 +3,21 @@
 Cells show mean ± sample standard deviation (n) over replicates, or what `--spread` asks for; with
 `--versus plugin=none` every other cell shows its difference to the base, paired by (seed, data_seed), with the 95 % t
 interval of the mean difference. With `--gap FLOOR CEILING` a further column shows the share of the gap between two rows
-that each row closes.
+that each row closes. Where runs of one cell differ in more than their seeds, the rows are split by the keys in which
+they do. LaTeX and HTML have the names of papers, see `analysis.names`.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +26,7 @@ from analysis.cells import CellWriter
 from analysis.context import SPREADS, caption, notes, row_notes
 from analysis.gap import Row, find_gap
 from analysis.metrics import listing
+from analysis.names import TYPED, Names, built_in, read_names
 from analysis.presets import PRESETS, SETS, shape
 from analysis.render import Mark, Table
 from analysis.reported import Line, published
@@ -31,6 +37,7 @@ from analysis.runs import (
     check_alike,
     check_fields,
     check_metric,
+    differing,
     grouped,
     load,
     metric_name,
@@ -44,6 +51,24 @@ from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 
+FORMATS = ("md", "latex", "html", "csv")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a table is written: names, digits of percentages after the point, whether n is left out where no run lacks,
+    and a caption and a label of the user's own.
+    """
+
+    names: Names = TYPED
+    decimals: int = 2
+    hide_n: bool = False
+    caption: str = ""
+    label: str = ""
+
+
+PLAIN = Style()
+
 
 def make_table(
     runs: Sequence[Run],
@@ -54,12 +79,14 @@ def make_table(
     spread: str = "std",
     reported: bool = False,
     gap: tuple[Row, Row] | None = None,
+    style: Style = PLAIN,
 ) -> Table:
     """The table of these runs. Raises ConfigError with a sentence when it would mislead or cannot be made.
 
     Results of other people's code stand below ours; with `reported`, published numbers below these. `gap` names a floor
-    and a ceiling, see `analysis.gap`.
+    and a ceiling, see `analysis.gap`; `style` how the table is written.
     """
+    named = style.names
     versus = versus or {}
     if any(len(values) != 1 for values in versus.values()):
         raise ConfigError("--versus compares with one base: KEY=VALUE[,KEY=VALUE…]")
@@ -80,15 +107,15 @@ def make_table(
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
     row_keys = sorted({r for r, _ in cells}, key=lambda key: (key in foreign, key))
     col_keys = sorted({c for _, c in cells})
-    names = {(c, metric): _heading(c, cols, metric, metrics) for c in col_keys for metric in metrics}
-    if len(headings := [*rows, *names.values()]) > len(set(headings)):
+    for place, key in enumerate(rows):
+        named.check(key, {r[place] for r in row_keys})
+    levels = {(c, metric): _levels(c, cols, metric, metrics, named) for c in col_keys for metric in metrics}
+    names = {place: " ".join(texts) for place, texts in levels.items()}
+    if len(headings := [*map(named.key, rows), *names.values()]) > len(set(headings)):
         twice = next(text for text in headings if headings.count(text) > 1)
         raise ConfigError(f"two columns would be headed {twice}: leave one out with --where, or take a key into --rows")
-    writer = CellWriter(cells, rows, cols, versus, spread)
-    lines = [
-        dict(zip(rows, map(str, r), strict=True)) | {names[c, m]: writer.text(r, c, m) for c, m in names}
-        for r in row_keys
-    ]
+    writer = CellWriter(cells, rows, cols, versus, spread, style.decimals, style.hide_n)
+    lines = [_row(rows, r, named) | {names[c, m]: writer.text(r, c, m) for c, m in names} for r in row_keys]
     marked: dict[tuple[int, str], Mark] = {}
     sentences = list(notes(runs, cells, (*rows, *cols), metrics))
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
@@ -104,28 +131,41 @@ def make_table(
     if below:
         blocks.add(len(lines))
         by_row += _protocols(below, len(lines))
-        lines += [_published_line(line, rows, names) for line in below]
+        lines += [_published_line(line, rows, names, named) for line in below]
     elif reported:
         sentences.append(
             "no published number is of this setting and metric" if not versus else "published numbers: no pairs"
         )
-    above = caption(runs, cells, (*rows, *cols), metrics, versus, spread)
+    above = caption(runs, cells, (*rows, *cols), metrics, versus, spread, named)
+    above += f" {_hidden(writer.most)}" if style.hide_n else ""
     table = Table(
         pd.DataFrame(lines, columns=headings),
-        f"{above} {NOTE}" if marked else above,
+        style.caption or (f"{above} {NOTE}" if marked else above),
         sentences,
         marked,
-        {name: _levels(c, cols, metric, metrics) for (c, metric), name in names.items()},
+        {name: levels[place] for place, name in names.items()},
         by_row,
         frozenset(blocks),
         len(row_keys) if below else None,
+        len(rows),
+        style.label,
     )
     return closed.beside(table, row_keys, names) if closed else table
 
 
-def _published_line(line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str]) -> dict[str, str]:
+def _row(rows: Sequence[str], key: Key, named: Names) -> dict[str, str]:
+    return {named.key(name): named.value(name, value) for name, value in zip(rows, key, strict=True)}
+
+
+def _published_line(
+    line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str], named: Names
+) -> dict[str, str]:
     cells = {name: line.cells.get(place, MISSING) for place, name in names.items()}
-    return dict(zip(rows, map(str, line.row), strict=True)) | cells
+    return _row(rows, line.row, named) | cells
+
+
+def _hidden(most: int) -> str:
+    return f"n = {most}, where no other is shown."
 
 
 def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[int]]]:
@@ -137,14 +177,23 @@ def _protocols(lines: Sequence[Line], first: int) -> list[tuple[str, frozenset[i
     return [(sentence, frozenset(numbers)) for sentence, numbers in about.items()]
 
 
-def _levels(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> tuple[str, ...]:
-    parts = [f"{key}={value}" for key, value in zip(cols, c, strict=True)]
+def _levels(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str], named: Names) -> tuple[str, ...]:
+    parts = [named.setting(key, value) for key, value in zip(cols, c, strict=True)]
     oracle = " (oracle)" if metric.endswith("acc/best") else ""
-    return (*parts, *([metric + oracle] if len(metrics) > 1 or not cols or oracle else []))
+    return (*parts, *([named.metric(metric) + oracle] if len(metrics) > 1 or not cols or oracle else []))
 
 
-def _heading(c: Key, cols: Sequence[str], metric: str, metrics: Sequence[str]) -> str:
-    return " ".join(_levels(c, cols, metric, metrics))
+def split(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Further keys by which runs have to be told apart, so that those with the same values differ in their seeds alone;
+    names of choices before the keys that follow from them.
+    """
+    added: list[str] = []
+    while True:
+        cells = grouped(runs, lambda run: run.key((*keys, *added)))
+        key = next((key for members in cells.values() for key in differing(members)), None)
+        if key is None:
+            return added
+        added.append(key)
 
 
 @entry_point
@@ -169,16 +218,40 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--gap", nargs=2, metavar=("FLOOR", "CEILING"), help=two)
     parser.add_argument("--spread", choices=SPREADS, default="std", help="what ± shows (default: std)")
     parser.add_argument("--reported", action="store_true", help="published numbers of the same settings below ours")
-    formats = ("md", "latex", "html", "csv")
-    parser.add_argument("--format", choices=formats, default="md", help="Markdown (default), LaTeX with booktabs …")
+    parser.add_argument("--format", choices=FORMATS, default="md", help="Markdown (default), LaTeX with booktabs …")
+    _add_style(parser)
     options = parser.parse_args(arguments)
+    style = _style(options)
     runs, others = load(options.runs, options.where)
-    table = _asked_for(runs, options)
+    table = _asked_for(runs, options, style)
     table.notes.extend(not_counted(others))
     print(table.to(options.format))
 
 
-def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
+def _add_style(parser: argparse.ArgumentParser) -> None:
+    words = "a YAML file with names of methods, plug-ins, metrics …, above those that latex and html have anyway"
+    parser.add_argument("--names", type=Path, metavar="FILE", help=words)
+    parser.add_argument("--caption", default="", metavar="TEXT", help="in the place of the caption; not csv")
+    parser.add_argument("--label", default="", metavar="NAME", help="latex: its \\label; html: its id")
+    digits: dict[str, Any] = {"type": int, "choices": range(7), "metavar": "N"}
+    parser.add_argument("--decimals", **digits, default=2, help="of percentages (default: 2); shares have one more")
+    parser.add_argument("--hide-n", action="store_true", help="no (n) in cells that have as many runs as any")
+
+
+def _style(options: argparse.Namespace) -> Style:
+    """How the table is written. Raises ConfigError for an option that does not act on the format."""
+    markup = options.format in ("latex", "html")
+    if options.label and not markup:
+        raise ConfigError(f"--label={options.label} has no effect on --format={options.format}: set latex or html")
+    if options.label and not re.fullmatch(r"[\w:.-]+", options.label, re.ASCII):
+        raise ConfigError(f"--label={options.label} is not of letters, digits and  : . _ -")
+    if options.caption and options.format == "csv":
+        raise ConfigError("--caption has no effect on --format=csv, which has no caption: leave it out")
+    names = read_names(options.names) if options.names is not None else built_in() if markup else TYPED
+    return Style(names, options.decimals, options.hide_n, options.caption, options.label)
+
+
+def _asked_for(runs: Sequence[Run], options: argparse.Namespace, style: Style) -> Table:
     """The table of the options: those that are set, else those of the preset, else the defaults."""
     rows, cols, metrics = words("method,plugin"), words(""), words("final")
     versus: Mapping[str, Sequence[str]] = {}
@@ -201,7 +274,12 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace) -> Table:
     if options.versus:
         versus = parse_pairs(options.versus)
     gap = (parse_pairs(options.gap[0]), parse_pairs(options.gap[1])) if options.gap else None
-    return make_table(runs, rows, cols, metrics, versus, options.spread, reported, gap)
+    check_fields(runs, [*rows, *cols, *versus])
+    further = split(runs, [*rows, *cols, *versus, *(key for side in gap or () for key in side)])
+    table = make_table(runs, [*rows, *further], cols, metrics, versus, options.spread, reported, gap, style)
+    if further:
+        table.notes.append(f"rows are split by {', '.join(further)}, in which runs of one cell differ")
+    return table
 
 
 if __name__ == "__main__":

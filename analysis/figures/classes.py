@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -21,6 +21,7 @@ from sfa_bench.errors import ConfigError
 
 BINS = 20  # of a distribution of probabilities
 MANY_CLASSES = 20  # beyond it distributions are shown by group of classes, and the record has no full confusion
+LETTERS = 40  # of class names side by side, beyond which they stand aslant
 WRITTEN = 10  # classes up to which a matrix shows its numbers
 
 
@@ -33,9 +34,10 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     Raises: ConfigError when the runs have no accuracy per class or no such counts.
     """
     series = by_series(runs, options.by)
-    few(name(options.by, key) for key in series)
+    few(name(options.by, key, options.names) for key in series)
     tidy = []
     for key, members in series.items():
+        called = name(options.by, key, options.names)
         for run in members:
             accuracies, sizes = run.metrics.get("test/per_class"), run.record["data"].get(f"{options.counts}_counts")
             if not accuracies or not sizes:
@@ -44,7 +46,7 @@ def groups(runs: Sequence[Run], options: Options) -> pd.DataFrame:
             with reading(run):
                 pairs = list(zip(accuracies, sizes, strict=True))
             for label, (accuracy, size) in enumerate(pairs):
-                tidy.append({"series": name(options.by, key), "class": label, "size": size, "value": accuracy})
+                tidy.append({"series": called, "class": label, "size": size, "value": accuracy})
     raw = pd.DataFrame(tidy)
     frame = averaged(raw, ["series", "class"], options.spread)
     sizes = raw.dropna(subset="value").groupby(["series", "class"], as_index=False, sort=False)["size"].mean()
@@ -98,12 +100,30 @@ def separation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
                     rows = known & is_kind & np.isin(observed, classes)
                     new = np.histogram(saved["clean_probability"][:, rows], bins)[0]
                     counts[label, kind] = counts[label, kind] + new if (label, kind) in counts else new
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {"class": label, "kind": kind, "low": bins[place], "high": bins[place + 1], "share": count / total, "n": total}
         for (label, kind), histogram in counts.items()
         if (total := int(histogram.sum()))
         for place, count in enumerate(histogram)
     )
+    frame.attrs["classes"] = class_names(members)
+    return frame
+
+
+def class_names(runs: Sequence[Run]) -> list[str]:
+    """The names of the classes that all of these runs have alike; empty where they have none."""
+    each = [run.record["data"].get("classes") for run in runs]
+    return each[0] if each[0] and all(names == each[0] for names in each) else []
+
+
+def _named(axis: XAxis | YAxis, places: Sequence[float], labels: Sequence[Any], names: Sequence[str]) -> None:
+    """Ticks at the classes: their names where these are known and there is room for each, else their numbers."""
+    texts = [names[label] if isinstance(label, int) and label < len(names) else str(label) for label in labels]
+    axis.set_ticks(list(places), texts)
+    if isinstance(axis, XAxis) and sum(map(len, texts)) > LETTERS:
+        axis.set_tick_params(rotation=45)
+        for text in axis.get_ticklabels():
+            text.set(ha="right", rotation_mode="anchor")
 
 
 def _classes(run: Run) -> Mapping[Any, Sequence[int]]:
@@ -135,7 +155,7 @@ def draw_separation(frame: pd.DataFrame, options: Options) -> Figure:
                 edgecolor="white",
                 linewidth=0,
             )
-    axes.set_xticks(range(len(labels)), [str(label) for label in labels])
+    _named(axes.xaxis, range(len(labels)), labels, frame.attrs["classes"])
     axes.set(xlabel="observed label", ylabel="clean probability", ylim=(0, 1), xlim=(-0.6, len(labels) - 0.4))
     patches = [
         Patch(facecolor=LOOKS[0].colour, alpha=0.8, label="clean labels"),
@@ -170,7 +190,7 @@ def confusion(runs: Sequence[Run], options: Options) -> pd.DataFrame:
             share = count / total if total else None
             tidy.append({"panel": panel, "row": row, "column": column, "count": count, "share": share})
     frame = pd.DataFrame(tidy).astype({"share": float})
-    frame.attrs["notes"] = notes
+    frame.attrs |= {"notes": notes, "classes": class_names(members)}
     return frame
 
 
@@ -210,7 +230,9 @@ def draw_confusion(frame: pd.DataFrame, options: Options) -> Figure:
         axes.set(title=title, xlabel=x, ylabel=y, aspect="equal")
         axes.invert_yaxis()
         axes.spines[:].set_visible(True)
-        _class_ticks(axes, len(matrix))
+        labels = range(0, len(matrix), max(1, -(-len(matrix) // 10)))
+        for axis in (axes.xaxis, axes.yaxis):
+            _named(axis, [label + 0.5 for label in labels], labels, frame.attrs["classes"])
         if len(matrix) <= WRITTEN:
             for (row, column), value in np.ndenumerate(matrix):
                 if value >= 0.5:
@@ -218,9 +240,3 @@ def draw_confusion(frame: pd.DataFrame, options: Options) -> Figure:
                     axes.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", size=6, color=colour)
     figure.colorbar(shown, ax=list(panels), label="% of the row", shrink=0.8, pad=0.02)
     return figure
-
-
-def _class_ticks(axes: Axes, count: int) -> None:
-    labels = range(0, count, max(1, -(-count // 10)))
-    axes.set_xticks([label + 0.5 for label in labels], [str(label) for label in labels])
-    axes.set_yticks([label + 0.5 for label in labels], [str(label) for label in labels])

@@ -27,7 +27,7 @@ def curves(runs: Sequence[Run], options: Options) -> pd.DataFrame:
 
     Raises: ConfigError with a sentence when no epoch has the metric, or the series are too many or mixed.
     """
-    rows = _epochs(runs, options.by)
+    rows = _epochs(runs, options)
     metric = options.metric
     values = [row[metric] for row in rows if metric in row]
     if not values:
@@ -46,7 +46,7 @@ def selection(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     Columns: series, figure, group, epoch, mean, low, high, n, warm_up. Raises: ConfigError when nothing was selected,
     or where the clean labels are unknown, so that no selection can be judged.
     """
-    rows = _epochs(runs, options.by)
+    rows = _epochs(runs, options)
     tidy = []
     for row in rows:
         for figure in FIGURES:
@@ -61,12 +61,13 @@ def selection(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     return _finished(averaged(pd.DataFrame(tidy), ["series", "figure", "group", "epoch"], options.spread), rows)
 
 
-def _epochs(runs: Sequence[Run], by: Sequence[str]) -> list[dict[str, Any]]:
+def _epochs(runs: Sequence[Run], options: Options) -> list[dict[str, Any]]:
     """Every epoch of every run, flat (`selection/auc/few`), with its series."""
-    groups = by_series(runs, by)
-    few(name(by, key) for key in groups)
+    groups = by_series(runs, options.by)
+    names = {key: name(options.by, key, options.names) for key in groups}
+    few(names.values())
     return [
-        {**flat(row, "/"), "series": name(by, key)}
+        {**flat(row, "/"), "series": names[key]}
         for key, members in groups.items()
         for run in members
         for row in RunFolder(run.path).read_metrics()
@@ -101,7 +102,7 @@ def draw_curves(frame: pd.DataFrame, options: Options) -> Figure:
     axes = figure.subplots()
     _lines(axes, frame)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=axis_name(options.metric), xlim=(0.5, frame["epoch"].max() + 0.5))
+    axes.set(xlabel="epoch", ylabel=axis_name(options.metric, options.names), xlim=(0.5, frame["epoch"].max() + 0.5))
     legend(figure, axes, spread_text(frame, options.spread))
     return figure
 

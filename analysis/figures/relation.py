@@ -26,7 +26,7 @@ def relation(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     for metric in (options.metric, options.x):
         check_metric(runs, metric)
     rows = [
-        {"series": name(options.by, run.key(options.by)), "x": x, "value": y, "labels": run.labels}
+        {"series": name(options.by, run.key(options.by), options.names), "x": x, "value": y, "labels": run.labels}
         for run in runs
         if (x := run.metrics.get(options.x)) is not None and (y := run.metrics.get(options.metric)) is not None
     ]
@@ -64,6 +64,6 @@ def draw_relation(frame: pd.DataFrame, options: Options) -> Figure:
     axes.grid(True)
     for series, part, look in series_of(frame):
         axes.plot(part["x"], part["value"], look.marker, color=look.colour, label=series, markersize=3, alpha=0.7)
-    axes.set(xlabel=axis_name(options.x), ylabel=axis_name(options.metric))
+    axes.set(xlabel=axis_name(options.x, options.names), ylabel=axis_name(options.metric, options.names))
     legend(figure, axes, f"n = {len(frame)} runs")
     return figure

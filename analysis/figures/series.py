@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.metrics import is_percent
+from analysis.metrics import is_percent, title
+from analysis.names import TYPED, Names
 from analysis.runs import Run, check_alike, check_fields, grouped
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
@@ -38,6 +39,7 @@ class Options:
     versus: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["none"]})
     of: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"plugin": ["sfa"]})
     width: str = "column"
+    names: Names = TYPED
 
 
 def by_series(runs: Sequence[Run], by: Sequence[str]) -> Groups:
@@ -58,15 +60,18 @@ def few(names: Iterable[str]) -> None:
         )
 
 
-def name(by: Sequence[str], key: Key) -> str:
-    """`dividemix+sfa dataset.val=none`: choices of a method as in its folder's name, anything else with its key."""
-    values = dict(zip(by, map(str, key), strict=True))
+def name(by: Sequence[str], key: Key, names: Names = TYPED) -> str:
+    """`dividemix+sfa dataset.val=none`: choices of a method as in its folder's name, anything else with its key; with
+    the names of papers `DivideMix + SFA dataset.val=none`.
+    """
+    values = dict(zip(by, key, strict=True))
     parts = []
     if "method" in values:
-        added = [values.pop(group, silent) for group, silent in DEFAULTS.items()]
-        shown = [value for value, silent in zip(added, DEFAULTS.values(), strict=True) if value != silent]
-        parts.append("+".join([values.pop("method"), *shown]))
-    return " ".join([*parts, *(f"{group}={value}" for group, value in values.items())]) or "all runs"
+        added = {group: values.pop(group) for group in DEFAULTS if group in values}
+        shown = {group: value for group, value in added.items() if str(value) != DEFAULTS[group]}
+        whole = {"method": values.pop("method"), **shown}
+        parts.append((" + " if names.titles else "+").join(names.value(group, value) for group, value in whole.items()))
+    return " ".join([*parts, *(names.setting(group, value) for group, value in values.items())]) or "all runs"
 
 
 def the_only(runs: Sequence[Run], by: Sequence[str], kind: str) -> list[Run]:
@@ -116,12 +121,14 @@ def averaged(frame: pd.DataFrame, keys: Sequence[str], spread: str, column: str 
     return pd.DataFrame(parts).reset_index()
 
 
-def axis_name(metric: str) -> str:
-    """The label of an axis: `test accuracy, few (%)`, `selection auc`, `cost flops`."""
+def axis_name(metric: str, names: Names = TYPED) -> str:
+    """The label of an axis: `test accuracy, few (%)`, `selection AUC`, `cost flops`; a user's own name first."""
     unit = " (%)" if is_percent(metric) else ""
+    if metric in names.metrics:
+        return names.metrics[metric] + unit
     rest = metric.removeprefix("test/acc").removesuffix("/final").strip("/")
-    if metric.startswith("val/acc"):
-        return f"validation accuracy{metric.removeprefix('val/acc').replace('/', ', ')}" + unit
+    if metric.startswith(("val/", "selection/")):
+        return title(metric) + unit
     if metric.startswith("test/acc"):
         return "test accuracy" + (f", {rest.replace('/', ' ')}" if rest else "") + unit
     return metric.replace("/", " ").replace("_", " ") + unit

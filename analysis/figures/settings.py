@@ -16,7 +16,7 @@ from analysis.figures.series import Options, apart, averaged, axis_name, by_seri
 from analysis.metrics import is_percent
 from analysis.paired import pairs
 from analysis.runs import Run, check_fields, check_metric, select
-from analysis.values import NO_VALUE, NUMBER, valued
+from analysis.values import NO_VALUE, NUMBER, read, valued
 from sfa_bench.errors import ConfigError
 
 MOST_ROWS = 50  # of a dot plot on one page
@@ -41,7 +41,7 @@ def sensitivity(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     tidy = []
     for key, members in by_series(having, (*by, options.over)).items():
         # By its place: pandas, too, takes true for 1.
-        series, place = name(by, key[:-1]), settings.index(key[-1])
+        series, place = name(by, key[:-1], options.names), settings.index(key[-1])
         tidy += [{"series": series, "place": place, "value": run.metrics.get(options.metric)} for run in members]
     few(str(row["series"]) for row in tidy)
     frame = averaged(_defined(tidy, "value", options.metric), ["series", "place"], options.spread)
@@ -58,7 +58,7 @@ def draw_sensitivity(frame: pd.DataFrame, options: Options) -> Figure:
     figure = canvas(options.width, 2.9)
     axes = figure.subplots()
     axes.grid(True)
-    values = sorted(set(map(valued, frame["setting"])))
+    values, names = sorted(set(map(valued, frame["setting"]))), options.names
     numbers = [value.plain for value in values]
     numeric = all(value.kind == NUMBER for value in values) and apart(numbers, SEEN)
     if numeric and decades(numbers):
@@ -71,14 +71,14 @@ def draw_sensitivity(frame: pd.DataFrame, options: Options) -> Figure:
         x = [setting if numeric else values.index(valued(setting)) + aside for setting in part["setting"]]
         errors(axes, x, part, look, series, line=numeric)
     if not numeric or apart(numbers, LABELLED):
-        texts = list(map(str, values))
+        texts = [names.value(options.over, value) for value in values]
         tilt = 30 if sum(map(len, texts)) > 12 * figure.get_figwidth() else 0
         places = numbers if numeric else range(len(values))
         axes.set_xticks(places, texts, rotation=tilt, ha="right" if tilt else "center")
         axes.minorticks_off()
     if not numeric:
         axes.set_xlim(-0.5, len(values) - 0.5)
-    axes.set(xlabel=options.over, ylabel=axis_name(options.metric))
+    axes.set(xlabel=names.key(options.over), ylabel=axis_name(options.metric, options.names))
     legend(figure, axes, spread_text(frame, options.spread))
     return figure
 
@@ -107,9 +107,9 @@ def gain(runs: Sequence[Run], options: Options) -> pd.DataFrame:
         paired = pairs(groups.get(key, []), bases.get(key, []), options.metric, compared)
         unpaired += len(paired.alone)
         if paired.both:
-            change = paired.difference(options.metric)
+            change, called = paired.difference(options.metric), name(by, key, options.names)
             low, high = change.interval or (np.nan, np.nan)
-            rows.append({"setting": name(by, key), "mean": change.mean, "low": low, "high": high, "n": change.pairs})
+            rows.append({"setting": called, "mean": change.mean, "low": low, "high": high, "n": change.pairs})
     if not rows:
         sides = " and ".join(_text(pairs) for pairs in (options.of, options.versus))
         raise ConfigError(f"no run with {sides} is a pair: same {', '.join(by)}, seed and data_seed, with a value")
@@ -136,6 +136,10 @@ def _text(pairs: Mapping[str, Sequence[str]]) -> str:
     return ",".join(f"{key}={texts[0]}" for key, texts in pairs.items())
 
 
+def _named(pairs: Mapping[str, Sequence[str]], options: Options) -> str:
+    return ", ".join(options.names.setting(key, read(texts[0])) for key, texts in pairs.items())
+
+
 def tally(frame: pd.DataFrame) -> str:
     """`12 of 20 settings up (5 beyond their interval), 8 down (1)`: the numbers of settings that went up and down."""
     up, down = frame["mean"] > 0, frame["mean"] < 0
@@ -160,8 +164,8 @@ def draw_gain(frame: pd.DataFrame, options: Options) -> Figure:
     axes.set_ylim(len(frame) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     points = ", points" if is_percent(options.metric) else ""
-    what = axis_name(options.metric).removesuffix(" (%)")
-    axes.set_xlabel(f"{_text(options.of)} − {_text(options.versus)}\n{what}{points}")
+    what = axis_name(options.metric, options.names).removesuffix(" (%)")
+    axes.set_xlabel(f"{_named(options.of, options)} − {_named(options.versus, options)}\n{what}{points}")
     figure.suptitle(tally(frame), fontsize=8)
     return figure
 
@@ -178,7 +182,11 @@ def cost(runs: Sequence[Run], options: Options) -> pd.DataFrame:
     for metric in (options.metric, of_cost):
         check_metric(runs, metric)
     tidy: list[dict[str, Any]] = [
-        {"series": name(options.by, key), "value": run.metrics.get(options.metric), "cost": run.metrics.get(of_cost)}
+        {
+            "series": name(options.by, key, options.names),
+            "value": run.metrics.get(options.metric),
+            "cost": run.metrics.get(of_cost),
+        }
         for key, members in by_series(runs, options.by).items()
         for run in members
     ]
@@ -213,7 +221,7 @@ def draw_cost(frame: pd.DataFrame, options: Options) -> Figure:
             elinewidth=0.8,
             capsize=2,
         )
-    axes.set(xlabel=COSTS.get(options.cost, options.cost), ylabel=axis_name(options.metric))
+    axes.set(xlabel=COSTS.get(options.cost, options.cost), ylabel=axis_name(options.metric, options.names))
     legend(figure, axes, spread_text(frame, options.spread))
     return figure
 

@@ -489,7 +489,8 @@ function curvesPart(curves, folder) {
 function classesPart(run) {
   const accuracy = run.metrics["test/per_class"], counts = run.data.clean_counts, observed = run.data.observed_counts;
   if (!Array.isArray(accuracy)) return null;
-  const n = accuracy.length;
+  const n = accuracy.length, named = Array.isArray(run.data.classes) && run.data.classes.length === n;
+  const label = (k) => (named ? run.data.classes[k] : String(k));
   const hasCounts = Array.isArray(counts) && counts.length === n;
   const left = 44, gap = 34, tall = 130, low = hasCounts ? 90 : 0;
   const top = hasCounts ? Math.max(...counts, ...(observed || []), 1) : 1;
@@ -504,7 +505,7 @@ function classesPart(run) {
       }
       return y;
     };
-    const tip = (k) => svg("title", {}, `class ${k}: ${fixed(accuracy[k], 1)} %` + (hasCounts ? `, ${counts[k]} training images of this class, ${observed ? observed[k] : "?"} labelled so` : ""));
+    const tip = (k) => svg("title", {}, `class ${label(k)}: ${fixed(accuracy[k], 1)} %` + (hasCounts ? `, ${counts[k]} training images of this class, ${observed ? observed[k] : "?"} labelled so` : ""));
     const bar = (k, y, value, bottom, kind) => {
       const height = Math.max(bottom - y(value), 0);
       return svg("rect", { class: kind, x: left + k * slot + (slot - thick) / 2, y: bottom - height, width: thick, height }, tip(k));
@@ -529,8 +530,8 @@ function classesPart(run) {
   };
   const name = "Test accuracy by class, over the same last epochs as the final accuracy" + (hasCounts ? "; below, training images" : "");
   const numbers = el("details", {}, el("summary", {}, "Classes as numbers"), scroll("Classes as numbers", el("table", {},
-    el("thead", {}, el("tr", {}, ["class", "accuracy (%)", ...(hasCounts ? ["images of the class", "images labelled so"] : [])].map((h) => el("th", { scope: "col", class: "number" }, h)))),
-    el("tbody", {}, accuracy.map((value, k) => el("tr", {}, el("th", { scope: "row", class: "number" }, String(k)), el("td", { class: "number" }, fixed(value, 1)),
+    el("thead", {}, el("tr", {}, ["class", "accuracy (%)", ...(hasCounts ? ["images of the class", "images labelled so"] : [])].map((h, i) => el("th", { scope: "col", class: i || !named ? "number" : null }, h)))),
+    el("tbody", {}, accuracy.map((value, k) => el("tr", {}, el("th", { scope: "row", class: named ? null : "number" }, label(k)), el("td", { class: "number" }, fixed(value, 1)),
       hasCounts ? [el("td", { class: "number" }, show(counts[k])), el("td", { class: "number" }, observed ? show(observed[k]) : MISSING)] : []))))));
   return [el("h3", {}, "Classes"), el("figure", {}, el("figcaption", {}, name), chart(name, 20 + tall + (hasCounts ? gap + low : 0) + 36, draw)), numbers];
 }

@@ -21,21 +21,23 @@ class Classifier:
     keeps its own classifier.
     linear: the network's own classifier must be linear.
     options: keys of `classifier` that act on it.
+    title: what it is called in a paper's tables and figures.
     """
 
     code: str | None
+    title: str
     linear: bool = False
     options: tuple[str, ...] = ()
 
 
 _TRAINED = ("bn_mode", "epochs", "batch_size", "lr")
 CLASSIFIERS: Mapping[str, Classifier] = {
-    "joint": Classifier(None),
-    "crt": Classifier("sfa_bench.classifiers.fit.retrained", options=_TRAINED),
-    "lws": Classifier("sfa_bench.classifiers.fit.scaled", linear=True, options=_TRAINED),
-    "tau_norm": Classifier("sfa_bench.classifiers.fit.normalised", linear=True, options=("tau",)),
-    "ncm": Classifier("sfa_bench.classifiers.fit.nearest_mean"),
-    "logit_adjust": Classifier("sfa_bench.classifiers.fit.prior_subtracted", options=("tau",)),
+    "joint": Classifier(None, "joint"),
+    "crt": Classifier("sfa_bench.classifiers.fit.retrained", "cRT", options=_TRAINED),
+    "lws": Classifier("sfa_bench.classifiers.fit.scaled", "LWS", linear=True, options=_TRAINED),
+    "tau_norm": Classifier("sfa_bench.classifiers.fit.normalised", "τ-norm", linear=True, options=("tau",)),
+    "ncm": Classifier("sfa_bench.classifiers.fit.nearest_mean", "NCM"),
+    "logit_adjust": Classifier("sfa_bench.classifiers.fit.prior_subtracted", "logit adjustment", options=("tau",)),
 }
 OPTIONS = tuple(dict.fromkeys(option for classifier in CLASSIFIERS.values() for option in classifier.options))
 

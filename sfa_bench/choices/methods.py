@@ -619,3 +619,40 @@ def natives(config: RunConfig) -> list[str]:
         for plugin in _PLUGINS.get(method, ("none",))
         if native(replace(config, names={**config.names, "method": method, "plugin": plugin})) is not None
     ]
+
+
+# What a method is called in a paper's tables and figures; a loss that takes cross-entropy's place is a method there.
+TITLES: Mapping[str, str] = {
+    "balanced_softmax": "Balanced softmax",
+    "cb_ce": "CB-CE",
+    "ce": "CE",
+    "ce_drw": "CE-DRW",
+    "ce_mixup": "CE + mixup",
+    "ccs": "CCS",
+    "coteaching": "Co-teaching",
+    "dasc": "DaSC",
+    "dasc_release": "DaSC (release)",
+    "dividemix": "DivideMix",
+    "elr": "ELR",
+    "focal": "Focal loss",
+    "gce": "GCE",
+    "har": "HAR",
+    "har_drw": "HAR-DRW",
+    "jal_ce": "JAL-CE",
+    "jal_fl": "JAL-FL",
+    "ldam": "LDAM",
+    "ldam_drw": "LDAM-DRW",
+    "logit_adjust": "Logit adjustment",
+    "mae": "MAE",
+    "nce_mae": "NCE+MAE",
+    "nce_rce": "NCE+RCE",
+    "nfl": "NFL",
+    "ngce": "NGCE",
+    "rolt": "RoLT",
+    "rolt_drw": "RoLT-DRW",
+    "rolt_plus": "RoLT+",
+    "sce": "SCE",
+    "sop": "SOP",
+    "unicon": "UNICON",
+    "unicon_release": "UNICON (release)",
+}

@@ -383,3 +383,14 @@ class PluginConfig(Brought):
     abc: AbcConfig = section(AbcConfig)
     gmm: GmmConfig = section(GmmConfig)
     revision: int = option(1, "raised when a change of the plug-in changes results", low=1, fixed=True)
+
+
+# What a plug-in is called in a paper's tables and figures.
+TITLES: Mapping[str, str] = {
+    "none": "none",
+    "abc": "ABC",
+    "ibc": "IBC",
+    "ibc_release": "IBC (release)",
+    "sfa": "SFA",
+    "sfa_release": "SFA (release)",
+}

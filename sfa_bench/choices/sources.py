@@ -390,3 +390,23 @@ class DatasetConfig(Brought):
 def named(test: str) -> list[str]:
     """The data sets for which an attribute is true."""
     return [name for name, source in SOURCES.items() if getattr(source, test)]
+
+
+# What a data set is called in a paper's tables and figures; a user's own by the name that it was given.
+TITLES: Mapping[str, str] = {
+    "digits": "Digits",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "cifar10n": "CIFAR-10N",
+    "cifar100n": "CIFAR-100N",
+    "webvision": "WebVision",
+    "clothing1m": "Clothing1M",
+    "synthetic": "Synthetic",
+    "mnist5k": "MNIST-5k",
+    "letter": "Letter",
+    "shuttle": "Shuttle",
+    "satellite": "Satellite",
+    "glyphs": "Glyphs",
+    "elpv": "ELPV",
+}

@@ -107,6 +107,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def about(seconds: float) -> str:
+    """An estimate: 40.2 → 40 s, 372 → 6 min, 3671 → 1 h 1 min."""
+    minutes = round(seconds / 60)
+    if seconds < 59.5:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def markdown_table(rows: Sequence[Sequence[str]], texts: int) -> str:
     """A Markdown table with aligned columns; rows: the heading first; texts: columns of words, aligned to the left."""
     columns = []

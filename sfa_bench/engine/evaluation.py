@@ -9,7 +9,7 @@ import numpy as np
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.data.types import Data, EvaluationSet, Images
 from sfa_bench.engine.contract import Contract
-from sfa_bench.engine.metrics import accuracy, accuracy_by_class, summarise
+from sfa_bench.engine.metrics import summarise, validation_metrics
 from sfa_bench.engine.report import saves_train_probability, tested
 from sfa_bench.engine.state import RunState
 
@@ -35,8 +35,7 @@ class Evaluation:
         row = tested(self.data, logits, more, how)
         if val is not None:
             answers, labels = self._predict(val, "validation", e, contract), val.labels.numpy()
-            row["val/acc"] = accuracy(answers, labels, how)
-            row["val/per_class"] = accuracy_by_class(answers, labels, how)
+            row |= validation_metrics(answers, labels, how, self.data.groups)
             if chosen is not None:
                 chosen.update(e, answers, labels, logits)
         return row

@@ -19,6 +19,8 @@ from sfa_bench.choices.heads import ALL
 from sfa_bench.parts.prototypes import members_of_classes
 
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
+# What is reported of a validation set, of the metrics of a test set.
+VALIDATION = ("acc", *(f"acc/{name}" for name in (*GROUPS, "worst", "gmean")), "macro_f1", "per_class")
 ECE_BINS = 15
 
 Logits = Sequence[Mapping[str, NDArray]]
@@ -97,15 +99,19 @@ def test_metrics(
     return metrics
 
 
+def validation_metrics(
+    logits: Logits, labels: ArrayLike, how: str, groups: Mapping[str, Sequence[int]]
+) -> dict[str, float | list[float | None] | None]:
+    """Accuracy on the validation set under `val/`, overall, by group and by class, and macro-averaged F1; arguments and
+    definitions as of `test_metrics`.
+    """
+    found = test_metrics(logits, labels, how, groups)
+    return {f"val/{name}": found[f"test/{name}"] for name in VALIDATION}
+
+
 def accuracy(logits: Logits, labels: ArrayLike, how: str) -> float:
     """Accuracy of the ensemble in percent."""
     return 100 * float((scores(logits, how).argmax(axis=1) == np.asarray(labels)).mean())
-
-
-def accuracy_by_class(logits: Logits, labels: ArrayLike, how: str) -> list[float | None]:
-    """The same of each class [K]; None for one without samples."""
-    labels, ranking = np.asarray(labels), scores(logits, how)
-    return _by_class(ranking.argmax(axis=1) == labels, labels, ranking.shape[1])
 
 
 def _by_class(correct: NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int) -> list[float | None]:
@@ -120,8 +126,8 @@ def _expected_calibration_error(confidence: NDArray, correct: NDArray) -> float:
 
 
 def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str, Any]:
-    """A run's `metrics` from its epochs' rows: `epoch` (1-based), the keys of `test_metrics`, `val/acc` where known,
-    and the same keys of a second test set (`test_imagenet/…`).
+    """A run's `metrics` from its epochs' rows: `epoch` (1-based), the keys of `test_metrics`, those of
+    `validation_metrics` where known, and the test set's of a second one (`test_imagenet/…`).
 
     `test/acc/final`, `val/acc` and every key without a suffix of its own are means over the evaluated ones of the last
     max(1, int(0.05·epochs)) epochs; the last evaluated epoch where none of those was. `val/acc/best` is the accuracy
@@ -131,9 +137,10 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
     window = _last(rows, epochs, max(1, epochs // 20))
     validated = [row for row in rows if row.get("val/acc") is not None]
     chosen = max(validated, key=lambda row: row["val/acc"], default=None)
-    keys = list(dict.fromkeys(key for row in window for key in row if key.startswith(("test/", "test_"))))
+    keys = list(dict.fromkeys(key for row in window for key in row if key.startswith(("test/", "test_", "val/"))))
     metrics: dict[str, Any] = {}
-    for name in dict.fromkeys(["test/acc", *(key for key in keys if key.count("/") == 1 and key.endswith("/acc"))]):
+    tests = (key for key in keys if key.startswith("test") and key.count("/") == 1 and key.endswith("/acc"))
+    for name in dict.fromkeys(["test/acc", *tests]):
         accuracies = [row[name] for row in rows]
         metrics |= {
             f"{name}/final": _mean([row[name] for row in window]),
@@ -149,7 +156,6 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
         metrics[key] = [_mean(column) for column in zip(*lists, strict=True)] if lists else _mean(values)
     if chosen is not None:
         metrics |= {
-            "val/acc": _mean([row.get("val/acc") for row in window]),
             "val/acc/last": validated[-1]["val/acc"],
             "val/acc/best": chosen["val/acc"],
             "val/epoch": chosen["epoch"],

@@ -83,7 +83,7 @@ def _fit(
     record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
     record |= {"data": old["data"], "selection": old["selection"], "knows": old["knows"]}
     folder.write_config(record["config"])
-    console.print(banner(config), highlight=False)
+    console.print(banner(config, record["data"].get("noise_rate")), highlight=False)
     try:
         started = time.perf_counter()
         with ExitStack() as stack:

@@ -194,7 +194,7 @@ class Session:
 
     def _begin(self, again: bool) -> None:
         say, data = self.display.say, self.data
-        say(banner(self.config))
+        say(banner(self.config, data.noise_rate))
         say(setup(self.config, tuple(data.view.images.shape[1:]), self.record["environment"]["device"]))
         if again:
             self.folder.begin_again()
@@ -317,8 +317,8 @@ class Session:
         self.folder.write_record(self.record)
 
 
-def banner(config: RunConfig) -> str:
-    """The title of a run: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`."""
+def banner(config: RunConfig, rate: float | None = None) -> str:
+    """The title of a run: `dividemix + sfa · digits exp 0.1 · joint 0.4 · replicate 0`; rate, see `words.setting`."""
     names = config.names
     method = " + ".join(name for name in (names["method"], names["plugin"]) if name != "none")
     seeds = f"replicate {config.replicate}"
@@ -326,7 +326,7 @@ def banner(config: RunConfig) -> str:
         seeds = f"seed {config.seed} · data_seed {config.data_seed}"
     if names.get("classifier", "joint") != "joint":
         method += f" + {names['classifier']}"
-    return f"{method} · {config.dataset.name} {words.imbalance(config)} · {words.noise(config)} · {seeds}"
+    return f"{method} · {config.dataset.name} {words.setting(config, rate)} · {seeds}"
 
 
 def setup(config: RunConfig, shape: tuple[int, ...], devices: list[str]) -> str:

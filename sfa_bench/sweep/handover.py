@@ -33,11 +33,14 @@ LEFT_BEHIND = 30 * 24 * 3600  # seconds, longer than a job waits in a queue
 
 @dataclass(frozen=True)
 class LaunchedRun:
-    """One run of a sweep as its job reads it; command: the command that makes it alone."""
+    """One run of a sweep as its job reads it; command: the command that makes it alone; title: what tells it from the
+    sweep's other runs.
+    """
 
     hash: str
     command: str
     config: RunConfig
+    title: str = ""
 
 
 def hash_of(reference: str) -> str:
@@ -45,8 +48,9 @@ def hash_of(reference: str) -> str:
     return reference.partition(":")[0]
 
 
-def write_runs(path: Path, runs: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Write (hash, command, stored configuration as JSON) of each run. Returns the reference to each, by hash.
+def write_runs(path: Path, runs: Iterable[tuple[str, ...]]) -> dict[str, str]:
+    """Write (hash, command, stored configuration as JSON) of each run, perhaps with a title. Returns the reference to
+    each, by hash.
 
     Raises: RunError with a sentence when the disk refuses.
     """
@@ -56,8 +60,9 @@ def write_runs(path: Path, runs: Iterable[tuple[str, str, str]]) -> dict[str, st
                 left.unlink()
     references, begin = {}, 0
     with writing(path), replacing(path) as file:
-        for identity, command, config in runs:
-            line = f'{{"command": {json.dumps(command)}, "config": {config}}}\n'.encode()
+        for identity, command, config, *title in runs:
+            about = f'"command": {json.dumps(command)}, "title": {json.dumps("".join(title))}'
+            line = f'{{{about}, "config": {config}}}\n'.encode()
             file.write(line)
             references[identity] = f"{identity}:{begin}:{len(line)}:{hashlib.sha256(line).hexdigest()}"
             begin += len(line)
@@ -83,7 +88,7 @@ def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun
         raise _refused(path, "its bytes have changed since the sweep wrote it")
     try:
         stored = json.loads(line)
-        command, config = str(stored["command"]), from_stored(stored["config"])
+        command, title, config = str(stored["command"]), str(stored["title"]), from_stored(stored["config"])
         actual = run_hash(config)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _refused(path, f"run {identity} of it is not a configuration ({' '.join(str(error).split())})") from error
@@ -91,7 +96,7 @@ def read_run(path: Path, reference: str, config_dir: Path | None) -> LaunchedRun
         why = f"run {identity} of it has the hash {actual}: has a file that it names changed since?"
         raise _refused(path, why)
     make_importable(config_dir)
-    return LaunchedRun(identity, command, config)
+    return LaunchedRun(identity, command, config, title)
 
 
 def remove_runs(path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfa_bench.config.terminal import SafeStream, duration, prepare
+from sfa_bench.config.terminal import SafeStream, about, prepare
 from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError, Interrupted
 from sfa_bench.store.claim import process_start
@@ -96,11 +96,10 @@ def job(cfg: DictConfig) -> Outcome:
     if answer["state"] == "interrupted" and here and not stop.asked():
         raise Interrupted(answer["signal"])
     if answer["state"] == "done":
-        words = [*answer.get("said", ()), *_progress(stop), str(answer.get("message", ""))]
-        print(f"done: {' · '.join(words)}", flush=True)
+        print(_line(stop, [run.title, *answer.get("said", ())]), flush=True)
     if answer["state"] in ("failed", "refused"):  # now, and again with all others at the end
         what = "has failed" if answer["state"] == "failed" else "is refused"
-        print(" · ".join([f"a run {what}: {answer['message']}", *_progress(stop)]), flush=True)
+        print(_line(stop, [run.title, f"a run {what}: {answer['message']}"]), flush=True)
     if answer["state"] in ("failed", "refused") and config.fail_fast:
         stop.ask(f"fail_fast: {answer['message']}")
     return Outcome(answer["state"], identity, answer.get("message", ""))
@@ -124,13 +123,15 @@ def _stop_after(owner: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _progress(stop: StopFile) -> list[str]:
-    """`3 of 18`, and an estimate of the remaining time."""
+def _line(stop: StopFile, words: list[str]) -> str:
+    """`[3/18] ce + sfa · 33.3 % · 6 min left`: the words on a run that has ended, with how many have and an estimate of
+    the remaining time.
+    """
     if (counted := Counted(stop.counted).one_more()) is None:
-        return []
+        return " · ".join(words)
     ended, jobs, seconds = counted
-    left = duration(seconds / ended * (jobs - ended))
-    return [f"{ended} of {jobs}"] + ([f"about {left} left"] if ended < jobs else [])
+    left = [f"{about(seconds / ended * (jobs - ended))} left"] if ended < jobs else []
+    return f"[{ended}/{jobs}] " + " · ".join([*words, *left])
 
 
 def own_conf(hydra: Any) -> Path | None:

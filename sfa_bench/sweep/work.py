@@ -9,7 +9,6 @@ from typing import Any
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.config.terminal import duration
 from sfa_bench.errors import ConfigError, Interrupted, RunError
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.ledger import run_place
@@ -26,7 +25,7 @@ def work(config: RunConfig, command: str, threads: int, quiet: bool, slot: bool)
 
             take_slot(config.jobs_per_gpu)
         path = _start(config, command, quiet, threads)
-        return {"state": "done", "message": str(path), "said": _ended(config, path)}
+        return {"state": "done", "message": str(path), "said": _ended(path)}
     except ConfigError as error:
         return {"state": "refused", "message": str(error)}
     except RunError as error:
@@ -52,12 +51,8 @@ def _start(config: RunConfig, command: str, quiet: bool, threads: int) -> Path:
         return start(config, command, Console(file=nowhere, markup=False), threads)
 
 
-def _ended(config: RunConfig, folder: Path) -> list[str]:
-    """Words for a finished run: its name, accuracy and duration."""
-    from sfa_bench.engine.session import banner
-
-    record = RunFolder(folder).read_record() or {"metrics": {}, "cost": {}}
-    accuracy, seconds = record["metrics"].get("test/acc/final"), record["cost"].get("total_seconds")
-    parts = [banner(config)]
-    parts += [] if accuracy is None else [f"accuracy {accuracy:.2f}"]
-    return parts + ([] if seconds is None else [duration(seconds)])
+def _ended(folder: Path) -> list[str]:
+    """Words for a finished run: its accuracy."""
+    record = RunFolder(folder).read_record() or {"metrics": {}}
+    accuracy = record["metrics"].get("test/acc/final")
+    return [] if accuracy is None else [f"{accuracy:.1f} %"]

@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from analysis.export import main, to_bytes
+from analysis.export import main, tidy, to_bytes
+from analysis.runs import load
 
 
 def test_three_lines_of_pandas_find_what_the_records_hold(ledger, tmp_path, capsys):
@@ -28,6 +29,13 @@ def test_three_lines_of_pandas_find_what_the_records_hold(ledger, tmp_path, caps
         assert row["seed"] == record["config"]["seed"]
         assert [row[f"test/per_class/{c}"] for c in range(10)] == record["metrics"]["test/per_class"]
         assert row["observed_labels"] == record["data"]["fingerprints"]["observed_labels"]
+
+
+def test_names_of_classes_stand_beside_the_figures_by_class(ledger):
+    (run,) = load([ledger.add(50.0)])[0]
+    assert "classes" not in tidy([run])
+    run.record["data"]["classes"] = ["oak", "Ölbaum, wild"]
+    assert json.loads(tidy([run])["classes"][0]) == ["oak", "Ölbaum, wild"]
 
 
 def test_parquet_holds_the_same_as_csv(ledger, tmp_path):

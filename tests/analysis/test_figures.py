@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 
 from analysis.figures.look import house_style
 from analysis.figures.series import Options
-from analysis.plot import KINDS, main
+from analysis.plot import KINDS, main, make
 from analysis.runs import load
 from sfa_bench.store.folder import RunFolder
 
@@ -369,3 +370,27 @@ def test_pairs_that_saw_other_labels_are_refused(ledger, tmp_path, capsys):
     ledger.add(11.0, plugin="none", labels="b")
     assert draw(tmp_path, ledger, "gain", "--by", "method") == 2
     assert "saw different labels" in capsys.readouterr().err
+
+
+# ---- names of classes
+
+
+def test_classes_are_named_where_all_runs_name_them_alike(runs):
+    def ticks(kind):
+        files, _ = make(kind, load([runs.root], "plugin=sfa,noise_ratio=0.2")[0], ["svg"])
+        return re.findall(r"<!-- (.*?) -->", files["svg"].decode())
+
+    def name(folder, names):
+        record = json.loads((folder / "run.json").read_text())
+        record.pop("digest")
+        record["data"]["classes"] = names
+        RunFolder(folder).write_record(record)
+
+    assert (ticks("confusion").count("2"), "flower 2" in ticks("confusion")) == (4, False)
+    folders = [run.path for run in load([runs.root], "plugin=sfa,noise_ratio=0.2")[0]]
+    for folder in folders:
+        name(folder, [f"flower {k}" for k in range(K)])
+    assert ticks("confusion").count("flower 2") == 4  # both axes of both panels
+    assert ticks("separation").count("flower 2") == 1
+    name(folders[-1], [f"tree {k}" for k in range(K)])
+    assert {"flower 2", "tree 2"}.isdisjoint(ticks("confusion"))

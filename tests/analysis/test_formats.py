@@ -90,7 +90,8 @@ def test_latex_has_a_line_for_every_row_with_booktabs_rules(runs, capsys):
     lines = capsys.readouterr().out.splitlines()
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     assert body == [
-        r"dividemix & none & \underline{53.67 $\pm$ 4.04 (3)} \\",
-        r"dividemix\textsuperscript{a} & sfa & \textbf{58.67 $\pm$ 4.04 (3)} \\",
+        r"DivideMix & none & \underline{53.67 $\pm$ 4.04 (3)} \\",
+        r"DivideMix\textsuperscript{a} & SFA & \textbf{58.67 $\pm$ 4.04 (3)} \\",
     ]
-    assert lines[lines.index(r"\toprule") + 1] == r"method & plugin & test/acc/final \\"
+    assert lines[lines.index(r"\toprule") + 1] == r"method & plugin & accuracy \\"
+    assert r"\begin{tabular}{llr}" in lines

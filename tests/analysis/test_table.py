@@ -13,8 +13,10 @@ from scipy import stats
 
 import sfa_bench
 from analysis.paired import paired_difference
-from analysis.table import main
+from analysis.runs import load
+from analysis.table import main, make_table
 from analysis.values import MISSING
+from sfa_bench.errors import ConfigError
 
 ROOT = Path(sfa_bench.__file__).parents[1]
 
@@ -246,14 +248,48 @@ def test_a_bar_in_a_name_does_not_break_the_table(ledger, capsys):
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(ledger, capsys):
     ledger.add(10.0)
     ledger.add(11.0, replicate=1, lr=0.1)
-    sentence = refusal(capsys, ledger.root)
-    assert sentence == "runs of one cell differ in lr (0.02, 0.1): add lr to --rows, --cols or --where"
-    assert len(table(capsys, ledger.root, "--rows", "method,lr")[1]) == 2
+    _, rows, text = table(capsys, ledger.root)
+    assert [(row["lr"], row["test/acc/final"]) for row in rows] == [("0.02", "10.00 (1)"), ("0.1", "11.00 (1)")]
+    assert "- rows are split by lr, in which runs of one cell differ" in text
+    assert table(capsys, ledger.root, "--rows", "method,plugin,lr")[1] == rows
+    with pytest.raises(ConfigError, match=r"runs of one cell differ in lr \(0.02, 0.1\): add lr to --rows"):
+        make_table(load([ledger.root])[0], ["method"])
+
+
+def test_rows_are_split_as_far_as_the_runs_differ_and_no_further(ledger, capsys):
+    for ratio, epochs, plugin in itertools.product((0.2, 0.4), (5, 60), ("none", "sfa")):
+        for replicate in (0, 1):
+            keys = {"noise_ratio": ratio, "epochs": epochs, "plugin": plugin, "replicate": replicate}
+            ledger.add(10 * replicate + epochs + 100 * (plugin == "sfa"), **keys)
+    _, rows, text = table(capsys, ledger.root)
+    assert list(rows[0]) == ["method", "plugin", "noise_ratio", "epochs", "test/acc/final"]
+    assert len(rows) == 8
+    assert "rows are split by noise_ratio, epochs, in which" in text
+    assert list(table(capsys, ledger.root, "--cols", "noise_ratio")[1][0])[:3] == ["method", "plugin", "epochs"]
+
+
+def test_differences_are_split_too_each_to_the_base_of_the_same_setting(ledger, capsys):
+    for ratio, replicate in itertools.product((0.2, 0.4), range(3)):
+        ledger.add(50.0 + replicate, noise_ratio=ratio, replicate=replicate)
+        for beta, gain in ((0.9, 1), (0.99, 2)):
+            accuracy = 50.0 + replicate + gain + 10 * ratio
+            ledger.add(accuracy, plugin="sfa", plugin__beta=beta, noise_ratio=ratio, replicate=replicate)
+    _, rows, _ = table(capsys, ledger.root, "--versus", "plugin=none")
+    gains = {(row["noise_ratio"], row["plugin.beta"]): row["test/acc/final"] for row in rows if row["plugin"] == "sfa"}
+    assert {key: text.split()[0] for key, text in gains.items()} == {
+        ("0.2", "0.9"): "+3.00",
+        ("0.2", "0.99"): "+4.00",
+        ("0.4", "0.9"): "+5.00",
+        ("0.4", "0.99"): "+6.00",
+    }
+    assert sorted(row["test/acc/final"] for row in rows if row["plugin"] == "none") == ["51.00 ± 1.00 (3)"] * 2
 
 
 def test_a_name_is_given_before_the_keys_that_follow_from_it(ledger, capsys):
     fill(ledger, ratios=(0.2,))
-    assert "differ in plugin (abc, none, sfa)" in refusal(capsys, ledger.root, "--rows", "method")
+    _, rows, text = table(capsys, ledger.root, "--rows", "method")
+    assert list(rows[0])[:2] == ["method", "plugin"]
+    assert "rows are split by plugin, in which" in text
 
 
 def test_a_key_that_older_records_lack_does_not_part_them(ledger, capsys):

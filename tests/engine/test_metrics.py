@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import top_k_accuracy_score
+from sklearn.metrics import f1_score, top_k_accuracy_score
 
 from sfa_bench.engine import metrics
 
@@ -325,6 +325,28 @@ def test_validation_accuracy_is_the_mean_over_the_same_last_epochs_as_the_test_a
     assert (found["val/acc/best"], found["val/epoch"]) == (89.0, 1)
     assert found["test_imagenet/acc/at_best_val"] == 2.0
     assert "val/acc" not in metrics.summarise([{"epoch": 1, "test/acc": 1.0}], 1)
+
+
+def test_validation_figures_are_by_group_and_macro_averaged_as_those_of_a_test_set():
+    labels, logits = np.array([0, 0, 0, 1, 1, 3]), np.eye(4)[[0, 0, 2, 1, 0, 3]]  # class 2 has no sample
+    groups = {"many": [0], "medium": [1, 2], "few": [2], "head": [0, 1], "mid": [2, 3], "tail": [3]}
+    found = metrics.validation_metrics([{"main": logits}], labels, "logit_sum", groups)
+    assert found["val/acc"] == pytest.approx(400 / 6)
+    assert found["val/per_class"] == [pytest.approx(200 / 3), 50.0, None, 100.0]
+    by_group = {name: found[f"val/acc/{name}"] for name in groups}
+    expected = {"many": 200 / 3, "medium": 50, "few": None, "head": (200 / 3 + 50) / 2, "mid": 100, "tail": 100}
+    assert by_group == {name: value and pytest.approx(value) for name, value in expected.items()}
+    assert (found["val/acc/worst"], found["val/acc/gmean"]) == (50, pytest.approx((2 / 3 * 0.5) ** (1 / 3) * 100))
+    assert found["val/macro_f1"] == pytest.approx(100 * f1_score(labels, [0, 0, 2, 1, 0, 3], average="macro"))
+
+
+def test_validation_figures_of_a_run_are_means_over_the_same_epochs():
+    history = [
+        {"epoch": e, "test/acc": 1.0, "val/acc": 1.0, "val/acc/few": 2.0 * e, "val/per_class": [1.0 * e, None]}
+        for e in range(1, 41)
+    ]
+    found = metrics.summarise(history, 40)
+    assert (found["val/acc/few"], found["val/per_class"]) == (79.0, [39.5, None])
 
 
 def test_other_figures_are_averaged_over_the_final_window_and_missing_ones_left_out():

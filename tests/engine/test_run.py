@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from analysis.metrics import exists as known_metric
 from sfa_bench.config.compose import compose
 from sfa_bench.data import build as build_data
 from sfa_bench.data.tools.fake import make_fake
@@ -149,19 +150,20 @@ NATURAL = {
 
 
 @pytest.mark.parametrize("name", NATURAL)
-def test_natural_data_are_announced_as_they_are_and_not_as_clean(name):
+def test_natural_data_are_announced_as_they_come_and_not_as_clean(name):
     typed = ["method=ce", "plugin=none", f"dataset={name}", *NATURAL[name]]
     config = compose(typed)
-    assert banner(config) == f"ce · {config.dataset.name} as it is · labels as they are · replicate 0"
+    assert banner(config) == f"ce · {config.dataset.name} as it comes · noise unknown · replicate 0"
+    assert banner(config, 0.30349) == f"ce · {config.dataset.name} as it comes (30.3 % mislabelled) · replicate 0"
     added = compose([*typed, "noise=symmetric", "noise_ratio=0.2", "imbalance=exp", "imb_factor=0.1"])
-    assert banner(added) == f"ce · {config.dataset.name} exp 0.1 · symmetric 0.2 · replicate 0"
+    assert banner(added, 0.5) == f"ce · {config.dataset.name} exp 0.1 · symmetric 0.2 · replicate 0"
 
 
 def test_the_banner_shows_no_rate_that_does_not_act(tmp_path):
     people = compose(["method=ce", "plugin=none", "dataset=cifar10n"])
-    assert banner(people) == "ce · cifar10n as it is · human worst · replicate 0"
+    assert banner(people) == "ce · cifar10n as it comes · human worst · replicate 0"
     told = compose(["method=ce", "plugin=none", "dataset=cifar10n", "noise=none"])
-    assert banner(told) == "ce · cifar10n as it is · no noise · replicate 0"
+    assert banner(told) == "ce · cifar10n as it comes · no noise · replicate 0"
     (tmp_path / "t.txt").write_text("1 0\n0 1\n")
     matrix = compose(["method=ce", "plugin=none", "noise=matrix", f"noise.file={tmp_path}/t.txt"])
     assert banner(matrix) == "ce · digits exp 0.1 · matrix · replicate 0"
@@ -322,6 +324,9 @@ def test_validation_is_reported_beside_the_test_accuracy(tmp_path):
     assert record["metrics"]["val/acc/best"] == best["val/acc"]
     assert record["metrics"]["val/epoch"] == best["epoch"]
     assert record["metrics"]["val/acc"] == record["metrics"]["val/acc/last"] == rows[-1]["val/acc"]  # a window of one
+    for name in ("val/acc/many", "val/acc/few", "val/macro_f1", "val/per_class"):
+        assert record["metrics"][name] == rows[-1][name] is not None
+    assert all(known_metric(name) for name in record["metrics"] if name.startswith("val/") and "per_class" not in name)
     assert record["knows"] == ["clean_val"]
     assert record["data"]["samples"]["val"] > 0
 

@@ -22,11 +22,11 @@ def test_what_is_left_is_the_mean_time_of_those_that_have_ended(tmp_path, monkey
     now = [1000.0]
     monkeypatch.setattr(stop.time, "time", lambda: now[0])
     sweep = StopFile(tmp_path / "sweep.stop")
-    assert job._progress(sweep) == []  # nobody counts
+    assert job._line(sweep, ["ce", "33.3 %"]) == "ce · 33.3 %"  # nobody counts
     Counted(sweep.counted).begin(3)
     now[0] += 90
-    assert job._progress(sweep) == ["1 of 3", "about 3:00 left"]
+    assert job._line(sweep, ["ce", "33.3 %"]) == "[1/3] ce · 33.3 % · 3 min left"
     now[0] += 10
-    assert job._progress(sweep) == ["2 of 3", "about 0:50 left"]
-    assert job._progress(sweep) == ["3 of 3"]
+    assert job._line(sweep, ["ce"]) == "[2/3] ce · 50 s left"
+    assert job._line(sweep, ["ce"]) == "[3/3] ce"
     Counted(tmp_path / "no/such/folder").begin(3)  # a disk that takes nothing stops nobody

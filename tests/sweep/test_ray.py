@@ -1,6 +1,7 @@
 """Sweeps on a Ray cluster of this machine, jobs with fractions of a core."""
 
 import os
+import re
 import signal
 from contextlib import suppress
 from importlib.util import find_spec
@@ -58,7 +59,7 @@ def test_a_sweep_with_half_a_core_a_job_ends_with_the_same_bits_and_leaves_nothi
     # Ray may lose the last ones that its jobs print; what it passes on is a line a run.
     printed = {line.partition(") ")[2] for line in output.splitlines() if line.startswith("(_run_job pid=")}
     assert printed
-    assert all(line.startswith("done: ce · ") for line in printed)
+    assert all(re.match(r"\[\d/4\] ce · .+ · \d+\.\d %( · |$)", line) for line in printed)
     assert numbers(runs) == undisturbed
     assert {record["environment"]["threads"] for _, record in records(runs).values()} == {1}
     assert session(process) == []

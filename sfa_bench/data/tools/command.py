@@ -122,7 +122,7 @@ def _export(arguments: Sequence[str]) -> None:
     data = build(config)
     written = exporting.export(data, config, options.overrides, options.output)
     rate = "clean labels unknown" if data.noise_rate is None else f"{100 * data.noise_rate:.2f} % noisy"
-    print(f"{describing.title(config)}: {len(data.index):,} training labels, {rate}")
+    print(f"{describing.title(config, data.noise_rate)}: {len(data.index):,} training labels, {rate}")
     for name, part in data.more_tests.items():
         print(f"the {len(part.labels):,} samples of {name} are not among them: this form has one test set")
     if data.val is not None and "path" not in exporting.columns(data, config):

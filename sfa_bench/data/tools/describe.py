@@ -67,7 +67,7 @@ def describe(config: RunConfig) -> Description:
     data = build(config)
     if before is None:  # everything is kept: nothing to read twice
         before = data.observed_counts if data.clean_counts is None else data.clean_counts
-    return Description(title(config), before, data)
+    return Description(title(config, data.noise_rate), before, data)
 
 
 def _before(config: RunConfig) -> np.ndarray:
@@ -77,10 +77,9 @@ def _before(config: RunConfig) -> np.ndarray:
     return np.bincount(labels, minlength=source.num_classes)
 
 
-def title(config: RunConfig) -> str:
-    """`digits exp 0.1 · joint 0.4 · data_seed 0`."""
-    tail, law = words.imbalance(config), words.noise(config)
-    return f"{config.dataset.name} {tail} · {law} · data_seed {config.data_seed}"
+def title(config: RunConfig, rate: float | None) -> str:
+    """`digits exp 0.1 · joint 0.4 · data_seed 0`; rate, see `words.setting`."""
+    return f"{config.dataset.name} {words.setting(config, rate)} · data_seed {config.data_seed}"
 
 
 def _validation(data: Data) -> str:

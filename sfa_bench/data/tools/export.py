@@ -123,6 +123,7 @@ def metadata(data: Data, config: RunConfig, overrides: Sequence[str]) -> dict[st
         "data_seed": config.data_seed,
         "revisions": {"dataset": config.dataset.revision, "noise": config.noise.revision},
         "num_classes": data.view.num_classes,
+        "classes": None if data.class_names is None else list(data.class_names),
         "samples": len(data.index),
         "held_out": None if data.val is None or data.own_val else len(data.val.labels),
         "not_exported": {name: len(part.labels) for name, part in data.more_tests.items()},

@@ -176,8 +176,14 @@ class SfaSweeper(Sweeper):
         from sfa_bench.config.hydras import quoted
         from sfa_bench.store.record import command
         from sfa_bench.sweep.handover import KEY, write_runs
+        from sfa_bench.sweep.titles import differing, title
 
-        runs = ((h, command(planned.runs[h], self.own_conf), config) for h, config in planned.configs.items())
+        keys = differing(planned.runs.values())
+        runs = (
+            (h, command(job, self.own_conf), config, title(job, keys, config))
+            for h, config in planned.configs.items()
+            if (job := planned.runs[h])
+        )
         references = write_runs(self.stop.runs, runs)
         planned.configs.clear()  # some hundred bytes a run, not needed any more
         return {
