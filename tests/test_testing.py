@@ -131,7 +131,7 @@ class Refusing(Own):
 @pytest.mark.parametrize("how", [ConfigError, ValueError])
 def test_a_method_is_not_asked_for_what_it_refuses(how):
     check_method(Refusing, how=how)
-    with pytest.raises(AssertionError, match="no batch passed through network 2"):
+    with pytest.raises(AssertionError, match="the main head of network 2 did not change"):
         check_method(Refusing, how=how, broken="one network")
     with pytest.raises(AssertionError, match="RuntimeError: it takes neither"):
         check_method(Refusing, how=RuntimeError)
@@ -147,7 +147,7 @@ def test_a_method_is_not_asked_for_what_it_refuses(how):
         ("empty selection", "Own.epoch(2) fails with a balanced head and an empty selection: AssertionError: nothing"),
         ("global draw", "Own draws from, or seeds, a global random generator"),
         ("NumPy's draw", "Own draws from, or seeds, a global random generator"),
-        ("no head", "Own.epoch(1) fails with the main head alone and no selector: KeyError: 'abc'"),
+        ("no head", "Own.epoch(1) fails with the main head alone and a selector: KeyError: 'abc'"),
         ("idle head", "the balanced head of network 1, which plugin=check adds, got no gradient in epoch 2"),
         ("forgotten state", "after epochs 3 and 4 from the state of epoch 2, state['networks']"),
         ("not finite", "the training loss is nan, not finite"),

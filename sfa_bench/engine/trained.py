@@ -104,9 +104,10 @@ def _load(folder: RunFolder, take: Callable[[dict[str, Any]], None]) -> None:
 
 def _with_classifier(folder: RunFolder, record: dict[str, Any], config: RunConfig, device: Any) -> Trained:
     """The networks of the run below a decoupled classifier, which answers in the place of their heads."""
-    below = find_done(folder.path.resolve().parents[2], record["cost"]["base"])
+    identity = str(record["cost"].get("base"))
+    below = find_done(folder.path.resolve().parents[2], identity)
     if below is None:
-        raise ConfigError(f"{folder.path} has no saved model: the run {record['cost']['base']} below it is gone")
+        raise ConfigError(f"{folder.path} has no saved model: the run {identity} below it is gone")
     base = load_trained(below, device)
     fitted = Fitted(base.method, [])
 
