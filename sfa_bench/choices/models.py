@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sfa_bench.choices.options import MANY, NAME, Brought, named_by_users, option
-from sfa_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,13 @@ class ModelConfig(Brought):
 
     @property
     def described(self) -> Model:
-        """Its description. Raises: ConfigError where there is none of this name."""
-        if self.choice not in MODELS:
-            raise ConfigError(f"model.name={self.name}: must be one of {', '.join(NAMES)}")
+        """Its description, of a name that was checked."""
         return MODELS[self.choice]
+
+    @property
+    def unknown(self) -> str:
+        """A sentence where there is no description of this name; empty where there is one."""
+        return "" if self.choice in MODELS else f"model.name={self.name}: must be one of {', '.join(NAMES)}"
 
 
 def names_of(test: str) -> str:

@@ -44,6 +44,8 @@ def resolve(config: RunConfig) -> RunConfig:
     if warmup is None:
         warmup = -(-recipe.warmup_epochs * epochs // recipe.epochs)  # rounded up, in whole numbers
     model = replace(config.model, name=config.model.name or recipe.model)
+    if model.unknown:  # in a YAML of the user's own
+        raise ConfigError(model.unknown)
     milestone = _first(config.recipe.milestone, recipe.milestone)
     literal = is_native or config.names.get("preset", "").startswith("release_")
     stretch = 1.0 if literal else recipe.nominal / epochs

@@ -38,7 +38,8 @@ def from_stored(stored: Any) -> RunConfig:
         raise ConfigError(f"it is not a configuration ({error})") from error
     if config.recipe.effective is None:
         raise ConfigError("it is not resolved")
-    _ = config.model.described  # which refuses a name that there is not
+    if config.model.unknown:
+        raise ConfigError(config.model.unknown)
     return config
 
 

@@ -23,7 +23,9 @@ from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.values import options
 from sfa_bench.engine import posthoc
 from sfa_bench.errors import ConfigError, RunError
+from sfa_bench.models.timm_backbone import unknown
 
+_ = unknown("")  # imports timm, once a process, which may take longer than SLOW
 FULL = os.environ.get("SFA_BENCH_FULL") == "1"
 SLOW = 5.0  # seconds of the processor; a list takes some milliseconds
 KEYS = [

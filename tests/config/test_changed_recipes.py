@@ -1,9 +1,18 @@
 """What a user changes of a recipe: refused where it cannot act, in the hash where it does."""
 
-import pytest
+from dataclasses import replace
 
+import numpy as np
+import pytest
+import torch
+
+from sfa_bench.choices.code import load
+from sfa_bench.choices.methods import LEARNERS, augmentations
 from sfa_bench.config.canonical import canonical, hashes, run_hash
 from sfa_bench.config.compose import compose, requested
+from sfa_bench.data import build
+from sfa_bench.data.types import Transform
+from sfa_bench.engine.build import build_method
 from sfa_bench.errors import ConfigError
 
 CE = ["method=ce", "plugin=none"]
@@ -30,6 +39,10 @@ REFUSED = {
     "recipe.schedule=cosine recipe.lr_drop=0.5": "recipe.lr_drop=0.5 has no effect",
     "recipe.optimizer=adamw recipe.momentum=0.5": "recipe.momentum=0.5 has no effect",
     "method=elr method.plus=true recipe.ema=0.9": "set method.predict=trained",
+    "dataset.augment=mixup": "must be one of standard, randaugment, autoaugment, trivial",
+    "dataset=synthetic dataset.augment=trivial": "dataset.augment has no effect with dataset=synthetic",
+    f"{NATIVE} dataset.augment=trivial": "with method.native=true",
+    "dataset=cifar10 method=dasc plugin=abc dataset.augment=autoaugment": "dataset.augment=autoaugment has no effect",
 }
 
 
@@ -81,3 +94,28 @@ def test_adamw_for_an_originals_adam_is_another_run():
     native = NATIVE.split()
     assert run_hash(compose(native)) != run_hash(compose([*native, "recipe.optimizer=adamw"]))
     assert run_hash(compose(native)) != run_hash(compose([*native, "recipe.optimizer=sgd"]))
+
+
+def test_methods_with_strong_views_are_those_that_say_so_and_have_other_ones():
+    for learner, described in LEARNERS.items():
+        if described.code is not None:
+            assert described.strong is (getattr(load(described.code), "strong_views", 0) > 0), learner
+    words = ["dataset=cifar10", "dataset.augment=trivial", "plugin=abc"]
+    assert augmentations(compose([*words, "method=dasc"])) == {"strong": "sfa_bench.data.strong.trivial"}
+    assert augmentations(compose([*words, "method=ce"])) == {"policy": "sfa_bench.data.strong.trivial"}
+
+
+@pytest.mark.parametrize("channels", [2, 0])
+def test_images_of_two_channels_and_vectors_are_not_changed(channels, tmp_path):
+    shape = (8, 8, 8, 2) if channels else (8, 8, 8)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    labels = np.arange(8) % 2
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    words = ["dataset=arrays", "dataset.name=mine", f"data_dir={tmp_path}/mine.npz", "dataset.augment=trivial", *CE]
+    config = compose([*words, "model.width=2"])
+    data = build(config)
+    if not channels:  # as a function of a user's own may give
+        view = replace(data.view, images=data.view.images.flatten(1).float(), transform=Transform((), ()))
+        data = replace(data, view=view)
+    with pytest.raises(ConfigError, match="these are " + ("images of 2 channels" if channels else "vectors")):
+        build_method(config, data, [torch.device("cpu")])

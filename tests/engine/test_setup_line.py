@@ -11,7 +11,8 @@ from sfa_bench.engine.session import setup
     [
         ("", "convnet · 1x8x8 · 60 epochs · cpu · sgd lr 0.02, step"),
         (
-            "model=timm model.name=resnet18.a1_in1k epochs=1 lr=1e-3 recipe.optimizer=adamw recipe.schedule=cosine",
+            "method=ce plugin=none model=timm model.name=resnet18.a1_in1k epochs=1 lr=1e-3 "
+            "recipe.optimizer=adamw recipe.schedule=cosine",
             "resnet18.a1_in1k · 1x8x8 · 1 epoch · cpu · adamw lr 0.001, cosine",
         ),
         (
