@@ -32,7 +32,7 @@ METRIC, KEY = "metric", "key"  # the sections of a file that are not keys
 class Names:
     """What is shown for a key, its values and a metric; the text itself where there is no other.
 
-    values: key → value as a table shows it → word. titles: whether metrics without a word have their title.
+    values: key → value as a table shows it → word. titles: whether a metric that has no word is shown by its title.
     """
 
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -120,7 +120,9 @@ def test_unknown_clean_labels_stay_unknown(tmp_path, capsys):
     np.savez(tmp_path / "mine.npz", **kept)
     typed = ["dataset=arrays", "dataset.name=mine", f"data_dir={tmp_path}/mine.npz"]
     assert main(["describe", *typed, "-o", str(tmp_path / "out")]) == 0
-    assert "clean labels are unknown: no realised rate, no confusion" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("mine as it comes · noise unknown · data_seed 0\n")
+    assert "clean labels are unknown: no realised rate, no confusion" in printed
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["counts.png", "counts.svg", "index.html"]
     html = (tmp_path / "out/index.html").read_text()

@@ -44,6 +44,7 @@ def test_a_csv_holds_the_labels_that_a_run_trains_on(tmp_path, extra, capsys):
     assert (about["data_seed"], about["samples"]) == (5, len(table))
     assert about["noise_rate"] == np.mean(table["label"] != table["clean_label"])
     assert about["versions"]["sfa_bench"]
+    assert about["classes"] == (None if data.class_names is None else list(data.class_names))
     assert ("held out for validation are not among them" in shown) == (extra == ["dataset.val=noisy"])
 
 
