@@ -30,7 +30,7 @@ OF_DATA = ("data_dir", "data_seed", "replicate")
 OF_COMPUTING = ("device", "threads", "eval.ensemble", "eval.batch_size")
 # Options of data sets that act on training alone.
 OF_TRAINING = (
-    *("normalise", "generator", "val", "val_fraction", "shots", "random_crop", "flip"),
+    *("normalise", "augment", "generator", "val", "val_fraction", "fold", "shots", "random_crop", "flip"),
     *("warmup_draw", "selection_draw"),
 )
 

@@ -87,21 +87,18 @@ class TimmBackbone(Backbone):
                 f"model.name={name} gives no features [B, d] that a classifier could take: set another one"
             )
         self.feature_width = features.shape[1]
-        # From the data's normalisation to that of its training images.
+        # From the data's normalisation to that of its training images; saved with the weights that it belongs to.
         (mean, std), to = statistics, (own.mean, own.std) if pretrained is not None else statistics
         scale = [given / wanted for given, wanted in zip(std, to[1], strict=True)]
         shift = [(given - wanted) / by for given, wanted, by in zip(mean, *to, strict=True)]
-        self.renormalised = to != statistics
         for key, values in (("own_scale", scale), ("own_shift", shift)):
-            self.register_buffer(key, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
+            self.register_buffer(key, torch.tensor(values, dtype=torch.float32)[:, None, None])
         if pretrained is not None:
             heads = own.classifier if isinstance(own.classifier, tuple | list) else (own.classifier,)
             load_into(self.layers, pretrained, f"timm's {name}", last=tuple(f"{head}." for head in heads))
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.renormalised:
-            images = images * self.own_scale + self.own_shift
-        features: Tensor = self.layers(images)
+        features: Tensor = self.layers(images * self.own_scale + self.own_shift)
         return features
 
 

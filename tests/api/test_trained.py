@@ -43,6 +43,11 @@ def test_a_model_gives_the_recorded_logits_of_the_test_images(run):
     assert model.classes == [str(k) for k in range(10)]
 
 
+def test_a_model_with_an_average_of_its_weights_is_that_average(tmp_path):
+    run = sfa_bench.run(method="ce", plugin="none", runs_dir=tmp_path, **{**KEYS, "epochs": 2, "recipe.ema": 0.9})
+    assert np.array_equal(run.model().logits(held_out()[0])[0]["main"], run.predictions["test_logits_1_main"])
+
+
 def test_the_same_images_in_other_forms_are_the_same(run):
     images, _ = held_out()
     model = run.model()
@@ -248,6 +253,8 @@ def test_other_names_of_classes_are_refused(of_files, small_images, tmp_path, ca
         (["method=ce"], "method=ce: the model is the run's own"),
         (["dataset.val=noisy"], "dataset.val=noisy acts on training alone"),
         (["dataset.shots.basis=observed"], "acts on training alone"),
+        (["dataset.augment=trivial"], "dataset.augment=trivial acts on training alone"),
+        (["dataset.fold=1/3"], "dataset.fold=1/3 acts on training alone"),
         (["dataset=digist"], "did you mean dataset=digits?"),
         (["data_seed=0,1"], "data_seed=0,1"),
         (["--name", "a/b"], "name=a/b: must be letters"),

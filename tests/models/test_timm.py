@@ -166,6 +166,10 @@ def test_with_weights_it_sees_what_it_was_trained_on(tmp_path, ending):
     with torch.no_grad():
         expected = theirs.forward_head(theirs.forward_features((pixels - 0.5) / 0.5), pre_logits=True)
         torch.testing.assert_close(network((pixels - mean) / std).features, expected, rtol=1e-3, atol=1e-4)
+        # A saved network is built again without that file.
+        again = models.build(config(name), 3, (224, 224), 10, ("main",), 1, statistics=OWN).eval()
+        again.load_state_dict(network.state_dict())
+        assert torch.equal(again((pixels - mean) / std).features, network((pixels - mean) / std).features)
 
 
 def test_weights_refuse_other_sizes_channels_and_files(tmp_path):
