@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sfa_bench.choices import loggers
 from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.methods import MethodConfig
 from sfa_bench.choices.models import ModelConfig
@@ -111,7 +112,7 @@ class RunConfig:
     retry_failed: bool = option(True, "retry runs that failed before")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
     jobs_per_gpu: int = option(1, "isolated runs of a sweep that share one GPU of this machine", low=1, high=CORES)
-    logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
+    logger: str | tuple[str, ...] = option(loggers.NONE, loggers.HELP, wrong=loggers.wrong)
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
     dataset: DatasetConfig = section(DatasetConfig)
@@ -142,8 +143,9 @@ class RunConfig:
             arguments = node.pop("arguments", {})
             if (target := node.pop("target", None)) is not None:
                 node |= {"_target_": target, **arguments}
-        if isinstance(plain["device"], tuple):
-            plain["device"] = list(plain["device"])
+        for key in ("device", "logger"):
+            if isinstance(plain[key], tuple):
+                plain[key] = list(plain[key])
         return plain
 
 

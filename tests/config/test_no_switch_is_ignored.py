@@ -298,7 +298,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "data_dir": [(MINE, "{files}/copy.npz")],
     "checkpoint_seconds": [("", 0)],
     "keep_checkpoint": [("", "none"), ("", "all")],
-    "logger": [("", "tensorboard")],
+    "logger": [("", "tensorboard"), ("", "[tensorboard,mlflow]")],
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "dataset.on_bad_image": [(BROKEN, "skip")],
