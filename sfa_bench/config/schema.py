@@ -39,6 +39,13 @@ class EvalConfig:
         low=1,
         high=MANY,
     )
+    test: bool = option(True, "score the test set; false: the validation set alone, and the test set is left out")
+
+
+@dataclass(frozen=True)
+class TunedConfig:
+    file: str | None = option(None, "what sfa-bench tune has chosen: marks a run whose values are these")
+    trials: int | None = option(None, derived=True)  # of that file; identity and tables have this alone
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ class RunConfig:
     logger: str | tuple[str, ...] = option(loggers.NONE, loggers.HELP, wrong=loggers.wrong)
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
+    tuned: TunedConfig = section(TunedConfig)
     dataset: DatasetConfig = section(DatasetConfig)
     noise: NoiseConfig = section(NoiseConfig)
     imbalance: ImbalanceConfig = section(ImbalanceConfig)
