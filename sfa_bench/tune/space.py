@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from sfa_bench.config.canonical import MACHINE
+from sfa_bench.config.canonical import MACHINE, without_effect
 from sfa_bench.config.compose import compose_checked
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.overrides import APPENDED, CheckedOverride, axes, check_overrides
@@ -149,7 +149,8 @@ def _task(job: Sequence[CheckedOverride], space: Sequence[Dimension], conf: Path
     for dimension in space:
         tried = check_overrides(dimension.ends[:1], conf)
         try:
-            if not idle(compose_checked([*job, *tried], conf), tried):
+            config = compose_checked([*job, *tried], conf)
+            if not idle(config, tried) and dimension.key not in set(without_effect(config)):
                 acting.append(dimension)
         except ConfigError as error:
             if alone or not error.invalid_combination:
@@ -160,7 +161,7 @@ def _task(job: Sequence[CheckedOverride], space: Sequence[Dimension], conf: Path
     words = tuple(override.text for override in job if override not in idle(config, job))
     if not acting:
         raise ConfigError(
-            f"nothing is tuned of {' '.join(words)}: none of {', '.join(d.key for d in space)} acts there"
+            f"nothing is tuned of {' '.join(words)}: {', '.join(d.key for d in space)} has no effect there"
         )
     if config.dataset.val == "none":
         raise ConfigError(

@@ -89,6 +89,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "precision": [("", "bf16")],
     "eval.every": [("epochs=12", 3)],
     "eval.ensemble": [("plugin=abc", how) for how in ("prob_mean", "main", "abc")],
+    "eval.test": [("dataset.val=noisy", "false")],
     "dataset.name": [("", "mine")],
     "dataset.normalise": [(DIGITS, "fashion_mnist"), (CIFAR, "cifar100"), (MINE, "fashion_mnist")],
     "dataset.checksum": [(CIFAR, "true")],  # whose files are then refused
@@ -309,6 +310,8 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
 }
 # those that act on the course of a sweep are seen in tests/sweep/test_isolation.py and tests/engine/test_warmup.py
 SWEEPS = {"share_warmup": False, "fail_fast": True, "retry_failed": False, "isolate": False, "jobs_per_gpu": 2}
+# what is another run because it says so
+MARKS = {"tuned.file": [("", "{files}/chosen.json")]}
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),
@@ -339,6 +342,8 @@ def files(tmp_path_factory):
     write_cifar(folder)
     cifar_n.write(folder / "CIFAR-10_human.pt", cifar_n.labels_for(np.arange(4, 24) % 10))
     np.save(folder / "same.npy", np.eye(4))
+    chosen = {"trials": 3, "values": {}, "names": {}, "data_seeds": [1000]}
+    (folder / "chosen.json").write_text(json.dumps(chosen))
     np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
     make_fake("glyphs", folder / "fonts")
     font = next((folder / "fonts").iterdir()).read_bytes()
@@ -524,6 +529,13 @@ def test_what_changes_the_last_bits_is_another_run(execute, files, key, base, va
         np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("key", "base", "value"), cases(MARKS))
+def test_a_mark_makes_another_run_with_the_same_result(execute, files, key, base, value):
+    before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+    assert before.hash != after.hash
+    assert not differing(before.outcome, after.outcome)
+
+
 @pytest.mark.parametrize("key", SWEEPS)
 def test_what_acts_on_a_sweep_makes_no_other_run(files, key):
     assert run_hash(compose(typed("", files, **{key: SWEEPS[key]}))) == run_hash(compose(typed("", files)))
@@ -550,7 +562,7 @@ def test_a_raised_revision_makes_another_run(files, group):
 def test_every_key_of_the_schema_is_tried():
     leaves = {key: limits for key, (kind, limits) in options().items() if not is_dataclass(kind)}
     fixed = {key for key, limits in leaves.items() if limits.get("fixed")}
-    assert {*SWITCHES, *ROUNDING, *MACHINE, *SWEEPS} == leaves.keys() - fixed
+    assert {*SWITCHES, *ROUNDING, *MACHINE, *MARKS, *SWEEPS} == leaves.keys() - fixed
     assert {key.split(".")[0] for key in fixed} <= set(CHOICES) == set(GROUPS)
 
 
