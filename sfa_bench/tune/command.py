@@ -52,9 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     where = ", ".join(map(str, tuned_on))
     say(f"tune: {', '.join(study.title for study in studies)}; {each}, by {options.metric} on data_seed {where}")
     with StopAtStep() as stop:
-        runner = Runner(options.jobs, conf, lambda: stop.received is not None)
+        runner = Runner(options.jobs, conf, lambda: stop.received)
         for study in studies:
-            study.run(runner, options.jobs, say)
+            try:
+                study.run(runner, options.jobs, say)
+            except Interrupted as interrupted:
+                say(f"interrupted by {interrupted}; the same command goes on from there")
+                raise
         chosen = _chosen(studies, say)
         if options.report:
             return _report(studies, chosen, reported_on, compared, runner, options.jobs, say)
@@ -122,7 +126,7 @@ def _report(
     else:
         outcomes = [runner.run(config, words) for config, words in zip(configs, again, strict=True)]
     if stopped := [outcome for outcome in outcomes if outcome.state == "interrupted"]:
-        raise Interrupted(stopped[0].signal or 2)
+        raise Interrupted(stopped[0].signal)
     for outcome, words in zip(outcomes, again, strict=True):
         if outcome.state != "done":
             say(f"{outcome.state}: {outcome.message}; again: {words}")

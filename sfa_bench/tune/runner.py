@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ class Outcome:
 class Runner:
     """Makes runs, or finds them done. Threads may share one.
 
-    Args: jobs, how many of its threads there are; stopped, says whether runs at work shall save their state and end.
+    Args: jobs, how many of its threads there are; stopped, gives the signal after which runs at work
+    save their state and end, None before it.
     """
 
-    def __init__(self, jobs: int, config_dir: Path | None, stopped: Callable[[], bool]):
+    def __init__(self, jobs: int, config_dir: Path | None, stopped: Callable[[], int | None]):
         self.threads, self.config_dir, self.stopped = max(1, cores() // jobs), config_dir, stopped
         self._of_this_thread = threading.local()
 
@@ -43,11 +45,12 @@ class Runner:
         """The outcome of one run; what it said is in its log."""
         identity = run_hash(config)
         if find_done(config.runs_dir, identity) is None:
-            if self.stopped():
-                return Outcome("interrupted", {})
+            if (received := self.stopped()) is not None:
+                return Outcome("interrupted", {}, signal=received)
             answer = self._work(config, command, identity)
             if answer["state"] != "done":
-                return Outcome(answer["state"], {}, answer.get("message", ""), answer.get("signal", 0))
+                received = self.stopped() or answer.get("signal", signal.SIGTERM)
+                return Outcome(answer["state"], {}, answer.get("message", ""), received)
         record = RunFolder(run_place(config.runs_dir, config.recorded_names, identity)).read_record()
         assert record is not None
         return Outcome("done", record["metrics"])
@@ -64,7 +67,7 @@ class Runner:
         conf = None if self.config_dir is None else str(self.config_dir)
         request = {"runs": str(path), "run": reference, "config_dir": conf, **how}
         try:
-            answer: dict[str, Any] = self._of_this_thread.server.run(request, self.stopped)
+            answer: dict[str, Any] = self._of_this_thread.server.run(request, lambda: self.stopped() is not None)
         finally:
             handover.remove_runs(path)
         if answer["state"] == "lost":

@@ -133,7 +133,7 @@ class Study:
 
         last = outcomes[-1]
         if last.state == "interrupted":
-            raise Interrupted(last.signal or 2)
+            raise Interrupted(last.signal)
         if last.state != "done":
             self._study.tell(number, state=TrialState.FAIL)
             say(f"{self.title} · trial {number + 1} of {self.trials} · {' '.join(words)} · failed: {last.message}")
