@@ -10,6 +10,7 @@ import torchvision
 from sklearn.datasets import load_digits
 
 from sfa_bench.config.compose import compose
+from sfa_bench.config.overrides import choices
 from sfa_bench.data import build
 from sfa_bench.embed import main
 from sfa_bench.engine.run import run
@@ -111,6 +112,36 @@ def test_weights_of_a_file_give_torchvisions_own_features(tmp_path):
     np.testing.assert_allclose(arrays["x_test"], expected[16:], rtol=1e-3, atol=1e-4)
     digest = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
     assert about["weights"]["sha256_of_file"] == digest
+
+
+@pytest.mark.skipif("timm" not in choices("model"), reason="model=timm is not there")
+def test_any_model_of_timm_gives_what_timm_gives(tmp_path):
+    import timm
+    from PIL import Image
+
+    rng, name = np.random.default_rng(0), "resnet10t.c3_in1k"
+    config = timm.get_pretrained_cfg(name)
+    side = config.input_size[-1]
+    images = rng.integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        folder = tmp_path / "mine" / ("train" if i < 4 else "test") / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model(name, pretrained=False)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    words = ["dataset=folder", "dataset.name=mine", f"data_dir={tmp_path / 'mine'}", "model=timm", f"model.name={name}"]
+    words += [f"dataset.resize={side}", f"dataset.crop={side}", "dataset.cache=off", "threads=1"]
+    assert main([*words, f"model.pretrained={tmp_path / 'weights.pth'}", "-o", str(tmp_path / "out.npz")]) == 0
+    network.reset_classifier(0)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
+    with torch.no_grad():
+        expected = network.eval()((torch.from_numpy(images.transpose(0, 3, 1, 2)) / 255 - mean) / std).numpy()
+    arrays, _ = read(tmp_path / "out.npz")
+    rows = [0, 2, 1, 3]  # class by class
+    np.testing.assert_allclose(arrays["x_train"], expected[rows], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(arrays["x_test"], expected[4:][rows], rtol=1e-3, atol=1e-4)
 
 
 def test_noise_that_is_asked_for_is_kept_with_the_clean_labels(conf, tmp_path):

@@ -166,7 +166,7 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     if config.device == "cpu":  # whose kernels repeat their bits anyway
         yield "deterministic"
     if config.tuned.file is None:
-        yield "tuned.trials"
+        yield from ("tuned.trials", "tuned.val")
     if config.imbalance.name == "none":
         yield "imb_factor"
     if not noise.ratio:

@@ -45,7 +45,9 @@ class EvalConfig:
 @dataclass(frozen=True)
 class TunedConfig:
     file: str | None = option(None, "what sfa-bench tune has chosen: marks a run whose values are these")
-    trials: int | None = option(None, derived=True)  # of that file; identity and tables have this alone
+    # Of that file, these alone are part of a run's identity.
+    trials: int | None = option(None, derived=True)
+    val: str | None = option(None, derived=True)  # its validation set
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 LARGEST = 1_000_000  # bytes; real ones have some hundreds
 
 
-def trials_of(config: RunConfig) -> int:
-    """The number of trials that chose this run's values.
+def tuning_of(config: RunConfig) -> dict[str, Any]:
+    """What a run keeps of the tuning that chose its values: the number of `trials`, and the `val`idation set.
 
     Raises: ConfigError where the file is not one of tune's, chose other values or for another method, or tuned on this
     run's data_seed.
@@ -32,8 +32,7 @@ def trials_of(config: RunConfig) -> int:
             raise ConfigError(f"{key} has chosen {path}={value}, and this run has {found}: set that, or leave it out")
     if config.data_seed in chosen["data_seeds"]:
         raise ConfigError(f"{key} was tuned on data_seed={config.data_seed}: report on others")
-    trials: int = chosen["trials"]
-    return trials
+    return {"trials": chosen["trials"], "val": chosen["val"]}
 
 
 def _read(key: str, path: Path) -> Mapping[str, Any]:
@@ -44,7 +43,7 @@ def _read(key: str, path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{key}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{key} is not a file that sfa-bench tune leaves") from error
-    kinds = {"trials": int, "values": dict, "names": dict, "data_seeds": list}
+    kinds = {"trials": int, "val": str, "values": dict, "names": dict, "data_seeds": list}
     if not isinstance(chosen, dict) or any(type(chosen.get(name)) is not kind for name, kind in kinds.items()):
         raise ConfigError(f"{key} is not a file that sfa-bench tune leaves")
     return chosen

@@ -179,6 +179,7 @@ class Study:
             "trials": len(trials),
             "failed": len(trials) - len(done),
             "metric": self.metric,
+            "val": self.config.dataset.val,
             "value": best.value,
             "names": names,
             "values": {dimension.key: at(plain, dimension.key) for dimension in self.task.space},
@@ -195,5 +196,6 @@ class Study:
         return self.folder / f"chosen_{self.trials}.json"
 
     def reported(self, words: Sequence[str], seed: int) -> list[str]:
-        """The overrides of a run that reports the chosen values on the test set."""
-        return [*self.task.words, *words, f"tuned.file='{self.file}'", f"replicate={seed}"]
+        """The overrides of a run that reports the chosen values on the test set, trained on all samples."""
+        kept = [word for word in self.task.words if not word.startswith(("dataset.val=", "dataset.val_fraction="))]
+        return [*kept, *words, f"tuned.file='{self.file}'", f"replicate={seed}"]

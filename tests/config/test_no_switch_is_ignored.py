@@ -342,7 +342,7 @@ def files(tmp_path_factory):
     write_cifar(folder)
     cifar_n.write(folder / "CIFAR-10_human.pt", cifar_n.labels_for(np.arange(4, 24) % 10))
     np.save(folder / "same.npy", np.eye(4))
-    chosen = {"trials": 3, "values": {}, "names": {}, "data_seeds": [1000]}
+    chosen = {"trials": 3, "val": "noisy", "values": {}, "names": {}, "data_seeds": [1000]}
     (folder / "chosen.json").write_text(json.dumps(chosen))
     np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
     make_fake("glyphs", folder / "fonts")

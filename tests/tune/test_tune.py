@@ -149,6 +149,17 @@ def test_the_report_is_on_other_seeds_and_its_rows_say_tuned(tmp_path, capsys):
         assert run.fields["data_seed"] in (0, 1)
         assert run.metrics["test/acc/final"] is not None
         assert run.record["data"]["samples"]["test"] == 359
+        assert run.record["data"]["samples"]["val"] == 0  # trained on all samples
+        assert run.record["knows"] == []
+
+
+def test_a_report_tells_that_its_values_were_chosen_on_clean_labels(tmp_path, capsys):
+    words = [word for word in HERE if word != "dataset.val=noisy"]
+    command = ["lr=0.01,0.05", "method=ce", *words, "dataset.val=clean_balanced", f"runs_dir={tmp_path}"]
+    assert main([*command, "--trials", "1", "--report-seeds", "0", "--report"]) == 0
+    assert "told clean_val" in capsys.readouterr().out
+    ((run,), _) = load([tmp_path])
+    assert run.record["knows"] == ["clean_val"]
 
 
 def test_failed_trials_count_and_are_said(tmp_path, capsys):
@@ -238,7 +249,7 @@ def test_two_processes_do_not_count_the_same_trials(tmp_path, monkeypatch, capsy
     assert "another process tunes this" in capsys.readouterr().err
 
 
-CHOSEN = {"trials": 3, "values": {"lr": 0.05}, "names": {"method": "ce"}, "data_seeds": [1000]}
+CHOSEN = {"trials": 3, "val": "noisy", "values": {"lr": 0.05}, "names": {"method": "ce"}, "data_seeds": [1000]}
 
 
 @pytest.mark.parametrize(
