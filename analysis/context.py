@@ -101,6 +101,8 @@ def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
                 rows_by_note["constants transferred from balanced data, or from another data set"].add(row)
             if run.changed:
                 rows_by_note[f"another recipe: {' '.join(run.changed)}"].add(row)
+            if trials := run.fields.get("tuned.trials"):
+                rows_by_note[f"tuned, {trials} trials"].add(row)
             for sentence in own_files([run]):
                 rows_by_note[sentence].add(row)
             if run.external:

@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str, list[str], str]] = {
     "run": ("sfa_bench.main", "main", [], "one run: KEY=VALUE …"),
     "sweep": ("sfa_bench.main", "main", ["-m"], "every combination that is not done yet: KEY=V1,V2 …"),
     "where": ("sfa_bench.main", "where", [], "hash, folder and state of a run, without making it: KEY=VALUE …"),
+    "tune": ("sfa_bench.tune.command", "main", [], "values chosen on validation sets, one budget for every method"),
+    "embed": ("sfa_bench.embed", "main", [], "features of a data set by a frozen network: KEY=VALUE … -o FILE.npz"),
     "table": ("analysis.table", "main", [], "a table of finished runs"),
     "plot": ("analysis.plot", "main", [], "a figure of finished runs"),
     "claim": ("analysis.claim", "main", [], "whether the runs support a claim"),

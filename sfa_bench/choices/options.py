@@ -17,9 +17,10 @@ MAX_PIXELS = 89_478_485  # from which on Pillow warns; it opens no image with mo
 def option(default: Any = None, help: str = "", **limits: Any) -> Any:
     """A field with its default, its help line and the limits that the checks apply.
 
-    limits: `low`/`high` (inclusive), `above`/`below` (exclusive), `pattern` (of a string) and
-    `form` (what it says), `auto` (null allowed and
-    resolved later), `derived` (never set by a user), `fixed` (set by the choice of a group, not by itself).
+    limits: `low`/`high` (inclusive), `above`/`below` (exclusive), `pattern` (of a string) and `form` (what it says),
+    `auto` (null allowed and resolved later), `derived` (never set by a user), `fixed` (set by the choice of a group, not
+    by itself) and `open` (but by some choices it may be), `wrong` (a function that says what is not right with a value,
+    or None).
     """
     return field(default=default, metadata={"help": help, **limits})
 

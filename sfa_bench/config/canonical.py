@@ -42,7 +42,7 @@ from sfa_bench.parts.schedules import deferred
 MACHINE = {
     *("replicate", "threads", "device", "data_dir", "runs_dir", "checkpoint_seconds", "keep_checkpoint"),
     *("share_warmup", "fail_fast", "retry_failed", "rerun", "isolate", "jobs_per_gpu"),
-    *("logger", "eval.batch_size", "record.probes", "record.train_probability"),
+    *("logger", "eval.batch_size", "record.probes", "record.train_probability", "tuned.file"),
     # on_bad_image, max_pixels: the fingerprints of the data tell where they leave images out
     *(f"dataset.{key}" for key in ("on_bad_image", "max_pixels", "cache", "cache_dir", "workers")),
 }
@@ -176,6 +176,8 @@ def without_effect(config: RunConfig) -> Iterator[str]:
     noise, source = NOISES[config.noise.name], SOURCES[config.dataset.source]
     if config.device == "cpu":  # whose kernels repeat their bits anyway
         yield "deterministic"
+    if config.tuned.file is None:
+        yield from ("tuned.trials", "tuned.val")
     if config.imbalance.name == "none":
         yield "imb_factor"
     if not noise.ratio:

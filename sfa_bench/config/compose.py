@@ -22,6 +22,7 @@ from sfa_bench.config.overrides import CONF, CheckedOverride, check_overrides, c
 from sfa_bench.config.recipes import resolve
 from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig, replaced
 from sfa_bench.config.source_text import bare, parse
+from sfa_bench.config.tuned import tuning_of
 from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
@@ -73,7 +74,7 @@ def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None
     run = convert(RunConfig, plain, names=names)
     run = resolve(select(_with_own(run, brought), given))
     validate(run, given)
-    return run
+    return run if run.tuned.file is None else replaced(run, "tuned", **tuning_of(run))
 
 
 def plain_config(checked: Sequence[CheckedOverride], conf: Path | None = None) -> tuple[dict[str, Any], dict[str, str]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sfa_bench.choices import loggers
 from sfa_bench.choices.classifiers import ClassifierConfig
 from sfa_bench.choices.methods import MethodConfig
 from sfa_bench.choices.models import ModelConfig
@@ -40,6 +41,15 @@ class EvalConfig:
         low=1,
         high=MANY,
     )
+    test: bool = option(True, "score the test set; false: the validation set alone, and the test set is left out")
+
+
+@dataclass(frozen=True)
+class TunedConfig:
+    file: str | None = option(None, "what sfa-bench tune has chosen: marks a run whose values are these")
+    # Of that file, these alone are part of a run's identity.
+    trials: int | None = option(None, derived=True)
+    val: str | None = option(None, derived=True)  # its validation set
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,10 @@ class RunConfig:
     rerun: bool = option(False, "train a finished run again in its place; its record is kept until that is done")
     isolate: bool = option(True, "each run of a sweep in a process of its own; false for debugging")
     jobs_per_gpu: int = option(1, "isolated runs of a sweep that share one GPU of this machine", low=1, high=CORES)
-    logger: Literal["none", "tensorboard"] = option("none", "tensorboard = event files in the run's folder too")
+    logger: str | tuple[str, ...] = option(loggers.NONE, loggers.HELP, wrong=loggers.wrong)
     eval: EvalConfig = section(EvalConfig)
     record: RecordConfig = section(RecordConfig)
+    tuned: TunedConfig = section(TunedConfig)
     dataset: DatasetConfig = section(DatasetConfig)
     noise: NoiseConfig = section(NoiseConfig)
     imbalance: ImbalanceConfig = section(ImbalanceConfig)
@@ -163,8 +174,9 @@ class RunConfig:
             arguments = node.pop("arguments", {})
             if (target := node.pop("target", None)) is not None:
                 node |= {"_target_": target, **arguments}
-        if isinstance(plain["device"], tuple):
-            plain["device"] = list(plain["device"])
+        for key in ("device", "logger"):
+            if isinstance(plain[key], tuple):
+                plain[key] = list(plain[key])
         return plain
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn, TextIO
 
 from sfa_bench.errors import ConfigError, Interrupted, RunError
 
+Say = Callable[[str], None]  # shows one line to the user
 _INSTEAD = {"·": "-", "–": "-", "−": "-", "±": "+-", "…": "...", "→": "->", "×": "x", "β": "beta", "τ": "tau"}
 
 

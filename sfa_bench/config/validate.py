@@ -52,6 +52,12 @@ def validate(config: RunConfig, given: frozenset[str]) -> None:
     _model(config, given)
     for sentence in recipes.refuses(config):
         raise _refuse(sentence)
+    if not config.eval.test and config.dataset.val == "none":
+        raise _refuse("eval.test=false scores a validation set: set dataset.val=noisy or clean_balanced")
+    if not config.eval.test and config.classifier.name != "joint":
+        raise _refuse(
+            f"eval.test=false with classifier={config.classifier.name}, which is scored on the test set alone"
+        )
 
 
 def _method(config: RunConfig, given: frozenset[str]) -> None:

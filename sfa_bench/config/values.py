@@ -162,8 +162,8 @@ def _as(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Literal:
         return value if isinstance(value, str | bool) and value in get_args(kind) else NO
     if get_origin(kind) is tuple:
-        fits = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)
-        return tuple(value) if fits else NO
+        fits = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        return tuple(value) if fits and (len(value) > 0 if ... in get_args(kind) else len(value) == 2) else NO
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number and -sys.float_info.max <= value <= sys.float_info.max:
         return float(value)
@@ -182,12 +182,18 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(k) for k in get_args(kind))
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(show, get_args(kind))) if len(get_args(kind)) > 1 else show(get_args(kind)[0])
-    return "a list of two names" if get_origin(kind) is tuple else _WORDS[kind]
+    if get_origin(kind) is tuple:
+        return "a list of names" if ... in get_args(kind) else "a list of two names"
+    return _WORDS[kind]
 
 
 def show(value: Any) -> str:
     """The value as on the command line: null, true, false."""
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def _listed(value: Any) -> str:
+    return brief(f"[{','.join(map(show, value))}]" if isinstance(value, tuple) else show(value))
 
 
 def brief(text: str) -> str:
@@ -203,6 +209,8 @@ def _check_range(path: str, value: Any, limits: Mapping[str, Any]) -> None:
         if pattern and text is not None and not re.fullmatch(pattern, text):
             example = limits.get("form", "letters, digits, '_', '-', '.', beginning with a letter or digit")
             raise ConfigError(f"{path}={brief(text)}: must be {example}")
+    if (wrong := limits.get("wrong")) and (sentence := wrong(value)):
+        raise ConfigError(f"{path}={_listed(value)}: {sentence}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     low, high, above, below = (limits.get(k, default) for k, default in _BOUNDS)

@@ -50,6 +50,8 @@ def build(
     """
     dataset, seed = config.dataset, config.data_seed
     source, given_by_people = _load(config)
+    if not config.eval.test:
+        source = _without_test(source)
     if isinstance(source.train_images, ImageFiles):
         source = _look_at_files(config, source, say, on_step, wait)
     clean, given = _labels(source, noisy=config.noise.name != "none")
@@ -141,7 +143,7 @@ def build(
         notes=source.notes,
         drawn_with=source.drawn_with,
     )
-    if source.log_density is None:
+    if source.log_density is None or not config.eval.test:
         return data
     assert isinstance(view.images, Tensor)
     assert isinstance(test.images, Tensor)
@@ -219,6 +221,13 @@ def _features(source: Source, index: np.ndarray, on_step: Callable[[], None]) ->
         return torch.cat(views).numpy()
 
     return features
+
+
+def _without_test(source: Source) -> Source:
+    """The source with no test sample: whatever its test images and labels are, nothing sees them."""
+    none = np.zeros(0, dtype=np.int64)
+    images, labels = source.train_images[none], source.train_labels[none]
+    return replace(source, test_images=images, test_labels=labels, more_tests={})
 
 
 def _labels(source: Source, noisy: bool) -> tuple[np.ndarray | None, np.ndarray]:
@@ -332,7 +341,7 @@ def _look_at_files(
         return images[good], good
 
     train, good = looked_at("train", source.train_images)
-    test, good_test = looked_at("test", source.test_images)
+    test, good_test = looked_at("test", source.test_images) if config.eval.test else (source.test_images, slice(None))
     source = replace(
         source,
         train_images=train,

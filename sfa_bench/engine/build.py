@@ -216,7 +216,7 @@ def knows(config: RunConfig, own_val: bool = False) -> list[str]:
     told = {
         "rate": averages_losses(config) or any(learner.needs_rate(config)),
         "type": learner.told_type(config) or knows_noise(config),
-        "clean_val": own_val or config.dataset.val == "clean_balanced",
+        "clean_val": own_val or "clean_balanced" in (config.dataset.val, config.tuned.val),
         "pretraining": bool(config.model.pretrained),
     }
     told |= dict.fromkeys(SELECTORS[method.selector.name].knows, True)

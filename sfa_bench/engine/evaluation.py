@@ -32,7 +32,7 @@ class Evaluation:
         """The metrics of an epoch's line; also updates the epochs chosen by the validation set."""
         how, val, chosen = self.config.eval.ensemble, self.data.val, self.state.chosen
         logits, more = self.answers = self.answer(e, contract)
-        row = tested(self.data, logits, more, how)
+        row = tested(self.data, logits, more, how) if self.config.eval.test else {}
         if val is not None:
             answers, labels = self._predict(val, "validation", e, contract), val.labels.numpy()
             row |= validation_metrics(answers, labels, how, self.data.groups)
@@ -41,7 +41,9 @@ class Evaluation:
         return row
 
     def answer(self, e: int, contract: Contract) -> Answers:
-        """Logits of the test images, and of those of further test sets."""
+        """Logits of the test images, and of those of further test sets; none with `eval.test=false`."""
+        if not self.config.eval.test:
+            return [], {}
         more = {name: self._predict(part, name, e, contract) for name, part in self.data.more_tests.items()}
         return self._predict(self.data.test, "test", e, contract), more
 

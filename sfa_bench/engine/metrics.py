@@ -133,7 +133,7 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
     max(1, int(0.05·epochs)) epochs; the last evaluated epoch where none of those was. `val/acc/best` is the accuracy
     that chose the epoch `val/epoch`, the first of equals, and `test/acc/at_best_val` the test accuracy there.
     """
-    rows = [row for row in epoch_rows if row.get("test/acc") is not None]
+    rows = [row for row in epoch_rows if row.get("test/acc", row.get("val/acc")) is not None]
     window = _last(rows, epochs, max(1, epochs // 20))
     validated = [row for row in rows if row.get("val/acc") is not None]
     chosen = max(validated, key=lambda row: row["val/acc"], default=None)
@@ -141,13 +141,13 @@ def summarise(epoch_rows: Sequence[Mapping[str, Any]], epochs: int) -> dict[str,
     metrics: dict[str, Any] = {}
     tests = (key for key in keys if key.startswith("test") and key.count("/") == 1 and key.endswith("/acc"))
     for name in dict.fromkeys(["test/acc", *tests]):
-        accuracies = [row[name] for row in rows]
+        accuracies = [row.get(name) for row in rows]
         metrics |= {
-            f"{name}/final": _mean([row[name] for row in window]),
+            f"{name}/final": _mean([row.get(name) for row in window]),
             f"{name}/last": accuracies[-1] if rows else None,
-            f"{name}/last10": _mean([row[name] for row in _last(rows, epochs, 10)]),
-            f"{name}/best": max(accuracies, default=None),
-            f"{name}/at_best_val": chosen[name] if chosen else None,
+            f"{name}/last10": _mean([row.get(name) for row in _last(rows, epochs, 10)]),
+            f"{name}/best": max((a for a in accuracies if a is not None), default=None),
+            f"{name}/at_best_val": chosen.get(name) if chosen else None,
         }
         keys = [key for key in keys if key != name]
     for key in keys:

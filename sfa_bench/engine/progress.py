@@ -149,6 +149,8 @@ class ProgressDisplay:
         parts = ["no step" if row["loss"] is None else f"loss {row['loss']:.3f}"]
         if row.get("test/acc") is not None:
             parts.append(f"accuracy {row['test/acc']:.2f}")
+        elif row.get("val/acc") is not None:
+            parts.append(f"validation accuracy {row['val/acc']:.2f}")
         precision = (row.get("selection") or {}).get("precision")
         if precision is not None:
             parts.append(f"selection precision {precision:.3f}")

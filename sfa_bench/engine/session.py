@@ -27,7 +27,7 @@ from sfa_bench.engine.contract import Contract
 from sfa_bench.engine.cost import Cost
 from sfa_bench.engine.estimate import Estimate
 from sfa_bench.engine.evaluation import Evaluation
-from sfa_bench.engine.event_files import EventFiles
+from sfa_bench.engine.loggers import Loggers
 from sfa_bench.engine.probes import Probes
 from sfa_bench.engine.progress import ProgressDisplay, summary
 from sfa_bench.engine.report import Surprises, describe_data, predictions, selection_row, thumbs
@@ -86,7 +86,7 @@ class Session:
             recorded = None if old is None else old["environment"].get("threads")
             config = replace(config, threads=recorded or threads)
         self.config, self.folder, self.stop = config, folder, stop
-        self.event_files = EventFiles() if config.logger == "tensorboard" else None
+        self.loggers = Loggers(config.logger, folder.path)
         self.display = ProgressDisplay(console, config.epochs, config.warmup_epochs)
         self.record = new_record(hash=run_hash, config=config.to_plain(), names=config.recorded_names, command=command)
         machine.keep_freed_memory()
@@ -109,15 +109,14 @@ class Session:
         self.record["knows"] = knows(config, self.data.own_val)
         self.evaluation = Evaluation(config, self.data, self.state)
         self.checkpoints = Checkpoints(config, folder, self.state)
-        listeners: list[Listener | None] = [
+        self.listeners: list[Listener] = [
             Surprises(self.state, self.display.say),
             Probes(config.record.probes, folder, self.state),
-            self.event_files,
+            self.loggers,
             self.state,  # from here on the epoch counts as done: what can fail by itself comes before
             self.checkpoints,
             self.display,
         ]
-        self.listeners = [listener for listener in listeners if listener is not None]
 
     @staticmethod
     def _conditions(record: dict[str, Any]) -> dict[str, Any]:
@@ -187,8 +186,7 @@ class Session:
             ) from error
         finally:
             self.state.method.close()
-            if self.event_files is not None:
-                self.event_files.close()
+            self.loggers.close(self.record, self.display.say)
         self.display.say(f"done: {self.folder.path}")
         self.display.console.print(summary(self.record["metrics"], self.record["selection"]))
 
@@ -206,8 +204,7 @@ class Session:
         say(f"{len(data.index):,} training samples in {self.folder.path}")
         if self.state.number:
             say(f"going on after epoch {self.state.number} of {self.config.epochs}")
-        if self.event_files is not None:
-            self.event_files.open(self.folder.path, self.state.number)
+        self.loggers.open(self.record, self.state.rows)
         for note in data.notes:
             say(note)
         if (estimate := self.estimate) is not None:
@@ -240,9 +237,8 @@ class Session:
             made = warmup.load(folder, state.take_shared, say) if held else None
             if made is not None:
                 state.go_on_shared(made)
-                if self.event_files is not None:
-                    for row in state.rows:
-                        self.event_files.epoch(row)
+                for row in state.rows:
+                    self.loggers.epoch(row)
                 self.checkpoints.epoch(state.rows[-1])
                 say(f"epochs 1 to {state.number} are those of run {made['run']}, which begins with the same")
             yield

@@ -92,6 +92,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "precision": [("", "bf16")],
     "eval.every": [("epochs=12", 3)],
     "eval.ensemble": [("plugin=abc", how) for how in ("prob_mean", "main", "abc")],
+    "eval.test": [("dataset.val=noisy", "false")],
     "dataset.name": [("", "mine")],
     "dataset.normalise": [(DIGITS, "fashion_mnist"), (CIFAR, "cifar100"), (MINE, "fashion_mnist")],
     "dataset.augment": [(f"{TINY} {base}", a) for base in ("", "method=dividemix") for a in AUGMENTS]
@@ -313,7 +314,7 @@ MACHINE: dict[str, list[tuple[str, object]]] = {
     "data_dir": [(MINE, "{files}/copy.npz")],
     "checkpoint_seconds": [("", 0)],
     "keep_checkpoint": [("", "none"), ("", "all")],
-    "logger": [("", "tensorboard")],
+    "logger": [("", "tensorboard"), ("", "[tensorboard,mlflow]")],
     "eval.batch_size": [("", 30)],
     "record.probes": [("", 2)],
     "record.train_probability": [("", "false")],
@@ -333,6 +334,8 @@ SWEEPS = {
     "isolate": False,
     "jobs_per_gpu": 2,
 }
+# what is another run because it says so
+MARKS = {"tuned.file": [("", "{files}/chosen.json")]}
 # group → what its choices are tried on, and which of them
 CHOICES = {
     "dataset": ("epochs=1", ("synthetic", "digits")),
@@ -363,6 +366,8 @@ def files(tmp_path_factory):
     write_cifar(folder)
     cifar_n.write(folder / "CIFAR-10_human.pt", cifar_n.labels_for(np.arange(4, 24) % 10))
     np.save(folder / "same.npy", np.eye(4))
+    chosen = {"trials": 3, "val": "noisy", "values": {}, "names": {}, "data_seeds": [1000]}
+    (folder / "chosen.json").write_text(json.dumps(chosen))
     np.save(folder / "swap.npy", np.eye(4)[[1, 0, 2, 3]])
     make_fake("glyphs", folder / "fonts")
     font = next((folder / "fonts").iterdir()).read_bytes()
@@ -552,6 +557,13 @@ def test_what_changes_the_last_bits_is_another_run(execute, files, key, base, va
         np.testing.assert_allclose(before.outcome[name], after.outcome[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("key", "base", "value"), cases(MARKS))
+def test_a_mark_makes_another_run_with_the_same_result(execute, files, key, base, value):
+    before, after = execute(typed(base, files)), execute(typed(base, files, **{key: value}))
+    assert before.hash != after.hash
+    assert not differing(before.outcome, after.outcome)
+
+
 @pytest.mark.parametrize("key", SWEEPS)
 def test_what_acts_on_a_sweep_makes_no_other_run(files, key):
     assert run_hash(compose(typed("", files, **{key: SWEEPS[key]}))) == run_hash(compose(typed("", files)))
@@ -578,7 +590,7 @@ def test_a_raised_revision_makes_another_run(files, group):
 def test_every_key_of_the_schema_is_tried():
     leaves = {key: limits for key, (kind, limits) in options().items() if not is_dataclass(kind)}
     fixed = {key for key, limits in leaves.items() if limits.get("fixed") and not limits.get("open")}
-    assert {*SWITCHES, *ROUNDING, *MACHINE, *SWEEPS} == leaves.keys() - fixed
+    assert {*SWITCHES, *ROUNDING, *MACHINE, *MARKS, *SWEEPS} == leaves.keys() - fixed
     assert {key.split(".")[0] for key in fixed} <= set(CHOICES) == set(GROUPS)
 
 

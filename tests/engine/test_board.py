@@ -64,7 +64,7 @@ def test_a_missing_package_is_said_before_anything_is_trained(tmp_path, monkeypa
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ConfigError, match="pip install tensorboard, or logger=none"):
+    with pytest.raises(ConfigError, match=r"pip install 'sfa_bench\[tensorboard\]', or logger=none"):
         train(tmp_path)
     assert not list(tmp_path.rglob("run.json"))
 
