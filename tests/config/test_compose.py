@@ -226,7 +226,7 @@ def test_plain_form_has_plain_types_under_the_typed_paths():
     plain = compose(["device=[cuda:0,cuda:1]", "plugin.abc.detach=true"]).to_plain()
     assert plain["device"] == ["cuda:0", "cuda:1"]
     assert plain["plugin"]["abc"]["detach"] is True
-    assert plain["eval"] == {"every": 1, "ensemble": "logit_sum", "batch_size": 256}
+    assert plain["eval"] == {"every": 1, "ensemble": "logit_sum", "batch_size": 256, "test": True}
     assert "names" not in plain
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
 
