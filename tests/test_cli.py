@@ -29,7 +29,7 @@ def test_what_it_does_not_know_is_refused_with_what_is_near(capsys):
     assert cli.main(["tabel", "runs"]) == 2
     assert capsys.readouterr().err == "refused: sfa-bench tabel: no such subcommand; did you mean table?\n"
     assert cli.main(["zzz"]) == 2
-    assert "there are run, sweep, where, table" in capsys.readouterr().err
+    assert "there are run, sweep, where, tune" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])

@@ -83,9 +83,7 @@ class Effective:
 class RecipeConfig:
     name: Literal["matched", "native"] = option("matched", "whose schedule", fixed=True)
     optimizer: Optimizer = option(None, "null = recipe's: SGD, and an original's own; lr is a matter of it", auto=True)
-    schedule: Schedule = option(
-        None, "of the learning rate, epoch by epoch: the one drop, half a cosine to 0, or one cycle", auto=True
-    )
+    schedule: Schedule = option(None, "of the learning rate: the one drop, half a cosine to 0, or one cycle", auto=True)
     lr_warmup: int = option(
         0, "epochs in which the learning rate rises linearly to its full value", low=0, high=LONGEST
     )
@@ -93,7 +91,7 @@ class RecipeConfig:
     clip: float | None = option(None, "largest norm of a network's gradient; a longer one is scaled to it", above=0)
     ema: float | None = option(
         None,
-        "decay per step of an average of weights and batch statistics, which is what is evaluated",
+        "decay per step of an average of weights, which is what is evaluated",
         above=0,
         below=1,
     )

@@ -1,4 +1,6 @@
-"""Data of a user's own."""
+"""Data of a user's own, and a program that an interrupt reaches."""
+
+import signal
 
 import numpy as np
 import pytest
@@ -16,3 +18,11 @@ def small_images(tmp_path_factory):
                 pixels = rng.integers(level, level + 40, (14, 14, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{i} ü.png")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Python's own handler, which tests that were started in the background lack."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

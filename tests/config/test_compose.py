@@ -99,6 +99,7 @@ def test_every_noise_and_imbalance_composes(noise):
 # Values that make a choice what it is, so they differ from the schema's defaults.
 MADE_OF = {
     ("dataset", "human"),
+    ("model", "library"),
     ("method", "learner"),
     ("method", "loss.name"),
     ("method", "selector.name"),

@@ -281,8 +281,8 @@ def test_the_largest_numbers_make_finite_schedules():
 @pytest.mark.parametrize(
     "key",
     [
-        "recipe.schedule",
-        "optimizer",
+        "plugin.schedule",
+        "colour",
         "x.name",
         "plugin.optimizer",
         "dataset.root",
