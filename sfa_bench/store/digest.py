@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from typing import BinaryIO
 
 from sfa_bench.store.reading import Damaged
 
@@ -40,6 +41,19 @@ def check_archive(content: bytes) -> None:
         return  # the first edition's
     if len(content) <= _COMMENT or content[-_COMMENT:] != MARK + _hex(body):
         raise Damaged("its bytes do not match its digest")
+
+
+def check_archive_file(file: BinaryIO) -> None:
+    """`check_archive` for a file, part by part, that must have a digest; it is left at its start."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    digest, left = hashlib.sha256(), size - _COMMENT
+    while left > 0 and (part := file.read(min(left, 1 << 20))):
+        digest.update(part)
+        left -= len(part)
+    if left != 0 or file.read() != MARK + digest.hexdigest().encode():
+        raise Damaged("its bytes do not match its digest")
+    file.seek(0)
 
 
 def seal_json(text: str) -> bytes:

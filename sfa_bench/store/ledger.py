@@ -6,10 +6,14 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sfa_bench.store.places import folders_in, place_of, places_below
 from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import load
+
+if TYPE_CHECKING:
+    from sfa_bench.store.run_table import RunTable
 
 DEFAULTS = {"plugin": "none", "classifier": "joint"}
 
@@ -26,19 +30,7 @@ def run_path(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str)
 
 def run_folders(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """Every folder with a `run.json` at or below the paths, each once, in sorted order; hidden folders are left out."""
-    seen: set[tuple[int, int]] = set()
-    for root in paths:
-        for folder, subfolders, files in os.walk(root, onerror=_unreadable):
-            if "run.json" in files:
-                subfolders.clear()
-                try:
-                    status = os.stat(folder)  # the same folder by another path or a link is the same run
-                except OSError:  # it has disappeared meanwhile
-                    continue
-                if (place := (status.st_dev, status.st_ino)) not in seen:
-                    seen.add(place)
-                    yield Path(folder)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    return (Path(folder) for places in places_below(paths) for folder, _ in places)
 
 
 def records(
@@ -48,16 +40,24 @@ def records(
     folder is added to `left_out`.
     """
     for folder in run_folders(paths):
-        if (record := _read(folder / "run.json")) is not None:
+        if (record := read_record(folder / "run.json")) is not None:
             yield folder, record
         elif left_out is not None:
             left_out.append(folder)
 
 
+def table(paths: Iterable[str | os.PathLike[str]], left_out: list[Path] | None = None) -> RunTable:
+    """`records` as columns, from the index of each runs folder where it agrees with the files."""
+    from sfa_bench.store.run_table import RunTable, read_table
+
+    paths = list(paths)
+    return RunTable.of([read_table(root, p, left_out) for root, p in zip(paths, places_below(paths), strict=True)])
+
+
 def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:
     """The folder of a finished run of this hash, whatever names it was started under."""
     for method in _methods(runs_dir):
-        record = _read(Path(method, hash, "run.json"))
+        record = read_record(Path(method, hash, "run.json"))
         if record is not None and record["state"] == "done" and record["hash"] == hash:
             return Path(method, hash)
     return None
@@ -80,46 +80,25 @@ def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> di
 
     Only looks three levels below `runs_dir`, where `run_path` puts runs.
     """
+    from sfa_bench.store.run_table import read_table
+
+    folders = (folder for method in _methods(runs_dir) for folder in folders_in(method))
+    asked = (place_of(folder) for folder in folders if os.path.basename(folder) in hashes)
+    runs = read_table(runs_dir, [place for place in asked if place is not None])
     states: dict[str, tuple[str, Path]] = {}
-    for method in _methods(runs_dir):
-        for folder in _folders(method):
-            name = os.path.basename(folder)
-            if name not in hashes or states.get(name, ("",))[0] == "done":
-                continue
-            record = _read(Path(folder, "run.json"))
-            if record is not None and record["hash"] == name:
-                states[name] = record["state"], Path(folder)
+    for folder, hash, state in zip(runs.folders, runs.values("hash"), runs.values("state"), strict=True):
+        if hash == os.path.basename(folder) and states.get(hash, ("",))[0] != "done":
+            states[hash] = state, Path(folder)
     return states
 
 
 def _methods(runs_dir: str | os.PathLike[str]) -> Iterator[str]:
-    for dataset in _folders(runs_dir):
-        yield from _folders(dataset)
+    for dataset in folders_in(runs_dir):
+        yield from folders_in(dataset)
 
 
-def _folders(parent: str | os.PathLike[str]) -> list[str]:
-    """The folders in `parent` in sorted order, hidden ones left out; none where there is no such folder."""
-    try:
-        with os.scandir(parent) as entries:
-            return sorted(entry.path for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
-    except OSError as error:
-        _unreadable(error)
-        return []
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _unreadable(error: OSError) -> None:
-    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        log.warning("%s is left out: %s", error.filename, error.strerror)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record; None where there is none, and, with a warning, where it cannot be read."""
     try:
         return load(path)
     except (FileNotFoundError, NotADirectoryError):  # not a run, or its record is just being replaced

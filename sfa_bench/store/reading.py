@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,22 @@ def read_bytes(path: Path, most: int | None = MOST) -> bytes:
 
     Raises: OSError with a sentence in `strerror`, also for a pipe, a device or a folder, without waiting for them.
     """
-    _check_regular(os.stat(path), path)  # opening a device may act on it
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(descriptor)
-        _check_regular(status, path)
-        if most is None or status.st_size <= most:
+    with open_regular(path) as file:
+        if most is None or os.fstat(file.fileno()).st_size <= most:
             return file.readall()
     raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a regular file for reading, without a buffer. Raises: as `read_bytes`."""
+    _check_regular(os.stat(path), path)  # opening a device may act on it
+    file = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    try:
+        _check_regular(os.fstat(file.fileno()), path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _check_regular(status: os.stat_result, path: Path) -> None:
