@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import records
+from sfa_bench.store.index import FOLDER as INDEX
+from sfa_bench.store.ledger import read_record, table
 from sfa_bench.store.plans import missing, read_plans
 
 STATES = ("done", "running", "interrupted", "stale", "failed", "missing")
@@ -85,17 +87,21 @@ def status(paths: Sequence[Path]) -> Status:
     unfinished, done, seen = [], set[str](), set[str]()
     costs: dict[Any, list[float]] = defaultdict(list)
     with no_garbage():
-        for folder, record in records(paths):
-            seen.add(record["hash"])
-            if record["state"] == "done":
-                done.add(record["hash"])
+        runs = table(paths)
+        kinds = list(zip(*(runs.values(f"names/{key}") for key in ("dataset", "method", "plugin")), strict=True))
+        values = zip(runs.folders, *map(runs.values, ("state", "hash", "cost/total_seconds")), kinds, strict=True)
+        for folder, state, hash, seconds, kind in values:
+            seen.add(hash)
+            record = None if state == "done" else read_record(Path(folder, "run.json"))
+            if record is not None and record["state"] != "done":
+                run = _unfinished(Path(folder), record)
+                states[run.state] += 1
+                unfinished.append((run, kind))
+            elif state == "done" or record is not None:  # finished just now
+                done.add(hash)
                 states["done"] += 1
-                if seconds := (record["cost"] or {}).get("total_seconds"):
-                    costs[_kind(record)].append(seconds)
-                continue
-            run = _unfinished(folder, record)
-            states[run.state] += 1
-            unfinished.append((run, _kind(record)))
+                if seconds:
+                    costs[kind].append(seconds)
     plans = [plan for path in paths for plan in read_plans(path)]
     not_begun = missing(plans, seen)
     if not states and not plans:
@@ -107,10 +113,6 @@ def status(paths: Sequence[Path]) -> Status:
     progress.seconds_left = _seconds_left(unfinished, len(not_begun), costs)
     progress.bytes_used = sum(_size(path) for path in paths)
     return progress
-
-
-def _kind(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record["names"].get(key) for key in ("dataset", "method", "plugin"))
 
 
 def _unfinished(folder: Path, record: dict[str, Any]) -> Unfinished:
@@ -143,13 +145,16 @@ def _seconds_left(
 
 
 def _size(path: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size
-            except FileNotFoundError:  # a temporary file of a run at work
-                continue
+    """Bytes of all files below a folder, but for the index, which is derived from them."""
+    total, left = 0, [os.fspath(path)]
+    while left:
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    left += [entry.path] if entry.name != INDEX else []
+                    continue
+                with suppress(FileNotFoundError):  # a temporary file of a run at work
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 
