@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.columns import CHECKSUM, Run
 from analysis.metrics import SECOND
 from analysis.paired import by_replicate, paired_difference, value, values
 from analysis.render import Mark
-from analysis.runs import CHECKSUM, DATA, Run, grouped
+from analysis.runs import DATA, grouped
 
 HIGHER = (
     *(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")),
@@ -47,7 +48,7 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     compared = (
         position
         for position, members in enumerate(column)
-        if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members)
+        if values(members, metric) and not any("clean_labels" in run.knows for run in members)
     )
     marked: dict[int, Mark] = {}
 

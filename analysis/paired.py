@@ -84,7 +84,7 @@ def value(run: Run, metric: str) -> float:
 
 def values(members: Sequence[Run], metric: str) -> list[float]:
     """The metric of the runs that have it."""
-    return [value(run, metric) for run in members if run.metrics.get(metric) is not None]
+    return [float(number) for run in members if (number := run.metrics.get(metric)) is not None]
 
 
 def by_replicate(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:

@@ -34,11 +34,13 @@ from analysis.runs import (
     RUNS,
     WHERE,
     Run,
+    cells_of,
     check_alike,
     check_fields,
     check_metric,
-    differing,
-    grouped,
+    first_difference,
+    grouped_by,
+    has_metric,
     load,
     metric_name,
     not_counted,
@@ -101,7 +103,7 @@ def make_table(
         check_metric(runs, metric)
     if versus:
         select(runs, versus)  # refuses a base that does not exist
-    cells = grouped(runs, lambda run: (run.key(rows), run.key(cols)))
+    cells = cells_of(runs, rows, cols)
     check_alike(cells.values(), "cell", "--rows, --cols")
     closed = find_gap(runs, cells, rows, gap) if gap else None
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
@@ -189,11 +191,10 @@ def split(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """
     added: list[str] = []
     while True:
-        cells = grouped(runs, lambda run: run.key((*keys, *added)))
-        key = next((key for members in cells.values() for key in differing(members)), None)
-        if key is None:
+        found = first_difference([*grouped_by(runs, (*keys, *added)).values()])
+        if found is None:
             return added
-        added.append(key)
+        added.append(found[1])
 
 
 @entry_point
@@ -261,7 +262,7 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace, style: Style) -
         runs, rows, cols = shape(preset, runs)
         versus, reported = {} if options.gap else preset.versus, reported or preset.reported
         # Of several metrics a preset shows those that the runs have.
-        metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
+        metrics = [m for m in preset.metrics if has_metric(runs, metric_name(runs, m))]
     # A key that is set as a row is not a default column, and the other way round.
     if options.rows is not None:
         rows = words(options.rows)
