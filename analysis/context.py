@@ -11,8 +11,9 @@ from analysis.metrics import is_percent
 from analysis.names import TYPED, Names
 from analysis.runs import SETTING, Cells, distinct, kinds
 from analysis.values import ABSENT, NO_VALUE, NULL, Key, Value, listed, show, valued
-from sfa_bench.config.compose import values_of
+from sfa_bench.config import hydras
 from sfa_bench.config.overrides import choices
+from sfa_bench.config.user_yaml import read
 
 WHICH = {
     "test/acc/final": "test accuracy, mean over the last max(1, int(0.05·E)) of E epochs",
@@ -148,4 +149,12 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
 @cache
 def current_revision(group: str, name: str) -> int:
     """The revision of a choice in this version of the suite; 1 for a user's own choice."""
-    return int(values_of(group, name).get("revision", 1)) if name in choices(group) else 1
+    return _revision(group, name) or 1 if name in choices(group) else 1
+
+
+def _revision(group: str, name: str) -> int | None:
+    """The revision in a choice's own file, else in the last of its parts that has one, as Hydra would compose it."""
+    content = read(hydras.CONF / group / f"{name}.yaml")
+    own = {**content, **(content.get(group) or {})}.get("revision")
+    parts = [part for part in content.get("defaults", ()) if isinstance(part, str) and part != "_self_"]
+    return own or next(filter(None, (_revision(group, part) for part in reversed(parts))), None)
