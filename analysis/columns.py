@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
@@ -264,16 +265,18 @@ def classes(parts: Sequence[NDArray[Any]], count: int) -> tuple[NDArray[np.intp]
         span = int(codes.max()) - low + 1
         if span == 1:
             continue
-        if size * span > 2**62:
-            joint = np.unique(joint, return_inverse=True)[1]
-            size = count
         joint = joint * span + (codes.astype(np.int64) - low)
         size *= span
-    _, firsts, numbers = np.unique(joint, return_index=True, return_inverse=True)
-    order = np.argsort(firsts)
-    places = np.empty_like(order)
+        if size > 4 * count:
+            there, joint = np.unique(joint, return_inverse=True)
+            size = len(there)
+    firsts = np.full(size, count)
+    firsts[joint[::-1]] = np.arange(count)[::-1]  # where several are set the last one stays
+    found = np.flatnonzero(firsts < count)
+    order = found[np.argsort(firsts[found])]
+    places = np.empty(size, dtype=np.intp)
     places[order] = np.arange(len(order))
-    return places[numbers], firsts[order]
+    return places[joint], firsts[order]
 
 
 class Run:
@@ -410,8 +413,8 @@ def columns_of(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> RunColumns:
 
 def shared(runs: Sequence[Run]) -> tuple[RunColumns, NDArray[np.intp]]:
     """Columns that hold all of these runs, and their rows there [runs]."""
-    parts = dict.fromkeys(run.columns for run in runs)
-    rows = np.fromiter((run.row for run in runs), dtype=np.intp, count=len(runs))
+    parts = dict.fromkeys(map(attrgetter("columns"), runs))
+    rows = np.fromiter(map(attrgetter("row"), runs), dtype=np.intp, count=len(runs))
     if len(parts) == 1:
         return next(iter(parts)), rows
     first = 0

@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,9 @@ def make_table(
         twice = next(text for text in headings if headings.count(text) > 1)
         raise ConfigError(f"two columns would be headed {twice}: leave one out with --where, or take a key into --rows")
     writer = CellWriter(cells, rows, cols, versus, spread, style.decimals, style.hide_n)
-    lines = [_row(rows, r, named) | {names[c, m]: writer.text(r, c, m) for c, m in names} for r in row_keys]
+    lines = _rows(rows, row_keys, named)
+    for line, r in zip(lines, row_keys, strict=True):
+        line |= {name: writer.text(r, c, m) for (c, m), name in names.items()}
     marked: dict[tuple[int, str], Mark] = {}
     sentences = list(notes(runs, cells, (*rows, *cols), metrics))
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
@@ -155,15 +158,19 @@ def make_table(
     return closed.beside(table, row_keys, names) if closed else table
 
 
-def _row(rows: Sequence[str], key: Key, named: Names) -> dict[str, str]:
-    return {named.key(name): named.value(name, value) for name, value in zip(rows, key, strict=True)}
+def _rows(rows: Sequence[str], keys: Sequence[Key], named: Names) -> list[dict[str, str]]:
+    headings = [*map(named.key, rows)]
+    # Thousands of rows have the same few values. Equal ones of two types (10¹⁷ and 1e17) are shown as they were set.
+    text = cache(lambda name, value, kind: named.value(name, value))
+    words = ([text(name, value, type(value.plain)) for name, value in zip(rows, key, strict=True)] for key in keys)
+    return [dict(zip(headings, line, strict=True)) for line in words]
 
 
 def _published_line(
     line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str], named: Names
 ) -> dict[str, str]:
     cells = {name: line.cells.get(place, MISSING) for place, name in names.items()}
-    return _row(rows, line.row, named) | cells
+    return _rows(rows, [line.row], named)[0] | cells
 
 
 def _hidden(most: int) -> str:
