@@ -33,6 +33,10 @@ class CellWriter:
         self.most = max(len({run.replicate for run in members}) for members in self.cells.values())
         keys = [dict(zip((*self.rows, *self.cols), (*r, *c), strict=True)) for r, c in self.cells]
         self.base = {key: meant([there[key] for there in keys], texts[0]) for key, texts in self.versus.items()}
+        # The cells of the base by their other keys, with their place, and which of these keys each may lack.
+        cells = enumerate(zip(keys, self.cells.values(), strict=True))
+        self.bases = {self._others(k): (place, members) for place, (k, members) in cells if self._is_base(k)}
+        self.lacking = {tuple(value == NO_VALUE for value in key) for key in self.bases}
 
     def text(self, r: Key, c: Key, metric: str) -> str:
         """The cell. Raises ConfigError where runs that would be a pair saw different labels."""
@@ -71,13 +75,14 @@ class CellWriter:
         here = dict(zip((*self.rows, *self.cols), (*r, *c), strict=True))
         if self._is_base(here):  # also where nothing is compared
             return None
-        for (r2, c2), members in self.cells.items():
-            there = dict(zip((*self.rows, *self.cols), (*r2, *c2), strict=True))
-            others = (key for key in here if key not in self.versus)
-            # The base may lack an option: plugin=none has no plugin.beta.
-            if self._is_base(there) and all(there[key] in (here[key], NO_VALUE) for key in others):
-                return members
-        return []
+        others = self._others(here)
+        # The base may lack an option: plugin=none has no plugin.beta.
+        keys = (tuple(NO_VALUE if no else v for no, v in zip(lacks, others, strict=True)) for lacks in self.lacking)
+        found = [self.bases[key] for key in keys if key in self.bases]
+        return min(found, key=lambda base: base[0], default=(0, []))[1]  # of several the first
+
+    def _others(self, values: Mapping[str, Value]) -> Key:
+        return tuple(value for key, value in values.items() if key not in self.versus)
 
     def _is_base(self, values: Mapping[str, Value]) -> bool:
         return all(values[key] == base for key, base in self.base.items())

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from analysis.best import HIGHER, NEITHER, NEVER
-from analysis.bootstrap import DRAWS, Estimate, estimate, holm, needed, superiority
+from analysis.bootstrap import DRAWS, FEWEST_DATA_SETS, Estimate, estimate, holm, needed, superiority
 from analysis.columns import CHECKSUM, Run
 from analysis.context import own_files
 from analysis.metrics import is_percent
 from analysis.paired import Replicate, pairs, value, values
-from analysis.ranks import FEWEST_DATA_SETS, draw, print_ranks, ranks
 from analysis.runs import (
     SETTING,
     WHERE,
@@ -201,6 +200,8 @@ def main(arguments: Sequence[str]) -> None:
     if texts:
         _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)
     if options.ranks:
+        from analysis.ranks import draw, print_ranks, ranks  # pandas
+
         ranked = ranks(runs, words(options.ranks), metric)
         print_ranks(ranked)
         for sentence in own_files(runs):

@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.bootstrap import FEWEST_DATA_SETS
 from analysis.columns import CHECKSUM, Run
 from analysis.paired import by_replicate, value, values
 from analysis.runs import SETTING, Cells, cells_of, check_alike, check_fields
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
-
-FEWEST_DATA_SETS = 5  # fewest data sets for a critical difference
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.best import ALONE, NOTE, marks, untested
 from analysis.cells import CellWriter
 from analysis.context import SPREADS, caption, notes, row_notes
@@ -130,8 +128,9 @@ def make_table(
         sentences += [ALONE] if column_marks and untested(column, metric) and ALONE not in sentences else []
     if unpaired := len(writer.unpaired):
         sentences.append(f"{unpaired} runs without a partner of the same seed and data_seed are not in the differences")
-    blocks = {row_keys.index(r) for r in row_keys if r in foreign and row_keys.index(r) == len(row_keys) - len(foreign)}
-    by_row = [(note, frozenset(map(row_keys.index, about))) for note, about in row_notes(cells)]
+    blocks = {len(row_keys) - len(foreign)} if foreign else set()
+    place_of = {r: place for place, r in enumerate(row_keys)}
+    by_row = [(note, frozenset(map(place_of.__getitem__, about))) for note, about in row_notes(cells)]
     below = published(cells, rows, cols, metrics) if reported and not versus else []
     if below:
         blocks.add(len(lines))
@@ -144,7 +143,8 @@ def make_table(
     above = caption(runs, cells, (*rows, *cols), metrics, versus, spread, named)
     above += f" {_hidden(writer.most)}" if style.hide_n else ""
     table = Table(
-        pd.DataFrame(lines, columns=headings),
+        headings,
+        [[*line.values()] for line in lines],
         style.caption or (f"{above} {NOTE}" if marked else above),
         sentences,
         marked,
