@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Replicate = tuple[Any, Any]  # (seed, data_seed)
 Differences = Mapping[Any, Mapping[Any, Mapping[Replicate, float]]]  # data set -> cell -> replicate -> ours − theirs
 DRAWS = 10_000
 POWER = 0.8
+FEWEST_DATA_SETS = 5  # fewest data sets for a critical difference of ranks
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def estimate(differences: Differences, draws: int = DRAWS) -> Estimate:
     n = min(replicates(cell) for cells in differences.values() for cell in cells.values())
     if n < 2:
         return Estimate(mean, None, None, n, None)
+    from scipy import stats  # it takes a second to import
+
     error = float(np.sqrt(n / (n - 1)) * np.std(drawn))
     half = float(stats.t.ppf(0.975, n - 1)) * error
     p = float(mean == 0) if error == 0 else float(2 * stats.t.sf(abs(mean) / error, n - 1))
@@ -127,6 +129,8 @@ def needed(effect: Estimate, most: int = 1000) -> int | None:
     """
     if not effect.error:
         return None
+    from scipy import stats
+
     size = abs(effect.mean) / (effect.error * np.sqrt(effect.replicates))
     for n in range(2, most + 1):
         limit = stats.t.ppf(0.975, n - 1)

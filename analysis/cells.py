@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from analysis.metrics import is_percent
-from analysis.paired import pairs, student, values
+from analysis.paired import mean_std, pairs, student, values
 from analysis.runs import Cells, Run
 from analysis.values import MISSING, NO_VALUE, Key, Value, meant
 
@@ -35,6 +33,10 @@ class CellWriter:
         self.most = max(len({run.replicate for run in members}) for members in self.cells.values())
         keys = [dict(zip((*self.rows, *self.cols), (*r, *c), strict=True)) for r, c in self.cells]
         self.base = {key: meant([there[key] for there in keys], texts[0]) for key, texts in self.versus.items()}
+        # The cells of the base by their other keys, with their place, and which of these keys each may lack.
+        cells = enumerate(zip(keys, self.cells.values(), strict=True))
+        self.bases = {self._others(k): (place, members) for place, (k, members) in cells if self._is_base(k)}
+        self.lacking = {tuple(value == NO_VALUE for value in key) for key in self.bases}
 
     def text(self, r: Key, c: Key, metric: str) -> str:
         """The cell. Raises ConfigError where runs that would be a pair saw different labels."""
@@ -43,8 +45,10 @@ class CellWriter:
             numbers = values(members, metric)
             if not numbers:
                 return MISSING
-            around = f" ± {self._number(spread_of(numbers, self.spread), metric)}" if len(numbers) > 1 else ""
-            return f"{self._number(float(np.mean(numbers)), metric)}{around}{self._n(len(numbers))}"
+            mean, deviation = mean_std(numbers)
+            wide = deviation * spread_factor(self.spread, len(numbers))
+            around = f" ± {self._number(wide, metric)}" if len(numbers) > 1 else ""
+            return f"{self._number(mean, metric)}{around}{self._n(len(numbers))}"
         paired = pairs(members, base, metric, self.versus)
         self.unpaired |= {run.hash for run in paired.alone}
         if not paired.both:
@@ -71,20 +75,21 @@ class CellWriter:
         here = dict(zip((*self.rows, *self.cols), (*r, *c), strict=True))
         if self._is_base(here):  # also where nothing is compared
             return None
-        for (r2, c2), members in self.cells.items():
-            there = dict(zip((*self.rows, *self.cols), (*r2, *c2), strict=True))
-            others = (key for key in here if key not in self.versus)
-            # The base may lack an option: plugin=none has no plugin.beta.
-            if self._is_base(there) and all(there[key] in (here[key], NO_VALUE) for key in others):
-                return members
-        return []
+        others = self._others(here)
+        # The base may lack an option: plugin=none has no plugin.beta.
+        keys = (tuple(NO_VALUE if no else v for no, v in zip(lacks, others, strict=True)) for lacks in self.lacking)
+        found = [self.bases[key] for key in keys if key in self.bases]
+        return min(found, key=lambda base: base[0], default=(0, []))[1]  # of several the first
+
+    def _others(self, values: Mapping[str, Value]) -> Key:
+        return tuple(value for key, value in values.items() if key not in self.versus)
 
     def _is_base(self, values: Mapping[str, Value]) -> bool:
         return all(values[key] == base for key, base in self.base.items())
 
 
-def spread_of(numbers: Sequence[float], kind: str) -> float:
-    """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
-    n = len(numbers)
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": student(n) * n**-0.5}
-    return float(np.std(numbers, ddof=1)) * factor[kind]
+def spread_factor(kind: str, n: int) -> float:
+    """What makes of the sample standard deviation of n numbers the one (`std`), the standard error of their mean
+    (`sem`), or the half-width of its 95 % t interval (`ci95`).
+    """
+    return 1.0 if kind == "std" else n**-0.5 * (student(n) if kind == "ci95" else 1.0)

@@ -64,13 +64,15 @@ class Gap:
 
     def beside(self, table: Table, rows: Sequence[Key], names: Mapping[tuple[Key, str], str]) -> Table:
         """The table with a column after each of `names`; its first lines are `rows`, what follows is published."""
-        frame, headings = table.frame.copy(), dict(table.headings)
+        head, lines, headings = [*table.head], [[*line] for line in table.lines], dict(table.headings)
         several = len({metric for _, metric in names}) > 1
         for (c, metric), name in names.items():
             closed = f"{name} {CLOSED}"
             texts = [self._text(r, c, metric, name) for r in rows]
-            texts += [MISSING] * (len(frame) - len(texts))
-            frame.insert(list(frame.columns).index(name) + 1, closed, texts)
+            texts += [MISSING] * (len(lines) - len(texts))
+            place = head.index(name) + 1
+            for line, text in zip([head, *lines], [closed, *texts], strict=True):
+                line.insert(place, text)
             levels = headings[name]
             headings[name] = heading = levels if len(levels) > len(c) else (*levels, metric)
             headings[closed] = (*heading[:-1], f"{heading[-1]} {CLOSED}" if several else CLOSED)
@@ -79,7 +81,9 @@ class Gap:
             count = len(self.unpaired)
             notes.append(f"{CLOSED}: without {count} runs that share no seed and data_seed with floor and ceiling")
         notes += [f"{CLOSED}: the ceiling is below the floor in {name}" for name in self.inverted]
-        return replace(table, frame=frame, headings=headings, notes=notes, caption=f"{table.caption} {self._caption()}")
+        return replace(
+            table, head=head, lines=lines, headings=headings, notes=notes, caption=f"{table.caption} {self._caption()}"
+        )
 
     def _text(self, r: Key, c: Key, metric: str, name: str) -> str:
         """`37 % [25, 51]`, and `(3)` where the row has more replicates than are shared.

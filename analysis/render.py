@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import itertools
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
+from tabulate import tabulate
 
 from analysis.fit import fitted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Mark = Literal["best", "second"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: `frame` has a column for each row key and one for each (column, metric).
+    """A table as text: `lines` of cells below `head`, a column for each row key and one for each (column, metric).
 
     `headings` gives the levels of a column's heading, outermost first, where there are several; `marks` by (line,
     column); `row_notes` are sentences with the lines that they are about; a new block begins at each of `blocks`
@@ -26,7 +31,8 @@ class Table:
     columns are rows' keys, all others hold numbers. `label` is LaTeX's, and the `id` in a page.
     """
 
-    frame: pd.DataFrame
+    head: list[str]
+    lines: list[list[str]]
     caption: str
     notes: list[str]
     marks: Mapping[tuple[int, str], Mark] = field(default_factory=dict)
@@ -37,25 +43,34 @@ class Table:
     keys: int = 1
     label: str = ""
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The cells for code that goes on with them."""
+        import pandas as pd
+
+        return pd.DataFrame(self.lines, columns=self.head)
+
     def to(self, format: str) -> str:
         """The table as `md`, `latex`, `html` or `csv`."""
         return {"md": self.to_markdown, "latex": self.to_latex, "html": self.to_html, "csv": self.to_csv}[format]()
 
     def to_csv(self) -> str:
         """The cells as shown, without caption and notes; `analysis.export` has every number in full."""
-        return self.frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.head, *self.lines])
+        return text.getvalue().rstrip("\n")
 
     def to_html(self) -> str:
         """A `<figure>` with caption and notes, to be put into a page."""
         patterns = {"best": "<b>{}</b>", "second": "<u>{}</u>", "published": "<i>{}</i>", "note": "<sup>{}</sup>"}
-        body = self._marked(html.escape, patterns)
+        _, body = self._marked(html.escape, patterns)
         right = ' style="text-align: right"'
         head = [
             "<tr>" + "".join(f'<th colspan="{n}">{html.escape(text)}</th>' for text, n in level) + "</tr>"
             for level in self._levels()
         ]
         lines = []
-        for number, line in enumerate(body.values.tolist()):
+        for number, line in enumerate(body):
             lines += ["</tbody>", "<tbody>"] if number in self.blocks else []
             texts = (f"<td{right if place >= self.keys else ''}>{cell}</td>" for place, cell in enumerate(line))
             lines.append(f"<tr>{''.join(texts)}</tr>")
@@ -76,17 +91,17 @@ class Table:
         patterns = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
         patterns |= {"published": r"\textit{{{}}}", "note": r"\textsuperscript{{{}}}"}
         lines = []
-        for number, line in enumerate(self._marked(_latex, patterns).values.tolist()):
+        for number, line in enumerate(self._marked(_latex, patterns)[1]):
             lines += [r"\midrule"] if number in self.blocks and number else []
             lines.append(" & ".join(line) + r" \\")
         notes = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
         notes += [rf"\par\footnotesize {_latex(note)}." for note in self.notes]
         noted = {line for _, about in self.row_notes for line in about}
-        first, *others = ([*self.frame[name]] for name in self.frame)  # of which the first has the letters of notes
+        first, *others = map(list, zip(*self.lines, strict=True))  # of which the first has the letters of notes
         first = [f"{text}aa" if line in noted else text for line, text in enumerate(first)]
         set_so = fitted([first, *others], list(self._levels()))
         label = [rf"\label{{{self.label}}}"] if self.label else []
-        numbers = len(self.frame.columns) - self.keys
+        numbers = len(self.head) - self.keys
         return "\n".join(
             [
                 *set_so.advice,
@@ -100,14 +115,15 @@ class Table:
     def to_markdown(self) -> str:
         """Markdown with the caption above and the notes below; its headings have one level."""
         patterns = {"best": "**{}**", "second": "<ins>{}</ins>", "published": "*{}*", "note": "<sup>{}</sup>"}
-        body = self._marked(_escape, patterns).to_markdown(index=False, disable_numparse=True)
+        head, lines = self._marked(_escape, patterns)
+        body = tabulate(lines, head, tablefmt="pipe", disable_numparse=True)
         notes = [f"<sup>{letter}</sup> {note}" for letter, note in self._lettered()] + self.notes
         below = "\n".join(f"- {note}" for note in notes)
         return "\n\n".join(part for part in (self.caption, body, below) if part)
 
     def _levels(self) -> Iterator[list[tuple[str, int]]]:
         """The heading's levels, outermost first: (text, number of columns). Row keys stand in the lowest."""
-        columns = [self.headings.get(name, (name,)) for name in self.frame.columns]
+        columns = [self.headings.get(name, (name,)) for name in self.head]
         depth = max(map(len, columns), default=1)
         full = [("",) * (depth - len(levels)) + tuple(levels) for levels in columns]
         for level in range(depth):
@@ -131,22 +147,21 @@ class Table:
         names = [*string.ascii_lowercase, *map("".join, itertools.product(string.ascii_lowercase, repeat=2))]
         return [(letter, note) for letter, (note, _) in zip(names, self.row_notes, strict=False)]
 
-    def _marked(self, escape: Callable[[str], str], patterns: Mapping[str, str]) -> pd.DataFrame:
-        """The frame with cells and headings escaped, marked cells inside their pattern, and rows' letters."""
-        frame = self.frame.map(escape)
+    def _marked(self, escape: Callable[[str], str], patterns: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+        """Headings and lines, escaped, with marked cells inside their pattern, and rows' letters."""
+        lines = [[escape(cell) for cell in line] for line in self.lines]
+        place = {name: number for number, name in enumerate(self.head)}
         for (line, column), mark in self.marks.items():
-            frame.loc[line, column] = patterns[mark].format(frame.loc[line, column])
-        if self.published is not None:
-            frame.iloc[self.published :] = frame.iloc[self.published :].map(patterns["published"].format)
-        lettered = zip(self._lettered(), self.row_notes, strict=True)
+            lines[line][place[column]] = patterns[mark].format(lines[line][place[column]])
+        for line in lines[self.published :] if self.published is not None else ():
+            line[:] = map(patterns["published"].format, line)
         letters: dict[int, list[str]] = {}
-        for (letter, _), (_, lines) in lettered:
-            for line in lines:
-                letters.setdefault(line, []).append(letter)
-        for line, line_letters in letters.items():
-            first = frame.columns[0]
-            frame.loc[line, first] = str(frame.loc[line, first]) + patterns["note"].format(",".join(line_letters))
-        return frame.rename(columns=escape)
+        for (letter, _), (_, about) in zip(self._lettered(), self.row_notes, strict=True):
+            for number in about:
+                letters.setdefault(number, []).append(letter)
+        for number, line_letters in letters.items():
+            lines[number][0] += patterns["note"].format(",".join(line_letters))
+        return [escape(name) for name in self.head], lines
 
 
 def _escape(text: str) -> str:
