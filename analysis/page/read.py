@@ -1,29 +1,28 @@
-"""Runs for the page: records that share what they have in common, curves and images, read by several processes."""
+"""Runs for the page: their columns, and what only files have, by several processes and as far as there is room."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import sys
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.page.encode import compact, rounded
-from analysis.runs import Run, check_folders, load
+from analysis.page.rows import Columns, Row
+from analysis.runs import check_folders, flat, load
 from analysis.values import meant
 from sfa_bench.store.folder import MOST_METRICS, RunFolder
-from sfa_bench.store.ledger import records
-from sfa_bench.store.reading import parse, read_bytes
+from sfa_bench.store.ledger import table
+from sfa_bench.store.reading import Damaged, parse, read_bytes
+from sfa_bench.store.record import load as load_record
 from sfa_bench.store.shapes import whole
 
 # Series of a run's curves: name, where it is in a line of metrics.jsonl, steps per unit (what it is rounded to).
@@ -34,14 +33,20 @@ SERIES = (
     ("auc", "selection/auc", 1000),
 )
 MANY = 400  # runs from which a second process is worth its start
-MAPPINGS = ("config", "names", "data", "environment")
-OPTIONAL = ("metrics", "selection", "cost")
+TOGETHER = 50  # runs that a process reads at a time
+AHEAD = 100  # such parts that are asked for before the first is looked at
+# Sections of a record whose lists only its file has, and which of them the page has no use for.
+LISTS = ("data", "metrics", "selection", "cost", "environment")
+UNUSED = ("data/confusion",)
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Data of a run beside its record: curves as JSON (empty: none), their compressed size, thumbnails."""
+    """What of a run is not in columns: the lists of its record, by the keys of a table; curves as JSON (empty: none, or
+    not read), their compressed size, thumbnails.
+    """
 
+    lists: Mapping[str, list[Any]] = field(default_factory=dict)
     curves: str = ""
     size: int = 0
     images: Thumbnails | None = None
@@ -59,8 +64,8 @@ class Thumbnails:
 class AllRuns:
     """All runs below some folders: finished ones, the others, and the number of unreadable folders."""
 
-    done: list[Run] = field(default_factory=list)
-    others: list[Run] = field(default_factory=list)
+    done: list[Row] = field(default_factory=list)
+    others: list[Row] = field(default_factory=list)
     unreadable: int = 0
 
     def states(self) -> Counter[str]:
@@ -70,39 +75,21 @@ class AllRuns:
 def read(paths: Sequence[Path]) -> AllRuns:
     """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
     check_folders(paths)
-    ledger, shared = AllRuns(), dict[str, Any]()
-    runs: dict[str, Run] = {}
-    left_out: list[Path] = []
-    for path, record in records(paths, left_out):
-        record = _slim(record, shared)
-        before = runs.get(record["hash"])
-        if before is None or record["state"] == "done" != before.record["state"]:
-            runs[record["hash"]] = Run(path, record)
+    ledger, left_out = AllRuns(), list[Path]()
+    columns = Columns(table(paths, left_out))
+    states, rows = columns.table.values("state"), dict[str, int]()
+    for row, (hash, state) in enumerate(zip(columns.table.values("hash"), states, strict=True)):
+        if hash not in rows or state == "done" != states[rows[hash]]:
+            rows[hash] = row
     ledger.unreadable = len(left_out)
-    for run in runs.values():
-        (ledger.done if run.record["state"] == "done" else ledger.others).append(run)
+    for row in rows.values():
+        (ledger.done if states[row] == "done" else ledger.others).append(Row(columns, row))
     if not ledger.done:
         load(paths)  # refuses
     return ledger
 
 
-def _slim(record: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """The record with parts that are equal in all records stored once, so that ten thousand fit into memory."""
-    for key in MAPPINGS:
-        record[key] = {sys.intern(name): _once(part, shared) for name, part in record[key].items()}
-    record["data"].pop("confusion", None)
-    for key in OPTIONAL:
-        record[key] = {sys.intern(name): value for name, value in (record[key] or {}).items()}
-    return {sys.intern(key): value for key, value in record.items()}
-
-
-def _once(part: Any, shared: dict[str, Any]) -> Any:
-    if isinstance(part, (dict, list)):
-        return shared.setdefault(json.dumps(part), part)
-    return sys.intern(part) if isinstance(part, str) else part
-
-
-def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
+def having(runs: Iterable[Row], conditions: Mapping[str, Sequence[str]]) -> list[Row]:
     """The runs that match, where none need match (`analysis.runs.select` refuses that)."""
     kept = list(runs)
     for key, texts in conditions.items():
@@ -111,25 +98,103 @@ def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list
     return kept
 
 
-@contextmanager
-def extras(runs: Sequence[Run]) -> Iterator[Iterator[Extras]]:
-    """Curves and images of each run, in the same order, read by other processes while the block goes on."""
-    folders = [run.path for run in runs]
-    if len(folders) < MANY or (os.cpu_count() or 1) < 2:
-        yield map(_extras, folders)
-        return
-    with ProcessPoolExecutor(2) as pool:
-        yield pool.map(_extras, folders, chunksize=50)
+class Reader:
+    """Reads what is not in columns, in the order of the runs' importance and by other processes where there are many:
+    curves until `curves` characters of the file are full, lists and images of as many runs as are asked for.
+    """
+
+    def __init__(self, runs: Sequence[Row], order: Sequence[int], curves: int):
+        self._runs, self._order, self._room, self.most = runs, order, curves, curves
+        self._asked, self.loaded = 0, dict[int, Extras]()  # position of a run -> what was read
+        self.lacking: set[int] = set()  # positions of runs whose curves there is no room for
+        self._pool = ProcessPoolExecutor(2) if len(runs) >= MANY and (os.cpu_count() or 1) > 1 else None
+        self._ahead: deque[tuple[Sequence[int], Any]] = deque()
+
+    def __enter__(self) -> Reader:
+        while self._pool and len(self._ahead) < AHEAD and self._asked < len(self._order):
+            self._ask()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _ask(self) -> None:
+        positions = self._order[self._asked : self._asked + TOGETHER]
+        self._asked += len(positions)
+        folders = [self._runs[position].columns.table.folders[self._runs[position].row] for position in positions]
+        if self._pool:
+            self._ahead.append((positions, self._pool.submit(_read, folders, self._room >= 0)))
+        else:
+            self._ahead.append((positions, _Now([_extras(Path(folder), self._room >= 0) for folder in folders])))
+
+    def until(self, count: int) -> None:
+        """Read the first runs of the order, so many at least."""
+        count = min(count, len(self._order))
+        while len(self.loaded) < count:
+            while not self._ahead or (self._pool and len(self._ahead) < AHEAD and self._asked < count):
+                self._ask()
+            positions, found = self._ahead.popleft()
+            for position, extras in zip(positions, found.result(), strict=True):
+                self.loaded[position] = self._within(position, extras)
+
+    def _within(self, position: int, extras: Extras) -> Extras:
+        """What is kept of it, now that the more important runs have what they need."""
+        if not extras.curves:
+            return extras
+        self._room -= extras.size * 4 // 3  # in base64
+        if self._room >= 0:
+            return extras
+        self.lacking.add(position)
+        return replace(extras, curves="")
 
 
-def _extras(folder: Path) -> Extras:
+class _Now(NamedTuple):
+    """What a process would have read."""
+
+    found: list[Extras]
+
+    def result(self) -> list[Extras]:
+        return self.found
+
+
+def _read(folders: Sequence[str], curves: bool) -> list[Extras]:
+    return [_extras(Path(folder), curves) for folder in folders]
+
+
+def _extras(folder: Path, curves: bool) -> Extras:
+    """Everything that is read of a run. curves: whether there is room for any; else only whether it has some."""
     images = thumbs(folder)
-    described = Thumbnails(*_describe(images)) if images else None
+    extras = Extras(_lists(folder), images=Thumbnails(*_describe(images)) if images else None)
+    if not curves:
+        return replace(extras, curves="?" if _has_curves(folder) else "")
     rows = read_rows(folder)
     if not rows:
-        return Extras(images=described)
+        return extras
     text = compact(_curves(rows))
-    return Extras(text, len(zlib.compress(text.encode())), described)
+    return replace(extras, curves=text, size=len(zlib.compress(text.encode())))
+
+
+def _has_curves(folder: Path) -> bool:
+    try:
+        return (folder / "metrics.jsonl").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _lists(folder: Path) -> dict[str, list[Any]]:
+    """The lists of a record, rounded, by the keys of a table (`store.columns.leaves`)."""
+    try:
+        record = load_record(folder / "run.json")
+    except (OSError, Damaged):  # changed since the table was read
+        return {}
+    found = {}
+    for section in LISTS:
+        for key, value in flat(record[section] or {}, "/").items():
+            name = f"{section}/{key.replace('/', '.') if section == 'environment' else key}"
+            if isinstance(value, list) and name not in UNUSED:
+                found[name] = rounded(value)
+    return found
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
