@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from analysis.columns import CHECKSUM, Run
 from analysis.metrics import SECOND
-from analysis.paired import by_replicate, paired_difference, value, values
+from analysis.paired import Replicate, by_replicate, mean_std, paired_difference, value, values
 from analysis.render import Mark
-from analysis.runs import CHECKSUM, DATA, Run, grouped
+from analysis.runs import DATA, grouped
 
 HIGHER = (
     *(f"{test}/{kind}" for test in ("test", SECOND) for kind in ("acc", "macro_f1", "top5")),
@@ -47,7 +46,7 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     compared = (
         position
         for position, members in enumerate(column)
-        if values(members, metric) and not any("clean_labels" in run.record["knows"] for run in members)
+        if values(members, metric) and not any("clean_labels" in run.knows for run in members)
     )
     marked: dict[int, Mark] = {}
 
@@ -58,12 +57,14 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     for positions in grouped(compared, protocol).values():
         if len(positions) < 2:
             continue
-        means = {position: float(np.mean(values(column[position], metric))) for position in positions}
+        means = {position: mean_std(values(column[position], metric))[0] for position in positions}
         best = max(means, key=lambda position: means[position])
-        tied = [p for p in positions if means[p] == means[best] or _tied(column[p], column[best], metric)]
+        best_runs = _replicates(column[best], metric)
+        tied = {p for p in positions if means[p] == means[best] or _tied(column[p], best_runs, metric)}
         marked |= dict.fromkeys(tied, "best")
         rest = {position: mean for position, mean in means.items() if position not in tied}
-        marked |= {position: "second" for position, mean in rest.items() if mean == max(rest.values())}
+        second = max(rest.values(), default=0.0)
+        marked |= {position: "second" for position, mean in rest.items() if mean == second}
     return marked
 
 
@@ -72,14 +73,17 @@ def untested(column: Sequence[Sequence[Run]], metric: str) -> bool:
     return any(0 < len(values(members, metric)) < FEWEST for members in column)
 
 
-def _tied(ours: Sequence[Run], best: Sequence[Run], metric: str) -> bool:
-    """Whether the paired interval contains 0; runs are a pair where they saw the same labels.
-
-    A cell may hold a replicate twice (in two precisions, which a note says): it has no pairs, and the table is shown.
+def _replicates(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
+    """The runs that have the metric, by replicate; none where the cell holds a replicate twice (in two precisions,
+    which a note says): it has no pairs, and the table is shown.
     """
-    if any(len({run.replicate for run in members}) < len(members) for members in (ours, best)):
-        return False
-    our_runs, best_runs = by_replicate(ours, metric), by_replicate(best, metric)
+    alone = len({run.replicate for run in members}) == len(members)
+    return by_replicate(members, metric) if alone else {}
+
+
+def _tied(ours: Sequence[Run], best_runs: Mapping[Replicate, Run], metric: str) -> bool:
+    """Whether the paired interval contains 0; runs are a pair where they saw the same labels."""
+    our_runs = _replicates(ours, metric)
     common = [key for key in our_runs.keys() & best_runs.keys() if our_runs[key].labels == best_runs[key].labels]
     if len(common) < FEWEST:
         return False

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from analysis.metrics import is_percent
-from analysis.paired import pairs, student, values
+from analysis.paired import mean_std, pairs, student, values
 from analysis.runs import Cells, Run
 from analysis.values import MISSING, NO_VALUE, Key, Value, meant
 
@@ -43,8 +41,10 @@ class CellWriter:
             numbers = values(members, metric)
             if not numbers:
                 return MISSING
-            around = f" ± {self._number(spread_of(numbers, self.spread), metric)}" if len(numbers) > 1 else ""
-            return f"{self._number(float(np.mean(numbers)), metric)}{around}{self._n(len(numbers))}"
+            mean, deviation = mean_std(numbers)
+            wide = deviation * spread_factor(self.spread, len(numbers))
+            around = f" ± {self._number(wide, metric)}" if len(numbers) > 1 else ""
+            return f"{self._number(mean, metric)}{around}{self._n(len(numbers))}"
         paired = pairs(members, base, metric, self.versus)
         self.unpaired |= {run.hash for run in paired.alone}
         if not paired.both:
@@ -83,8 +83,8 @@ class CellWriter:
         return all(values[key] == base for key, base in self.base.items())
 
 
-def spread_of(numbers: Sequence[float], kind: str) -> float:
-    """Sample standard deviation (`std`), standard error (`sem`) or half-width of the 95 % t interval (`ci95`)."""
-    n = len(numbers)
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": student(n) * n**-0.5}
-    return float(np.std(numbers, ddof=1)) * factor[kind]
+def spread_factor(kind: str, n: int) -> float:
+    """What makes of the sample standard deviation of n numbers the one (`std`), the standard error of their mean
+    (`sem`), or the half-width of its 95 % t interval (`ci95`).
+    """
+    return 1.0 if kind == "std" else n**-0.5 * (student(n) if kind == "ci95" else 1.0)

@@ -15,19 +15,19 @@ import numpy as np
 
 from analysis.best import HIGHER, NEITHER, NEVER
 from analysis.bootstrap import DRAWS, Estimate, estimate, holm, needed, superiority
+from analysis.columns import CHECKSUM, Run
 from analysis.context import own_files
 from analysis.metrics import is_percent
 from analysis.paired import Replicate, pairs, value, values
 from analysis.ranks import FEWEST_DATA_SETS, draw, print_ranks, ranks
 from analysis.runs import (
-    CHECKSUM,
     SETTING,
     WHERE,
-    Run,
     check_alike,
     check_fields,
     check_metric,
-    grouped,
+    distinct,
+    grouped_by,
     load,
     metric_name,
     not_counted,
@@ -98,11 +98,11 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     fixed = set(left)
     if over is None:
         both = [*sides[0], *sides[1]]
-        over = [k for k in OVER if k not in fixed and len({run.field(k) for run in both}) > 1]
+        over = [k for k in OVER if k not in fixed and len(distinct(both, [k])) > 1]
     check_fields(runs, over)
     if clash := [key for key in over if key in fixed]:
         raise ConfigError(f"{clash[0]} is what the claim compares: leave it out of --over")
-    ours, theirs = (grouped(side, lambda run: run.key(over)) for side in sides)
+    ours, theirs = (grouped_by(side, over) for side in sides)
     for groups in (ours, theirs):
         check_alike(groups.values(), "cell", "--over")
     cells: dict[Key, dict[Replicate, float]] = {}
@@ -140,7 +140,7 @@ def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin
     named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
     lines.append(f"- {len(against)} of {len(claim.cells)} cells go the other way" + (f": {named}" if named else ""))
     lines += [f"- {line}" for line in _sides(claim)]
-    data_sets = len({run.field("dataset") for run in claim.sides[0]})
+    data_sets = len(distinct(claim.sides[0], ["dataset"]))
     if data_sets < FEWEST_DATA_SETS:
         lines.append(f"- {data_sets} data set(s): says nothing about others")
     if effect.replicates < FEWEST:
@@ -170,7 +170,7 @@ def _sides(claim: JudgedClaim) -> list[str]:
             lines.append(
                 f"compute: {means[0]:.3g} against {means[1]:.3g} {unit} a run ({means[0] / means[1]:.2f} times)"
             )
-    told = [sorted({fact for run in side for fact in run.record["knows"]}) for side in claim.sides]
+    told = [sorted({fact for run in side for fact in run.knows}) for side in claim.sides]
     lines += own_files(run for side in claim.sides for run in side)
     if any(told):
         lines.append("told: " + " against ".join(", ".join(facts) or "nothing" for facts in told))

@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
+from analysis.columns import CHANGED, CHECKSUM, Run
 from analysis.metrics import is_percent
 from analysis.names import TYPED, Names
-from analysis.runs import SETTING, Cells, Run
-from analysis.values import ABSENT, NULL, Key, Value, listed, show, valued
-from sfa_bench.config.compose import values_of
+from analysis.runs import SETTING, Cells, distinct, kinds
+from analysis.values import ABSENT, NO_VALUE, NULL, Key, Value, listed, show, valued
+from sfa_bench.config import hydras
 from sfa_bench.config.overrides import choices
+from sfa_bench.config.user_yaml import read
 
 WHICH = {
     "test/acc/final": "test accuracy, mean over the last max(1, int(0.05·E)) of E epochs",
@@ -55,8 +57,8 @@ def caption(
         base = ", ".join(f"{key}={texts[0]}" for key, texts in versus.items())
         others = "difference to it, paired by seed and data_seed [95 % t interval] (n pairs)"
         numbers = f"{base}: {numbers}; others: {others}"
-    settings = ((key, {run.field(key) for run in runs}) for key in ("dataset", *SETTINGS) if key not in keys)
-    known = ((key, value) for key, values in settings if len(values) == 1 for value in values)
+    settings = ((key, distinct(runs, [key])) for key in ("dataset", *SETTINGS) if key not in keys)
+    known = ((key, values[0][0]) for key, values in settings if len(values) == 1)
     shown = (names.setting(key, value) for key, value in known if value.kind not in (NULL, ABSENT))
     constant = (" " if names == TYPED else ", ").join(shown)
     return ". ".join(part for part in (f"{what}{unit}: {numbers}", _labels(cells), constant) if part) + "."
@@ -77,8 +79,9 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
     for metric in metrics:
         if undefined := sum(run.metrics.get(metric) is None for run in runs):
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
+    own = [run for run in runs if not run.external]
     for key in SETTINGS:
-        if key not in keys and (mixed := _mixed([run for run in runs if not run.external], "dataset", key)):
+        if key not in keys and (mixed := _mixed(own, "dataset", key)):
             shown = listed(set().union(*mixed.values()))
             yield f"cells differ in {key} too ({shown}): add it to --rows, --cols or --where"
     for group in ("noise", "method", "plugin"):
@@ -86,51 +89,57 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
             yield f"mixed revisions of {group}={choice}: {listed(revisions)}"
         for name, sentence in _stale(runs, group):
             yield f"stale revision of {group}={show(name)}: {sentence}"
-    if len(precisions := {run.record["environment"].get("precision") for run in runs} - {None}) > 1:
+    if len(precisions := {run.precision for run in runs} - {None}) > 1:
         yield f"mixed precision: {listed(map(valued, precisions))}"
 
 
 def row_notes(cells: Cells) -> list[tuple[str, set[Key]]]:
     """Sentences about single rows, with the rows: what methods were told, the source of constants and of code."""
+    members = [(row, run) for (row, _), members in cells.items() for run in members]
+    keys = ("method.loss.transferred", *CHANGED, "tuned.trials", CHECKSUM, "dataset")
+    numbers, firsts = kinds([run for _, run in members], keys, ("knows", "external"))
+    sentences = [list(_row_notes(members[first][1])) for first in firsts]
     rows_by_note: dict[str, set[Key]] = defaultdict(set)
-    for (row, _), members in cells.items():
-        for run in members:
-            for fact in run.record["knows"]:
-                rows_by_note[f"told {fact}"].add(row)
-            if run.fields.get("method.loss.transferred"):
-                rows_by_note["constants transferred from balanced data, or from another data set"].add(row)
-            if run.changed:
-                rows_by_note[f"another recipe: {' '.join(run.changed)}"].add(row)
-            if trials := run.fields.get("tuned.trials"):
-                rows_by_note[f"tuned, {trials} trials"].add(row)
-            for sentence in own_files([run]):
-                rows_by_note[sentence].add(row)
-            if run.external:
-                rows_by_note["external: predictions of other people's code, trained on the same labels"].add(row)
+    for (row, _), number in zip(members, numbers, strict=True):
+        for sentence in sentences[number]:
+            rows_by_note[sentence].add(row)
     return sorted(rows_by_note.items())
+
+
+def _row_notes(run: Run) -> Iterator[str]:
+    yield from (f"told {fact}" for fact in run.knows)
+    if run.field("method.loss.transferred").plain:
+        yield "constants transferred from balanced data, or from another data set"
+    if run.changed:
+        yield f"another recipe: {' '.join(run.changed)}"
+    if trials := run.field("tuned.trials").plain:
+        yield f"tuned, {trials} trials"
+    yield from own_files([run])
+    if run.external:
+        yield "external: predictions of other people's code, trained on the same labels"
 
 
 def own_files(runs: Iterable[Run]) -> list[str]:
     """A sentence where runs under the name of an official data set used other files."""
-    names = listed(run.field("dataset") for run in runs if run.own_files)
-    return [f"on files of the user's own: {names}"] if names else []
+    names = {run.field("dataset") for run in runs if run.own_files}
+    return [f"on files of the user's own: {listed(names)}"] if names else []
 
 
 def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:
     """The values of `key` among the runs with one value of `by`, where there are several."""
     values: dict[Value, set[Value]] = defaultdict(set)
-    for run in runs:
-        if key in run.fields:
-            values[run.field(by)].add(run.field(key))
+    for choice, value in distinct(runs, [by, key]):
+        if value != NO_VALUE:
+            values[choice].add(value)
     return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
 def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
     """Choices of a group whose runs were made before a change of their results."""
     oldest: dict[str, int] = {}
-    for run in runs:
-        name, revision = run.fields.get(group), run.fields.get(f"{group}.revision")
-        if name is not None and isinstance(revision, int) and not run.external:
+    for key in distinct([run for run in runs if not run.external], [group, f"{group}.revision"]):
+        name, revision = (value.plain for value in key)
+        if name is not None and isinstance(revision, int):
             oldest[name] = min(revision, oldest.get(name, revision))
     for name, revision in sorted(oldest.items()):
         if revision < (now := current_revision(group, name)):
@@ -140,4 +149,12 @@ def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
 @cache
 def current_revision(group: str, name: str) -> int:
     """The revision of a choice in this version of the suite; 1 for a user's own choice."""
-    return int(values_of(group, name).get("revision", 1)) if name in choices(group) else 1
+    return _revision(group, name) or 1 if name in choices(group) else 1
+
+
+def _revision(group: str, name: str) -> int | None:
+    """The revision in a choice's own file, else in the last of its parts that has one, as Hydra would compose it."""
+    content = read(hydras.CONF / group / f"{name}.yaml")
+    own = {**content, **(content.get(group) or {})}.get("revision")
+    parts = [part for part in content.get("defaults", ()) if isinstance(part, str) and part != "_self_"]
+    return own or next(filter(None, (_revision(group, part) for part in reversed(parts))), None)

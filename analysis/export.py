@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.runs import RUNS, Run, counted, load
+from analysis.columns import Run, fields_of, flat, metrics_of
+from analysis.runs import RUNS, counted, load
 from analysis.values import SAFE, show
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
@@ -37,14 +38,16 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    row: dict[str, Any] = {"folder": str(run.path), "hash": run.hash, "command": run.record["command"]}
-    row |= {name: run.fields[name] for name in run.record["names"]} | run.fields
+    record = run.record
+    row: dict[str, Any] = {"folder": str(run.path), "hash": run.hash, "command": record["command"]}
+    fields = fields_of(record["names"], flat(record["config"]))
+    row |= {name: fields[name] for name in record["names"]} | fields
     row["external"] = bool(run.external)  # results of other people's code
-    row["knows"] = " ".join(run.record["knows"])
+    row["knows"] = " ".join(run.knows)
     row["observed_labels"] = run.labels
-    if (classes := run.record["data"].get("classes")) is not None:
+    if (classes := record["data"].get("classes")) is not None:
         row["classes"] = json.dumps(classes, ensure_ascii=False)  # the names of test/per_class/0, /1 …
-    for name, value in run.metrics.items():
+    for name, value in metrics_of(record).items():
         if isinstance(value, list):
             row |= {f"{name}/{position}": item for position, item in enumerate(value)}
         else:

@@ -20,7 +20,19 @@ from analysis.figures import classes, epochs, relation, settings
 from analysis.figures.look import METADATA, WIDTHS, house_style, rendered
 from analysis.figures.series import SPREADS, Options, with_epochs
 from analysis.names import Names, built_in, read_names
-from analysis.runs import RUNS, WHERE, Cells, Run, grouped, load, metric_name, not_counted, parse_pairs, words
+from analysis.runs import (
+    RUNS,
+    WHERE,
+    Cells,
+    Run,
+    cells_of,
+    distinct,
+    load,
+    metric_name,
+    not_counted,
+    parse_pairs,
+    words,
+)
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
 from sfa_bench.doors import Door
@@ -114,7 +126,7 @@ def make(
     options = Options(**{**k.takes, **chosen}, names=names or built_in())
     runs, left_out = with_epochs(runs) if k.by_epoch else (list(runs), [])
     for key in options.by:
-        options.names.check(key, {run.field(key) for run in runs})
+        options.names.check(key, [value for (value,) in distinct(runs, [key])])
     numbers = k.numbers(runs, options)
     with house_style():
         figure = k.draw(numbers, options)
@@ -141,7 +153,7 @@ def _notes(k: FigureKind, runs: Sequence[Run], options: Options) -> list[str]:
 
 
 def _cells(runs: Sequence[Run], options: Options) -> Cells:
-    return grouped(runs, lambda run: (run.key(options.by), run.key([options.over])))
+    return cells_of(runs, options.by, [options.over])
 
 
 @entry_point

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis.runs import Run, differing
+from analysis.columns import Run
+from analysis.runs import differing, distinct, has_field
 from sfa_bench.errors import ConfigError
 
 DATA = ("dataset", "noise", "noise_ratio", "imb_factor")
@@ -57,11 +58,11 @@ PRESETS = {
 def shape(preset: Preset, runs: Sequence[Run]) -> tuple[list[Run], list[str], list[str]]:
     """The preset's runs, rows and columns. Raises ConfigError when no run is of its data sets."""
     if preset.datasets:
-        kept = [run for run in runs if run.fields.get("dataset") in preset.datasets]
+        kept = [run for run in runs if run.field("dataset").plain in preset.datasets]
         if not kept:
             raise ConfigError(f"no run is of {' or '.join(preset.datasets)}, which this preset is about")
         runs = kept
-    cols = [key for key in preset.cols if len({run.field(key) for run in runs}) > 1]
+    cols = [key for key in preset.cols if len(distinct(runs, [key])) > 1]
     differ = [key for key in differing(runs) if key.startswith(preset.varied)] if preset.varied else []
-    rows = [key for key in preset.rows if any(key in run.fields for run in runs)]
+    rows = [key for key in preset.rows if has_field(runs, key)]
     return list(runs), [*rows, *(key for key in differ if key not in (*rows, *cols))], cols

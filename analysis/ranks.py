@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.columns import CHECKSUM, Run
 from analysis.paired import by_replicate, value, values
-from analysis.runs import CHECKSUM, SETTING, Cells, Run, check_alike, check_fields, grouped
+from analysis.runs import SETTING, Cells, cells_of, check_alike, check_fields
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
@@ -57,7 +58,7 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     """
     check_fields(runs, keys)
     setting = [key for key in (*SETTING, CHECKSUM) if key not in keys]
-    cells = grouped(runs, lambda run: (run.key(keys), run.key(setting)))
+    cells = cells_of(runs, keys, setting)
     check_alike(cells.values(), "competitor", "--ranks")
     if len({_named(who) for who, _ in cells}) < len({who for who, _ in cells}):
         raise ConfigError(f"two competitors of --ranks {','.join(keys)} would have one name: give the keys otherwise")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
+from tabulate import tabulate
 
 from analysis.fit import fitted
 
@@ -48,14 +49,14 @@ class Table:
     def to_html(self) -> str:
         """A `<figure>` with caption and notes, to be put into a page."""
         patterns = {"best": "<b>{}</b>", "second": "<u>{}</u>", "published": "<i>{}</i>", "note": "<sup>{}</sup>"}
-        body = self._marked(html.escape, patterns)
+        _, body = self._marked(html.escape, patterns)
         right = ' style="text-align: right"'
         head = [
             "<tr>" + "".join(f'<th colspan="{n}">{html.escape(text)}</th>' for text, n in level) + "</tr>"
             for level in self._levels()
         ]
         lines = []
-        for number, line in enumerate(body.values.tolist()):
+        for number, line in enumerate(body):
             lines += ["</tbody>", "<tbody>"] if number in self.blocks else []
             texts = (f"<td{right if place >= self.keys else ''}>{cell}</td>" for place, cell in enumerate(line))
             lines.append(f"<tr>{''.join(texts)}</tr>")
@@ -76,7 +77,7 @@ class Table:
         patterns = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
         patterns |= {"published": r"\textit{{{}}}", "note": r"\textsuperscript{{{}}}"}
         lines = []
-        for number, line in enumerate(self._marked(_latex, patterns).values.tolist()):
+        for number, line in enumerate(self._marked(_latex, patterns)[1]):
             lines += [r"\midrule"] if number in self.blocks and number else []
             lines.append(" & ".join(line) + r" \\")
         notes = [rf"\par\footnotesize \textsuperscript{{{letter}}}{_latex(note)}." for letter, note in self._lettered()]
@@ -100,7 +101,8 @@ class Table:
     def to_markdown(self) -> str:
         """Markdown with the caption above and the notes below; its headings have one level."""
         patterns = {"best": "**{}**", "second": "<ins>{}</ins>", "published": "*{}*", "note": "<sup>{}</sup>"}
-        body = self._marked(_escape, patterns).to_markdown(index=False, disable_numparse=True)
+        head, lines = self._marked(_escape, patterns)
+        body = tabulate(lines, head, tablefmt="pipe", disable_numparse=True)
         notes = [f"<sup>{letter}</sup> {note}" for letter, note in self._lettered()] + self.notes
         below = "\n".join(f"- {note}" for note in notes)
         return "\n\n".join(part for part in (self.caption, body, below) if part)
@@ -131,22 +133,21 @@ class Table:
         names = [*string.ascii_lowercase, *map("".join, itertools.product(string.ascii_lowercase, repeat=2))]
         return [(letter, note) for letter, (note, _) in zip(names, self.row_notes, strict=False)]
 
-    def _marked(self, escape: Callable[[str], str], patterns: Mapping[str, str]) -> pd.DataFrame:
-        """The frame with cells and headings escaped, marked cells inside their pattern, and rows' letters."""
-        frame = self.frame.map(escape)
+    def _marked(self, escape: Callable[[str], str], patterns: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+        """Headings and lines, escaped, with marked cells inside their pattern, and rows' letters."""
+        lines = [[escape(cell) for cell in line] for line in self.frame.values.tolist()]
+        place = {name: number for number, name in enumerate(self.frame)}
         for (line, column), mark in self.marks.items():
-            frame.loc[line, column] = patterns[mark].format(frame.loc[line, column])
-        if self.published is not None:
-            frame.iloc[self.published :] = frame.iloc[self.published :].map(patterns["published"].format)
-        lettered = zip(self._lettered(), self.row_notes, strict=True)
+            lines[line][place[column]] = patterns[mark].format(lines[line][place[column]])
+        for line in lines[self.published :] if self.published is not None else ():
+            line[:] = map(patterns["published"].format, line)
         letters: dict[int, list[str]] = {}
-        for (letter, _), (_, lines) in lettered:
-            for line in lines:
-                letters.setdefault(line, []).append(letter)
-        for line, line_letters in letters.items():
-            first = frame.columns[0]
-            frame.loc[line, first] = str(frame.loc[line, first]) + patterns["note"].format(",".join(line_letters))
-        return frame.rename(columns=escape)
+        for (letter, _), (_, about) in zip(self._lettered(), self.row_notes, strict=True):
+            for number in about:
+                letters.setdefault(number, []).append(letter)
+        for number, line_letters in letters.items():
+            lines[number][0] += patterns["note"].format(",".join(line_letters))
+        return [escape(name) for name in self.frame], lines
 
 
 def _escape(text: str) -> str:

@@ -124,7 +124,7 @@ def source(number: Number) -> str:
 def differences(number: Number, runs: Sequence[Run]) -> list[str]:
     """Differences of the protocol from these runs, and unknown parts of it."""
     line, sentences = number.line, []
-    if line["noise"] == "symmetric_incl" and not all(run.fields.get("noise.include_self") for run in runs):
+    if line["noise"] == "symmetric_incl" and not all(run.field("noise.include_self").plain for run in runs):
         sentences.append("other noise model (symmetric noise that includes the true class)")
     models = {run.field("model") for run in runs}
     if models != {valued(MODELS.get(line["backbone"]))}:

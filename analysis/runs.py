@@ -1,141 +1,41 @@
-"""Finished runs for the analysis: fields by name or configuration path, metrics, filters."""
+"""Finished runs for the analysis: which there are, filters, and checks of what is asked of them."""
 
 from __future__ import annotations
 
 import gc
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
-from functools import cached_property
+from dataclasses import is_dataclass
 from pathlib import Path
-from sys import intern
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.columns import CHECKSUM as CHECKSUM
+from analysis.columns import SECTIONS, Run, RunColumns, classes, differences, shared
+from analysis.columns import SEEDS as SEEDS
+from analysis.columns import flat as flat
 from analysis.metrics import absent, current, exists
-from analysis.values import NO_VALUE, Key, Listed, Value, listed, meant, valued
-from sfa_bench.choices.noises import WITHOUT_RATIO
-from sfa_bench.choices.recipes import CHANGED
-from sfa_bench.choices.sources import named
-from sfa_bench.config.canonical import MACHINE, defaults
+from analysis.values import Key, listed, meant
 from sfa_bench.config.values import nearest, options
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
-from sfa_bench.store.ledger import records
+from sfa_bench.store.columns import ABSENT, LISTED
+from sfa_bench.store.ledger import table
 
-SEEDS = ("replicate", "seed", "data_seed")
 # What a run was made on, but for its seed; and what else makes runs comparable or not.
 DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
 SETTING = (*DATA, "model", "recipe")
 # Arguments that many commands have.
 RUNS: dict[str, Any] = {"nargs": "+", "type": Path, "help": "runs folders, or folders of single runs"}
 WHERE: dict[str, Any] = {"default": "", "help": "only these runs: KEY=VALUE[,VALUE…][,KEY=VALUE…]"}
-# May differ between runs of one cell, with a footnote.
-NOTED = ("precision", "revision")
-# Keys without effect, by the choices of a group.
-WITHOUT = {"noise": ("noise_ratio", WITHOUT_RATIO), "imbalance": ("imb_factor", ("none",))}
-SECTIONS = ("selection", "cost")
-CHECKED = frozenset(named("checked"))
-CHECKSUM = "dataset.checksum"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished run."""
-
-    path: Path
-    record: Mapping[str, Any]
-
-    @cached_property
-    def fields(self) -> dict[str, Any]:
-        """Names of choices (`method`, `plugin` …; `auto` as what it stood for) and every configuration path."""
-        config = flat(self.record["config"])
-        names = dict(self.record["names"])
-        if "dataset" in names:  # older records have the choice there (`folder`), not the name of the data
-            names["dataset"] = config.get("dataset.name") or names["dataset"]
-        if library := config.get("model.library"):  # the suite's own may have the same name
-            names["model"] = f"{library}/{config['model.name']}"
-        for group, (key, choices) in WITHOUT.items():
-            if names.get(group) in choices:
-                config.pop(key, None)
-        if CHECKSUM in config and config.get("dataset.source", names.get("dataset")) not in CHECKED:
-            config[CHECKSUM] = True  # false means something only where there are official checksums
-        return config | {k: config.get(f"{k}.name", name) if name == "auto" else name for k, name in names.items()}
-
-    def field(self, key: str) -> Value:
-        """One field as tables key and show it."""
-        return valued(self.fields[key]) if key in self.fields else NO_VALUE
-
-    def key(self, keys: Iterable[str]) -> Key:
-        """The values of several fields: what groups runs."""
-        return tuple(map(self.field, keys))
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """`test/…` and `val/…`, and `selection/…`, `cost/…`; lists and other non-numbers included."""
-        metrics = {current(name): value for name, value in (self.record["metrics"] or {}).items()}
-        for section in SECTIONS:
-            metrics |= {f"{section}/{key}": value for key, value in flat(self.record[section] or {}, "/").items()}
-        return metrics
-
-    @property
-    def hash(self) -> str:
-        return str(self.record["hash"])
-
-    @property
-    def external(self) -> str:
-        """The source of the code of an external result (`analysis.ingest`); empty for the suite's own."""
-        whose = self.record["environment"].get("external")
-        if isinstance(whose, dict):
-            whose = whose.get("note") or "other code"
-        return (whose if isinstance(whose, str) else "other code") if whose else ""
-
-    @property
-    def own_files(self) -> bool:
-        """Whether its data have the name of an official data set but are the user's own files."""
-        return self.fields.get(CHECKSUM) is False
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """What it changed of its recipe, which other runs of this recipe did not: `recipe.optimizer=adamw`."""
-        usual = defaults()
-        there = ((key, self.fields[key]) for key in CHANGED if key in self.fields)
-        return tuple(f"{key}={self.field(key)}" for key, value in there if value is not None and value != usual[key])
-
-    @property
-    def replicate(self) -> tuple[Value, Value]:
-        """(seed, data_seed): what two runs must share to be a pair."""
-        return self.field("seed"), self.field("data_seed")
-
-    @property
-    def labels(self) -> str | None:
-        """Fingerprint of the labels that the method was trained on."""
-        return (self.record["data"].get("fingerprints") or {}).get("observed_labels")
-
 
 Item = TypeVar("Item")
 Group = TypeVar("Group")
 Cells = dict[tuple[Key, Key], list[Run]]  # (values of the row keys, values of the column keys) -> runs
-
-
-def flat(plain: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
-    """Leaves of nested mappings by their path; lists as text, so that every value can be compared and grouped."""
-    leaves: dict[str, Any] = {}
-    _flatten(plain, separator, "", leaves)
-    return leaves
-
-
-def _flatten(plain: Mapping[str, Any], separator: str, prefix: str, leaves: dict[str, Any]) -> None:
-    for key, value in plain.items():
-        path = intern(prefix + key)  # thousands of runs have the same paths
-        if isinstance(value, dict):  # JSON has no other mapping; asking for Mapping takes ten times as long
-            _flatten(value, separator, path + separator, leaves)
-        elif separator == "." and isinstance(value, list):
-            leaves[path] = Listed(json.dumps(value))
-        else:
-            leaves[path] = value
 
 
 def check_folders(paths: Iterable[Path]) -> None:
@@ -153,20 +53,20 @@ def load(paths: Iterable[Path], where: str = "") -> tuple[list[Run], Counter[str
     """
     paths = list(paths)
     check_folders(paths)
-    done: dict[str, Run] = {}
-    others: Counter[str] = Counter()
     with no_garbage():
-        for path, record in records(paths):
-            if record["state"] == "done":
-                done.setdefault(str(record["hash"]), Run(path, record))
-            else:
-                others[record["state"]] += 1
-    if not done:
-        places = ", ".join(map(str, paths))
-        states = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
-        raise ConfigError(f"no finished run in {places}{states}")
-    runs = list(done.values())
-    return select(runs, parse_pairs(where)) if where else runs, others
+        everyone = table(paths)
+        states = np.array(everyone.values("state"), dtype=object)
+        rows = np.flatnonzero(states == "done")
+        others = Counter(states[states != "done"].tolist())
+        if not len(rows):
+            places = ", ".join(map(str, paths))
+            known = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
+            raise ConfigError(f"no finished run in {places}{known}")
+        firsts = np.unique(everyone.column("hash").codes[rows], return_index=True)[1]
+        columns = RunColumns(everyone.take(rows[np.sort(firsts)]))
+        if where:
+            columns = RunColumns(columns.table.take(_chosen(columns, np.arange(len(firsts)), parse_pairs(where))))
+        return columns.runs(), others
 
 
 @contextmanager
@@ -222,34 +122,98 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Group]) -> dict[Group, 
     return groups
 
 
+def grouped_by(runs: Sequence[Run], keys: Sequence[str]) -> dict[Key, list[Run]]:
+    """Runs by their values of these keys, as `grouped` has them."""
+    numbers, firsts = kinds(runs, keys)
+    members: list[list[Run]] = [[] for _ in firsts]
+    for run, number in zip(runs, numbers, strict=True):
+        members[number].append(run)
+    return {group[0].key(keys): group for group in members}
+
+
+def cells_of(runs: Sequence[Run], rows: Sequence[str], cols: Sequence[str]) -> Cells:
+    """The cells of a table of these runs."""
+    groups = grouped_by(runs, [*rows, *cols])
+    return {(key[: len(rows)], key[len(rows) :]): members for key, members in groups.items()}
+
+
+def distinct(runs: Sequence[Run], keys: Sequence[str]) -> list[Key]:
+    """The different values of these keys together, in the order of each one's first run."""
+    return [runs[first].key(keys) for first in kinds(runs, keys)[1]]
+
+
+def kinds(runs: Sequence[Run], keys: Sequence[str], also: Sequence[str] = ()) -> tuple[list[int], list[int]]:
+    """Number runs by their values of these keys. Args: also, keys of `RunColumns.column`.
+
+    Returns: the number of each run, and the place of each number's first run.
+    """
+    columns, rows = shared(runs)
+    codes = [columns.field(key).same(rows) for key in keys] + [columns.column(key).codes[rows] for key in also]
+    numbers, firsts = classes(codes, len(rows))
+    return numbers.tolist(), firsts.tolist()
+
+
 def check_alike(groups: Iterable[Sequence[Run]], what: str, options: str) -> None:
     """Refuse runs of one group (`cell`, `series` …) that differ in a setting. Args: options, that take a key more."""
-    for members in groups:
-        if key := next(differing(members), None):
-            shown = listed(run.field(key) for run in members)
-            raise ConfigError(f"runs of one {what} differ in {key} ({shown}): add {key} to {options} or --where")
+    several = [members for members in groups if len(members) > 1]
+    if found := first_difference(several):
+        members, key = found
+        shown = listed(run.field(key) for run in members)
+        raise ConfigError(f"runs of one {what} differ in {key} ({shown}): add {key} to {options} or --where")
+
+
+def first_difference(groups: Sequence[Sequence[Run]]) -> tuple[Sequence[Run], str] | None:
+    """The first group whose runs differ, and the first key in which they do, see `differences`."""
+    found = [(int(np.argmax(differ)), key) for key, differ in differences(groups) if differ.any()]
+    if not found:
+        return None
+    place, key = min(found, key=lambda pair: pair[0])
+    return groups[place], key
+
+
+def differing(runs: Sequence[Run]) -> Iterator[str]:
+    """The keys in which these runs differ, see `differences`."""
+    return (key for key, differ in differences([runs]) if differ[0])
 
 
 def check_fields(runs: Sequence[Run], keys: Iterable[str]) -> None:
     """Refuse a key that no run has, with the nearest one that exists."""
-    known = {key for run in runs for key in run.fields}
+    _check_fields(*shared(runs), keys)
+
+
+def _check_fields(columns: RunColumns, rows: NDArray[np.intp], keys: Iterable[str]) -> None:
     for key in keys:
-        if key in known:
+        if _has_field(columns, rows, key):
             continue
         if key in options() and not is_dataclass(options()[key][0]):
             raise ConfigError(f"no run has a key {key}: it exists, but the choices of these runs do not have it")
-        near = nearest(key, sorted(known))
+        near = nearest(key, sorted(known for known in columns.field_names() if _has_field(columns, rows, known)))
         hint = f"; did you mean {near}?" if near else f" ({Door.here.run} --help lists the keys)"
         raise ConfigError(f"no run has a key {key}{hint}")
 
 
+def has_field(runs: Sequence[Run], key: str) -> bool:
+    """Whether any run has a field."""
+    return _has_field(*shared(runs), key)
+
+
+def _has_field(columns: RunColumns, rows: NDArray[np.intp], key: str) -> bool:
+    return bool((columns.field(key).codes[rows] >= 0).any())
+
+
 def check_metric(runs: Sequence[Run], metric: str) -> None:
     """Refuse a metric that no run has or that is no single number."""
-    values = [run.metrics[metric] for run in runs if metric in run.metrics]
-    if not values:
-        there = {key for run in runs for key, value in run.metrics.items() if not isinstance(value, (list, str))}
-        raise ConfigError(absent(metric, there))
-    if any(isinstance(value, (list, str, bool)) for value in values):
+    columns, rows = shared(runs)
+
+    def kinds_of(name: str) -> set[type]:
+        column = columns.metric(name)
+        there = set(np.unique(column.codes[rows]).tolist())
+        return {type(column.values[code]) if code != LISTED else list for code in there - {ABSENT}}
+
+    found = kinds_of(metric)
+    if not found:
+        raise ConfigError(absent(metric, {m for m in columns.metric_names() if kinds_of(m) - {list, str}}))
+    if found & {list, str, bool}:
         raise ConfigError(f"{metric} is not one number a run; a table needs one")
 
 
@@ -259,8 +223,14 @@ def metric_name(runs: Sequence[Run], name: str) -> str:
     """
     places = ("test/acc", "test", *SECTIONS)
     full = [current(metric) for metric in (name, *(f"{place}/{name}" for place in places))]
-    there = (metric for metric in full if any(metric in run.metrics for run in runs))
+    there = (metric for metric in full if has_metric(runs, metric))
     return next(there, next(filter(exists, full), full[0]))
+
+
+def has_metric(runs: Sequence[Run], metric: str) -> bool:
+    """Whether any run has the metric, if only as undefined."""
+    columns, rows = shared(runs)
+    return bool((columns.metric(metric).codes[rows] != ABSENT).any())
 
 
 def words(text: str) -> list[str]:
@@ -291,33 +261,23 @@ _PART = re.compile(rf'((?:{_QUOTED}|\[(?:{_QUOTED}|[^\]\["])*\]|[^,])*),')
 
 def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
     """The runs that have one of the given values under every key. Raises ConfigError for a value that no run has."""
-    check_fields(runs, conditions)
-    wanted: dict[str, set[Value]] = {}
+    return [runs[place] for place in _chosen(*shared(runs), conditions)]
+
+
+def _chosen(columns: RunColumns, rows: NDArray[np.intp], conditions: Mapping[str, Sequence[str]]) -> NDArray[np.intp]:
+    """The places of the rows that `select` takes."""
+    _check_fields(columns, rows, conditions)
+    chosen = np.ones(len(rows), dtype=bool)
     for key, texts in conditions.items():
-        present = {run.field(key) for run in runs} - {NO_VALUE}
+        column = columns.field(key)
+        codes = column.same(rows)
+        present = {column.values[code]: code for code in np.unique(codes).tolist() if code >= 0}
+        wanted = []
         for text in texts:
             if (value := meant(present, text)) is None:
                 raise ConfigError(f"no run has {key}={text}; there is {listed(present)}")
-            wanted.setdefault(key, set()).add(value)
-    chosen = [run for run in runs if all(run.field(key) in values for key, values in wanted.items())]
-    if not chosen:
+            wanted.append(present[value])
+        chosen &= np.isin(codes, wanted)
+    if not chosen.any():
         raise ConfigError("no run has all of " + " ".join(f"{key}={','.join(v)}" for key, v in conditions.items()))
-    return chosen
-
-
-def differing(runs: Sequence[Run]) -> Iterator[str]:
-    """Fields in which runs differ beyond seeds, machine and what is only noted; names of choices first.
-
-    A field that one record lacks does not count, unless another run changed its recipe by it: records made before a
-    key existed had its default.
-    """
-    everyone = [run.fields for run in runs]
-    for key in dict.fromkeys(key for run in runs for key in (*run.record["names"], *run.fields)):
-        if key in MACHINE or key in SEEDS or key.rsplit(".", 1)[-1] in NOTED:
-            continue
-        values = {fields[key] for fields in everyone if key in fields}
-        # Python takes true for 1: only there the slower comparison by kind is needed.
-        if key in CHANGED and len(values) == 1 and any(key not in fields for fields in everyone):
-            values |= {defaults()[key]} if None not in values else set()  # they may change much, and are never pooled
-        if len(values) > 1 or (values <= {0, 1} and len({run.field(key) for run in runs} - {NO_VALUE}) > 1):
-            yield key
+    return np.flatnonzero(chosen)

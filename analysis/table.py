@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ from analysis.runs import (
     RUNS,
     WHERE,
     Run,
+    cells_of,
     check_alike,
     check_fields,
     check_metric,
-    differing,
-    grouped,
+    first_difference,
+    grouped_by,
+    has_metric,
     load,
     metric_name,
     not_counted,
@@ -101,7 +104,7 @@ def make_table(
         check_metric(runs, metric)
     if versus:
         select(runs, versus)  # refuses a base that does not exist
-    cells = grouped(runs, lambda run: (run.key(rows), run.key(cols)))
+    cells = cells_of(runs, rows, cols)
     check_alike(cells.values(), "cell", "--rows, --cols")
     closed = find_gap(runs, cells, rows, gap) if gap else None
     foreign = {r for (r, _), members in cells.items() if any(run.external for run in members)}
@@ -115,7 +118,9 @@ def make_table(
         twice = next(text for text in headings if headings.count(text) > 1)
         raise ConfigError(f"two columns would be headed {twice}: leave one out with --where, or take a key into --rows")
     writer = CellWriter(cells, rows, cols, versus, spread, style.decimals, style.hide_n)
-    lines = [_row(rows, r, named) | {names[c, m]: writer.text(r, c, m) for c, m in names} for r in row_keys]
+    lines = _rows(rows, row_keys, named)
+    for line, r in zip(lines, row_keys, strict=True):
+        line |= {name: writer.text(r, c, m) for (c, m), name in names.items()}
     marked: dict[tuple[int, str], Mark] = {}
     sentences = list(notes(runs, cells, (*rows, *cols), metrics))
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
@@ -153,15 +158,19 @@ def make_table(
     return closed.beside(table, row_keys, names) if closed else table
 
 
-def _row(rows: Sequence[str], key: Key, named: Names) -> dict[str, str]:
-    return {named.key(name): named.value(name, value) for name, value in zip(rows, key, strict=True)}
+def _rows(rows: Sequence[str], keys: Sequence[Key], named: Names) -> list[dict[str, str]]:
+    headings = [*map(named.key, rows)]
+    # Thousands of rows have the same few values. Equal ones of two types (10¹⁷ and 1e17) are shown as they were set.
+    text = cache(lambda name, value, kind: named.value(name, value))
+    words = ([text(name, value, type(value.plain)) for name, value in zip(rows, key, strict=True)] for key in keys)
+    return [dict(zip(headings, line, strict=True)) for line in words]
 
 
 def _published_line(
     line: Line, rows: Sequence[str], names: Mapping[tuple[Key, str], str], named: Names
 ) -> dict[str, str]:
     cells = {name: line.cells.get(place, MISSING) for place, name in names.items()}
-    return _row(rows, line.row, named) | cells
+    return _rows(rows, [line.row], named)[0] | cells
 
 
 def _hidden(most: int) -> str:
@@ -189,11 +198,10 @@ def split(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """
     added: list[str] = []
     while True:
-        cells = grouped(runs, lambda run: run.key((*keys, *added)))
-        key = next((key for members in cells.values() for key in differing(members)), None)
-        if key is None:
+        found = first_difference([*grouped_by(runs, (*keys, *added)).values()])
+        if found is None:
             return added
-        added.append(key)
+        added.append(found[1])
 
 
 @entry_point
@@ -261,7 +269,7 @@ def _asked_for(runs: Sequence[Run], options: argparse.Namespace, style: Style) -
         runs, rows, cols = shape(preset, runs)
         versus, reported = {} if options.gap else preset.versus, reported or preset.reported
         # Of several metrics a preset shows those that the runs have.
-        metrics = [m for m in preset.metrics if any(metric_name(runs, m) in run.metrics for run in runs)]
+        metrics = [m for m in preset.metrics if has_metric(runs, metric_name(runs, m))]
     # A key that is set as a row is not a default column, and the other way round.
     if options.rows is not None:
         rows = words(options.rows)

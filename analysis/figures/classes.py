@@ -210,7 +210,7 @@ def _predictions(run: Run) -> NDArray:
         network, head = key.removeprefix("test_logits_").split("_", 1)
         networks.setdefault(network, {})[head] = saved[key]
     with reading(run):
-        how = "main" if run.external else run.fields["eval.ensemble"]
+        how = "main" if run.external else run.field("eval.ensemble").plain
         labels, predicted = saved["test_label"], scores([*networks.values()], how).argmax(axis=1)
         classes = len(run.record["data"]["observed_counts"])
         return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.columns import Run, flat
 from analysis.figures.look import Look, band, canvas, legend, series_of, shade_warm_up, spread_text
 from analysis.figures.series import Options, averaged, axis_name, by_series, few, name
 from analysis.metrics import nearest_metric
-from analysis.runs import Run, flat
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
 

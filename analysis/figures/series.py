@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.metrics import is_percent, title
 from analysis.names import TYPED, Names
-from analysis.runs import Run, check_alike, check_fields, grouped
+from analysis.runs import Run, check_alike, check_fields, grouped_by
 from analysis.values import Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import RunFolder
@@ -45,7 +45,7 @@ class Options:
 def by_series(runs: Sequence[Run], by: Sequence[str]) -> Groups:
     """Runs by their values of `by`, in order. Raises ConfigError where runs of one group differ in a setting."""
     check_fields(runs, by)
-    groups = grouped(runs, lambda run: run.key(by))
+    groups = grouped_by(runs, by)
     check_alike(groups.values(), "series", "--by")
     if len({name(by, key) for key in groups}) < len(groups):
         raise ConfigError(f"two series by {','.join(by)} would have one name: leave one out with --where")

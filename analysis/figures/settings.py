@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.columns import Run
 from analysis.context import SETTINGS
 from analysis.figures.look import LOOKS, canvas, errors, legend, series_of, spread_text, whiskers
 from analysis.figures.series import Options, apart, averaged, axis_name, by_series, decades, few, name
 from analysis.metrics import is_percent
 from analysis.paired import pairs
-from analysis.runs import Run, check_fields, check_metric, select
+from analysis.runs import check_fields, check_metric, distinct, select
 from analysis.values import NO_VALUE, NUMBER, read, valued
 from sfa_bench.errors import ConfigError
 
@@ -126,7 +127,7 @@ def _settings(runs: Sequence[Run], by: Sequence[str], compared: set[str]) -> lis
     keys = list(by)
     for key in ("dataset", *SETTINGS):
         if key not in keys and key not in compared:
-            pairs = {run.key((*keys, key)) for run in runs}
+            pairs = distinct(runs, (*keys, key))
             if len(pairs) > len({pair[:-1] for pair in pairs}):
                 keys.append(key)
     return keys

@@ -160,10 +160,10 @@ class Runs(Sequence[Run]):
         from sfa_bench.config.external import keep_analysis
 
         keep_analysis()  # with a folder of this name among the user's own files
+        from analysis.columns import columns_of
         from analysis.export import tidy
-        from analysis.runs import Run as Analysed
 
-        frame = tidy([Analysed(run.path, run.record) for run in self._runs])
+        frame = tidy(columns_of([(run.path, run.record) for run in self._runs]).runs())
         if len(frame):
             frame.insert(2, "state", [run.state for run in self._runs])
         return frame

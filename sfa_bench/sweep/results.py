@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from analysis.runs import SEEDS, Run, no_garbage
+from analysis.columns import SEEDS, RunColumns
+from analysis.runs import has_field, no_garbage
 from analysis.table import make_table
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, records
+from sfa_bench.store.places import place_of
 from sfa_bench.store.record import command
+from sfa_bench.store.run_table import LEVELS, RunTable, read_table
 from sfa_bench.sweep.job import Outcome
 from sfa_bench.sweep.plan import Plan, ended_since
 
@@ -76,24 +78,19 @@ def results(planned: Plan) -> str:
 
 
 def _results(planned: Plan) -> str:
-    runs = [Run(path, _lean(record)) for folder in planned.done.values() for path, record in records([folder])]
+    by_root: dict[Path, list[Path]] = defaultdict(list)
+    for folder in planned.done.values():
+        by_root[folder.parents[LEVELS - 1]].append(folder)
+    tables = [read_table(root, filter(None, (place_of(str(f)) for f in part))) for root, part in by_root.items()]
+    runs = RunColumns(RunTable.of(tables)).runs()
     if not runs:
         return "no run of the sweep is done: no table"
     swept: dict[str, set[str]] = defaultdict(set)
     for override in (override for job in planned.runs.values() for override in job):
         key, _, value = override.lstrip("+").partition("=")
         swept[key].add(value)
-    known = {key for run in runs for key in run.fields}.difference(SEEDS)
-    rows = [key for key, values in swept.items() if len(values) > 1 and key in known]
+    rows = [key for key, values in swept.items() if len(values) > 1 and key not in SEEDS and has_field(runs, key)]
     try:
         return make_table(runs, rows or ["method", "plugin"], metrics=(METRIC,)).to_markdown()
     except ConfigError as error:
         return f"no table: {error}"
-
-
-def _lean(record: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a record that this table needs: ten thousand full records take half a gigabyte."""
-    kept = {key: record[key] for key in ("hash", "config", "names", "knows", "environment")}
-    prints = {"fingerprints": record["data"].get("fingerprints")}
-    metrics = {METRIC: record["metrics"].get(METRIC)}
-    return kept | {"data": prints, "metrics": metrics, "selection": {}, "cost": {}}
