@@ -15,24 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from analysis.columns import Run, classes, shared
 from analysis.context import WHICH, notes, own_files
-from analysis.page.details import Details
+from analysis.page.details import Details, why
 from analysis.page.encode import compact, packed, page, typed
 from analysis.page.leaderboard import METRICS, SHOWN, SPLIT, Cell, leaderboard, make_cells, tables
-from analysis.page.read import SERIES, AllRuns, Reader, having, read
-from analysis.page.rows import Row, together
+from analysis.page.read import SERIES, AllRuns, Reader, having, read, state
 from analysis.page.thumbnails import sheets
 from analysis.runs import (
     CHECKSUM,
     RUNS,
     WHERE,
-    Cells,
-    Run,
+    cells_of,
     counted,
-    grouped,
     no_garbage,
     parse_pairs,
-    reason,
     select,
 )
 from sfa_bench.config.terminal import Parser, door, entry_point
@@ -53,7 +50,7 @@ SAMPLE = 2000  # runs from which the size of all details is estimated
 def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole: int = PAGE) -> bytes:
     """The page of these runs; the budgets are characters of the file."""
     cells = make_cells(ledger.done)
-    others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
+    others = sorted(ledger.others, key=lambda run: (state(run), str(run.path)))
     runs = [run for cell in cells for run in cell.runs] + others
     order = _by_importance(cells, len(others))
     with Reader(runs, order, curves) as reader:
@@ -117,7 +114,7 @@ class Filled:
 
 
 def _fill(
-    cells: Sequence[Cell], runs: Sequence[Row], order: Sequence[int], reader: Reader, images: int, room: int
+    cells: Sequence[Cell], runs: Sequence[Run], order: Sequence[int], reader: Reader, images: int, room: int
 ) -> Filled:
     """Details of as many runs as there is room for, the most important first, with their curves and images."""
     count = len(order)
@@ -142,7 +139,7 @@ def _fill(
 
 
 def _filled(
-    cells: Sequence[Cell], runs: Sequence[Row], important: Sequence[int], reader: Reader, images: int
+    cells: Sequence[Cell], runs: Sequence[Run], important: Sequence[int], reader: Reader, images: int
 ) -> Filled:
     by_name, sheet_of, no_images = sheets(runs, reader.loaded, important, images)
     kept = np.array(sorted(important), np.intp)
@@ -183,9 +180,9 @@ def _chunks(cells: Sequence[int], runs: int, kept: np.ndarray) -> Iterator[tuple
 
 def _other(run: Run) -> dict[str, Any]:
     """A line of the list of runs that are not finished."""
-    lines = reason(run.record).splitlines()
+    lines = why(run).splitlines()
     names = {key: typed(run.field(key)) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
-    return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
+    return {"hash": run.hash, "state": state(run), "error": lines[-1][:200] if lines else "", **names}
 
 
 def _facts(ledger: AllRuns, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -200,24 +197,25 @@ def _facts(ledger: AllRuns, cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _commits(runs: Sequence[Row]) -> list[list[Any]]:
+def _commits(runs: Sequence[Run]) -> list[list[Any]]:
     """[commit, modified, runs] of each version of the suite that made them."""
     if not runs:
         return []
-    rows, table = [run.row for run in runs], runs[0].columns.table
-    parts = [table.column(f"environment/{key}") for key in ("commit", "modified")]
-    codes = together([(part.codes[rows], len(part.values)) for part in parts])
+    columns, rows = shared(runs)
+    numbers, firsts = classes(
+        [columns.column(f"environment/{k}").codes[rows] for k in ("commit", "modified")], len(rows)
+    )
     found = Counter[tuple[str, bool]]()
-    for first, count in zip(*np.unique(codes, return_index=True, return_counts=True)[1:], strict=True):
-        environment = runs[first].record["environment"]
-        found[environment.get("commit") or "unknown", bool(environment.get("modified"))] += int(count)
+    for first, count in zip(rows[firsts].tolist(), np.bincount(numbers).tolist(), strict=True):
+        commit, modified = (columns.plain(key)[first] for key in keys)
+        found[commit or "unknown", bool(modified)] += count
     return [[commit, modified, n] for (commit, modified), n in sorted(found.items())]
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on the leaderboard; a key that has a column is not reported as mixed."""
-    runs: list[Run] = [run for cell in cells if not cell.external for run in cell.runs]
-    by_choice: Cells = grouped(runs, lambda run: (run.key(("method", "plugin")), ()))
+    runs = [run for cell in cells if not cell.external for run in cell.runs]
+    by_choice = cells_of(runs, ("method", "plugin"), ())
     return [*notes(runs, by_choice, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from analysis.columns import Run, RunColumns
 from analysis.metrics import current
 from analysis.page.encode import columns, rounded, typed
-from analysis.page.read import Extras
-from analysis.page.rows import Columns, Row, in_order
+from analysis.page.read import Extras, state
 from analysis.runs import reason
-from analysis.values import Listed, valued
-from sfa_bench.store.columns import ABSENT, LISTED, Column
+from analysis.values import Listed
+from sfa_bench.store.columns import ABSENT, LISTED, Column, leaves
+from sfa_bench.store.reading import Damaged
+from sfa_bench.store.run_table import RunTable
 
 Coded = tuple[np.ndarray, list[Any]]  # the place of each run's value, -1 for none, and the values as the page has them
 
@@ -22,21 +24,22 @@ Coded = tuple[np.ndarray, list[Any]]  # the place of each run's value, -1 for no
 class Details:
     """The details of some runs, which may be asked for in parts."""
 
-    def __init__(self, runs: Sequence[Row], extras: Sequence[Extras], sheets: Sequence[str | None]):
+    def __init__(self, runs: Sequence[Run], extras: Sequence[Extras], sheets: Sequence[str | None]):
         """sheets: the name of each run's sheet of images, None for none."""
         self._runs, self._extras, self._sheets = runs, extras, sheets
         rows = np.array([run.row for run in runs], np.intp)
         several, self._place = np.unique(rows, return_inverse=True)
         whole = runs[0].columns.table
         table = whole.take(several)
-        keys = [key for key in in_order(whole) if key in set(table.keys())]
-        here = Columns(table)
-        self._sections: dict[str, dict[str, Coded]] = {
-            "config": {key: self._coded(here.field(key), _field) for key in here.keys}
-        }
+        here = RunColumns(table)
+        keys = _in_order(whole, set(table.keys()))
+        self._sections: dict[str, dict[str, Coded]] = {"config": {}}
+        for key in here.field_names():
+            codes, values, _ = here.field(key)
+            self._sections["config"][key] = self._coded(Column(codes, values[:-1]), typed)
         for section, name in _SECTIONS.items():
             mine = [key for key in keys if key.startswith(f"{section}/")]
-            self._sections[section] = self._section(table.column, mine, section, name)
+            self._sections[section] = self._section(here.column, mine, section, name)
 
     def _section(
         self, column: Callable[[str], Column], keys: Iterable[str], section: str, name: Callable[[str], str]
@@ -115,16 +118,27 @@ def _part(codes: np.ndarray, values: Sequence[Any]) -> dict[str, Any] | None:
     return {"of": of, "at": at}
 
 
-def _field(plain: Any) -> Any:
-    return typed(valued(plain))
-
-
 def _same(plain: Any) -> Any:
     return plain
 
 
-def _run(run: Row) -> dict[str, Any]:
-    row = {key: run.record[key] for key in ("state", "command")} | {"error": reason(run.record)}
+def _in_order(table: RunTable, keys: set[str]) -> list[str]:
+    """The keys in an order that does not depend on where they were read: as in the first record, then by name."""
+    try:
+        known = [key for key, _ in leaves(table.record(0))]
+    except (OSError, Damaged):  # changed meanwhile
+        known = []
+    return [*dict.fromkeys(key for key in known if key in keys), *sorted(keys - set(known))]
+
+
+def _run(run: Run) -> dict[str, Any]:
     seed, data_seed = map(typed, run.replicate)
+    row = {"state": state(run), "command": run.columns.plain("command")[run.row], "error": why(run)}
     row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": run.external}
-    return row | {"knows": ", ".join(map(str, run.record["knows"]))}
+    return row | {"knows": ", ".join(map(str, run.knows))}
+
+
+def why(run: Run) -> str:
+    """Why it is not done."""
+    error = {key: run.columns.plain(f"error/{key}")[run.row] for key in ("type", "message")}
+    return reason({"state": state(run), "error": error})

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.best import marks
+from analysis.columns import CHECKSUM, Run, RunColumns, classes, differences, shared
 from analysis.page.encode import column, typed
-from analysis.page.rows import Row, differs, is_setting, together
 from analysis.render import Mark
-from analysis.runs import CHECKSUM, SETTING, flat, grouped
+from analysis.runs import SETTING, distinct, grouped, kinds
 from analysis.table import make_table
 from analysis.values import Value
 from sfa_bench.errors import ConfigError
@@ -44,7 +45,7 @@ class Cell:
     fields: Mapping[str, Value]  # SHOWN and CHOICE
     extra: Mapping[str, Value]  # further keys in which cells of the same fields differ
     external: str  # source of external results, empty for the suite's own
-    runs: Sequence[Row]
+    runs: Sequence[Run]
 
     @cached_property
     def name(self) -> str:
@@ -54,81 +55,77 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def make_cells(runs: Sequence[Row]) -> list[Cell]:
+def make_cells(runs: Sequence[Run]) -> list[Cell]:
     """The cells by setting, in each the best first; cells of other people's code after the suite's own."""
     if not runs:
         return []
-    columns, rows = runs[0].columns, np.array([run.row for run in runs])
-    shown = [columns.ranked(key) for key in SHOWN + CHOICE]
-    whose = columns.external
-    parts = [(whose.codes[rows], len(whose.values)), *((codes[rows], len(values)) for codes, values in shown)]
-    _, group = np.unique(together(parts), return_inverse=True)
-    extras = _split(runs, rows, group)
-    # Replicates in order: by seed, data_seed and hash.
+    columns, rows = shared(runs)
+    shown = [columns.field(key) for key in SHOWN + CHOICE]
+    group, _ = classes([columns.column("external").codes[rows], *(field.same(rows) for field in shown)], len(rows))
+    extras = _split(runs, group)
     _, hashes = np.unique([run.hash for run in runs], return_inverse=True)
-    order = np.lexsort((hashes, columns.ranked("data_seed")[0][rows], columns.ranked("seed")[0][rows], group))
+    order = np.lexsort((hashes, ranks(columns, "data_seed", rows), ranks(columns, "seed", rows), group))
     cells = []
     for number, members in enumerate(np.split(order, np.flatnonzero(np.diff(group[order])) + 1)):
-        first = int(rows[members[0]])
-        fields = {key: values[codes[first]] for key, (codes, values) in zip(SHOWN + CHOICE, shown, strict=True)}
-        cells.append(Cell(fields, extras.get(number, {}), runs[members[0]].external, [runs[row] for row in members]))
+        first = rows[members[0]]
+        fields = {key: field.values[field.codes[first]] for key, field in zip(SHOWN + CHOICE, shown, strict=True)}
+        cells.append(Cell(fields, extras.get(number, {}), runs[members[0]].external, [runs[m] for m in members]))
     return [cells[place] for place in _order(cells)]
 
 
-def _split(runs: Sequence[Row], rows: np.ndarray, group: np.ndarray) -> dict[int, dict[str, Value]]:
-    """Split each group whose runs differ in more than their seeds, by the keys in which they do. Changes `group` [runs],
-    the numbers of the groups from 0.
+def ranks(columns: RunColumns, key: str, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Numbers [rows] that sort as the values of a field do."""
+    field = columns.field(key)
+    place = {value: rank for rank, value in enumerate(sorted(set(field.values)))}
+    return np.array([place[value] for value in field.values])[field.codes[rows]]
+
+
+def _split(runs: Sequence[Run], group: NDArray[np.intp]) -> dict[int, dict[str, Value]]:
+    """Split each group whose runs differ in more than their seeds, by the keys in which they do. Changes `group`,
+    the numbers [runs] of the groups from 0.
 
     Returns: by the number of such a part, the values that tell it apart.
     """
-    columns = runs[0].columns
     order = np.argsort(group, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
-    same = np.diff(group[order]) == 0
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     differing = defaultdict[int, list[str]](list)
-    for key in columns.keys:
-        if is_setting(key):
-            column = columns.field(key)
-            codes = column.codes[rows][order]
-            for number in np.unique(group[order][1:][same & (np.diff(codes) != 0)]).tolist():
-                if differs(key, column, codes[ends[number - 1] if number else 0 : ends[number]]):
-                    differing[number].append(key)
-    extras, new = dict[int, dict[str, Value]](), len(ends)
+    for key, differ in differences([[runs[place] for place in members] for members in groups]):
+        for number in np.flatnonzero(differ).tolist():
+            differing[number].append(key)
+    extras, new = dict[int, dict[str, Value]](), len(groups)
     for number, keys in differing.items():
-        members = order[ends[number - 1] if number else 0 : ends[number]]
-        if len(keys) > 1:  # in the order of its first record
-            first = runs[members.min()]
-            known = [*first.record["names"], *flat(first.columns.table.record(first.row)["config"])]
-            keys.sort(key=lambda key: (known.index(key) if key in known else len(known), key))
-        several = [(codes[rows[members]], len(values)) for codes, values in map(columns.ranked, keys)]
-        _, part = np.unique(together(several), return_inverse=True)
-        settable = [place for place, key in enumerate(keys) if not key.startswith(DERIVED)]
-        enough = settable and len(np.unique(together([several[place] for place in settable]))) == part.max() + 1
-        shown = [keys[place] for place in settable] if enough else keys
-        for one in range(part.max() + 1):
-            mine = members[part == one]
-            place = new if one else number
-            new += bool(one)
-            group[mine] = place
-            extras[place] = {key: runs[mine[0]].field(key) for key in shown}
+        places = groups[number]
+        members = [runs[place] for place in places]
+        if len(keys) > 1:  # in the order of the first record
+            known = {key: place for place, key in enumerate((*members[0].record["names"], *members[0].fields))}
+            keys.sort(key=lambda key: (known.get(key, len(known)), key))
+        part, firsts = kinds(members, keys)
+        settable = [key for key in keys if not key.startswith(DERIVED)]
+        shown = settable if len(distinct(members, settable)) == len(firsts) else keys
+        for one, first in enumerate(firsts):
+            place = new + one - 1 if one else number
+            group[places[np.array(part) == one]] = place
+            extras[place] = {key: members[first].field(key) for key in shown}
+        new += len(firsts) - 1
     return extras
 
 
-def _order(cells: Sequence[Cell]) -> Sequence[int]:
+def _order(cells: Sequence[Cell]) -> list[int]:
     """The places of the cells, sorted."""
-    columns = cells[0].runs[0].columns
-    first = np.array([cell.runs[0].row for cell in cells])
+    columns, rows = shared([cell.runs[0] for cell in cells])
     _, names = np.unique([cell.name for cell in cells], return_inverse=True)
     mean, _, _ = means(cells, METRICS[0][1])
-    data, rest, choice = ([columns.ranked(key)[0][first] for key in keys] for keys in (SPLIT[:5], SPLIT[5:], CHOICE))
+    data, rest, choice = ([ranks(columns, key, rows) for key in keys] for keys in (SPLIT[:5], SPLIT[5:], CHOICE))
     keys = [*data, np.array([bool(cell.external) for cell in cells]), *rest, -np.nan_to_num(mean), *choice, names]
     return np.lexsort(keys[::-1]).tolist()
 
 
-def means(cells: Sequence[Cell], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def means(cells: Sequence[Cell], metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
     """Of each cell mean, sample standard deviation (NaN below two runs) and number of runs that have the metric."""
-    rows = np.array([run.row for cell in cells for run in cell.runs])
-    numbers = cells[0].runs[0].columns.numbers(metric)[rows]
+    columns, rows = shared([run for cell in cells for run in cell.runs])
+    column = columns.metric(metric)
+    plain = [np.nan if value is None else value for value in column.values]
+    numbers = np.array([*plain, np.nan, np.nan], np.float64)[column.codes[rows]]
     of_cell = np.repeat(np.arange(len(cells)), [len(cell.runs) for cell in cells])[~np.isnan(numbers)]
     numbers = numbers[~np.isnan(numbers)]
     n = np.bincount(of_cell, minlength=len(cells))
@@ -150,7 +147,7 @@ def leaderboard(cells: Sequence[Cell]) -> dict[str, Any]:
         "external": [cell.external for cell in cells],
         "mark": [ranked.get(position, "") for position in range(len(cells))],
         "extra": [", ".join(f"{key}={value}" for key, value in cell.extra.items()) for cell in cells],
-        "knows": _told(cells),
+        "knows": list(map(_told, cells)),
     }
     for name, metric, decimals in METRICS:
         mean, deviation, n = means(cells, metric)
@@ -163,14 +160,9 @@ def leaderboard(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"names": [cell.name for cell in cells], "fields": fields, "numbers": columns}
 
 
-def _told(cells: Sequence[Cell]) -> list[str]:
-    """What the methods of each cell were told."""
-    knows = cells[0].runs[0].columns.table.column("knows") if cells else None
-    if knows is None:
-        return []
-    codes = knows.codes.tolist()
-    told = ({code for run in cell.runs if (code := codes[run.row]) >= 0} for cell in cells)
-    return [", ".join(sorted({str(fact) for code in facts for fact in knows.values[code]})) for facts in told]
+def _told(cell: Cell) -> str:
+    """What the methods of a cell were told."""
+    return ", ".join(sorted({str(fact) for run in cell.runs for fact in run.knows}))
 
 
 def _rounded(numbers: np.ndarray, decimals: int) -> list[float | None]:

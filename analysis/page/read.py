@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.columns import Run, RunColumns, flat
 from analysis.page.encode import compact, rounded
-from analysis.page.rows import Columns, Row
-from analysis.runs import check_folders, flat, load
+from analysis.runs import check_folders, load
 from analysis.values import meant
 from sfa_bench.store.folder import MOST_METRICS, RunFolder
 from sfa_bench.store.ledger import table
@@ -64,32 +64,37 @@ class Thumbnails:
 class AllRuns:
     """All runs below some folders: finished ones, the others, and the number of unreadable folders."""
 
-    done: list[Row] = field(default_factory=list)
-    others: list[Row] = field(default_factory=list)
+    done: list[Run] = field(default_factory=list)
+    others: list[Run] = field(default_factory=list)
     unreadable: int = 0
 
     def states(self) -> Counter[str]:
-        return Counter(run.record["state"] for run in self.others)
+        return Counter(map(state, self.others))
 
 
 def read(paths: Sequence[Path]) -> AllRuns:
     """The runs at or below the paths, a hash once. Raises ConfigError, as tables do, when none is finished."""
     check_folders(paths)
     ledger, left_out = AllRuns(), list[Path]()
-    columns = Columns(table(paths, left_out))
-    states, rows = columns.table.values("state"), dict[str, int]()
-    for row, (hash, state) in enumerate(zip(columns.table.values("hash"), states, strict=True)):
-        if hash not in rows or state == "done" != states[rows[hash]]:
+    columns = RunColumns(table(paths, left_out))
+    rows = dict[str, int]()
+    states = columns.plain("state")
+    for row, hash in enumerate(columns.plain("hash")):
+        if hash not in rows or states[row] == "done" != states[rows[hash]]:
             rows[hash] = row
     ledger.unreadable = len(left_out)
     for row in rows.values():
-        (ledger.done if states[row] == "done" else ledger.others).append(Row(columns, row))
+        (ledger.done if states[row] == "done" else ledger.others).append(Run.of(columns, row))
     if not ledger.done:
         load(paths)  # refuses
     return ledger
 
 
-def having(runs: Iterable[Row], conditions: Mapping[str, Sequence[str]]) -> list[Row]:
+def state(run: Run) -> str:
+    return str(run.columns.plain("state")[run.row])
+
+
+def having(runs: Iterable[Run], conditions: Mapping[str, Sequence[str]]) -> list[Run]:
     """The runs that match, where none need match (`analysis.runs.select` refuses that)."""
     kept = list(runs)
     for key, texts in conditions.items():
@@ -103,7 +108,7 @@ class Reader:
     curves until `curves` characters of the file are full, lists and images of as many runs as are asked for.
     """
 
-    def __init__(self, runs: Sequence[Row], order: Sequence[int], curves: int):
+    def __init__(self, runs: Sequence[Run], order: Sequence[int], curves: int):
         self._runs, self._order, self._room, self.most = runs, order, curves, curves
         self._asked, self.loaded = 0, dict[int, Extras]()  # position of a run -> what was read
         self.lacking: set[int] = set()  # positions of runs whose curves there is no room for
@@ -122,7 +127,7 @@ class Reader:
     def _ask(self) -> None:
         positions = self._order[self._asked : self._asked + TOGETHER]
         self._asked += len(positions)
-        folders = [self._runs[position].columns.table.folders[self._runs[position].row] for position in positions]
+        folders = [str(self._runs[position].path) for position in positions]
         if self._pool:
             self._ahead.append((positions, self._pool.submit(_read, folders, self._room >= 0)))
         else:
