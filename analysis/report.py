@@ -202,9 +202,8 @@ def _commits(runs: Sequence[Run]) -> list[list[Any]]:
     if not runs:
         return []
     columns, rows = shared(runs)
-    numbers, firsts = classes(
-        [columns.column(f"environment/{k}").codes[rows] for k in ("commit", "modified")], len(rows)
-    )
+    keys = ("environment/commit", "environment/modified")
+    numbers, firsts = classes([columns.column(key).codes[rows] for key in keys], len(rows))
     found = Counter[tuple[str, bool]]()
     for first, count in zip(rows[firsts].tolist(), np.bincount(numbers).tolist(), strict=True):
         commit, modified = (columns.plain(key)[first] for key in keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -221,13 +222,12 @@ def _scan(line: bytes) -> dict[str, Any]:
     """
     if not line.endswith(b"}"):
         raise ValueError("not a whole line")
-    row = {key: _value(line, f'"{key}": '.encode(), 0) for key in ("epoch", "phase", "test/acc")}
+    row = {key: _value(line, text, 0) for key, text in _FIRST}
     if not whole(row["epoch"]):
         raise ValueError("a line without an epoch")
     selection = line.find(b'"selection": {')
-    for _, key, _ in SERIES[1:]:
-        name = key.removeprefix("selection/")
-        row[key] = _value(line, f'"{name}": '.encode(), selection) if selection >= 0 else None
+    for key, text in _SELECTED:
+        row[key] = _value(line, text, selection) if selection >= 0 else None
     return row
 
 
@@ -238,7 +238,16 @@ def _value(line: bytes, key: bytes, after: int) -> Any:
     start += len(key)
     comma = line.find(b",", start)
     text = line[start : comma if comma >= 0 else None].rstrip(b"}")
-    return None if text == b"null" else parse(text)
+    if text == b"null":
+        return None
+    if _NUMBER.fullmatch(text):  # in a tenth of the time of a parser, which a million values take
+        return int(text) if text.isdigit() else float(text)
+    return parse(text)
+
+
+_FIRST = [(key, f'"{key}": '.encode()) for key in ("epoch", "phase", "test/acc")]
+_SELECTED = [(key, f'"{key.removeprefix("selection/")}": '.encode()) for _, key, _ in SERIES[1:]]
+_NUMBER = re.compile(rb"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 
 
 def _parsed(folder: Path) -> list[dict[str, Any]]:
