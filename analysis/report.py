@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from analysis.columns import Run, classes, shared
 from analysis.context import WHICH, notes, own_files
-from analysis.metrics import current
-from analysis.page.encode import columns, compact, packed, page, rounded, typed
-from analysis.page.leaderboard import METRICS, SHOWN, Cell, leaderboard, make_cells, tables
-from analysis.page.read import SERIES, AllRuns, Extras, extras, having, read
+from analysis.page.details import Details, why
+from analysis.page.encode import compact, packed, page, typed
+from analysis.page.leaderboard import METRICS, SHOWN, SPLIT, Cell, leaderboard, make_cells, tables
+from analysis.page.read import SERIES, AllRuns, Reader, having, read, state
 from analysis.page.thumbnails import sheets
 from analysis.runs import (
     CHECKSUM,
     RUNS,
     WHERE,
-    Cells,
-    Run,
+    cells_of,
     counted,
-    flat,
-    grouped,
     no_garbage,
     parse_pairs,
-    reason,
     select,
 )
 from sfa_bench.config.terminal import Parser, door, entry_point
@@ -38,140 +38,198 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 
 TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
-CURVES = 3_500_000  # characters of the file for learning curves
+TABLES = 50  # tables of settings that are unpacked together
+PAGE = 12_000_000  # characters of the file
+CURVES = 3_500_000  # of them for learning curves
 IMAGES = 2_000_000  # and for images
+LARGE = 1_500_000  # from which the index is packed, too
+PROGRAM = 100_000  # characters of the file for what is the same on every page
+SAMPLE = 2000  # runs from which the size of all details is estimated
 
 
-def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES) -> bytes:
+def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole: int = PAGE) -> bytes:
     """The page of these runs; the budgets are characters of the file."""
     cells = make_cells(ledger.done)
-    others = sorted(ledger.others, key=lambda run: (run.record["state"], str(run.path)))
+    others = sorted(ledger.others, key=lambda run: (state(run), str(run.path)))
     runs = [run for cell in cells for run in cell.runs] + others
-    with extras(runs) as later:
-        board, by_setting, sentences = leaderboard(cells), list(tables(cells)), _notes(cells)
-        loaded = list(later)
-    important = _by_importance(cells, len(others))
-    kept, no_curves = _within(loaded, important, curves)
-    images_by_name, sheet_of, no_images = sheets(runs, loaded, important, images)
-    chunks = list(_chunks([len(cell.runs) for cell in cells], len(runs)))
-    blobs = {}
-    for number, (first, end) in enumerate(chunks):
-        blobs[f"details-{number}"] = packed(compact(_details(runs[first:end], loaded[first:end], sheet_of[first:end])))
-        texts = [loaded[position].curves or "null" if kept[position] else "0" for position in range(first, end)]
-        blobs[f"curves-{number}"] = packed(f"[{','.join(texts)}]")
-    for name, sheet in images_by_name.items():
-        blobs[f"sheet-{name}"] = sheet.pop("png")
-    index = {
-        "facts": _facts(ledger, cells),
-        "notes": [*sentences, *_left_out(len(runs), no_curves, no_images, curves, images)],
-        "setting": SHOWN,
-        "usual": {CHECKSUM: True},
-        "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
-        "which": WHICH[METRICS[0][1]],
-        "board": board,
-        "tables": by_setting,
-        "hashes": [run.hash for run in runs],
-        "chunks": [first for first, _ in chunks],
-        "series": {name: steps for name, _, steps in SERIES},
-        "sheets": images_by_name,
-        "others": [_other(run) for run in others],
-    }
-    return page(index, blobs)
+    order = _by_importance(cells, len(others))
+    with Reader(runs, order, curves) as reader:
+        index = {
+            "facts": _facts(ledger, cells),
+            "setting": SHOWN,
+            "usual": {CHECKSUM: True},
+            "columns": [{"name": name, "metric": metric, "decimals": decimals} for name, metric, decimals in METRICS],
+            "which": WHICH[METRICS[0][1]],
+            "series": {name: steps for name, _, steps in SERIES},
+            "notes": _notes(cells),
+            "board": leaderboard(cells),
+            "tables": list(tables(cells)),
+            "hashes": [run.hash for run in runs],
+            "others": [_other(run) for run in others],
+        }
+        blobs = _packed_index(index)
+        room = whole - PROGRAM - len(compact(index)) - sum(map(len, blobs.values()))
+        filled = _fill(cells, runs, order, reader, images, room)
+    index |= {"chunks": filled.chunks, "sheets": filled.sheets}
+    index["notes"] += _left_out(len(runs), filled, curves, images, whole)
+    return page(index, blobs | filled.blobs)
+
+
+def _packed_index(index: dict[str, Any]) -> dict[str, str]:
+    """Take out of a large index what is better packed: the leaderboard, hashes and tables; returns these parts."""
+    if len(compact(index)) <= LARGE:
+        return {}
+    blobs, bodies = {}, index["tables"]
+    index["tables"] = [{key: table[key] for key in ("setting", "refused") if key in table} for table in bodies]
+    for number, first in enumerate(range(0, len(bodies), TABLES)):
+        blobs[f"tables-{number}"] = packed(compact(bodies[first : first + TABLES]))
+    large = {key: index.pop(key) for key in ("board", "tables", "hashes", "others")}
+    return blobs | {"large": packed(compact(large))}
 
 
 def _by_importance(cells: Sequence[Cell], others: int) -> list[int]:
-    """Positions of the runs: the first replicate of every cell, then the second …, at last runs not finished."""
+    """Positions of the runs: the first replicate of every cell, then the second …, of the best cells of each setting
+    first; at last runs that are not finished.
+    """
     places, position = [], 0
+    rank = Counter[tuple[object, ...]]()
     for cell_number, cell in enumerate(cells):
-        places += [(replicate, cell_number, position + replicate) for replicate in range(len(cell.runs))]
+        setting = (bool(cell.external), *(cell.fields[key] for key in SPLIT))
+        places += [(r, rank[setting], cell_number, position + r) for r in range(len(cell.runs))]
+        rank[setting] += 1
         position += len(cell.runs)
     return [place for *_, place in sorted(places)] + list(range(position, position + others))
 
 
-def _within(loaded: Sequence[Extras], important: Sequence[int], budget: int) -> tuple[list[bool], int]:
-    """Whether the curves of each run are kept, and the number of those left out for lack of space."""
-    kept, left_out = [True] * len(loaded), 0
-    for position in important:
-        budget -= loaded[position].size * 4 // 3  # in base64
-        if budget < 0 and loaded[position].curves:
-            kept[position] = False
-            left_out += 1
-    return kept, left_out
+@dataclass
+class Filled:
+    """What the page has of single runs, and how many runs it lacks something of for lack of space."""
+
+    blobs: dict[str, str]
+    chunks: list[int]  # position of the first run of each
+    sheets: dict[str, dict[str, Any]]
+    no_details: int
+    no_curves: int
+    no_images: int
 
 
-def _chunks(cells: Sequence[int], runs: int) -> Iterator[tuple[int, int]]:
-    """First and one past the last position of each chunk; a cell is in one chunk, as are all unfinished runs."""
-    first = end = 0
-    for size in (*cells, runs - sum(cells)):
-        if end > first and end + size - first > TOGETHER:
+def _fill(
+    cells: Sequence[Cell], runs: Sequence[Run], order: Sequence[int], reader: Reader, images: int, room: int
+) -> Filled:
+    """Details of as many runs as there is room for, the most important first, with their curves and images."""
+    count = len(order)
+    if count > SAMPLE:
+        sample = sorted(order[:SAMPLE])
+        reader.until(SAMPLE)
+        loaded = [reader.loaded[position] for position in sample]
+        details = Details([runs[position] for position in sample], loaded, [None] * SAMPLE)
+        parts = (details.part(first, first + TOGETHER) for first in range(0, SAMPLE, TOGETHER))
+        each = sum(len(packed(compact(part))) for part in parts) / SAMPLE
+        curve = sum(extras.size for extras in loaded) * 4 / 3 / SAMPLE
+        left = room - images * any(extras.images for extras in loaded)
+        # As many as there is room for with curves each, or with as many curves as there may be.
+        count = max(0, min(count, int(max(left / (each + curve), (left - reader.most) / each))))
+    while True:
+        reader.until(count)
+        filled = _filled(cells, runs, order[:count], reader, images)
+        size = sum(map(len, filled.blobs.values()))
+        if size <= room or count == 0:
+            return filled
+        count = int(count * 0.99 * max(room, 0) / size)
+
+
+def _filled(
+    cells: Sequence[Cell], runs: Sequence[Run], important: Sequence[int], reader: Reader, images: int
+) -> Filled:
+    by_name, sheet_of, no_images = sheets(runs, reader.loaded, important, images)
+    kept = np.array(sorted(important), np.intp)
+    loaded = [reader.loaded[position] for position in kept]
+    details = Details([runs[p] for p in kept], loaded, [sheet_of[p] for p in kept]) if len(kept) else None
+    blobs = {f"sheet-{name}": sheet.pop("png") for name, sheet in by_name.items()}
+    chunks = list(_chunks([len(cell.runs) for cell in cells], len(runs), kept))
+    for number, (first, end) in enumerate(chunks):
+        start, stop = np.searchsorted(kept, (first, end)).tolist()
+        part: dict[str, Any] = details.part(start, stop) if details and stop > start else {}
+        if stop - start < end - first:
+            part["kept"] = (kept[start:stop] - first).tolist()
+        blobs[f"details-{number}"] = packed(compact(part))
+        texts = [
+            "0" if position in reader.lacking else extras.curves or "null"
+            for position, extras in zip(kept[start:stop].tolist(), loaded[start:stop], strict=True)
+        ]
+        blobs[f"curves-{number}"] = packed(f"[{','.join(texts)}]")
+    no_curves = sum(position in reader.lacking for position in important)
+    return Filled(blobs, [first for first, _ in chunks], by_name, len(runs) - len(kept), no_curves, no_images)
+
+
+def _chunks(cells: Sequence[int], runs: int, kept: np.ndarray) -> Iterator[tuple[int, int]]:
+    """First and one past the last position of each chunk; a cell is in one chunk, as are all unfinished runs.
+
+    Args: cells, how many runs each has; kept, positions of runs with details, which a chunk has few of.
+    """
+    ends = np.cumsum([*cells, runs - sum(cells)])
+    until = np.searchsorted(kept, ends).tolist()
+    first = end = before = last = 0
+    for position, count in zip(ends.tolist(), until, strict=True):
+        if end > first and count - before > TOGETHER:
             yield first, end
-            first = end
-        end += size
+            first, before = end, last
+        end, last = position, count
     yield first, end
-
-
-def _details(runs: Sequence[Run], loaded: Sequence[Extras], sheet_of: Sequence[str | None]) -> dict[str, Any]:
-    """The details of each run without its curves, a section for each part of the record."""
-    rows: dict[str, list[Mapping[str, Any]]] = {
-        "config": [{key: typed(run.field(key)) for key in run.fields} for run in runs],
-        "metrics": [rounded({current(key): value for key, value in run.record["metrics"].items()}) for run in runs],
-        "selection": [rounded(flat(run.record["selection"], "/")) for run in runs],
-        "cost": [rounded(flat(run.record["cost"])) for run in runs],
-        "environment": [flat(run.record["environment"]) for run in runs],
-        "data": [rounded(flat(run.record["data"], "/")) for run in runs],
-        "run": [_run(run) for run in runs],
-        "images": [
-            {"sheet": sheet, **extra.images.columns} if sheet and extra.images else {}
-            for extra, sheet in zip(loaded, sheet_of, strict=True)
-        ],
-    }
-    return {section: columns(part) for section, part in rows.items()}
-
-
-def _run(run: Run) -> dict[str, Any]:
-    row = {key: run.record[key] for key in ("state", "command")} | {"error": reason(run.record)}
-    seed, data_seed = map(typed, run.replicate)
-    row |= {"seed": seed, "data_seed": data_seed, "folder": str(run.path), "external": run.external}
-    return row | {"knows": ", ".join(map(str, run.record["knows"]))}
 
 
 def _other(run: Run) -> dict[str, Any]:
     """A line of the list of runs that are not finished."""
-    lines = reason(run.record).splitlines()
+    lines = why(run).splitlines()
     names = {key: typed(run.field(key)) for key in ("dataset", "method", "plugin", "noise_ratio", "imb_factor")}
-    return {"hash": run.hash, "state": run.record["state"], "error": lines[-1][:200] if lines else "", **names}
+    return {"hash": run.hash, "state": state(run), "error": lines[-1][:200] if lines else "", **names}
 
 
 def _facts(ledger: AllRuns, cells: Sequence[Cell]) -> dict[str, Any]:
-    commits = Counter(
-        (run.record["environment"].get("commit") or "unknown", bool(run.record["environment"].get("modified")))
-        for run in ledger.done
-        if not run.external
-    )
     return {
         "runs": len(ledger.done),
         "cells": len(cells),
-        "external": sum(bool(run.external) for run in ledger.done),
+        "external": sum(len(cell.runs) for cell in cells if cell.external),
         "datasets": sorted({str(cell.fields["dataset"]) for cell in cells}),
-        "commits": [[commit, modified, n] for (commit, modified), n in sorted(commits.items())],
+        "commits": _commits([run for cell in cells if not cell.external for run in cell.runs]),
         "others": counted(ledger.states()),
         "unreadable": ledger.unreadable,
     }
 
 
+def _commits(runs: Sequence[Run]) -> list[list[Any]]:
+    """[commit, modified, runs] of each version of the suite that made them."""
+    if not runs:
+        return []
+    columns, rows = shared(runs)
+    keys = ("environment/commit", "environment/modified")
+    numbers, firsts = classes([columns.column(key).codes[rows] for key in keys], len(rows))
+    found = Counter[tuple[str, bool]]()
+    for first, count in zip(rows[firsts].tolist(), np.bincount(numbers).tolist(), strict=True):
+        commit, modified = (columns.plain(key)[first] for key in keys)
+        found[commit or "unknown", bool(modified)] += count
+    return [[commit, modified, n] for (commit, modified), n in sorted(found.items())]
+
+
 def _notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on the leaderboard; a key that has a column is not reported as mixed."""
     runs = [run for cell in cells if not cell.external for run in cell.runs]
-    by_choice: Cells = grouped(runs, lambda run: (run.key(("method", "plugin")), ()))
+    by_choice = cells_of(runs, ("method", "plugin"), ())
     return [*notes(runs, by_choice, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
-def _left_out(runs: int, no_curves: int, no_images: int, curves: int, images: int) -> Iterator[str]:
-    for what, count, budget in (("curves", no_curves, curves), ("images", no_images, images)):
+def _left_out(runs: int, filled: Filled, curves: int, images: int, whole: int) -> Iterator[str]:
+    if count := filled.no_details:
+        yield (
+            f"details of {count:,} of {runs:,} runs are left out, to keep this file within {whole / 1e6:g} MB (first "
+            "replicates of the best configurations of each setting go first); the runs' folders have them, and a page "
+            "of fewer runs (--where)"
+        )
+    for what, count, budget in (("curves", filled.no_curves, curves), ("images", filled.no_images, images)):
         if count:
             yield (
-                f"{what} of {count} of {runs} runs are left out, to keep them within {budget / 1e6:g} MB of this file "
-                "(first replicates go first); the runs' folders have them"
+                f"{what} of {count} of {runs - filled.no_details} runs are left out, to keep them within "
+                f"{budget / 1e6:g} MB of this file (first replicates go first); the runs' folders have them"
             )
 
 

@@ -28,13 +28,14 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     Returns: key -> {"all": value} where every row has this one value; {"of": values, "at": position of each row's
         value, -1 where a row lacks the key}; {"each": values} where most differ.
     """
-    return {key: _column([row.get(key, _ABSENT) for row in rows]) for key in dict.fromkeys(k for r in rows for k in r)}
+    return {key: column([row.get(key, _ABSENT) for row in rows]) for key in dict.fromkeys(k for r in rows for k in r)}
 
 
 _ABSENT = object()
 
 
-def _column(values: Sequence[Any]) -> dict[str, Any]:
+def column(values: Sequence[Any]) -> dict[str, Any]:
+    """One column in its shortest form."""
     distinct: dict[str, int] = {}
     of: list[Any] = []
     at: list[int] = []

@@ -1,9 +1,10 @@
 "use strict";
 // The page's program. Every value from a run reaches the document as a text node or an attribute, never as markup.
-(() => {
+(async () => {
 const index = JSON.parse(document.getElementById("index").textContent);
 const byId = (id) => document.getElementById(id);
 const STEP = 200; // rows shown at a time
+const TABLES = 50; // tables shown, and packed, together
 const MISSING = "–";
 
 // ---- elements, numbers, columns
@@ -29,6 +30,11 @@ const fixed = (value, decimals) => (isNumber(value) ? value.toFixed(decimals) : 
 function show(value) {
   if (value === null || value === undefined) return "null";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+const naturally = new Intl.Collator("en", { numeric: true }).compare;
+function once(answer) { // the answer for each key, found once
+  const known = new Map();
+  return (key) => { if (!known.has(key)) known.set(key, answer(key)); return known.get(key); };
 }
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
@@ -57,8 +63,18 @@ function unpack(id) {
 }
 async function inflate(text) {
   if (typeof DecompressionStream === "undefined") throw new Error("this browser cannot unpack details (it has no DecompressionStream)");
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+// Of many runs the leaderboard, hashes and tables are packed, too.
+if (byId("large")) {
+  try {
+    Object.assign(index, await unpack("large"));
+  } catch (error) {
+    byId("facts").textContent = `${error.message}.`;
+    return;
+  }
 }
 function chunkOf(position) {
   let low = 0, high = index.chunks.length - 1;
@@ -66,7 +82,7 @@ function chunkOf(position) {
     const middle = (low + high + 1) >> 1;
     if (index.chunks[middle] <= position) low = middle; else high = middle - 1;
   }
-  return { number: low, row: position - index.chunks[low] };
+  return { number: low, place: position - index.chunks[low] };
 }
 
 // ---- the leaderboard
@@ -81,13 +97,12 @@ let first = 0;
 for (const cell of cells) { cell.first = first; first += cell.runs; }
 const finished = first;
 const cellByName = new Map(cells.map((cell) => [cell.name, cell]));
-const positionOf = new Map(index.hashes.map((hash, position) => [hash, position]));
 // What an external record does not have, or calls external, is no difference between rows.
-const varying = (key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== MISSING && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1;
+const varying = once((key) => new Set(cells.filter(({ external, fields }) => !external || (fields[key] !== MISSING && fields[key] !== "external")).map((cell) => cell.fields[key])).size > 1);
 // What each data set has one value of (its epochs, its batch size) tells no rows of one data set apart, and needs no column.
 const FOLLOWING = ["model", "recipe", "epochs", "batch_size", "lr"];
-const follows = (key) => FOLLOWING.includes(key) && varying(key) &&
-  new Set(cells.filter((cell) => !cell.external).map(({ fields }) => JSON.stringify([fields.dataset, fields[key]]))).size === new Set(cells.filter((cell) => !cell.external).map(({ fields }) => fields.dataset)).size;
+const follows = once((key) => FOLLOWING.includes(key) && varying(key) &&
+  new Set(cells.filter((cell) => !cell.external).map(({ fields }) => JSON.stringify([fields.dataset, fields[key]]))).size === new Set(cells.filter((cell) => !cell.external).map(({ fields }) => fields.dataset)).size);
 const settingColumns = index.setting.filter((key) => varying(key) && !follows(key));
 // What a reader is told of a run: what it has, unless it is what everybody takes for granted.
 const told = (fields, key) => fields[key] !== undefined && fields[key] !== MISSING && fields[key] !== index.usual[key];
@@ -106,7 +121,7 @@ const columns = [
 for (const column of columns) column.title = column.title || label(column.name);
 
 const text = (cell) => columns.filter((column) => !column.number).map((column) => show(column.get(cell) ?? "")).join(" ").toLowerCase() + (cell.external ? " external " + cell.external.toLowerCase() : "");
-for (const cell of cells) cell.text = text(cell);
+const textOf = once(text);
 const order = { column: null, down: false };
 const filters = new Map();
 let shownRows = STEP;
@@ -117,11 +132,11 @@ function compare(a, b) {
   if (empty(a) || empty(b)) return empty(a) - empty(b); // what is missing comes last, whatever the direction
   const direction = order.down ? -1 : 1;
   if (isNumber(a) && isNumber(b)) return direction * (a - b);
-  return direction * String(a).localeCompare(String(b), "en", { numeric: true });
+  return direction * naturally(String(a), String(b));
 }
 function refresh() {
   const words = (filters.get("") || "").toLowerCase().split(/\s+/).filter(Boolean);
-  matching = cells.filter((cell) => words.every((word) => cell.text.includes(word)) &&
+  matching = cells.filter((cell) => words.every((word) => textOf(cell).includes(word)) &&
     [...filters].every(([key, value]) => key === "" || value === "" || show(cell.fields[key]) === value));
   if (order.column) matching.sort((a, b) => compare(order.column.get(a), order.column.get(b)) || a.position - b.position);
   const rows = matching.slice(0, shownRows).map(boardRow);
@@ -189,7 +204,7 @@ function makeBoard() {
   const change = (key) => (event) => { filters.set(key, event.target.value); shownRows = STEP; refresh(); };
   form.append(el("label", {}, "Search", el("input", { type: "search", name: "text", placeholder: "words, e.g. dividemix sfa", autocomplete: "off", oninput: change("") })));
   for (const key of [...new Set(["dataset", "method", "plugin", "noise", "noise_ratio", "imb_factor", "classifier", ...settingColumns])].filter(varying)) {
-    const values = [...new Set(cells.map((cell) => show(cell.fields[key])))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const values = [...new Set(cells.map((cell) => show(cell.fields[key])))].sort(naturally);
     form.append(el("label", {}, label(key), el("select", { name: key, onchange: change(key) },
       el("option", { value: "" }, "all"), values.map((value) => el("option", { value }, value)))));
   }
@@ -239,8 +254,7 @@ function makeTables() {
   let shown = 0;
   const button = el("button", { type: "button" });
   const more = () => {
-    for (const table of index.tables.slice(shown, shown + 50)) place.insertBefore(setting(table), button);
-    shown = Math.min(shown + 50, index.tables.length);
+    for (const end = Math.min(shown + TABLES, index.tables.length); shown < end; shown++) place.insertBefore(setting(index.tables[shown], shown), button);
     button.hidden = shown >= index.tables.length;
     button.textContent = `Show more of ${plural(index.tables.length, "setting")}`;
   };
@@ -249,11 +263,14 @@ function makeTables() {
   more();
   if (index.tables.length === 0) place.prepend(el("p", {}, "No table: all runs are external."));
 }
-function setting(table) {
+function setting(table, position) {
   const details = el("details", {}, el("summary", {}, settingName(table.setting), table.refused ? el("span", { class: "small" }, " (no table)") : null));
-  details.addEventListener("toggle", () => {
-    if (details.childElementCount > 1) return;
-    details.append(table.refused ? el("p", {}, `No table: ${table.refused}.`) : figure(table));
+  let opened = false;
+  details.addEventListener("toggle", async () => {
+    if (opened) return;
+    opened = true;
+    const whole = byId("large") ? (await unpack("tables-" + Math.floor(position / TABLES)))[position % TABLES] : table;
+    details.append(whole.refused ? el("p", {}, `No table: ${whole.refused}.`) : figure(whole));
   });
   return details;
 }
@@ -308,10 +325,12 @@ const metricOf = (part, metric) => {
   const [head, ...rest] = metric.split("/");
   return head === "selection" ? part.selection[rest.join("/")] : head === "cost" ? part.cost[rest.join(".")] : part.metrics[metric];
 };
+// The details of a run, and their row among those of its chunk; null where they are left out for lack of space.
 async function parts(position) {
-  const { number, row } = chunkOf(position);
-  const details = await unpack("details-" + number);
-  return Object.fromEntries(Object.entries(details).map(([name, columns]) => [name, section(columns, row)]));
+  const { number, place } = chunkOf(position);
+  const { kept, ...details } = await unpack("details-" + number);
+  const row = kept ? kept.indexOf(place) : place;
+  return row < 0 ? null : { row, number, ...Object.fromEntries(Object.entries(details).map(([name, columns]) => [name, section(columns, row)])) };
 }
 
 async function cellView(cell) {
@@ -321,8 +340,9 @@ async function cellView(cell) {
   const body = runs.map((run, i) => {
     const hash = index.hashes[cell.first + i];
     const row = el("tr", { class: "go", "data-run": hash }, el("th", { scope: "row" }, el("a", { href: "#run=" + encodeURIComponent(hash), class: "code" }, hash)),
-      el("td", { class: "number" }, show(run.run.seed)), el("td", { class: "number" }, show(run.run.data_seed)),
-      numbers.map(({ metric, decimals }) => el("td", { class: "number" }, fixed(metricOf(run, metric), decimals))));
+      run ? null : el("td", { colspan: String(head.length - 1) }, "Details are left out of this file."),
+      run && [el("td", { class: "number" }, show(run.run.seed)), el("td", { class: "number" }, show(run.run.data_seed)),
+        numbers.map(({ metric, decimals }) => el("td", { class: "number" }, fixed(metricOf(run, metric), decimals)))].flat());
     row.addEventListener("click", (event) => { if (!event.target.closest("a") && !String(getSelection())) location.hash = "#run=" + encodeURIComponent(hash); });
     return row;
   });
@@ -344,7 +364,10 @@ async function runView(position) {
   const hash = index.hashes[position];
   const run = await parts(position);
   const cell = position < finished ? cells.findLast((candidate) => candidate.first <= position) : null;
-  const curves = await curvesOf(position);
+  if (!run) return [crumbs(cell ? el("a", { href: "#cell=" + cell.name }, cellTitle(cell)) : "Not finished", el("span", { class: "code" }, hash)),
+    heading(cell ? cellTitle(cell) : "Run", " ", el("span", { class: "code" }, hash)), cell ? el("p", {}, cellSetting(cell)) : null,
+    el("p", {}, "The details of this run are left out to keep the file small; they are in its folder, and on a page of fewer runs (--where).")];
+  const curves = (await unpack("curves-" + run.number))[run.row];
   const title = cell ? cellTitle(cell) : titleOf(run.config);
   const trail = cell ? crumbs(el("a", { href: "#cell=" + cell.name }, title), el("span", { class: "code" }, hash)) : crumbs("Not finished", el("span", { class: "code" }, hash));
   // Results are recorded at the end: until then the last epoch says how far it is.
@@ -455,10 +478,6 @@ function lineChart({ name, series, epochs, warmup, top, unit, decimals }) {
   const key = el("ul", { class: "key" }, series.map(({ name: text, style }) => el("li", {},
     svg("svg", { viewBox: "0 0 28 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 27, y1: 6, y2: 6, class: `curve c${style + 1}`, "stroke-dasharray": DASHES[style] })), text)));
   return el("figure", {}, el("figcaption", {}, name), key, node, out);
-}
-async function curvesOf(position) {
-  const { number, row } = chunkOf(position);
-  return (await unpack("curves-" + number))[row];
 }
 // The last value of a series that there is, in its own unit; undefined without.
 function latest(curves, name) {
@@ -623,7 +642,7 @@ async function route() {
   try {
     const name = decodeURIComponent(found[2]);
     if (found[1] === "cell" && cellByName.has(name)) nodes = await cellView(cellByName.get(name));
-    else if (found[1] === "run" && positionOf.has(name)) nodes = await runView(positionOf.get(name));
+    else if (found[1] === "run" && index.hashes.includes(name)) nodes = await runView(index.hashes.indexOf(name));
     else nodes = [crumbs(), heading("Not on this page"), el("p", {}, `There is no ${found[1]} ${name} on this page.`)];
   } catch (error) {
     nodes = [crumbs(), heading("Cannot be shown"), el("p", {}, `${error.message}.`)];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ ACROSS = 8  # images in a line of a sheet
 
 
 def sheets(
-    runs: Sequence[Run], extras: Sequence[Extras], order: Sequence[int], budget: int
+    runs: Sequence[Run], extras: Mapping[int, Extras], order: Sequence[int], budget: int
 ) -> tuple[dict[str, dict[str, Any]], list[str | None], int]:
     """Sheets in the order of the runs' importance, until the next would exceed the budget.
 
