@@ -1,7 +1,7 @@
 """A value that stands for many, and so must not be looked at.
 
-A sweep composes and checks its replicates once, with the seeds unseen. Where a check or a user's own code does depend on
-a seed, that is noticed here rather than promised elsewhere, and each replicate is composed by itself.
+A sweep composes and checks its replicates once, with the seeds unseen. Where a check depends on a seed after all, that
+is noticed here rather than promised elsewhere, and each replicate is composed by itself.
 """
 
 from __future__ import annotations

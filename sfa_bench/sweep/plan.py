@@ -16,7 +16,7 @@ from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states
 from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
-from sfa_bench.store.record import command
+from sfa_bench.store.record import commands
 from sfa_bench.store.warmups import made_in, shared_folder
 from sfa_bench.sweep.settings import Seeds, Setting, Settings, StoredConfigs
 
@@ -106,11 +106,11 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
 def _states(chosen: Mapping[str, tuple[Setting, Seeds]]) -> dict[str, tuple[str, Path]]:
     """State and folder of each run that is there, by its hash."""
     places = {setting.runs_dir for setting, _ in chosen.values()}
-    if len(places) == 1:
-        return find_states(*places, chosen)
-    states = {}
+    states: dict[str, tuple[str, Path]] = {}
     for runs_dir in places:  # which may depend on a seed or a variable of the environment
-        states |= find_states(runs_dir, {h for h, (setting, _) in chosen.items() if setting.runs_dir == runs_dir})
+        several = len(places) > 1
+        there = {h for h, (setting, _) in chosen.items() if setting.runs_dir == runs_dir} if several else chosen.keys()
+        states |= find_states(runs_dir, there)
     return states
 
 
@@ -119,11 +119,9 @@ def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: 
 
     Raises: ConfigError or RunError where the plan cannot be written.
     """
-    runs = (
-        PlannedRun(h, command(job, config_dir), planned.warmups[h].name if h in planned.warmups else None)
-        for h, job in planned.runs.items()
-    )
-    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(runs)))
+    asked = zip(planned.runs, commands(planned.runs.values(), config_dir), strict=True)
+    warmups = {h: folder.name for h, folder in planned.warmups.items()}
+    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(PlannedRun(h, c, warmups.get(h)) for h, c in asked)))
     for folder in set(planned.warmups.values()):
         with suppress(OSError):  # then warm-ups are not shared
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from sfa_bench.config.canonical import Hashes, Identities, hashes
 from sfa_bench.config.compose import compose_checked, compose_seedless
 from sfa_bench.config.effect import idle
 from sfa_bench.config.overrides import CheckedOverride
-from sfa_bench.config.schema import SEED_KEYS, RunConfig
+from sfa_bench.config.schema import RunConfig
 from sfa_bench.config.stored import to_json, with_seeds
 from sfa_bench.config.unseen import LookedError
 from sfa_bench.errors import ConfigError
@@ -75,7 +75,7 @@ class Replicates(Setting):
 
     def _identify(self, config: RunConfig) -> None:
         self._identities = Identities(config)
-        self._stored = to_json(replace(config, **dict.fromkeys(SEED_KEYS, 0)))
+        self._stored = to_json(replace(config, replicate=0, seed=0, data_seed=0))
 
     def seeds(self, job: Job) -> Seeds:
         return tuple([value if place is None else job[place].value for place, value in self._sources])

@@ -1,4 +1,4 @@
-"""The plan of a sweep the long way: each job composed, checked, hashed and serialised by itself, nothing on the disk."""
+"""The plan of a sweep the long way: each job composed, checked, hashed and serialised by itself."""
 
 from collections import Counter
 
