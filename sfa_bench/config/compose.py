@@ -78,9 +78,11 @@ def compose_seedless(
     if not all(path in SEED_KEYS or _ENVIRONMENT.fullmatch(text) for _, _, path, text in _open(plain)):
         return None
     given = _given(checked)
-    sources = {key: _source(key, plain, given) for key in SEED_KEYS}
-    if None in sources.values():
-        return None
+    sources: dict[str, str | int] = {}
+    for key in SEED_KEYS:
+        if (source := _source(key, plain, given)) is None:
+            return None
+        sources[key] = source
     return _valid(_interpolated(plain), names, given, **dict.fromkeys(SEED_KEYS, UNSEEN)), sources
 
 

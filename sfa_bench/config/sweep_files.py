@@ -58,7 +58,7 @@ def jobs_by_setting(
         places = [[number], *map(_places, axes_of_grid)]
         alone = all(axis.count(-1) < 2 for axis in places)
         for key, job in zip(itertools.product(*places), itertools.product(*axes_of_grid), strict=True):
-            if not any(_meets(job, combination, conf) for combination in left_out):
+            if not left_out or not any(_meets(job, combination, conf) for combination in left_out):
                 yield None if alone else key, job
 
 

@@ -81,7 +81,7 @@ class Replicates(Setting):
         return tuple([value if place is None else job[place].value for place, value in self._sources])
 
     def run(self, seeds: Seeds) -> str:
-        return self._identities.run(*seeds[1:])
+        return self._identities.run(seeds[1], seeds[2])
 
     def trained(self, seeds: Seeds) -> str:
         return self._identities.trained(*seeds[1:])
@@ -99,7 +99,8 @@ class Settings:
     def __init__(self, conf: Path | None):
         self._conf = conf
         # None: one has to look at the seeds, so each of its jobs is composed by itself.
-        self._known: dict[tuple[int, ...], Setting | ConfigError | None] = {}
+        self._known: dict[tuple[int, ...], Setting | None] = {}
+        self._refused: dict[tuple[int, ...], ConfigError] = {}
         self._idle: dict[str, CheckedOverride] = {}
         self._acting: set[str] = set()
 
@@ -107,15 +108,17 @@ class Settings:
         """The setting of a job; key: as of `jobs_by_setting`. Raises: ConfigError as `compose_checked`."""
         if key is None:
             return self._noted(job, Setting(job, compose_checked(job, self._conf)))
+        if (setting := self._known.get(key)) is not None:
+            return setting
+        if key in self._refused:
+            raise self._refused[key].with_traceback(None)
         if key not in self._known:
             try:
                 self._known[key] = self._replicates(job)
             except ConfigError as error:
-                self._known[key] = error
-        known = self._known[key]
-        if isinstance(known, ConfigError):
-            raise known.with_traceback(None)
-        return known or self.of(job, None)
+                self._refused[key] = error
+                raise
+        return self._known[key] or self.of(job, None)
 
     def without_effect(self) -> list[CheckedOverride]:
         """The options that act in none of the sweep's runs."""
