@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,12 +45,13 @@ sys.stdout = open("/dev/null", "w")
 
 def answer(**more):
     took = {"seconds": time.perf_counter() - before, "cpu_seconds": time.process_time() - cpu, **more}
+    took["modules"] = sorted(sys.modules)
     took["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.__stdout__.write(json.dumps(took))
     sys.__stdout__.flush()
 
 def first_step(*given, **named):
-    answer(modules=sorted(sys.modules))
+    answer()
     os._exit(0)
 
 if what == "train":
@@ -83,14 +84,17 @@ class Tree:
     name: str
     root: Path
     python: str
+    modules: dict[str, list[str]] = field(default_factory=dict)  # what each kind of child imports
 
-    def child(self, what, *words, modules=()):
+    def child(self, what, *words):
         """What a process of this tree says of itself. Ends the benchmark where it fails."""
-        call = [self.python, "-c", CHILD, json.dumps(modules), what, *words]
+        call = [self.python, "-c", CHILD, json.dumps(self.modules.get(what, ())), what, *words]
         done = subprocess.run(call, cwd=self.root, capture_output=True, text=True)
         if done.returncode or not done.stdout:
             raise SystemExit(f"{self.name}: {what} {' '.join(words)}: status {done.returncode}\n{done.stderr}")
-        return json.loads(done.stdout)
+        took = json.loads(done.stdout)
+        self.modules.setdefault(what, took.pop("modules"))
+        return took
 
 
 def parallel(pairs):
@@ -112,6 +116,11 @@ def parallel(pairs):
 def scale(sizes, repeats, trees, planned, kinds):
     """A row for each size, kind and tree: (least, median, greatest) of each figure."""
     rows = []
+    with tempfile.TemporaryDirectory() as folder:  # once before the clock counts, so that what it imports is known
+        ledger_scale.write_planned(sweep(2 * EACH, folder))
+        for kind, measure in calls(2 * EACH, folder).items():
+            for tree in trees if kinds is None or kind in kinds else ():
+                measure(tree)
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             before = time.perf_counter()
@@ -126,15 +135,7 @@ def scale(sizes, repeats, trees, planned, kinds):
 
 
 NEW = "plan, nothing done"
-KINDS = (
-    "plan",
-    "repeat all",
-    "status",
-    "filtered table, first",
-    "filtered table, then",
-    "one more replicate",
-    "report",
-)
+KINDS = ("plan", "repeat all", "status", "first table of 100", "table of 100", "one more replicate", "report")
 
 
 def sweep(size, folder):
@@ -144,24 +145,21 @@ def sweep(size, folder):
 
 def calls(size, folder):
     """Kind → a function of a tree that measures it once, over a ledger of finished runs."""
-    table = ("table", folder, "--where", "plugin=sfa,replicate=1")
-    known = {}
+    of_100 = ("--where", "plugin=sfa,replicate=1", "--rows", "method,noise_ratio", "--cols", "imb_factor")
+    table = ("table", folder, *of_100)
 
     def without_index(tree):
         shutil.rmtree(Path(folder, ".index"), ignore_errors=True)
         return tree.child(*table)
 
     def one_more(tree):
-        """Up to the first training step of a sweep with one more replicate; what this imports is imported before."""
+        """Up to the first training step of a sweep with one more replicate, in one process."""
         words = [*sweep(size + EACH, folder), "isolate=false"]
-        took = None
-        for _ in range(1 if tree.name in known else 2):
-            took = tree.child("train", *words, modules=known.get(tree.name, ()))
-            known[tree.name] = took.pop("modules")
-            begun = set(plan(words).runs) - set(plan(sweep(size, folder)).runs)
-            for path in (path for identity in begun for path in Path(folder).glob(f"*/*/{identity}")):
+        took = tree.child("train", *words)
+        for identity in set(plan(words).runs) - set(plan(sweep(size, folder)).runs):
+            for path in Path(folder).glob(f"*/*/{identity}"):
                 shutil.rmtree(path)
-            shutil.rmtree(Path(folder, ".warmup"), ignore_errors=True)
+        shutil.rmtree(Path(folder, ".warmup"), ignore_errors=True)
         return took
 
     page = str(Path(folder, ".page.html"))
