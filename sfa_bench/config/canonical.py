@@ -34,7 +34,7 @@ from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.choices.sources import OF_IMAGE_FILES, SOURCES
 from sfa_bench.choices.sources import OPTIONS as SOURCE_OPTIONS
 from sfa_bench.config.external import BROUGHT, brought
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import SEED_KEYS, RunConfig
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
 from sfa_bench.parts.schedules import deferred
@@ -81,7 +81,7 @@ USUAL = {
 
 def run_hash(config: RunConfig) -> str:
     """The first 12 hex digits of SHA-256 over the canonical configuration."""
-    return _digest(canonical(config))
+    return _Digest(_without_seeds(config)).of(config.seed, config.data_seed)
 
 
 class Hashes(NamedTuple):
@@ -97,18 +97,39 @@ class Hashes(NamedTuple):
 
 def hashes(config: RunConfig) -> Hashes:
     """The three identities of a run."""
-    values, warmup = canonical(config), warmup_epochs(config)
-    run = trained = _digest(values)
-    if config.classifier.name != "joint":
-        values = {path: value for path, value in values.items() if not path.startswith("classifier.")}
-        trained = _digest(values)
-    selector = config.method.selector
-    watched = SELECTORS[selector.name].watches(selector)
-    if warmup == 0 or not config.share_warmup or config.method.target is not None or watched:
-        return Hashes(run, trained, None)
-    later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
-    later |= set(_not_in_warmup(config, warmup))
-    return Hashes(run, trained, _digest({path: value for path, value in values.items() if path not in later}))
+    identities, seeds = Identities(config), (config.seed, config.data_seed)
+    return Hashes(identities.run(*seeds), identities.trained(*seeds), identities.warmup(*seeds))
+
+
+class Identities:
+    """The hashes of all runs that differ from one in their seeds alone; the seeds of this one are not looked at."""
+
+    def __init__(self, config: RunConfig):
+        values, warmup = _without_seeds(config), warmup_epochs(config)
+        self._run = self._trained = _Digest(values)
+        self._warmup: _Digest | None = None
+        if config.classifier.name != "joint":
+            values = {path: value for path, value in values.items() if not path.startswith("classifier.")}
+            self._trained = _Digest(values)
+        selector = config.method.selector
+        watched = SELECTORS[selector.name].watches(selector)
+        if warmup == 0 or not config.share_warmup or config.method.target is not None or watched:
+            return
+        later = AFTER_WARMUP | {path for path in values if path.startswith("plugin.")} - OF_THE_HEAD
+        later |= set(_not_in_warmup(config, warmup))
+        self._warmup = _Digest({path: value for path, value in values.items() if path not in later})
+
+    def run(self, seed: int, data_seed: int) -> str:
+        """`run_hash` with these seeds."""
+        return self._run.of(seed, data_seed)
+
+    def trained(self, seed: int, data_seed: int) -> str:
+        """The second of `Hashes`."""
+        return self._trained.of(seed, data_seed)
+
+    def warmup(self, seed: int, data_seed: int) -> str | None:
+        """The third of `Hashes`."""
+        return None if self._warmup is None else self._warmup.of(seed, data_seed)
 
 
 def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
@@ -124,9 +145,30 @@ def _not_in_warmup(config: RunConfig, warmup: int) -> Iterator[str]:
             yield "epochs"
 
 
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+class _Digest:
+    """The first 12 hex digits of SHA-256 over values as JSON with sorted keys, the seeds among them where they are not
+    the default, 0.
+    """
+
+    __slots__ = ("_after", "_before", "_between")
+
+    def __init__(self, values: Mapping[str, Any]):
+        self._before = _entries({key: value for key, value in values.items() if key < "data_seed"})
+        self._between = _entries({key: value for key, value in values.items() if "data_seed" < key < "seed"})
+        self._after = _entries({key: value for key, value in values.items() if key > "seed"})
+
+    def of(self, seed: int, data_seed: int) -> str:
+        drawn, trained = f'"data_seed":{data_seed},' if data_seed else "", f'"seed":{seed},' if seed else ""
+        text = f"{self._before}{drawn}{self._between}{trained}{self._after}"
+        return hashlib.sha256(f"{{{text[:-1]}}}".encode()).hexdigest()[:12]
+
+
+_sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def _entries(values: Mapping[str, Any]) -> str:
+    """The entries of a JSON object, each with a comma behind it."""
+    return f"{_sorted_json(values)[1:-1]}," if values else ""
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
@@ -135,8 +177,17 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     Raises: ConfigError if the file of a noise matrix, of a selector or of pretrained weights cannot be read (their
     content is part of the identity).
     """
+    seeds = {key: seed for key, seed in (("seed", config.seed), ("data_seed", config.data_seed)) if seed}
+    return dict(sorted((_without_seeds(config) | seeds).items()))
+
+
+def _without_seeds(config: RunConfig) -> dict[str, Any]:
+    """`canonical` without the seeds, unsorted."""
+    plain = config.to_plain()
+    for key in SEED_KEYS:
+        del plain[key]
     values: dict[str, Any] = {}
-    _flatten(config.to_plain(), "", values)
+    _flatten(plain, "", values)
     for path in ("recipe.effective.beta", "recipe.effective.phi", "recipe.effective.ramp_epochs"):
         values[path] = float(f"{values[path]:.12g}")  # the last bits of a power differ between machines
     if "lambda_u" in LEARNERS[config.method.learner].options:
@@ -160,7 +211,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     silent = {*MACHINE, *INDIRECT, *without_effect(config)}
     usual = defaults()
     acting = {k: v for k, v in values.items() if k not in silent and (k not in usual or usual[k] != v)}
-    return dict(sorted((acting | own_arguments(config)).items()))
+    return acting | own_arguments(config)
 
 
 def own_arguments(config: RunConfig) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.choices.losses import REPLACED
+from sfa_bench.config.choice_files import choice_values
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
 from sfa_bench.config.overrides import CONF, CheckedOverride, check_overrides, choices, fixed
 from sfa_bench.config.recipes import resolve
-from sfa_bench.config.schema import CHOSEN, GROUPS, RunConfig, replaced
+from sfa_bench.config.schema import CHOSEN, GROUPS, SEED_KEYS, RunConfig, replaced
 from sfa_bench.config.source_text import bare, parse
 from sfa_bench.config.tuned import tuning_of
+from sfa_bench.config.unseen import UNSEEN
 from sfa_bench.config.validate import select, validate
 from sfa_bench.config.values import check_value, convert, options, takes_text
 from sfa_bench.errors import ConfigError
@@ -58,8 +61,51 @@ def _checked(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Ch
 def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None) -> RunConfig:
     """`compose` for overrides that are already parsed and checked, as in a sweep; `conf` is resolved and importable."""
     plain, names = plain_config(checked, conf)
+    return _valid(plain, names, _given(checked))
+
+
+def compose_seedless(
+    checked: Sequence[CheckedOverride], conf: Path | None = None
+) -> tuple[RunConfig, dict[str, str | int]] | None:
+    """What a run has in common with those that differ from it only in the values of `replicate`, `seed` and
+    `data_seed` among its overrides.
+
+    Returns: its configuration, with these three unseen; and for each of them the key of the override that sets it, or
+    its value where none does. None where anything else depends on a seed. Raises as `compose_checked`, and LookedError
+    where the validity of the run depends on a seed.
+    """
+    plain, names = _uninterpolated(checked, conf)
+    if not all(path in SEED_KEYS or _ENVIRONMENT.fullmatch(text) for _, _, path, text in _open(plain)):
+        return None
+    given = _given(checked)
+    sources: dict[str, str | int] = {}
+    for key in SEED_KEYS:
+        if (source := _source(key, plain, given)) is None:
+            return None
+        sources[key] = source
+    return _valid(_interpolated(plain), names, given, **dict.fromkeys(SEED_KEYS, UNSEEN)), sources
+
+
+def _source(key: str, plain: Mapping[str, Any], given: frozenset[str]) -> str | int | None:
+    """The key of the override that a seed has its value from, or its value; None where it is neither."""
+    for _ in SEED_KEYS:
+        value = plain[key]
+        if type(value) is int:
+            return key if key in given else value
+        match = _WHOLE.fullmatch(value) if isinstance(value, str) else None
+        if match is None or match[1] not in SEED_KEYS:
+            return None
+        key = match[1]
+    return None  # they refer to each other
+
+
+def _given(checked: Sequence[CheckedOverride]) -> frozenset[str]:
+    return frozenset(t.key for t in checked if not t.group)
+
+
+def _valid(plain: dict[str, Any], names: dict[str, str], given: frozenset[str], **unseen: Any) -> RunConfig:
+    """The resolved and valid configuration of plain data; unseen: root keys whose values are to take no part in it."""
     del names["loss"]  # the method has its name
-    values = [t for t in checked if not t.group]
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={names[group]}: its YAML leaves no values of {group}; has it a line @package?")
@@ -69,9 +115,10 @@ def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     if plain["model"].get("name") == OPEN:
         raise ConfigError(f"model={names['model']} needs model.name=NAME, a name that {names['model']} has")
-    given = frozenset(t.key for t in values)
     brought = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
     run = convert(RunConfig, plain, names=names)
+    if unseen:
+        run = replace(run, **unseen)
     run = resolve(select(_with_own(run, brought), given))
     validate(run, given)
     return run if run.tuned.file is None else replaced(run, "tuned", **tuning_of(run))
@@ -82,6 +129,12 @@ def plain_config(checked: Sequence[CheckedOverride], conf: Path | None = None) -
 
     Hydra composes each combination of choices once; values are applied to plain data, in a hundredth of its time.
     """
+    plain, names = _uninterpolated(checked, conf)
+    return _interpolated(plain), names
+
+
+def _uninterpolated(checked: Sequence[CheckedOverride], conf: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """`plain_config` before its interpolations are resolved."""
     chosen = tuple(t.text for t in checked if t.group)
     composed, names = _composed(conf, chosen)
     if "_target_" in composed.get("dataset", {}):  # a user's own data: labels and class sizes are taken as they are
@@ -104,7 +157,7 @@ def plain_config(checked: Sequence[CheckedOverride], conf: Path | None = None) -
         value = list(t.value) if isinstance(t.value, tuple) else t.value
         # The signature of the user's own class says whether an option is a number or a text.
         node[leaf] = value if users_own and leaf not in _kept(t.key) else bare(value)
-    return _interpolated(plain), names
+    return plain, names
 
 
 def _put_loss(plain: dict[str, Any], names: dict[str, str], conf: Path | None) -> None:
@@ -126,7 +179,36 @@ def _put_loss(plain: dict[str, Any], names: dict[str, str], conf: Path | None) -
 
 @lru_cache(maxsize=4096)  # a sweep whose seeds vary slowest comes back to each of its combinations
 def _composed(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Hydra's composition of the chosen groups as plain data with unresolved interpolations, and the choices made."""
+    """Hydra's composition of the chosen groups as plain data with unresolved interpolations, and the choices made.
+
+    Hydra composes one combination of these groups. In others that set nothing outside of their own groups, the sections
+    of this one are replaced.
+    """
+    chosen = dict(text.partition("=")[::2] for text in overrides)
+    usual = _FIRST.setdefault((conf, frozenset(chosen)), overrides)
+    if usual != overrides and (sections := _sections(conf, chosen)) is not None:
+        if _sections(conf, dict(text.partition("=")[::2] for text in usual)) is not None:
+            plain, names = _composed(conf, usual)
+            return {**plain, **sections}, {group: chosen.get(group, name) for group, name in names.items()}
+        _FIRST[conf, frozenset(chosen)] = overrides
+    return _by_hydra(conf, overrides)
+
+
+_FIRST: dict[tuple[Path | None, frozenset[str]], tuple[str, ...]] = {}  # the combination that Hydra composes
+
+
+def _sections(conf: Path | None, chosen: Mapping[str, str]) -> dict[str, dict[str, Any]] | None:
+    """The values of each choice; None where one is more than that."""
+    sections = {}
+    for group, choice in chosen.items():
+        values = choice_values(group, choice, conf) if group in CHOSEN else None
+        if values is None:
+            return None
+        sections[group] = values
+    return sections
+
+
+def _by_hydra(conf: Path | None, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         config = composed(conf, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -154,6 +236,7 @@ def _copied(node: Any) -> Any:
     return [_copied(value) for value in node] if isinstance(node, list) else node
 
 
+_ENVIRONMENT = re.compile(r"\$\{oc\.env:\w+(,[^${}]*)?\}")
 _WHOLE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 

@@ -194,4 +194,5 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 GROUPS = ("dataset", "noise", "imbalance", "method", "plugin", "classifier", "model", "recipe")
+SEED_KEYS = ("replicate", "seed", "data_seed")  # in which the replicates of a setting differ
 CHOSEN = (*GROUPS, "loss")  # groups of conf/ with a default; a loss fills method.loss

@@ -7,11 +7,12 @@ unknown keys, other types and values out of range; nothing that is read is calle
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, get_origin, get_type_hints
 
-from sfa_bench.config.schema import RunConfig
+from sfa_bench.config.schema import SEED_KEYS, RunConfig
 from sfa_bench.config.values import NO, brief, check_value, fit, options, show
 from sfa_bench.errors import ConfigError
 
@@ -28,6 +29,12 @@ _to_json_text = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode 
 def to_json(config: RunConfig) -> str:
     """The values that differ from the schema's, nested as the schema is, in one line of ASCII."""
     return _to_json_text(_different(config))
+
+
+def with_seeds(text: str, seeds: Sequence[int]) -> str:
+    """`to_json` of a configuration with these values of `SEED_KEYS`, from that with 0 for each, their default."""
+    given = (f'"{key}":{seed},' for key, seed in zip(SEED_KEYS, seeds, strict=True) if seed)
+    return f"{{{''.join(given)}{text[1:]}"
 
 
 def from_stored(stored: Any) -> RunConfig:

@@ -24,7 +24,7 @@ from sfa_bench.config.overrides import (
     last_of_each,
     refuse_too_many,
 )
-from sfa_bench.config.schema import CHOSEN
+from sfa_bench.config.schema import CHOSEN, SEED_KEYS
 from sfa_bench.config.source_text import TextKeepingLoader, TypedFloat, TypedInt, bare
 from sfa_bench.config.values import options, show, takes_text
 from sfa_bench.errors import ConfigError
@@ -37,18 +37,34 @@ def jobs(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[CheckedO
 
     Raises: ConfigError for an invalid sweep, before the first job; a sweep that is too large is not listed.
     """
+    return (job for _, job in jobs_by_setting(overrides, conf))
+
+
+def jobs_by_setting(
+    overrides: Sequence[str], conf: Path | None
+) -> Iterator[tuple[tuple[int, ...] | None, tuple[CheckedOverride, ...]]]:
+    """(key, job) of each of `jobs`: those that differ in nothing but whole numbers as `replicate`, `seed` and
+    `data_seed` have one key; None where there are no such others.
+    """
     grids = list(_grids(last_of_each(overrides)[0], conf))
     refuse_too_many(sum(combinations(words, conf) for words, _ in grids))
-    for words, excluded in grids:
+    for number, (words, excluded) in enumerate(grids):
         axes_of_grid = axes(words, conf)
         for axis in axes_of_grid:
             if axis[0].key == "runs_dir" and len(axis) > 1:
                 several = ",".join(str(override.value) for override in axis)
                 raise ConfigError(f"runs_dir={several}: a sweep has one runs folder; set one")
         left_out = [[_values(key, value, conf) for key, value in combination.items()] for combination in excluded]
-        for job in itertools.product(*axes_of_grid):
-            if not any(_meets(job, combination, conf) for combination in left_out):
-                yield job
+        places = [[number], *map(_places, axes_of_grid)]
+        alone = all(axis.count(-1) < 2 for axis in places)
+        for key, job in zip(itertools.product(*places), itertools.product(*axes_of_grid), strict=True):
+            if not left_out or not any(_meets(job, combination, conf) for combination in left_out):
+                yield None if alone else key, job
+
+
+def _places(axis: Sequence[CheckedOverride]) -> list[int]:
+    """The place of each value on an axis, counted from 0; -1 for a plain seed."""
+    return [-1 if o.key in SEED_KEYS and type(o.value) is int else place for place, o in enumerate(axis)]
 
 
 def _grids(overrides: Sequence[str], conf: Path | None) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:

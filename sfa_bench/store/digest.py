@@ -59,7 +59,12 @@ def check_archive_file(file: BinaryIO) -> None:
 def seal_json(text: str) -> bytes:
     """The bytes of a mapping that was written with `indent=1`, its digest added as the last key."""
     body = text.removesuffix("\n").removesuffix("\n}").encode()
-    return body + _KEY + _hex(body) + b'"\n}\n'
+    return body + json_seal(hashlib.sha256(body).hexdigest())
+
+
+def json_seal(digest: str) -> bytes:
+    """What `seal_json` puts behind a mapping without its last brace; digest: the SHA-256 of that."""
+    return _KEY + digest.encode() + b'"\n}\n'
 
 
 def check_json(content: bytes) -> None:

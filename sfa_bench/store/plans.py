@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.store.digest import check_json, seal_json
-from sfa_bench.store.folder import ensure_writable, write_file
+from sfa_bench.store.atomic import replacing
+from sfa_bench.store.digest import check_json, json_seal
+from sfa_bench.store.folder import ensure_writable, writing
 from sfa_bench.store.reading import Damaged, Foreign, parse, read_bytes
 from sfa_bench.store.record import plain
 from sfa_bench.store.shapes import mapping, optional, text
@@ -24,7 +25,7 @@ ODD = "it lacks the keys of a plan"
 log = logging.getLogger("sfa_bench.store")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedRun:
     """A run that a sweep asked for: its hash, the command that makes it alone, and the hash of its shared warm-up."""
 
@@ -46,8 +47,33 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
     identity = hashlib.sha256(" ".join(sorted(run.hash for run in plan.runs)).encode()).hexdigest()[:12]
     path = Path(runs_dir, FOLDER, f"{identity}.json")
     ensure_writable(path.parent)
-    write_file(path, seal_json(json.dumps(plain(asdict(plan)), indent=1, ensure_ascii=False)))
+    with writing(path), replacing(path) as file:
+        digest = hashlib.sha256()
+        for part in _parts(plan):
+            file.write(part)
+            digest.update(part)
+        file.write(json_seal(digest.hexdigest()))
     return path
+
+
+def _parts(plan: SweepPlan) -> Iterator[bytes]:
+    """What `json.dumps` writes of a plan with `indent=1`, up to its last brace, a thousand runs at a time."""
+    yield f'{{\n "command": {_json(plan.command)},\n "runs": ['.encode()
+    for first in range(0, len(plan.runs), 1000):
+        texts = (
+            f'\n  {{\n   "hash": {_json(run.hash)},\n   "command": {_json(run.command)},\n'
+            f'   "warmup": {"null" if run.warmup is None else _json(run.warmup)}\n  }}'
+            for run in plan.runs[first : first + 1000]
+        )
+        yield (("," if first else "") + ",".join(texts)).encode()
+    yield b"\n ]" if plan.runs else b"]"
+
+
+def _json(text: str) -> str:
+    return _to_json(plain(text))
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def read_plans(runs_dir: str | os.PathLike[str]) -> list[SweepPlan]:
@@ -71,8 +97,11 @@ def _loads(content: bytes) -> SweepPlan:
     return SweepPlan(plan["command"], tuple(map(_planned, plan["runs"])))
 
 
+_is_run = mapping(optional(text))
+
+
 def _planned(run: Any) -> PlannedRun:
-    if not (mapping(optional(text))(run) and text(run.get("hash")) and text(run.get("command"))):
+    if not (_is_run(run) and text(run.get("hash")) and text(run.get("command"))):
         raise Foreign(ODD)
     return PlannedRun(run["hash"], run["command"], run.get("warmup"))
 

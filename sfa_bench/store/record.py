@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,20 @@ def command(overrides: Sequence[str], config_dir: Path | None = None, *, sweep: 
     """The command that repeats a run or a sweep; config_dir: the user's own conf folder."""
     options = [] if config_dir is None else ["--config-dir", str(config_dir.resolve())]
     door = Door.here.sweep if sweep else Door.here.run
-    return shlex.join([*door.split(), *options, *overrides])
+    return _joined([*door.split(), *options, *overrides])
+
+
+def commands(runs: Iterable[Sequence[str]], config_dir: Path | None = None) -> Iterator[str]:
+    """The command that repeats each run, by its overrides."""
+    begin = command([], config_dir)
+    return (f"{begin} {_joined(overrides)}" if overrides else begin for overrides in runs)
+
+
+_quoted = lru_cache(maxsize=65536)(shlex.quote)  # the runs of a sweep have most of their words in common
+
+
+def _joined(words: Iterable[str]) -> str:
+    return " ".join(map(_quoted, words))
 
 
 def recorded_overrides(command: str) -> tuple[list[str], Path | None]:

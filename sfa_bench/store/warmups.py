@@ -23,6 +23,15 @@ def shared_folder(runs_dir: str | os.PathLike[str], warmup_hash: str) -> Path:
     return Path(runs_dir, FOLDER, warmup_hash)
 
 
+def made_in(runs_dir: str | os.PathLike[str]) -> set[str]:
+    """The hashes of the warm-ups that have a folder."""
+    try:
+        with os.scandir(Path(runs_dir, FOLDER)) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except OSError:  # there is none; and what cannot be read is not shared
+        return set()
+
+
 def under(folder: Path, conditions: dict[str, Any]) -> RunFolder:
     """The folder of the warm-up made under these conditions."""
     text = json.dumps(conditions, sort_keys=True, allow_nan=False)

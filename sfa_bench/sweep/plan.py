@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from sfa_bench.config.canonical import hashes
-from sfa_bench.config.compose import compose_checked
-from sfa_bench.config.effect import idle, no_effect
+from sfa_bench.config.effect import no_effect
 from sfa_bench.config.external import make_importable
-from sfa_bench.config.overrides import CheckedOverride
-from sfa_bench.config.stored import to_json
-from sfa_bench.config.sweep_files import jobs
+from sfa_bench.config.sweep_files import jobs_by_setting
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
-from sfa_bench.store.ledger import find_states, run_path
+from sfa_bench.store.ledger import find_states
 from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
-from sfa_bench.store.record import command
-from sfa_bench.store.warmups import shared_folder
+from sfa_bench.store.record import commands
+from sfa_bench.store.warmups import made_in, shared_folder
+from sfa_bench.sweep.settings import Seeds, Setting, Settings, StoredConfigs
+
+NEW = "new", Path()  # state and folder of a run that is not there
 
 
 @dataclass
@@ -35,7 +34,8 @@ class Plan:
     duplicates: int = 0
     not_valid: list[tuple[list[str], str]] = field(default_factory=list)
     runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all valid combinations
-    configs: dict[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as JSON
+    configs: Mapping[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as
+    # JSON, which is made when it is asked for
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be retried
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
@@ -58,68 +58,60 @@ class Plan:
 
 
 def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
-    """Compose every job. A combination that makes no sense is noted; any other error refuses the sweep, and so does an
-    option that acts in none of its runs.
+    """Compose every setting. A combination that makes no sense is noted; any other error refuses the sweep, and so does
+    an option that acts in none of its runs.
     """
     conf = None if config_dir is None else config_dir.resolve()
     make_importable(conf)
     result = Plan()
-    folders: dict[str, Path] = {}  # where a run will be, by its hash
-    wanted: dict[str, set[str]] = {}  # hashes by runs_dir
-    retried: set[str] = set()
-    rerun: set[str] = set()
-    trained: dict[str, str] = {}  # hash -> that of the run below a decoupled classifier
-    lazy: dict[str, CheckedOverride] = {}  # options that have acted in no run so far, by key
-    acting: set[str] = set()
-    for overrides_of_job in jobs(overrides, conf):
-        job = [override.text for override in overrides_of_job]
+    chosen: dict[str, tuple[Setting, Seeds]] = {}  # hash -> its run
+    settings, equal_seeds = Settings(conf), dict[Seeds, Seeds]()
+    for key, job in jobs_by_setting(overrides, conf):
         result.asked += 1
         try:
-            config = compose_checked(overrides_of_job, conf)
+            setting = settings.of(job, key)
         except ConfigError as error:
             if not error.invalid_combination:
                 raise
-            result.not_valid.append((job, str(error)))
+            result.not_valid.append(([override.text for override in job], str(error)))
             continue
-        idlers = idle(config, overrides_of_job)
-        if idlers:  # the run's own command does not name them
-            job = [override.text for override in overrides_of_job if override not in idlers]
-            lazy |= {override.key: override for override in idlers}
-        acting |= {override.key for override in overrides_of_job} - {override.key for override in idlers}
-        identity, base, warmup = hashes(config)
-        if identity in result.runs:
+        seeds = setting.seeds(job)
+        identity = setting.run(seeds)
+        if identity in chosen:
             result.duplicates += 1
             continue
-        result.runs[identity] = job
-        result.configs[identity] = to_json(config)
-        folders[identity] = run_path(config.runs_dir, config.recorded_names, identity)
-        wanted.setdefault(config.runs_dir, set()).add(identity)
-        if config.retry_failed:
-            retried.add(identity)
-        if config.rerun:
-            rerun.add(identity)
-        if warmup is not None:
-            result.warmups[identity] = shared_folder(config.runs_dir, warmup)
-            trained[identity] = base
-    for key in lazy.keys() - acting:
-        raise no_effect(lazy[key])
-    states = {h: there for runs_dir, those in wanted.items() for h, there in find_states(runs_dir, those).items()}
-    missing = []
-    for identity in result.runs:
-        state, folder = states.get(identity, ("new", folders[identity]))
-        if state == "done" and identity not in rerun:
+        result.runs[identity] = setting.words(job)
+        chosen[identity] = setting, equal_seeds.setdefault(seeds, seeds)
+    for option in settings.without_effect():
+        raise no_effect(option)
+    states = _states(chosen)
+    missing: dict[str, tuple[Setting, Seeds]] = {}
+    for identity, (setting, seeds) in chosen.items():
+        state, folder = states.get(identity, NEW)
+        if state == "done" and not setting.rerun:
             result.done[identity] = folder
-        elif state == "failed" and identity not in retried:
+        elif state == "failed" and not setting.retry_failed:
             result.left[identity] = folder
         else:
-            missing.append(identity)
+            missing[identity] = setting, seeds
             if state in ("failed", "done"):
                 result.ended_before[identity] = _written(folder)
             result.begun[_words(state, folder)] += 1
-    result.configs = {identity: result.configs[identity] for identity in missing}
-    result.warmups = _shared({h: result.warmups[h] for h in missing if h in result.warmups}, trained)
+    result.configs = StoredConfigs(missing)
+    result.warmups = _shared(missing)
     result.missing = [result.runs[identity] for identity in _first_of_each(missing, result.warmups)]
     return result
+
+
+def _states(chosen: Mapping[str, tuple[Setting, Seeds]]) -> dict[str, tuple[str, Path]]:
+    """State and folder of each run that is there, by its hash."""
+    places = {setting.runs_dir for setting, _ in chosen.values()}
+    states: dict[str, tuple[str, Path]] = {}
+    for runs_dir in places:  # which may depend on a seed or a variable of the environment
+        several = len(places) > 1
+        there = {h for h, (setting, _) in chosen.items() if setting.runs_dir == runs_dir} if several else chosen.keys()
+        states |= find_states(runs_dir, there)
+    return states
 
 
 def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: Path | None) -> None:
@@ -127,23 +119,32 @@ def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: 
 
     Raises: ConfigError or RunError where the plan cannot be written.
     """
-    runs = (
-        PlannedRun(h, command(job, config_dir), planned.warmups[h].name if h in planned.warmups else None)
-        for h, job in planned.runs.items()
-    )
-    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(runs)))
+    asked = zip(planned.runs, commands(planned.runs.values(), config_dir), strict=True)
+    warmups = {h: folder.name for h, folder in planned.warmups.items()}
+    write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(PlannedRun(h, c, warmups.get(h)) for h, c in asked)))
     for folder in set(planned.warmups.values()):
         with suppress(OSError):  # then warm-ups are not shared
             folder.mkdir(parents=True, exist_ok=True)
 
 
-def _shared(warmups: dict[str, Path], trained: dict[str, str]) -> dict[str, Path]:
-    """Runs that share their warm-up with others, or whose warm-up has been made already."""
-    several = Counter(folder for folder, _ in {(folder, trained[h]) for h, folder in warmups.items()})
-    return {identity: folder for identity, folder in warmups.items() if several[folder] > 1 or folder.is_dir()}
+def _shared(missing: Mapping[str, tuple[Setting, Seeds]]) -> dict[str, Path]:
+    """Runs that share their warm-up with others, or whose warm-up has been made already, with its folder."""
+    # A run and the same with a decoupled classifier are one: the second continues from the first anyway.
+    trained: dict[tuple[str, str], str] = {}  # runs_dir and warm-up -> the first run that has it
+    warmups: dict[str, tuple[str, str]] = {}
+    several: set[tuple[str, str]] = set()
+    for identity, (setting, seeds) in missing.items():
+        if (warmup := setting.warmup(seeds)) is not None:
+            warmups[identity] = place = setting.runs_dir, warmup
+            base = setting.trained(seeds)
+            if trained.setdefault(place, base) != base:
+                several.add(place)
+    made = {runs_dir: made_in(runs_dir) for runs_dir in {place[0] for place in trained}}
+    folders = {place: shared_folder(*place) for place in trained if place in several or place[1] in made[place[0]]}
+    return {identity: folders[place] for identity, place in warmups.items() if place in folders}
 
 
-def _first_of_each(missing: list[str], warmups: dict[str, Path]) -> list[str]:
+def _first_of_each(missing: Iterable[str], warmups: dict[str, Path]) -> list[str]:
     """Order runs so that those that make a warm-up come before those that reuse it; otherwise these would wait in a
     worker.
     """

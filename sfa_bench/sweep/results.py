@@ -35,10 +35,10 @@ def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], con
     planned.done = {identity: folder for identity, (state, folder) in states.items() if state == "done"}
     lines = []
     for identity, job in planned.runs.items():
-        again = command(job, config_dir)
         state, folder = states.get(identity, ("new", None))
         if state == "done":
             continue
+        again = command(job, config_dir)
         outcome = outcomes.get(identity)
         if outcome is not None and outcome.state == "refused":
             lines.append(f"refused: {outcome.message}; again: {again}")

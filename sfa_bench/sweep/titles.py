@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from analysis.runs import SEEDS
 
@@ -43,6 +44,7 @@ def title(job: list[str], differing: list[str], config: str) -> str:
     return " · ".join(" ".join(words) for words in said.values())
 
 
+@lru_cache(maxsize=65536)  # the runs of a sweep have most of their overrides in common
 def _pair(override: str) -> tuple[str, str]:
     key, _, value = override.lstrip("+").partition("=")
     return key, value.strip("'\"")

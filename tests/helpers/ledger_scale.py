@@ -3,15 +3,17 @@
 import itertools
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import compose_checked
-from sfa_bench.config.sweep_files import jobs
+from sfa_bench.config.schema import SEED_KEYS
+from sfa_bench.config.stored import from_stored
+from sfa_bench.config.sweep_files import jobs_by_setting
 from sfa_bench.store.ledger import run_path
-from sfa_bench.store.record import dumps, new_record
+from sfa_bench.store.record import KEYS, new_record, plain
+from sfa_bench.sweep.settings import Settings
 
 REPLICATES = 3
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "svhn", "stl10")
@@ -53,22 +55,42 @@ def write(root, n, classes=10):
 
 
 def write_planned(words):
-    """Write a finished run for every job of a sweep, under the hash that it would have."""
-    for number, typed in enumerate(jobs(words, None)):
-        config = compose_checked(typed)
-        generator = np.random.default_rng(number)
+    """Write a finished run for every job of a sweep, under the hash that it would have.
+
+    What runs have in common is serialised once: the records are those that `dumps` would write.
+    """
+    settings, known, environment = Settings(None), {}, _text(_environment())
+    data_text = cache(lambda name, replicate: _text(_data(name, replicate, 10)))
+    for number, (key, job) in enumerate(jobs_by_setting(words, None)):
+        setting = settings.of(job, key)
+        seeds = setting.seeds(job)
+        identity = setting.run(seeds)
+        if key is None or setting not in known:
+            config = from_stored(json.loads(setting.stored(seeds)))
+            common = {key: value for key, value in config.to_plain().items() if key not in SEED_KEYS}
+            known = {} if key is None else known
+            known[setting] = config, _text(common)
+        config, common = known[setting]
+        seeds = seeds or [getattr(config, key) for key in SEED_KEYS]
+        names, generator = config.recorded_names, np.random.default_rng(number)
         row = _row(generator, config.epochs, 10)
-        command = "python run.py " + " ".join(one.text for one in typed)
-        record = new_record(
-            hash=run_hash(config), config=config.to_plain(), names=config.recorded_names, command=command
-        )
+        command = "python run.py " + " ".join(one.text for one in job)
+        record = new_record(hash=identity, config={}, names=names, command=command)
         metrics = {"test/acc/final": row["test/acc"], **{k: v for k, v in row.items() if k.startswith("test/")}}
-        record |= {"state": "done", "data": _data(config.dataset.name, config.replicate, 10), "metrics": metrics}
-        record |= {"selection": row["selection"], "cost": _cost(generator), "environment": _environment()}
-        folder = run_path(config.runs_dir, config.recorded_names, record["hash"])
+        record |= {"state": "done", "metrics": metrics, "selection": row["selection"], "cost": _cost(generator)}
+        of_seeds = "".join(f'\n  "{key}": {seed},' for key, seed in zip(SEED_KEYS, seeds, strict=True))
+        texts = {"config": f"{{{of_seeds}{common[1:]}", "data": data_text(config.dataset.name, seeds[0])}
+        texts = {key: _text(record[key]) for key in KEYS} | texts | {"environment": environment}
+        folder = run_path(config.runs_dir, names, identity)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(dumps(record))
+        entries = ",\n".join(f' "{key}": {texts[key]}' for key in KEYS)
+        (folder / "run.json").write_text(f"{{\n{entries}\n}}\n", encoding="utf-8")
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def _text(value):
+    """A value of a record as `dumps` writes it; it holds no line breaks."""
+    return json.dumps(plain(value), allow_nan=False, indent=1, ensure_ascii=False).replace("\n", "\n ")
 
 
 def _row(generator, epoch, classes):

@@ -185,7 +185,6 @@ class SfaSweeper(Sweeper):
             if (job := planned.runs[h])
         )
         references = write_runs(self.stop.runs, runs)
-        planned.configs.clear()  # some hundred bytes a run, not needed any more
         return {
             tuple(planned.runs[h]): f"hydra.job.env_set.{KEY}={quoted(reference)}"
             for h, reference in references.items()
