@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 
 from sfa_bench.models import Network
 
-FUNCTIONAL, TENSOR = "torch.nn.functional.", "torch.Tensor."
-# Operations that are neither. Attributes of a tensor (`torch.Tensor.shape.__get__`) are none at all.
+# Operations that are neither. Attributes of a tensor, such as its shape, are none at all.
 FREE = {
-    *(f"torch.{name}" for name in ("cat", "flatten", "maximum", "mean", "relu", "relu_")),
-    *(FUNCTIONAL + name for name in ("adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "dropout", "leaky_relu")),
-    *(FUNCTIONAL + name for name in ("max_pool2d", "normalize", "pad", "relu", "relu_")),
-    *(TENSOR + name for name in ("__add__", "__getitem__", "add", "add_", "contiguous", "dim", "flatten")),
-    *(TENSOR + name for name in ("mean", "mul", "reshape", "size", "view")),
+    *(torch.cat, torch.flatten, torch.maximum, torch.mean, torch.relu, torch.relu_),
+    *(F.adaptive_avg_pool2d, F.avg_pool2d, F.batch_norm, F.dropout, F.leaky_relu, F.max_pool2d, F.normalize, F.pad),
+    *(F.relu, F.relu_, Tensor.__add__, Tensor.__getitem__, Tensor.add, Tensor.add_, Tensor.contiguous, Tensor.dim),
+    *(Tensor.flatten, Tensor.mean, Tensor.mul, Tensor.reshape, Tensor.size, Tensor.view),
 }
 
 
@@ -33,16 +32,15 @@ class _Counter(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        name = resolve_name(func) or ""
         weight = args[1] if len(args) > 1 and isinstance(args[1], Tensor) else None
-        if name == FUNCTIONAL + "conv2d" and weight is not None:
+        if func is F.conv2d and weight is not None:
             self.total += 2 * out.numel() * weight[0].numel()
-        elif name == FUNCTIONAL + "linear" and weight is not None:
+        elif func is F.linear and weight is not None:
             self.total += 2 * out.numel() * weight.shape[1]
-        elif name == TENSOR + "matmul" and weight is not None and weight.ndim == args[0].ndim == 2:
+        elif func is Tensor.matmul and weight is not None and weight.ndim == args[0].ndim == 2:
             self.total += 2 * out.numel() * weight.shape[0]
         else:
-            self.complete &= name in FREE or name.endswith(".__get__")
+            self.complete &= func in FREE or getattr(func, "__name__", "") == "__get__"
         return out
 
 

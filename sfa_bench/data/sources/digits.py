@@ -43,6 +43,8 @@ def _table() -> np.ndarray:
     """
     package = find_spec("sklearn")
     assert package is not None  # the suite requires it
-    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    assert package.origin is not None
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        return np.loadtxt(file, delimiter=",")
+        numbers = file.read().replace("\n", ",").rstrip(",")
+    return np.fromstring(numbers, sep=",").reshape(-1, 65)
