@@ -15,6 +15,7 @@ from torch import Tensor
 # Torch's message about a kernel without a deterministic implementation (`torch.use_deterministic_algorithms`).
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WAY_OUT = "; deterministic=false admits such kernels, and a run no longer ends with the same bits twice"
 
 
@@ -57,7 +58,7 @@ def kept() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    workspace = os.environ.get(WORKSPACE)
+    environment = {name: os.environ.get(name) for name in (WORKSPACE, *THREADS)}
     try:
         yield
     finally:
@@ -66,8 +67,11 @@ def kept() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-        if workspace is None:
-            os.environ.pop(WORKSPACE, None)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _tf32() -> tuple[bool, bool]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
-from sklearn.metrics import roc_auc_score
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,8 @@ def clean_probability(
     Args: log_density [N, K] log p(x|k); observed [N] ỹ; prior [K] π of the clean training labels; likelihood [N, K]
     T[a,ỹ] of each sample's own ỹ.
     """
+    from scipy.special import logsumexp
+
     with np.errstate(divide="ignore"):
         log_joint = log_density + np.log(prior) + np.log(likelihood)  # [N, K] over clean classes a
     log_observed = log_joint[np.arange(len(observed)), observed]
@@ -43,6 +43,8 @@ def bounds(
     test_labels: np.ndarray,
 ) -> Bayes:
     """The bounds from log densities of training and test samples [N, K], [M, K]."""
+    from sklearn.metrics import roc_auc_score
+
     prior = np.bincount(clean, minlength=train_density.shape[1]) / len(clean)
     probability = clean_probability(train_density, observed, prior, likelihood)
     right = observed == clean

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
-from scipy.stats import truncnorm
 
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.streams import numpy_generator
 
 SPREAD = 0.1  # standard deviation of q before it is truncated
@@ -61,7 +60,7 @@ def new_label_probability(features: np.ndarray, clean_label: int, num_classes: i
     )
     scores = features @ weights
     scores[:, clean_label] = -np.inf
-    return np.asarray(softmax(scores, axis=1))
+    return softmax(scores, axis=1)
 
 
 def likelihood(features: np.ndarray, observed: np.ndarray, num_classes: int, ratio: float, seed: int) -> np.ndarray:
@@ -75,4 +74,6 @@ def likelihood(features: np.ndarray, observed: np.ndarray, num_classes: int, rat
 
 
 def _law(ratio: float) -> Any:
+    from scipy.stats import truncnorm
+
     return truncnorm(-ratio / SPREAD, (1 - ratio) / SPREAD, loc=ratio, scale=SPREAD)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from sfa_bench.config.schema import RunConfig
 from sfa_bench.engine.state import RunState
 from sfa_bench.errors import RunError
@@ -53,7 +55,7 @@ class Checkpoints:
             self.folder.save_checkpoint(state)
             self.saved_at, self.unsaved = time.monotonic(), None
         else:
-            self.unsaved = copy.deepcopy(state)
+            self.unsaved = _copied(state)
 
     def interrupted(self) -> None:
         """Save a state that is only in memory."""
@@ -78,3 +80,17 @@ class Checkpoints:
             self.folder.reduce_checkpoint(reduced if keep == "final" else None)
         except RunError as error:
             say(f"done, but the checkpoint stays as it is: {error}")
+
+
+def _copied(state: Any) -> Any:
+    """A copy that training leaves alone, of tensors and plain types; `copy.deepcopy` takes five times as long."""
+    if isinstance(state, Tensor):
+        return state.clone()
+    if isinstance(state, dict):
+        copied = copy.copy(state)  # a network's state has the versions of its modules as an attribute
+        for key, value in state.items():
+            copied[key] = _copied(value)
+        return copied
+    if isinstance(state, (list, tuple)):
+        return type(state)(map(_copied, state))
+    return state

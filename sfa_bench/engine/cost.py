@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from sfa_bench.engine import flops
 from sfa_bench.methods.base import Method
 
 
@@ -25,6 +25,7 @@ class Cost:
         self.evaluated = 0
         self.estimate = estimate
         self.shared: dict[str, Any] | None = None  # epochs of a shared warm-up
+        self._forward: int | None = None  # operations of an image, once they are counted
         self._phase: str | None = None
         self._since = 0.0
 
@@ -66,7 +67,9 @@ class Cost:
         """The `cost` of a record. FLOPs are estimated: a backward pass counts as two forward passes."""
         self.enter(self._phase)
         ledger = method.cost
-        forward = forward_flops(method, image_shape)
+        if self._forward is None:
+            self._forward = forward_flops(method, image_shape)
+        forward = self._forward
         forwards = 3 * ledger.trained + ledger.guessed + ledger.selected + self.evaluated
         busy = sum(self.seconds[phase] for phase in ("warm-up", "training"))
         report = {
@@ -102,7 +105,6 @@ def forward_flops(method: Method, image_shape: tuple[int, ...]) -> int:
     network = method.networks[0]
     mode = network.training
     network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape, device=method.devices[0]))
+    counted = flops.count(network, torch.zeros(1, *image_shape, device=method.devices[0]))
     network.train(mode)
-    return counter.get_total_flops()
+    return counted

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from sfa_bench import numerics
 from sfa_bench.choices.models import MODELS
@@ -26,6 +26,7 @@ from sfa_bench.cores import cores
 from sfa_bench.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_preloaded: list[ThreadpoolController] = []  # the libraries of a process that has just been forked
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as in glibc's malloc.h
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "pillow", "sfa_bench")
 
@@ -99,10 +100,22 @@ def check_compile(used: list[torch.device], model: str) -> None:
 
 
 def set_threads(threads: int | None) -> int:
-    """Use that many CPU threads, or as many as this process has cores; NumPy's BLAS and scikit-learn too."""
+    """Use that many CPU threads, or as many as this process has cores; NumPy's BLAS and scikit-learn too, whether they
+    are loaded already or when a run first needs them.
+    """
     torch.set_num_threads(threads or cores())
-    threadpool_limits(torch.get_num_threads())
-    return torch.get_num_threads()
+    number = torch.get_num_threads()
+    for name in numerics.THREADS:  # which a library reads when it is loaded
+        os.environ[name] = str(number)
+    (_preloaded.pop() if _preloaded else ThreadpoolController()).limit(limits=number)
+    return number
+
+
+def preload() -> None:
+    """Look up what does not change while this process and its forks live, without starting a thread."""
+    for look in (commit, code, processor, versions, platform.platform):
+        look()
+    _preloaded.append(ThreadpoolController())
 
 
 def keep_freed_memory() -> None:
@@ -127,6 +140,7 @@ def peak_memory(device: torch.device) -> dict[str, int]:
     return peak
 
 
+@cache
 def commit() -> tuple[str | None, bool | None]:
     """Commit of the code that runs and whether files of it were changed; None outside a git checkout."""
     root = Path(__file__).resolve().parents[2]
@@ -142,6 +156,7 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache
 def processor() -> str:
     """The processor's name from Linux, else from `platform`."""
     try:
@@ -158,6 +173,12 @@ def code() -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers may depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
 
 
 @dataclass(frozen=True)
@@ -195,7 +216,7 @@ def environment(
     device = used[0]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        "versions": dict(versions()),
         "commit": head,
         "modified": modified,
         "code": code(),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from sfa_bench.data.images import ImageFiles
 from sfa_bench.data.loader import pixels
 from sfa_bench.data.types import Data
 from sfa_bench.engine.metrics import Logits, ensemble, selection_metrics, test_metrics
 from sfa_bench.methods.base import Method
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection
 
 if TYPE_CHECKING:

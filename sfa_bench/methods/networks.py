@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sfa_bench import streams
 from sfa_bench.errors import RunError
+from sfa_bench.methods import optimisers
 from sfa_bench.methods.training import Training
 from sfa_bench.models import Network, Output
 from sfa_bench.models.cnn9 import ChannelDropout
@@ -54,10 +55,10 @@ class Networks:
     def _optimiser(self, network: Network) -> torch.optim.Optimizer:
         o = self.training.optimisation
         if o.adam:
-            return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
+            return optimisers.Adam(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
         if o.adamw:
-            return torch.optim.AdamW(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
-        return torch.optim.SGD(
+            return optimisers.AdamW(network.parameters(), lr=o.lr, betas=(0.9, 0.999), weight_decay=o.weight_decay)
+        return optimisers.SGD(
             network.parameters(),
             lr=o.lr,
             momentum=o.momentum,

@@ -4,13 +4,13 @@ algorithms/methods.md §7).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sfa_bench.parts.em import TwoGaussians
 from sfa_bench.parts.prototypes import members_of_classes
 
 # Relative range of scores that are equal but for rounding: two samples are as far from their mean as each other, and
@@ -41,7 +41,7 @@ def posteriors(
     scikit-learn's defaults are the reference (k-means start, seed 0, one start). A mixture stopped by `max_iter` is
     used as it stands: the releases stop early on purpose.
 
-    fit: `sklearn`, one after the other, or `batched`, all at once (sfa_bench/parts/batched.py).
+    fit: `sklearn`, one after the other (sfa_bench/parts/em.py), or `batched`, all at once (sfa_bench/parts/batched.py).
     monotone: beyond the clean component's mean the posterior never falls, and beyond the other's it never rises; with
     unequal variances it would. Between the means it is monotone by itself.
     options: max_iter (100), tol (1e-3), reg_covar (1e-6).
@@ -71,20 +71,9 @@ def fitted(groups: Sequence[np.ndarray], *, fit: str = "sklearn", **options: Any
 
 
 def _by_sklearn(groups: Sequence[np.ndarray], **options: Any) -> Iterator[Mixture]:
-    import sklearn
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
     for values in groups:
-        mixture = GaussianMixture(2, **options, random_state=0)
-        with warnings.catch_warnings(), sklearn.config_context(skip_parameter_validation=True):
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(values.reshape(-1, 1))
-        yield Mixture(mixture.means_[:, 0], partial(_predicted, mixture))
-
-
-def _predicted(mixture: Any, values: np.ndarray) -> np.ndarray:
-    return mixture.predict_proba(values.reshape(-1, 1))
+        mixture = TwoGaussians(values, **options)
+        yield Mixture(mixture.means, mixture.posteriors)
 
 
 def _batched(groups: Sequence[np.ndarray], **options: Any) -> Iterator[Mixture]:

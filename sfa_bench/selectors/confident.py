@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
 
 from sfa_bench.parts import confident
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 

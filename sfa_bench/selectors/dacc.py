@@ -7,10 +7,10 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 
 from sfa_bench.parts.mixtures import class_posteriors, min_max
 from sfa_bench.parts.prototypes import normalise
+from sfa_bench.parts.softmax import log_softmax, softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 HIGHEST_GATE = 0.999

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from sfa_bench.parts.confident import agrees, confident_classes, confident_joint, of_labels
+from sfa_bench.parts.softmax import log_softmax, softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 

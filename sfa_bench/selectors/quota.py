@@ -8,11 +8,11 @@ import math
 from functools import reduce
 
 import numpy as np
-from scipy.special import log_softmax
 
 from sfa_bench.parts.divergence import LARGEST, divergence_from_label
 from sfa_bench.parts.mixtures import SAME, min_max
 from sfa_bench.parts.prototypes import members_of_classes
+from sfa_bench.parts.softmax import log_softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 STEPS_BACK = 5  # UNICON's τ: the share of the way to the smallest distance that a mean above its limit goes back

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from sfa_bench.parts.confident import of_labels
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 HIGHEST = 0.95  # of the global threshold

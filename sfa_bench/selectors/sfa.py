@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from sfa_bench.errors import RunError
 from sfa_bench.parts.mixtures import class_posteriors
 from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 HIGHEST_GATE = 0.999

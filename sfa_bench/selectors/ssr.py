@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import softmax
 from torch import Tensor
 
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs
 
 BLOCK = 512  # samples whose similarities to all others are held at once

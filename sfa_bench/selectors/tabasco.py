@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from sfa_bench.parts.divergence import divergence_from_label
 from sfa_bench.parts.mixtures import SAME, Judgement, Mixture, fitted, judge, min_max
 from sfa_bench.parts.prototypes import centre_and_normalise, members_of_classes
+from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
 MIXTURES: dict[str, Any] = {"max_iter": 30, "tol": 1e-2, "reg_covar": 5e-4}

@@ -21,7 +21,7 @@ from typing import Any
 
 from sfa_bench.config.terminal import SafeStream, prepare
 
-PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.mixture", "sklearn.metrics", "torchvision.transforms.v2")
+PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.cluster", "sklearn.metrics", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 3.0
 # Clusters signal all processes of a job. The worker decides what a signal means and passes it on.
@@ -38,11 +38,18 @@ def serve(answers: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     for name in PRELOADED:
         __import__(name)
+    _preload()
     requests = Lines(sys.stdin.fileno())
     while (request := requests.next()) is not None:
         if "signal" in request:
             continue  # for a job that has just ended
         _answer(answers, _attend(request, requests))
+
+
+def _preload() -> None:
+    from sfa_bench.engine import machine
+
+    machine.preload()
 
 
 def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:

@@ -68,6 +68,27 @@ def test_freed_memory_is_used_again():
     assert faults("kept") < faults("given back") / 10
 
 
+LATER = """
+import os, sys
+os.environ.update(OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="3")
+from sfa_bench.engine import machine
+if sys.argv[1] == "forked":
+    machine.preload()
+machine.set_threads(1)
+there = len(__import__("threadpoolctl").threadpool_info())
+import sklearn.cluster
+found = __import__("threadpoolctl").threadpool_info()
+print(len(found) > there, {pool["num_threads"] for pool in found})
+"""
+
+
+@pytest.mark.parametrize("process", ["fresh", "forked"])
+def test_libraries_that_are_loaded_later_take_as_many_threads(process):
+    command = [sys.executable, "-c", LATER, process]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found == "True {1}\n"
+
+
 @pytest.mark.parametrize(
     ("capability", "kernels", "has"),
     [("DEFAULT", True, False), ("AVX2", True, False), ("AVX512", True, True), ("AVX512", False, False)],

@@ -131,6 +131,14 @@ def test_the_geometric_mean_of_two_classes():
     assert found["test/acc/worst"] == 50
 
 
+def test_macro_f1_has_scikit_learns_bits():
+    draw = np.random.default_rng(6)
+    for classes, samples in ((1, 1), (3, 2), (10, 359), (100, 40)):
+        labels, predictions = draw.integers(classes, size=(2, samples))
+        expected = f1_score(labels, predictions, average="macro", zero_division=0)
+        assert metrics.macro_f1(labels, predictions, classes + 1) == expected
+
+
 @pytest.mark.parametrize("how", ENSEMBLES)
 def test_both_heads_are_reported_whatever_the_ensemble(how):
     logits = random_logits(samples=200)

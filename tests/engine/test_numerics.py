@@ -94,3 +94,13 @@ def test_a_gpu_evaluates_as_many_images_at_once_as_it_takes_to_be_busy():
     assert batches(CPU, 1, 32, 224) == [256, 256, 256]
     assert batches(CUDA, 8, 32, 64, 224) == [2048, 2048, 512, 256]
     assert batches(CUDA, 32, 224, batch_size=10) == [80, 10]
+
+
+def test_threads_of_a_run_in_a_program_are_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with numerics.kept():
+        machine.set_threads(1)
+        assert [os.environ[name] for name in numerics.THREADS] == ["1"] * 3
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ

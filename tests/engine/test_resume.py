@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose
-from sfa_bench.engine import posthoc
+from sfa_bench.engine import checkpoints, posthoc
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session
 from sfa_bench.errors import RunError
@@ -302,3 +302,16 @@ def test_a_changed_recipe_goes_on_to_the_same_bits(tmp_path, method):
         for one, two in zip(kept[part], other[part], strict=True):
             assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(kept["averages"][0]["module.main.weight"], kept["networks"][0]["main.weight"])
+
+
+def test_a_state_that_is_kept_in_memory_is_a_copy_that_loads_as_the_original():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    state = {"networks": [network.state_dict()], "cost": {"steps": 3}, "pair": (1, torch.ones(2)), "none": None}
+    copied = checkpoints._copied(state)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    state["cost"]["steps"] = 4
+    assert all(torch.equal(copied["networks"][0][name], value) for name, value in before.items())
+    assert copied["networks"][0]._metadata == network.state_dict()._metadata  # the versions of the modules
+    assert (copied["cost"], copied["pair"][0], copied["none"]) == ({"steps": 3}, 1, None)

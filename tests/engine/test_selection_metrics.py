@@ -61,6 +61,17 @@ def test_detection_figures_are_scikit_learns_overall_and_per_group_of_observed_l
         assert found["ap" + suffix] == pytest.approx(average_precision_score(g, w))
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_average_precision_has_scikit_learns_bits_also_with_ties(kind):
+    draw = np.random.default_rng(5)
+    for n in (1, 2, 3, 10, 57, 400):
+        for digits in (0, 1, 2, 15):
+            values, right = np.round(draw.random(n) ** 2, digits).astype(kind), draw.random(n) < 0.6
+            right[draw.integers(n)] = True
+            found = metrics._detection(right, right, values)["ap"]
+            assert found == average_precision_score(np.append(right, True)[:n], values)
+
+
 def test_auc_score_is_the_mean_of_the_aucs_within_each_observed_class():
     case = selection(1)
     # Class 3 has no wrong label and class 4 no right one: neither has an AUC.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -57,6 +57,7 @@ class SfaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sfa_bench.config.hydras import quoted
         from sfa_bench.sweep import handover
+        from sfa_bench.sweep.composed import ComposedOnce
         from sfa_bench.sweep.job import own_conf
         from sfa_bench.sweep.stop import KEY, StopFile
 
@@ -69,8 +70,10 @@ class SfaSweeper(Sweeper):
         with read_write(config.hydra):
             allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
             config.hydra.overrides.hydra += [f"+hydra.job.env_set.{key}={quoted(value)}" for key, value in told.items()]
+        self.master, self.loader = config, ComposedOnce(hydra_context.config_loader)
+        context = HydraContext(config_loader=cast(Any, self.loader), callbacks=hydra_context.callbacks)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
@@ -193,6 +196,7 @@ class SfaSweeper(Sweeper):
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
         from sfa_bench.sweep.job import batch_size
 
+        self.loader.compose(self.master, jobs[0])
         size = batch_size(self.launcher_config) or len(jobs)
         for first in range(0, len(jobs), size):
             if self.stop.asked():
