@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.choices.losses import REPLACED
+from sfa_bench.config.canonical import own_arguments
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
 from sfa_bench.config.hydras import check_values, composed
@@ -69,10 +70,10 @@ def compose_checked(checked: Sequence[CheckedOverride], conf: Path | None = None
         raise ConfigError(f"dataset={names['dataset']} needs dataset.name=NAME, the identity of your data in tables")
     if plain["model"].get("name") == OPEN:
         raise ConfigError(f"model={names['model']} needs model.name=NAME, a name that {names['model']} has")
-    given = frozenset(t.key for t in values)
     brought = {group: _take_out(at(plain, kind.path), kind.kept) for group, kind in BROUGHT.items()}
-    run = convert(RunConfig, plain, names=names)
-    run = resolve(select(_with_own(run, brought), given))
+    run = _with_own(convert(RunConfig, plain, names=names), brought)
+    given = frozenset(t.key for t in values) - own_arguments(run).keys()  # one may have the name of a key of the suite
+    run = resolve(select(run, given))
     validate(run, given)
     return run if run.tuned.file is None else replaced(run, "tuned", **tuning_of(run))
 
