@@ -79,7 +79,9 @@ def main(arguments: Sequence[str]) -> None:
     say = partial(console.print, highlight=False, soft_wrap=True)
     say(f"{file}: {count:,} training and {len(arrays['x_test']):,} test samples, {width} features each")
     say("this trains on them:")
-    name = f"{config.dataset.name}_{config.names['model']}"
+    # What tells features apart: of timm's models each, and what model=auto is.
+    model = config.model.name if config.model.target is None else config.names["model"]
+    name = f"{config.dataset.name}_{model}"
     say(command(["dataset=features", f"dataset.name={name}", f"data_dir={file}"]))
 
 

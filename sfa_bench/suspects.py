@@ -2,9 +2,9 @@
 runs on it found.
 
 Several runs on the same labels are averaged. A sample's clean probability is the mean over networks, runs and the
-epochs that record.probes saved of what selected it, and in runs without a selection of the probability that the network
-gives the label itself. Of the runs of all folds (dataset.fold) each sample has the probabilities of those that were not
-trained on it.
+epochs that record.probes saved of what selected it, and in runs without a selection, or with one by a keep list or by
+clean labels, of the probability that the network gives the label itself. Of the runs of all folds (dataset.fold) each
+sample has the probabilities of those that were not trained on it.
 """
 
 from __future__ import annotations

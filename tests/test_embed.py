@@ -68,6 +68,7 @@ def test_features_of_ones_own_backbone_are_the_normalised_pixels_of_the_whole_da
     said = capsys.readouterr().out
     assert f"{file}: 1,438 training and 359 test samples, 64 features each" in said.replace("\n", " ")
     assert "untrained" not in said
+    assert "dataset.name=digits_pixels" in said
 
 
 def test_a_run_trains_on_the_features(conf, tmp_path):
@@ -115,7 +116,7 @@ def test_weights_of_a_file_give_torchvisions_own_features(tmp_path):
 
 
 @pytest.mark.skipif("timm" not in choices("model"), reason="model=timm is not there")
-def test_any_model_of_timm_gives_what_timm_gives(tmp_path):
+def test_any_model_of_timm_gives_what_timm_gives(tmp_path, capsys):
     import timm
     from PIL import Image
 
@@ -134,6 +135,7 @@ def test_any_model_of_timm_gives_what_timm_gives(tmp_path):
     words = ["dataset=folder", "dataset.name=mine", f"data_dir={tmp_path / 'mine'}", "model=timm", f"model.name={name}"]
     words += [f"dataset.resize={side}", f"dataset.crop={side}", "dataset.cache=off", "threads=1"]
     assert main([*words, f"model.pretrained={tmp_path / 'weights.pth'}", "-o", str(tmp_path / "out.npz")]) == 0
+    assert f"dataset.name=mine_{name} data_dir=" in capsys.readouterr().out
     network.reset_classifier(0)
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
     with torch.no_grad():
@@ -163,12 +165,14 @@ def test_without_weights_it_says_so_and_the_seed_makes_the_network(tmp_path, cap
     prints = []
     for seed in (0, 0, 1):
         file = tmp_path / f"{len(prints)}.npz"
-        assert main(["dataset=digits", "model=convnet", f"seed={seed}", "-o", str(file)]) == 0
+        assert main(["dataset=digits", f"seed={seed}", "-o", str(file)]) == 0
         arrays, about = read(file)
         prints.append((about["weights"]["fingerprint"], arrays["x_train"].tobytes()))
     assert prints[0] == prints[1]
     assert prints[0][0] != prints[2][0]
-    assert capsys.readouterr().out.count("features of an untrained network") == 3
+    said = capsys.readouterr().out
+    assert said.count("features of an untrained network") == 3
+    assert said.count("dataset.name=digits_convnet data_dir=") == 3  # what model=auto is
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,21 @@ def test_samples_are_ranked_by_their_mean_clean_probability(trained, names):
         assert list(rows["rank_in_class"]) == list(range(1, len(rows) + 1))
 
 
+def test_a_keep_list_is_no_evidence(trained, tmp_path):
+    """Else all that it keeps, decided on or not, would count as certainly clean when suspects are listed again."""
+    index = np.load(trained("alone") / "predictions.npz")["index"]
+    file = tmp_path / "keep.csv"
+    file.write_text("index,keep\n" + "".join(f"{i},{int(n > 5)}\n" for n, i in enumerate(index)))
+    words = [*RUNS["alone"], "method.selector.name=file", f"method.selector.file={file}", f"runs_dir={tmp_path}/runs"]
+    listed = run(compose(words), command(words, None), Console(file=io.StringIO()))
+    arrays = dict(np.load(listed / "predictions.npz"))
+    assert set(np.unique(arrays["clean_probability"])) == {0, 1}
+    opened = FinishedRun.open(listed)
+    own = [float(row[label]) for row, label in zip(arrays["train_probability"][0], opened.given, strict=True)]
+    assert opened.clean_probability.tolist() == pytest.approx(own)
+    assert opened.selected.tolist() == arrays["selected"][0].tolist()
+
+
 def test_probes_hold_the_clean_probability_of_their_epoch(trained):
     path = trained("probed")
     names = ("predictions", "probes/epoch_0002", "probes/epoch_0003")

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
 
     shown = Console(markup=False)
     shown.print(f"{result['data']['samples']:,} test samples of {result['name']}", highlight=False)
-    shown.print(summary(result["metrics"], None))
+    once = {key: value for key, value in result["metrics"].items() if key != "test/acc/final"}  # no mean of epochs
+    shown.print(summary(once, None))
     shown.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 

@@ -339,7 +339,7 @@ class DatasetConfig(Brought):
         None,
         "i/k: fold i of k, drawn from data_seed, is left out of training and gets out-of-sample probabilities",
         pattern=FOLD,
-        form="i/k, such as 1/5",
+        form="i/k with 1 <= i <= k <= 9999, such as 1/5",
     )
     shots: ShotsConfig = section(ShotsConfig)
     resize: int = option(

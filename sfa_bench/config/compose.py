@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfa_bench.choices.losses import REPLACED
+from sfa_bench.config.canonical import own_arguments
 from sfa_bench.config.choice_files import choice_values
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.external import BROUGHT, check, make_importable
@@ -119,7 +120,9 @@ def _valid(plain: dict[str, Any], names: dict[str, str], given: frozenset[str], 
     run = convert(RunConfig, plain, names=names)
     if unseen:
         run = replace(run, **unseen)
-    run = resolve(select(_with_own(run, brought), given))
+    run = _with_own(run, brought)
+    given -= own_arguments(run).keys()  # one may have the name of a key of the suite
+    run = resolve(select(run, given))
     validate(run, given)
     return run if run.tuned.file is None else replaced(run, "tuned", **tuning_of(run))
 

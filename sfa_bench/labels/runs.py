@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sfa_bench.choices.selectors import SELECTORS
 from sfa_bench.config.compose import compose
 from sfa_bench.config.schema import RunConfig, replaced
 from sfa_bench.data import build as build_data
@@ -40,7 +41,8 @@ class FinishedRun:
     record: dict[str, Any]
     index: np.ndarray  # int64, positions in the data set as it stands
     given: np.ndarray  # int64, observed labels
-    clean_probability: np.ndarray  # float64, mean over networks and saved epochs
+    clean_probability: np.ndarray  # float64, mean over networks and saved epochs; without a selection, or one that does
+    # not look at networks (`method.selector.name=file`), their probability of the observed label
     selected: np.ndarray | None  # bool, by at least one network; None: the run has no selection
     class_probability: np.ndarray  # [N, K] float64, mean over networks
     held_out: HeldOut | None = None
@@ -63,7 +65,9 @@ class FinishedRun:
             )
         given, probability = arrays["observed_label"], probability.astype(np.float64).mean(axis=0)
         clean, mask = arrays.get("clean_probability"), arrays.get("selected")
-        judged = of_label(probability, given) if clean is None else mean([*clean, *epochs])
+        # A keep list or clean labels say nothing that the networks found: after them no sample would be suspect again.
+        looks = SELECTORS[record["config"]["method"]["selector"]["name"]].looks
+        judged = mean([*clean, *epochs]) if clean is not None and looks else of_label(probability, given)
         held = None
         if "held_out_index" in arrays:
             out_of_sample = arrays["held_out_probability"].astype(np.float64).mean(axis=0)

@@ -68,7 +68,7 @@ EXISTS_NOWHERE = [
     ("noise=matrix", "needs noise.file=FILE"),
     ("dataset.fold=4/3", "dataset.fold=4/3: set i/k with 2 <= k and 1 <= i <= k, such as 1/3"),
     ("dataset.fold=1/1", "such as 1/2"),
-    ("dataset.fold=0/3", "i/k"),
+    ("dataset.fold=0/3", "i/k with 1 <= i <= k"),
     ("dataset.fold=2", "i/k"),
     ("hydra/launcher=nope", "hydra/launcher=nope: must be one of basic"),
     ("hydra.launcher.nope=1", "hydra.launcher.nope"),

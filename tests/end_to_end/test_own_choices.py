@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sfa_bench.config.canonical import run_hash
-from sfa_bench.config.compose import _composed, compose
+from sfa_bench.config.compose import _composed, compose, requested
 from sfa_bench.config.external import sources
 from sfa_bench.errors import ConfigError
 from sfa_bench.main import main
@@ -292,13 +292,9 @@ def test_the_guide_to_the_letter(tmp_path, monkeypatch, capfd):
     module = f"mine_{abs(hash(str(tmp_path)))}"  # the guide's `mine`, but new to this process
     code = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     (tmp_path / f"{module}.py").write_text(code)
-    ((named, text),) = re.findall(r"```yaml\n# (conf/\S+)\n(.*?)```", page, re.DOTALL)
-    for name, content in {
-        named: text,
-        "conf/noise/shifted.yaml": "_target_: mine.shifted\n",
-        "conf/model/tiny.yaml": "_target_: mine.Tiny\nwidth: 8\n",
-        "conf/dataset/measurements.yaml": "_target_: mine.measurements\n",
-    }.items():
+    files = re.findall(r"```yaml\n# (conf/\S+)\n(.*?)```", page, re.DOTALL)
+    assert len(files) == len(re.findall("^## A|^## Noise", page, re.MULTILINE)) == 4
+    for name, content in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content.replace("mine.", f"{module}."))
     (tmp_path / "data" / "lab").mkdir(parents=True)
@@ -308,16 +304,29 @@ def test_the_guide_to_the_letter(tmp_path, monkeypatch, capfd):
     np.savez(tmp_path / "data" / "lab" / "all.npz", **arrays)
     monkeypatch.setattr("sys.path", list(sys.path))
     monkeypatch.chdir(tmp_path)
-    typed = "method=ce loss=softened plugin=sfa loss.temperature=1.5 noise=shifted model=tiny dataset=measurements"
-    status = main([*typed.split(), "imbalance=exp", "imb_factor=0.5", *SHORT, "--config-dir", "conf"])
-    assert status == 0, capfd.readouterr()
-    (record,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/*/run.json")]
-    names = record["names"]
-    assert [names[group] for group in ("dataset", "method", "noise", "model")] == [
-        *("measurements", "softened", "shifted", "tiny")
-    ]
-    assert record["data"]["classes"] == ["a", "b"]
-    assert record["config"]["method"]["loss"]["temperature"] == 1.5
+    commands = re.findall(r"^sfa-bench run (.*)$", page, re.MULTILINE)
+    records = {}
+    for command in commands:
+        assert main([*command.split(), *SHORT]) == 0, capfd.readouterr()
+    for path in (tmp_path / "runs").glob("*/*/*/run.json"):
+        record = json.loads(path.read_text())
+        records[tuple(record["names"][group] for group in ("dataset", "method", "noise", "model"))] = record
+    loss, noise = records["digits", "softened", "joint", "auto"], records["digits", "dividemix", "shifted", "auto"]
+    model, data = records["digits", "dividemix", "joint", "tiny"], records["measurements", "dividemix", "none", "auto"]
+    assert len(records) == len(commands)
+    assert loss["config"]["method"]["loss"]["temperature"] == 1.5
+    confusion = np.array(noise["data"]["confusion"])
+    assert confusion[np.roll(np.eye(10, dtype=bool), 2, axis=1)].sum() == int(0.3 * confusion.sum())
+    assert model["config"]["model"]["width"] == 16
+    assert data["data"]["classes"] == ["a", "b"]
+
+
+def test_an_option_may_have_the_name_of_a_key_of_the_suite(conf):
+    """The backbone's `width` is not the suite's `model.width`."""
+    typed = ["method=ce", "plugin=none", "model=wide"]
+    usual, narrow = (requested([*typed, *more], conf) for more in ([], ["model.width=8"]))
+    assert narrow.model.arguments == {"width": 8}
+    assert run_hash(narrow) != run_hash(usual)
 
 
 def test_a_raised_revision_is_another_run(conf):
