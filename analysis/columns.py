@@ -203,7 +203,8 @@ class RunColumns:
         columns = [self.column(key) for key in keys if key in self._keys]
         if len(columns) == 1:
             return columns[0]
-        return joined([(np.flatnonzero(c.codes != ABSENT), c) for c in columns], len(self.table))
+        parts = [(rows, c) for c in columns if len(rows := np.flatnonzero(c.codes != ABSENT))]
+        return joined([(rows, Column(c.codes[rows], c.values)) for rows, c in parts], len(self.table))
 
     def metrics(self, name: str) -> list[Any]:
         """The metric of each run: Ellipsis where it has none, an empty tuple where it is a list."""
