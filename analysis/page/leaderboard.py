@@ -155,9 +155,17 @@ def leaderboard(cells: Sequence[Cell]) -> dict[str, Any]:
         numbers[f"{name}_n"] = n.tolist()
         if name == METRICS[0][0]:
             numbers[f"{name}_std"] = _rounded(deviation, decimals + 2)
-    fields = {key: column([typed(cell.fields[key]) for cell in cells]) for key in SHOWN + CHOICE}
+    fields = {key: column(_shown(cells, key)) for key in SHOWN + CHOICE if cells}
     columns = {key: column(values) for key, values in numbers.items()}
     return {"names": [cell.name for cell in cells], "fields": fields, "numbers": columns}
+
+
+def _shown(cells: Sequence[Cell], key: str) -> list[Any]:
+    """A field of each cell as the page shows it, worked out once for each different value."""
+    columns, rows = shared([cell.runs[0] for cell in cells])
+    field = columns.field(key)
+    texts = list(map(typed, field.values))
+    return [texts[code] for code in field.codes[rows].tolist()]
 
 
 def _told(cell: Cell) -> str:
