@@ -177,7 +177,7 @@ def calls(size, folder):
 
 def alternating(size, kind, measure, repeats, trees):
     """Measure the trees in turn, so that what else the machine does is shared. Returns a row for each tree."""
-    measured = {tree.name: [] for tree in trees}
+    measured: dict[str, list[dict[str, float]]] = {tree.name: [] for tree in trees}
     for _ in range(repeats):
         for tree in trees:
             measured[tree.name].append(measure(tree))
@@ -193,7 +193,7 @@ def alternating(size, kind, measure, repeats, trees):
 
 def slopes(rows):
     """Slope of the median time in logarithms from each size to the next larger one, for each kind and tree."""
-    lines = {}
+    lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         lines.setdefault(f"{row['what']}, {row['tree']}", []).append((row["runs"], row["cpu_seconds"][1]))
     return {

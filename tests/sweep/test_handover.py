@@ -1,4 +1,4 @@
-"""A sweep composes and checks each run once, in the process that plans it; its jobs read what that has written."""
+"""A sweep composes and checks each setting once, in the process that plans it; its jobs read what that has written."""
 
 import json
 import os
@@ -33,6 +33,7 @@ from sfa_bench.config import overrides
 count(overrides, "_check", lambda override, *_: f"check:{override.input_line}")
 from sfa_bench.config import compose
 count(compose, "compose_checked", lambda *_: "compose")
+count(compose, "compose_seedless", lambda *_: "compose")
 """
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
@@ -52,13 +53,13 @@ def calls_by_process(tmp_path, command):
 
 
 @pytest.mark.parametrize("words", [(), ("isolate=false",), JOBLIB], ids=["isolated", "here", "joblib"])
-def test_each_run_is_composed_and_checked_once_and_by_no_job(tmp_path, words):
+def test_each_setting_is_composed_and_checked_once_and_by_no_job(tmp_path, words):
     runs = tmp_path / "runs"
     sweep = ("epochs=2", "noise_ratio=0.2,0.4", "replicate=0,1", *words)
     parent, found = calls_by_process(tmp_path, lambda environment: start(*sweep, runs=runs, **environment))
     assert set(found) == {parent}
     called = found[parent]
-    assert (called["compose"], called["validate"]) == (4, 4)
+    assert (called["compose"], called["validate"]) == (2, 2)  # for both replicates
     checks = {what: count for what, count in called.items() if what.startswith("check:")}
     assert set(checks.values()) == {1}, checks  # each word that was typed
     assert len(checks) == len(SMALL) + 1 + len(sweep)
