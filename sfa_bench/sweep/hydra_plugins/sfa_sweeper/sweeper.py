@@ -148,7 +148,9 @@ class SfaSweeper(Sweeper):
         with ray_cluster(self.launcher_config), Stopping(self.stop) as stopping:
             while jobs:
                 try:
-                    self._launch_batches([[*job, references[tuple(job)]] for job in jobs], outcomes)
+                    told = [[*job, references[tuple(job)]] for job in jobs]
+                    self.loader.compose(self.master, told[0])
+                    self._launch_batches(told, outcomes)
                     remove_runs(self.stop.runs)  # all jobs have returned: none waits in a cluster's queue
                     break
                 except Interrupted:  # in this very process
@@ -196,7 +198,6 @@ class SfaSweeper(Sweeper):
     def _launch_batches(self, jobs: list[list[str]], outcomes: dict[str, Outcome]) -> None:
         from sfa_bench.sweep.job import batch_size
 
-        self.loader.compose(self.master, jobs[0])
         size = batch_size(self.launcher_config) or len(jobs)
         for first in range(0, len(jobs), size):
             if self.stop.asked():
