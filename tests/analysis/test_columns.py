@@ -174,7 +174,12 @@ def _full_disk(path, content):
     raise OSError(28, "no space is left")
 
 
-@settings(phases=[__import__("hypothesis").Phase.generate], max_examples=3 * EXAMPLES, deadline=None, suppress_health_check=MANY)
+@settings(
+    phases=[__import__("hypothesis").Phase.generate],
+    max_examples=3 * EXAMPLES,
+    deadline=None,
+    suppress_health_check=MANY,
+)
 @given(runs=RUNS)
 def test_columns_hold_what_the_records_hold(tmp_path_factory, runs):
     root = tmp_path_factory.mktemp("runs")
