@@ -20,7 +20,7 @@ from sfa_bench.config.canonical import MACHINE, defaults
 from sfa_bench.errors import ConfigError
 from sfa_bench.store import index, ledger, run_table
 
-EXAMPLES = 500 if os.environ.get("SFA_BENCH_FULL") else 2
+EXAMPLES = 500 if os.environ.get("SFA_BENCH_FULL") else 5
 MANY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
@@ -175,7 +175,6 @@ def _full_disk(path, content):
 
 
 @settings(
-    phases=[__import__("hypothesis").Phase.generate],
     max_examples=3 * EXAMPLES,
     deadline=None,
     suppress_health_check=MANY,
