@@ -72,7 +72,8 @@ def fields_of(names: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """`test/…` and `val/…`, and `selection/…`, `cost/…`; lists and other non-numbers included."""
-    metrics = {current(name): value for name, value in (record["metrics"] or {}).items()}
+    own = record["metrics"] or {}
+    metrics = {current(name): own.get(current(name), value) for name, value in own.items()}
     for section in SECTIONS:
         metrics |= {f"{section}/{key}": value for key, value in flat(record[section] or {}, "/").items()}
     return metrics

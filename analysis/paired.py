@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.runs import DATA, Run
 from analysis.values import Value
@@ -71,7 +72,7 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
     return Difference(mean, (mean - half, mean + half), n)
 
 
-def mean_std(numbers: Sequence[float]) -> tuple[float, float]:
+def mean_std(numbers: ArrayLike) -> tuple[float, float]:
     """`np.mean` and `np.std` with ddof=1, to the same bits; these take five times as long for a few numbers. The
     deviation of one is NaN.
     """

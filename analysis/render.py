@@ -153,8 +153,8 @@ class Table:
         place = {name: number for number, name in enumerate(self.head)}
         for (line, column), mark in self.marks.items():
             lines[line][place[column]] = patterns[mark].format(lines[line][place[column]])
-        for line in lines[self.published :] if self.published is not None else ():
-            line[:] = map(patterns["published"].format, line)
+        for texts in lines[self.published :] if self.published is not None else ():
+            texts[:] = map(patterns["published"].format, texts)
         letters: dict[int, list[str]] = {}
         for (letter, _), (_, about) in zip(self._lettered(), self.row_notes, strict=True):
             for number in about:

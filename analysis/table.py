@@ -162,7 +162,9 @@ def _rows(rows: Sequence[str], keys: Sequence[Key], named: Names) -> list[dict[s
     headings = [*map(named.key, rows)]
     # Thousands of rows have the same few values. Equal ones of two types (10¹⁷ and 1e17) are shown as they were set.
     text = cache(lambda name, value, kind: named.value(name, value))
-    words = ([text(name, value, type(value.plain)) for name, value in zip(rows, key, strict=True)] for key in keys)
+    words = (
+        [text(name, value, type(value.plain).__name__) for name, value in zip(rows, key, strict=True)] for key in keys
+    )
     return [dict(zip(headings, line, strict=True)) for line in words]
 
 

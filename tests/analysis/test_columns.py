@@ -20,7 +20,7 @@ from sfa_bench.config.canonical import MACHINE, defaults
 from sfa_bench.errors import ConfigError
 from sfa_bench.store import index, ledger, run_table
 
-EXAMPLES = 500 if os.environ.get("SFA_BENCH_FULL") else 2
+EXAMPLES = 500 if os.environ.get("SFA_BENCH_FULL") else 5
 MANY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
@@ -174,7 +174,11 @@ def _full_disk(path, content):
     raise OSError(28, "no space is left")
 
 
-@settings(phases=[__import__("hypothesis").Phase.generate], max_examples=3 * EXAMPLES, deadline=None, suppress_health_check=MANY)
+@settings(
+    max_examples=3 * EXAMPLES,
+    deadline=None,
+    suppress_health_check=MANY,
+)
 @given(runs=RUNS)
 def test_columns_hold_what_the_records_hold(tmp_path_factory, runs):
     root = tmp_path_factory.mktemp("runs")
