@@ -69,7 +69,7 @@ VALUES = st.sampled_from(
     [0.9, 1, 1.0, True, False, 0, None, "1", "auto", "", [1], "[1]", [], -0.0, 2**60, float(2**60)]
 )
 PATHS = (
-    *("plugin__beta", "noise_ratio", "imb_factor", "recipe__optimizer", "recipe__clip", "own__option", "epochs"),
+    *("plugin__beta", "noise_ratio", "imb_factor", "recipe__optimizer", "recipe__clip", "own__option"),
     *("dataset__checksum", "dataset__source", "model__library", "method__loss__transferred", "tuned__trials"),
 )
 EXTERNAL = st.sampled_from(
@@ -106,8 +106,6 @@ def write(root, runs):
     for run in runs:
         run = {**run, **run.get("config", {})}
         run.pop("config", None)
-        if not (isinstance(run.get("epochs", 1), int) and run.get("epochs", 1) is not True):
-            run["epochs"] = 60
         environment = {key: run.pop(key) for key in ("external", "precision") if key in run}
         plugin = run.get("plugin", "none")
         if any(path.startswith("recipe__") for path in run):
