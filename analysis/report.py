@@ -128,7 +128,7 @@ def _fill(
         curve = sum(extras.size for extras in loaded) * 4 / 3 / SAMPLE
         left = room - images * any(extras.images for extras in loaded)
         # As many as there is room for with curves each, or with as many curves as there may be.
-        count = max(0, min(count, int(max(left / (each + curve), (left - reader.most) / each))))
+        count = max(0, min(count, int(0.98 * max(left / (each + curve), (left - reader.most) / each))))
     while True:
         reader.until(count)
         filled = _filled(cells, runs, order[:count], reader, images)
