@@ -54,7 +54,7 @@ def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole
     runs = [run for cell in cells for run in cell.runs] + others
     order = _by_importance(cells, len(others))
     with Reader(runs, order, curves) as reader:
-        index = {
+        index: dict[str, Any] = {
             "facts": _facts(ledger, cells),
             "setting": SHOWN,
             "usual": {CHECKSUM: True},

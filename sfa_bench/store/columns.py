@@ -56,6 +56,8 @@ def _flat(plain: Mapping[str, Any], prefix: str, separator: str, lists: bool) ->
 
 def identity(value: Any) -> Any:
     """What two values share if and only if they are the same value of the same kind."""
+    if value == 0 and type(value) is float:  # 0.0 and -0.0 are equal
+        return str(value)
     return json.dumps(value) if isinstance(value, (list, dict)) else (type(value), value)
 
 
