@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from hypothesis import Phase, HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import Ledger
 
