@@ -209,6 +209,28 @@ def test_convnet_halves_images_of_sixteen_pixels_and_more_at_once(side, first, l
     assert (sizes[0], sizes[-1]) == (first, last)
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "layout"),
+    [
+        ("preact_resnet18", 4, torch.contiguous_format),
+        ("preact_resnet18", 12, torch.contiguous_format),
+        ("preact_resnet18", 8, torch.channels_last),
+        ("convnet", 4, torch.channels_last),
+        ("resnet32", 4, torch.channels_last),
+    ],
+)
+def test_narrow_strided_shortcuts_keep_the_usual_layout(name, width, layout):
+    """Channels-last, gradients of these are computed past the end of memory by a library on some processors."""
+    network = make(name, width=width)
+    weights = [module.weight for module in layers(network, nn.Conv2d)]
+    assert network.layout is layout
+    assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
+    given = []
+    network.backbone.register_forward_pre_hook(lambda module, images: given.append(images[0]))
+    network(torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last))
+    assert given[0].is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("name", ["convnet", "preact_resnet18", "resnet32", "resnet34"])
 def test_the_layout_of_the_weights_changes_rounding_alone(name):
     """Features and gradients are those of a copy in Torch's own layout; in double precision, where no ReLU flips."""
