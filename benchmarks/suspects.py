@@ -8,7 +8,7 @@ class group (many, medium, few), each ranked by itself; in percent, mean ± samp
     python -m benchmarks.suspects --runs /tmp/suspects --replicates 5 --csv suspects.csv
 
 `--folder` takes a folder of 372 JPEGs in place of digits, as docs/guides/wrong-labels.md does: ten classes, 20 % of the
-labels wrong, one class (`rare`) of 12 images; another draw of the wrong ones in each replicate.
+images mislabelled, one class (`rare`) of 12 images; another draw of these in each replicate.
 """
 
 from __future__ import annotations
