@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +187,8 @@ def test_killed_at_work_with_two_jobs_it_goes_on_to_the_same_number_of_trials(tm
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout:
             if "trial 2 of 5" in line or "trial 1 of 5" in line:
+                while not any(state == "RUNNING" for trials in journals(tmp_path).values() for *_, state in trials):
+                    time.sleep(0.01)  # both are between two trials
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
