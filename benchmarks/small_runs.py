@@ -41,7 +41,7 @@ try:
 except ChildProcessError:
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps({"clock": clock, "processors": spent.ru_utime + spent.ru_stime}))
-sys.exit(status)
+raise SystemExit(status)
 """
 
 
