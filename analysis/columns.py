@@ -24,6 +24,7 @@ from sfa_bench.choices.noises import WITHOUT_RATIO
 from sfa_bench.choices.recipes import CHANGED
 from sfa_bench.choices.sources import named
 from sfa_bench.config.canonical import MACHINE, defaults
+from sfa_bench.config.schema import SEED_KEYS
 from sfa_bench.config.values import options
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.columns import ABSENT, LISTED, Column, Growing, identity, joined, leaves, used
@@ -32,7 +33,6 @@ from sfa_bench.store.reading import Damaged
 from sfa_bench.store.record import new_record
 from sfa_bench.store.run_table import RunTable
 
-SEEDS = ("replicate", "seed", "data_seed")
 # May differ between runs of one cell, with a footnote.
 NOTED = ("precision", "revision")
 # Keys without effect, by the choices of a group.
@@ -237,7 +237,9 @@ class RunColumns:
     def varying(self) -> list[str]:
         """The fields in which runs may differ beyond seeds, machine and what is only noted."""
         keys = (
-            k for k in self.field_names() if k not in MACHINE and k not in SEEDS and k.rsplit(".", 1)[-1] not in NOTED
+            k
+            for k in self.field_names()
+            if k not in MACHINE and k not in SEED_KEYS and k.rsplit(".", 1)[-1] not in NOTED
         )
         return [key for key in keys if key in CHANGED or len(np.unique(self.field(key).alike)) > 2]
 

@@ -15,23 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis.columns import Run, classes, shared
+from analysis.columns import CHECKSUM, Run, classes, shared
 from analysis.context import WHICH, notes, own_files
 from analysis.page.details import Details, why
 from analysis.page.encode import compact, packed, page, typed
 from analysis.page.leaderboard import METRICS, SHOWN, SPLIT, Cell, leaderboard, make_cells, tables
 from analysis.page.read import SERIES, AllRuns, Reader, having, read, state
 from analysis.page.thumbnails import sheets
-from analysis.runs import (
-    CHECKSUM,
-    RUNS,
-    WHERE,
-    cells_of,
-    counted,
-    no_garbage,
-    parse_pairs,
-    select,
-)
+from analysis.runs import RUNS, WHERE, cells_of, counted, no_garbage, parse_pairs, select
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError

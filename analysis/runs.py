@@ -14,10 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.columns import CHECKSUM as CHECKSUM
 from analysis.columns import SECTIONS, Run, RunColumns, classes, differences, shared
-from analysis.columns import SEEDS as SEEDS
-from analysis.columns import flat as flat
 from analysis.metrics import absent, current, exists
 from analysis.values import Key, listed, meant
 from sfa_bench.config.values import nearest, options

@@ -31,15 +31,13 @@ AXES += ["noise_ratio=0.1,0.2,0.3,0.4,0.5", "imb_factor=0.1,0.05,0.02,0.01,1"]
 EACH = 200  # runs of one replicate
 # Everything is imported before the clock starts: a child measures itself, by the code of the tree that it runs in.
 CHILD = """
-import importlib, json, os, resource, sys, time
+import contextlib, importlib, json, os, resource, sys, time
 import hydra, analysis.report, analysis.status, analysis.table, sfa_bench.main, sfa_bench.sweep.plan
 import sfa_bench.sweep.results, hydra_plugins.sfa_sweeper.sweeper
 modules, what, *words = sys.argv[1:]
 for name in json.loads(modules):
-    try:
+    with contextlib.suppress(Exception):  # some can only be imported by another module
         importlib.import_module(name)
-    except Exception:  # one that only another module can import
-        pass
 sys.argv[1:] = []
 sys.stdout = open("/dev/null", "w")
 

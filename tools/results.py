@@ -21,11 +21,12 @@ import pandas as pd
 
 from analysis import claim, plot, table
 from analysis.export import tidy, to_bytes
-from analysis.runs import RUNS, SEEDS, Run, load
+from analysis.runs import RUNS, Run, load
 from analysis.values import show
 from sfa_bench.config import user_yaml
 from sfa_bench.config.canonical import MACHINE, hashes
 from sfa_bench.config.compose import compose_checked
+from sfa_bench.config.schema import SEED_KEYS
 from sfa_bench.config.sweep_files import jobs
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.config.values import nearest
@@ -172,7 +173,7 @@ def _page(
         ", ".join(
             f"`{key}={show(value)}`"
             for key, value in constant.items()
-            if not key.startswith(("cost/", "selection/", "test/")) and key not in (*MACHINE, *SEEDS)
+            if not key.startswith(("cost/", "selection/", "test/")) and key not in (*MACHINE, *SEED_KEYS)
             if pd.notna(value) and key not in ("external", "knows")
         )
         + ".",

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.columns import SEEDS, RunColumns
+from analysis.columns import RunColumns
 from analysis.runs import has_field, no_garbage
 from analysis.table import make_table
+from sfa_bench.config.schema import SEED_KEYS
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.ledger import find_states, records
@@ -89,7 +90,7 @@ def _results(planned: Plan) -> str:
     for override in (override for job in planned.runs.values() for override in job):
         key, _, value = override.lstrip("+").partition("=")
         swept[key].add(value)
-    rows = [key for key, values in swept.items() if len(values) > 1 and key not in SEEDS and has_field(runs, key)]
+    rows = [key for key, values in swept.items() if len(values) > 1 and key not in SEED_KEYS and has_field(runs, key)]
     try:
         return make_table(runs, rows or ["method", "plugin"], metrics=(METRIC,)).to_markdown()
     except ConfigError as error:

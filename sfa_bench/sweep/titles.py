@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from analysis.runs import SEEDS
+from sfa_bench.config.schema import SEED_KEYS
 
 # Their choices are a run's name, joined by " + ".
 WHO = ("method", "loss", "plugin", "classifier")
@@ -26,7 +26,7 @@ def differing(jobs: Iterable[list[str]]) -> list[str]:
             values.setdefault(key, set()).add(value)
             often[key] += 1
     keys = [key for key in values if len(values[key]) > 1 or often[key] < number]
-    return sorted(keys, key=lambda key: key in SEEDS)
+    return sorted(keys, key=lambda key: key in SEED_KEYS)
 
 
 def title(job: list[str], differing: list[str], config: str) -> str:

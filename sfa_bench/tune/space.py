@@ -13,7 +13,7 @@ from sfa_bench.config.canonical import MACHINE, without_effect
 from sfa_bench.config.compose import compose_checked
 from sfa_bench.config.effect import idle, no_effect
 from sfa_bench.config.overrides import APPENDED, CheckedOverride, axes, check_overrides
-from sfa_bench.config.schema import CHOSEN
+from sfa_bench.config.schema import CHOSEN, SEED_KEYS
 from sfa_bench.config.source_text import parse
 from sfa_bench.config.values import alternatives_of, options
 from sfa_bench.errors import ConfigError
@@ -21,7 +21,6 @@ from sfa_bench.errors import ConfigError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-SEEDS = ("replicate", "seed", "data_seed")
 DATA = ("noise_ratio", "imb_factor")
 NOT_HERE = {
     "eval.test": "tune sets it",
@@ -103,7 +102,7 @@ def _is_tuned(text: str, override: Override) -> bool:
     compared.
     """
     key = override.key_or_group
-    if key in SEEDS:
+    if key in SEED_KEYS:
         raise ConfigError(f"{text}: tune sets the seeds: give --seeds for its trials and --report-seeds for the report")
     if key in NOT_HERE:
         raise ConfigError(f"{text}: leave {key} out; {NOT_HERE[key]}")

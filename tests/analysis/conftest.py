@@ -1,5 +1,6 @@
-"""A ledger of finished runs."""
+"""Ledgers of finished runs."""
 
+import ledger_scale
 import pytest
 from ledgers import Ledger
 
@@ -7,3 +8,11 @@ from ledgers import Ledger
 @pytest.fixture
 def ledger(tmp_path):
     return Ledger(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """200 generated runs, with their curves."""
+    root = tmp_path_factory.mktemp("scale") / "runs"
+    ledger_scale.write(root, 200)
+    return root

@@ -1,14 +1,12 @@
 """`analysis.report` without a browser: what is in the file equals the records, and bad input is a sentence."""
 
-import base64
-import gzip
 import json
 import re
 
-import ledger_scale
 import numpy as np
 import pandas as pd
 import pytest
+from page_parts import parts, value
 
 from analysis.page.encode import columns, page
 from analysis.page.read import read, read_rows
@@ -16,32 +14,6 @@ from analysis.report import main, make_page
 from sfa_bench.store.folder import RunFolder
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028"
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """200 generated runs, with their curves."""
-    root = tmp_path_factory.mktemp("scale") / "runs"
-    ledger_scale.write(root, 200)
-    return root
-
-
-def parts(content):
-    """The index and the unpacked blobs, as the page's program sees them."""
-    text = content.decode()
-    index = json.loads(re.search(r'<script type="application/json" id="index">(.*?)</script>', text, re.S)[1])
-    blobs = dict(re.findall(r'<script type="text/plain" id="([\w-]+)">(.*?)</script>', text, re.S))
-    packed = {name: blob for name, blob in blobs.items() if name.startswith(("details", "curves"))}
-    return index, {name: json.loads(gzip.decompress(base64.b64decode(blob))) for name, blob in packed.items()}
-
-
-def value(column, row):
-    """One value of a packed column: the same in all rows, one of a list, or each its own."""
-    if "all" in column:
-        return column["all"]
-    if "each" in column:
-        return column["each"][row]
-    return column["of"][column["at"][row]] if column["at"][row] >= 0 else None
 
 
 def test_the_leaderboard_is_mean_and_deviation_over_the_replicates(many):

@@ -1,14 +1,10 @@
 """The page of many runs: what it has no room for is said, in the order of importance, and the index changes nothing."""
 
-import base64
-import gzip
-import json
 import os
-import re
 import shutil
 
-import ledger_scale
 import pytest
+from page_parts import parts, value
 
 from analysis import report
 from analysis.page.read import read
@@ -16,30 +12,6 @@ from analysis.report import make_page
 from sfa_bench.store import run_table
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """200 generated runs, with their curves."""
-    root = tmp_path_factory.mktemp("budget") / "runs"
-    ledger_scale.write(root, 200)
-    return root
-
-
-def parts(content):
-    """The index and the unpacked blobs, as the page's program sees them."""
-    text = content.decode()
-    index = json.loads(re.search(r'<script type="application/json" id="index">(.*?)</script>', text, re.S)[1])
-    blobs = dict(re.findall(r'<script type="text/plain" id="([\w-]+)">(.*?)</script>', text, re.S))
-    return index, {name: json.loads(gzip.decompress(base64.b64decode(blob))) for name, blob in blobs.items()}
-
-
-def value(column, row):
-    if "all" in column:
-        return column["all"]
-    if "each" in column:
-        return column["each"][row]
-    return column["of"][column["at"][row]] if column["at"][row] >= 0 else None
 
 
 def kept(index, blobs):

@@ -185,7 +185,7 @@ def test_its_native_recipe_is_the_originals(make_view):
     method = build_method(config, SimpleNamespace(view=replace(view, images=view.images.repeat(1, 3, 1, 1))), [CPU])
     assert method.training.view.transform.mean == (0.0, 0.0, 0.0)
     assert (method.training.plain_batch, method.training.drop_last, method.training.epochs) == (128, True, 200)
-    assert all(isinstance(optimiser, torch.optim.Adam) for optimiser in method.optimisers)
+    assert [isinstance(optimiser, torch.optim.Adam) for optimiser in method.optimisers] == [True] * 2
     assert method.optimisers[0].param_groups[0]["weight_decay"] == 0
     assert [method.training.optimisation.rate(e) for e in (1, 100, 150, 199)] == pytest.approx(
         [0.001, 0.001, 0.0005, 1e-5]
