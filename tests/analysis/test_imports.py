@@ -22,8 +22,9 @@ def test_no_command_imports_torch_or_training_code():
     loaded = set(done.stdout.split())
     assert "torch" not in loaded
     own = {name for name in loaded if name.startswith("sfa_bench.") and not name.startswith(ALLOWED)}
-    # The packages of `metrics`, which takes arrays and gives numbers, and of what finds the members of classes for it.
-    # `schedules` says after which epoch weights act, which is part of a run's identity. `api` and `sweep` are the names
-    # that `import sfa_bench` gives, and import what they need when they are called.
+    # What `metrics`, which takes arrays and gives numbers, needs: its package, what finds the members of classes, and
+    # what makes probabilities. `schedules` says after which epoch weights act, which is part of a run's identity. `api`
+    # and `sweep` are the names that `import sfa_bench` gives, and import what they need when they are called.
     named = ("api", "api.runs", "api.running", "sweep")
-    assert own == {f"sfa_bench.{name}" for name in ("engine", "parts", "parts.prototypes", "parts.schedules", *named)}
+    parts = ("parts", "parts.prototypes", "parts.schedules", "parts.softmax")
+    assert own == {f"sfa_bench.{name}" for name in ("engine", *parts, *named)}
