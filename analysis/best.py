@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.columns import CHECKSUM, Run
 from analysis.metrics import SECOND
-from analysis.paired import Replicate, by_replicate, mean_std, paired_difference, value, values
+from analysis.paired import Replicate, by_replicate, mean_std, paired_difference, values
 from analysis.render import Mark
 from analysis.runs import DATA, grouped
 
@@ -81,14 +81,13 @@ def _replicates(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
     return by_replicate(members, metric) if alone else {}
 
 
-def _tied(ours: Sequence[Run], best_runs: Mapping[Replicate, Run], metric: str) -> bool:
+def _tied(members: Sequence[Run], best_runs: Mapping[Replicate, Run], metric: str) -> bool:
     """Whether the paired interval contains 0; runs are a pair where they saw the same labels."""
-    our_runs = _replicates(ours, metric)
+    our_runs = _replicates(members, metric)
     common = [key for key in our_runs.keys() & best_runs.keys() if our_runs[key].labels == best_runs[key].labels]
     if len(common) < FEWEST:
         return False
-    change = paired_difference(
-        [value(our_runs[k], metric) for k in common], [value(best_runs[k], metric) for k in common]
-    )
+    ours, theirs = (values((side[key] for key in common), metric) for side in (our_runs, best_runs))
+    change = paired_difference(ours, theirs)
     assert change.interval is not None  # two pairs at least
     return change.interval[0] <= 0 <= change.interval[1]

@@ -335,6 +335,11 @@ class Run:
         """Its metrics by name, see `metrics_of`."""
         return Metrics(self)
 
+    def number(self, metric: str) -> float | None:
+        """A metric that is one number; None where the run has none, or it is undefined."""
+        value = self.columns.metrics(metric)[self.row]
+        return None if value is ... or value is None else float(value)
+
     @property
     def hash(self) -> str:
         return str(self.columns.plain("hash")[self.row])

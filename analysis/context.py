@@ -77,7 +77,7 @@ def _labels(cells: Cells) -> str:
 def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
     """Sentences about what is undefined, mixed, out of date or unequal in the table."""
     for metric in metrics:
-        if undefined := sum(run.metrics.get(metric) is None for run in runs):
+        if undefined := sum(run.number(metric) is None for run in runs):
             yield f"{undefined} of {len(runs)} runs have no value of {metric} and are not in n"
     own = [run for run in runs if not run.external]
     for key in SETTINGS:

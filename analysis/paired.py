@@ -34,7 +34,7 @@ class Pairs:
 
     def difference(self, metric: str) -> Difference:
         """Of the first side to the second."""
-        ours, theirs = ([value(pair[side], metric) for pair in self.both.values()] for side in (0, 1))
+        ours, theirs = (values((pair[side] for pair in self.both.values()), metric) for side in (0, 1))
         return paired_difference(ours, theirs)
 
 
@@ -93,19 +93,21 @@ def student(n: int) -> float:
 
 def value(run: Run, metric: str) -> float:
     """A metric that the run has, see `values`."""
-    return float(run.metrics[metric])
+    number = run.number(metric)
+    assert number is not None
+    return number
 
 
-def values(members: Sequence[Run], metric: str) -> list[float]:
+def values(members: Iterable[Run], metric: str) -> list[float]:
     """The metric of the runs that have it."""
-    return [float(number) for run in members if (number := run.metrics.get(metric)) is not None]
+    return [number for run in members if (number := run.number(metric)) is not None]
 
 
 def by_replicate(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
     """The runs that have the metric, by (seed, data_seed). Raises ConfigError when two are the same replicate."""
     runs: dict[Replicate, Run] = {}
     for run in members:
-        if run.metrics.get(metric) is None:
+        if run.number(metric) is None:
             continue
         if (other := runs.setdefault(run.replicate, run)) is not run:
             raise ConfigError(f"{other.path} and {run.path} are the same replicate: pairs are ambiguous")

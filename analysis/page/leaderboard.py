@@ -191,8 +191,7 @@ def tables(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:
         except ConfigError as error:
             yield made | {"refused": str(error)}
             continue
-        head = list(table.frame)
-        made |= {"caption": table.caption, "notes": table.notes, "head": head, "keys": len(rows)}
-        made["rows"] = table.frame.values.tolist()
-        made["marks"] = [[line, head.index(column), mark] for (line, column), mark in table.marks.items()]
+        made |= {"caption": table.caption, "notes": table.notes, "head": table.head, "keys": len(rows)}
+        made["rows"] = table.lines
+        made["marks"] = [[line, table.head.index(column), mark] for (line, column), mark in table.marks.items()]
         yield made

@@ -240,14 +240,18 @@ def _value(line: bytes, key: bytes, after: int) -> Any:
     text = line[start : comma if comma >= 0 else None].rstrip(b"}")
     if text == b"null":
         return None
-    if _NUMBER.fullmatch(text):  # in a tenth of the time of a parser, which a million values take
+    # In a tenth of the time of a parser, which a million values take.
+    if _NUMBER.fullmatch(text):
         return int(text) if text.isdigit() else float(text)
+    if word := _WORD.fullmatch(text):
+        return word[1].decode()
     return parse(text)
 
 
 _FIRST = [(key, f'"{key}": '.encode()) for key in ("epoch", "phase", "test/acc")]
 _SELECTED = [(key, f'"{key.removeprefix("selection/")}": '.encode()) for _, key, _ in SERIES[1:]]
 _NUMBER = re.compile(rb"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
+_WORD = re.compile(rb'"([a-zA-Z -]*)"')
 
 
 def _parsed(folder: Path) -> list[dict[str, Any]]:

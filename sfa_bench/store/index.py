@@ -106,8 +106,10 @@ class StoredSegment(Segment):
         place = self._places.get(key)
         if place is None:
             return None
-        values, codes = parse(self._arrays[f"values{place}"].tobytes()), self._arrays[f"codes{place}"]
-        if codes.shape != (len(self.paths),) or codes.min() < LISTED or codes.max() >= len(values):
+        stored, codes = self._arrays[f"values{place}"], self._arrays[f"codes{place}"]
+        values = stored.tolist() if stored.dtype == np.float64 else parse(stored.tobytes())
+        fits = codes.shape == (len(self.paths),) and codes.min() >= LISTED and codes.max() < len(values)
+        if not fits or (stored.dtype == np.float64 and not np.isfinite(stored).all()):
             raise ConfigError(f"{self.path} is no index of runs; delete it")  # its digest is right: nobody damaged it
         return Column(codes, values)
 
@@ -124,7 +126,9 @@ def dump(segment: Segment) -> memoryview:
             same[key] = column.values[0]
             continue
         arrays[f"codes{len(keys)}"] = column.codes.astype(smallest(len(column.values)))
-        arrays[f"values{len(keys)}"] = _text(column.values)
+        # Results are numbers of which hardly two are equal: as text they take ten times as long to read.
+        floats = set(map(type, column.values)) == {float}
+        arrays[f"values{len(keys)}"] = np.array(column.values, np.float64) if floats else _text(column.values)
         keys.append(key)
     arrays["head"] = _text({"version": VERSION, "keys": keys, "same": same})
     buffer = io.BytesIO()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sfa_bench.store.columns import Column, Growing, joined, leaves
+from sfa_bench.store.columns import Column, Growing, joined, leaves, used
 from sfa_bench.store.index import FOLDER, LARGE, RECENT_NS, WORTH, Index, Segment
 from sfa_bench.store.ledger import read_record
 from sfa_bench.store.places import Place, Stamp
@@ -52,7 +52,7 @@ class RunTable:
         """One value of every run."""
         if key not in self._columns:
             columns = [(places, rows, segment.column(key)) for places, rows, segment in self._parts]
-            there = [(places, Column(c.codes[rows], c.values)) for places, rows, c in columns if c is not None]
+            there = [(places, _of_rows(c, rows)) for places, rows, c in columns if c is not None]
             self._columns[key] = joined(there, len(self))
         return self._columns[key]
 
@@ -77,6 +77,12 @@ class RunTable:
         """The whole record of a run, from its file. Raises OSError or Damaged where that has changed meanwhile."""
         folder = self.folders[row]
         return self._kept.get(folder) or load(Path(folder, "run.json"))
+
+
+def _of_rows(column: Column, rows: np.ndarray) -> Column:
+    """Some rows of a column, without the values of the others where these are many."""
+    part = Column(column.codes[rows], column.values)
+    return used(part) if len(part.values) > len(rows) else part
 
 
 def read_table(root: str | os.PathLike[str], places: Iterable[Place], left_out: list[Path] | None = None) -> RunTable:
