@@ -28,10 +28,9 @@ def doubled(method):
         if hasattr(method, name):
             setattr(method, name, [table.double() for table in getattr(method, name)])
     for loader in method.loaders.values():
-        test, train, strong = loader.test_view, loader.train_view, loader._strong_view
+        test, changed = loader.test_view, loader._view
         loader.test_view = lambda index, view=test: view(index).double()
-        loader.train_view = lambda index, generator, view=train: view(index, generator).double()
-        loader._strong_view = lambda index, generator, view=strong: view(index, generator).double()
+        loader._view = lambda index, generator, policy, view=changed: view(index, generator, policy).double()
     return method
 
 
