@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfa_bench.parts.ranking import auc
+
 
 @dataclass(frozen=True)
 class Bayes:
@@ -43,11 +45,7 @@ def bounds(
     test_labels: np.ndarray,
 ) -> Bayes:
     """The bounds from log densities of training and test samples [N, K], [M, K]."""
-    from sklearn.metrics import roc_auc_score
-
     prior = np.bincount(clean, minlength=train_density.shape[1]) / len(clean)
     probability = clean_probability(train_density, observed, prior, likelihood)
-    right = observed == clean
-    auc = float(roc_auc_score(right, probability)) if right.any() and not right.all() else None
     accuracy = 100 * float((test_density.argmax(axis=1) == test_labels).mean())
-    return Bayes(probability, auc, accuracy)
+    return Bayes(probability, auc(observed == clean, probability), accuracy)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sfa_bench.choices.heads import ALL
 from sfa_bench.parts.prototypes import members_of_classes
+from sfa_bench.parts.ranking import auc
 from sfa_bench.parts.softmax import log_softmax, softmax
 
 GROUPS = ("many", "medium", "few", "head", "mid", "tail")
@@ -207,7 +208,7 @@ def selection_metrics(
 
     judged = np.flatnonzero(known)
     by_class = (judged[rows] for rows in members_of_classes(observed[judged], num_classes))
-    metrics["auc_score"] = _mean([_auc(right[rows], score[rows]) for rows in by_class])
+    metrics["auc_score"] = _mean([auc(right[rows], score[rows]) for rows in by_class])
     counts = np.bincount(observed[selected], minlength=num_classes)
     metrics["counts"] = counts.tolist()
     metrics["imbalance_ratio"] = float(counts.max() / counts.min()) if counts.min() > 0 else None
@@ -227,7 +228,7 @@ def _detection(right: NDArray[np.bool_], selected: NDArray[np.bool_], probabilit
         "precision": _share(right[selected]),
         "recall": _share(selected[right]),
         "f1": 2 * true_positives / total if total else None,
-        "auc": _auc(right, probability),
+        "auc": auc(right, probability),
         "ap": _average_precision(right, probability) if right.any() else None,
     }
 
@@ -241,20 +242,6 @@ def _average_precision(right: NDArray[np.bool_], values: NDArray) -> float:
     found = right[order].cumsum()[last]
     precision, recall = found / (last + 1), found / found[-1]
     return max(0.0, float(-(np.diff(recall[::-1], append=0.0) * precision[::-1]).sum()))
-
-
-def _auc(right: NDArray[np.bool_], values: NDArray) -> float | None:
-    """ROC-AUC as the Mann-Whitney statistic; None unless both kinds occur. scikit-learn's function gives the same and
-    takes ten times as long on a small class, and this is called once a class.
-    """
-    positives = int(right.sum())
-    negatives = len(right) - positives
-    if not positives or not negatives:
-        return None
-    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (ties.cumsum() - (ties - 1) / 2)[place]  # equal values share their mean rank
-    wins = ranks[right].sum() - positives * (positives + 1) / 2
-    return float(wins / (positives * negatives))
 
 
 def _share(flags: NDArray[np.bool_]) -> float | None:

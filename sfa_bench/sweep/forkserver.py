@@ -1,4 +1,4 @@
-"""A server process that has imported everything; each job is a fork of it (`python -m …forkserver FD`).
+"""A server process that has imported what runs need; each job is a fork of it (`python -m …forkserver FD`).
 
 A worker of a sweep starts one. It reads requests, a line of JSON each, from its standard input and answers on the file
 descriptor FD. Neither multiprocessing nor joblib can do this: inside a loky worker they find no context to fork from.
@@ -21,7 +21,9 @@ from typing import Any
 
 from sfa_bench.config.terminal import SafeStream, prepare
 
-PRELOADED = ("sfa_bench.engine.posthoc", "sklearn.cluster", "sklearn.metrics", "torchvision.transforms.v2")
+PRELOADED = ("sfa_bench.engine.posthoc",)
+# Only some runs need them, and importing them takes as long as Torch: they are imported here once a job had to.
+ONCE_NEEDED = ("sklearn.cluster", "sklearn.metrics", "torchvision.transforms", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 3.0
 # Clusters signal all processes of a job. The worker decides what a signal means and passes it on.
@@ -43,7 +45,11 @@ def serve(answers: int) -> None:
     while (request := requests.next()) is not None:
         if "signal" in request:
             continue  # for a job that has just ended
-        _answer(answers, _attend(request, requests))
+        outcome = _attend(request, requests)
+        needed = outcome.pop("imported", ())
+        _answer(answers, outcome)
+        for name in needed:
+            __import__(name)
 
 
 def _preload() -> None:
@@ -87,7 +93,7 @@ def _child(request: dict[str, Any], writing: int) -> None:
         _end_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         faulthandler.enable(2)
-        outcome = _work(request)
+        outcome = _work(request) | {"imported": [name for name in ONCE_NEEDED if name in sys.modules]}
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # it is over
         sys.stdout.flush()
         os.write(writing, json.dumps(outcome).encode())

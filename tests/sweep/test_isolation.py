@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from processes import (
@@ -115,14 +117,33 @@ def test_a_signal_to_all_processes_interrupts_runs_and_fails_none(tmp_path, laun
     assert "failed before" not in output
 
 
-def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path):
-    planned = plan([*SMALL, "epochs=500", f"runs_dir={tmp_path}"])
-    ((identity, config),) = planned.configs.items()
-    runs = tmp_path / "a.runs"
+def request(folder, *words):
+    """What asks a fork server for a run."""
+    ((identity, config),) = plan([*words, f"runs_dir={folder}"]).configs.items()
+    runs = folder / "a.runs"
     reference = write_runs(runs, [(identity, "", config)])[identity]
-    request = {"runs": str(runs), "run": reference, "config_dir": None, "threads": 1, "quiet": True, "slot": False}
+    return {"runs": str(runs), "run": reference, "config_dir": None, "threads": 1, "quiet": True, "slot": False}
+
+
+def test_a_server_imports_what_a_job_had_to_and_nothing_before(tmp_path):
+    """Importing it takes as long as Torch: no sweep waits for what it does not need, and no second job for the rest."""
     server = ForkServer()
-    server._send(request)
+
+    def has_sklearn():
+        return "/sklearn/" in Path(f"/proc/{server._process.pid}/maps").read_text()
+
+    assert server.run(request(tmp_path, *SMALL, "epochs=1"), lambda: False)["state"] == "done"
+    time.sleep(1)
+    assert not has_sklearn()
+    fine = request(tmp_path, *SMALL, "method.selector.name=fine", "method.selector.split=kmeans", "epochs=2")
+    assert server.run(fine, lambda: False)["state"] == "done"
+    wait_until(has_sklearn)
+    assert server.run(request(tmp_path, *SMALL, "epochs=3"), lambda: False)["state"] == "done"
+
+
+def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path):
+    server = ForkServer()
+    server._send(request(tmp_path, *SMALL, "epochs=500"))
     server.signal(signal.SIGTERM)  # while the server imports Torch
     assert server._answer() == {"state": "interrupted", "signal": signal.SIGTERM}
 
