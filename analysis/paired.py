@@ -107,7 +107,7 @@ def by_replicate(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
     """The runs that have the metric, by (seed, data_seed). Raises ConfigError when two are the same replicate."""
     runs: dict[Replicate, Run] = {}
     for run in members:
-        if run.number(metric) is None:
+        if run.metrics.get(metric) is None:
             continue
         if (other := runs.setdefault(run.replicate, run)) is not run:
             raise ConfigError(f"{other.path} and {run.path} are the same replicate: pairs are ambiguous")

@@ -125,7 +125,7 @@ def _same(plain: Any) -> Any:
 def _in_order(table: RunTable, keys: set[str]) -> list[str]:
     """The keys in an order that does not depend on where they were read: as in the first record, then by name."""
     try:
-        known = [key for key, _ in leaves(table.record(0))]
+        known = [*leaves(table.record(0))]
     except (OSError, Damaged):  # changed meanwhile
         known = []
     return [*dict.fromkeys(key for key in known if key in keys), *sorted(keys - set(known))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,32 +26,31 @@ class Column(NamedTuple):
     values: list[Any]
 
 
-def leaves(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(key, value) of a record's plain values: `state`, `hash`, `command`, `knows` (a list), `error/type`,
-    `error/message`, `names/GROUP`, `config/PATH.OF.KEYS`, and `data/…`, `metrics/…`, `selection/…`, `cost/…` with `/`
-    and `environment/…` with `.` between nested keys. A list of `config` and `knows` is a value; for any other an empty
+def leaves(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's plain values by key: `state`, `hash`, `command`, `knows` (a list), `error/type`, `error/message`,
+    `names/GROUP`, `config/PATH.OF.KEYS`, and `data/…`, `metrics/…`, `selection/…`, `cost/…` with `/` and
+    `environment/…` with `.` between nested keys. A list of `config` and `knows` is a value; for any other an empty
     tuple stands, which becomes LISTED.
     """
-    for key in TEXTS:
-        yield key, record[key]
-    yield "knows", record["knows"]
+    found = {key: record[key] for key in TEXTS}
+    found["knows"] = record["knows"]
     for name, choice in record["names"].items():
-        yield f"names/{name}", choice
+        found[f"names/{name}"] = choice
     for key, part in (record["error"] or {}).items():
         if isinstance(part, str):
-            yield f"error/{key}", part
+            found[f"error/{key}"] = part
     for section, separator in SECTIONS.items():
-        yield from _flat(record[section] or {}, f"{section}/", separator, section == "config")
+        _flatten(record[section] or {}, f"{section}/", separator, section == "config", found)
+    return found
 
 
-def _flat(plain: Mapping[str, Any], prefix: str, separator: str, lists: bool) -> Iterator[tuple[str, Any]]:
+def _flatten(plain: Mapping[str, Any], prefix: str, separator: str, lists: bool, found: dict[str, Any]) -> None:
     for key, value in plain.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}{separator}", separator, lists)
-        elif isinstance(value, list) and not lists:
-            yield prefix + key, ()
+        kind = type(value)
+        if kind is dict:
+            _flatten(value, f"{prefix}{key}{separator}", separator, lists, found)
         else:
-            yield prefix + key, value
+            found[prefix + key] = () if kind is list and not lists else value
 
 
 def identity(value: Any) -> Any:
@@ -66,32 +65,81 @@ class Growing:
 
     def __init__(self) -> None:
         self.count = 0
-        self._rows: dict[str, array[int]] = {}
-        self._codes: dict[str, array[int]] = {}
-        self._values: dict[str, dict[Any, tuple[int, Any]]] = {}
+        self._columns: dict[str, _GrowingColumn] = {}
+        self._new: dict[str, list[Any]] = {}  # of the runs since the columns were last extended
 
-    def add(self, values: Iterator[tuple[str, Any]]) -> None:
-        """Add a run; of a key that comes twice the last one counts."""
-        for key, value in dict(values).items():
-            if key not in self._rows:
-                self._rows[key], self._codes[key], self._values[key] = array("i"), array("i"), {}
-            self._rows[key].append(self.count)
-            if value == ():
-                self._codes[key].append(LISTED)
-                continue
-            known = self._values[key]
-            self._codes[key].append(known.setdefault(identity(value), (len(known), value))[0])
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Add a run, see `leaves`."""
+        place = self.count % TOGETHER
+        for key, value in values.items():
+            column = self._new.setdefault(key, [])
+            if len(column) < place:
+                column.extend([...] * (place - len(column)))
+            column.append(value)
         self.count += 1
+        if place == TOGETHER - 1:
+            self._extend()
+
+    def _extend(self) -> None:
+        for key, values in self._new.items():
+            self._columns.setdefault(key, _GrowingColumn()).extend(self.count - 1 - (self.count - 1) % TOGETHER, values)
+        self._new.clear()
 
     def columns(self) -> dict[str, Column]:
         """The columns of the runs added."""
-        made = {}
-        for key, rows in self._rows.items():
-            codes = np.full(self.count, ABSENT, dtype=np.int32)
-            codes[np.frombuffer(rows, np.int32)] = np.frombuffer(self._codes[key], np.int32)
-            values = [value for _, value in self._values[key].values()]
-            made[key] = Column(codes.astype(smallest(len(values))), values)
-        return made
+        self._extend()
+        return {key: column.column(self.count) for key, column in self._columns.items()}
+
+
+TOGETHER = 256  # runs whose values are looked at together
+
+
+class _GrowingColumn:
+    """One value of every run: numbers while there is nothing else, then codes."""
+
+    def __init__(self) -> None:
+        self._floats, self._codes = array("d"), array("i")
+        self._known: dict[Any, tuple[int, Any]] = {}
+
+    def extend(self, first: int, values: Sequence[Any]) -> None:
+        """Add values from the run `first` on; Ellipsis where a run has none. Runs between lack one, too."""
+        kinds = set(map(type, values))
+        if kinds == {float} and not self._codes and len(self._floats) == first:
+            self._floats.extend(values)
+            return
+        if self._floats:
+            codes, known = _coded(self._floats)
+            self._codes.frombytes(codes.tobytes())
+            self._known = {identity(value): (code, value) for code, value in enumerate(known)}
+            del self._floats[:]
+        self._codes.extend([ABSENT] * (first - len(self._codes)))
+        if len(kinds) == 1 and kinds <= {str, int, bool, type(None)}:  # in these equal values are the same
+            codes_of = {value: self._code(value) for value in dict.fromkeys(values)}
+            self._codes.extend(map(codes_of.__getitem__, values))
+        else:
+            self._codes.extend(map(self._code, values))
+
+    def _code(self, value: Any) -> int:
+        if value is ...:
+            return ABSENT
+        if value == ():
+            return LISTED
+        return self._known.setdefault(identity(value), (len(self._known), value))[0]
+
+    def column(self, count: int) -> Column:
+        """The column of so many runs."""
+        if self._floats and len(self._floats) == count:
+            found, values = _coded(self._floats)
+        else:
+            self.extend(count, [])
+            found, values = np.array(self._codes, np.int32), [value for _, value in self._known.values()]
+        return Column(found.astype(smallest(len(values))), values)
+
+
+def _coded(numbers: array[float]) -> tuple[np.ndarray, list[float]]:
+    """The codes of numbers, and the different ones. As bits: 0.0 and -0.0 are equal."""
+    bits, codes = np.unique(np.frombuffer(numbers, np.int64), return_inverse=True)
+    return codes.astype(np.int32), bits.view(np.float64).tolist()
 
 
 def smallest(values: int) -> type[np.signedinteger[Any]]:

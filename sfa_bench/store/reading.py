@@ -66,15 +66,17 @@ def parse(content: bytes) -> Any:
         raise Foreign(TOO_DEEP) from error
     except ValueError as error:
         raise Damaged("it is not complete JSON (cut while it was written?)") from error
-    _check([parsed], 0)
+    _check([parsed], 0, escapes=b"\\u" in content)
     return parsed
 
 
-def _check(parts: dict[str, Any] | list[Any], depth: int) -> None:
-    """Raises Foreign for values that would make a reader fail later."""
+def _check(parts: dict[str, Any] | list[Any], depth: int, escapes: bool) -> None:
+    """Raises Foreign for values that would make a reader fail later. escapes: whether any character was escaped by its
+    number, as half a character can only be.
+    """
     if depth > DEEPEST:
         raise Foreign(TOO_DEEP)
-    if isinstance(parts, dict):
+    if escapes and isinstance(parts, dict):
         for key in parts:
             _check_text(key)
     for part in parts.values() if isinstance(parts, dict) else parts:
@@ -83,9 +85,10 @@ def _check(parts: dict[str, Any] | list[Any], depth: int) -> None:
             if not -FLOAT <= part <= FLOAT:
                 raise Foreign("it has a number that is not finite")
         elif kind is str:
-            _check_text(part)
+            if escapes:
+                _check_text(part)
         elif kind is dict or kind is list:
-            _check(part, depth + 1)
+            _check(part, depth + 1, escapes)
 
 
 def _check_text(text: str) -> None:

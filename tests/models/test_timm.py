@@ -103,7 +103,7 @@ def test_a_step_moves_every_one_of_its_weights(arrays, name):
 
 
 def test_it_learns_digits_and_its_name_is_in_record_and_hash(arrays, tmp_path):
-    words = [f"data_dir={arrays}/digits.npz", "dataset=arrays", "dataset.name=digits32", "epochs=4", "threads=1"]
+    words = [f"data_dir={arrays}/digits.npz", "dataset=arrays", "dataset.name=digits32", "epochs=2", "threads=1"]
     words += ["method=ce", "plugin=none", "model=timm", "model.name=resnet18.a1_in1k", f"runs_dir={tmp_path}"]
     words += ["batch_size=16", "lr=0.01"]
     printed = io.StringIO()
