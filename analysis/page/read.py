@@ -35,7 +35,7 @@ SERIES = (
 )
 MANY = 400  # runs from which a second process is worth its start
 TOGETHER = 50  # runs that a process reads at a time
-AHEAD = 100  # such parts that are asked for before the first is looked at
+AHEAD = 200  # such parts that are asked for before the first is looked at
 # Sections of a record whose lists only its file has, and which of them the page has no use for.
 LISTS = ("data", "metrics", "selection", "cost", "environment")
 UNUSED = ("data/confusion",)

@@ -146,9 +146,12 @@ class Index:
     def __init__(self, root: Path):
         self.root, self.folder = root, root / FOLDER
         self.segments = list(self._read())
+        self._small = sum(len(segment.paths) < LARGE for segment in self.segments)
         self._rows: dict[str, tuple[int, int]] = {}
+        self._stamps: dict[str, tuple[int, ...]] = {}
         for number, segment in enumerate(self.segments):
             self._rows.update((path, (number, row)) for row, path in enumerate(segment.paths))
+            self._stamps.update(zip(segment.paths, map(tuple, segment.stamps.tolist()), strict=True))
 
     def _read(self) -> Iterator[StoredSegment]:
         try:
@@ -167,24 +170,28 @@ class Index:
         """Segment and row of the run at `path`, below the runs folder; None where the file is not the one that was
         read.
         """
-        place = self._rows.get(path)
-        if place is None or tuple(self.segments[place[0]].stamps[place[1]].tolist()) != stamp:
-            return None
-        return place
+        return self._rows[path] if self._stamps.get(path) == stamp else None
 
-    def add(self, new: Sequence[Segment]) -> None:
-        """Store new runs, and put small segments together where there are several; what cannot be written is not."""
+    def add(self, new: Segment) -> Segment:
+        """Store new runs, and put small segments together where there are several. What cannot be written is not.
+
+        Returns: the segment as it is stored, whose columns are read when they are asked for, or `new`.
+        """
         try:
             self.folder.mkdir(exist_ok=True)
-            for segment in new:
-                self._write(segment)
-            if sum(len(segment.paths) < LARGE for segment in (*self.segments, *new)) > SEVERAL:
+            stored = StoredSegment(self._write(new))
+            self._small += len(new.paths) < LARGE
+            if self._small > SEVERAL:
                 self._put_together()
-        except OSError as error:
-            log.info("no index in %s: %s", self.folder, error.strerror)
+            return stored
+        except (OSError, Damaged) as error:
+            log.info("no index in %s: %s", self.folder, error)
+            return new
 
-    def _write(self, segment: Segment) -> None:
-        write_bytes(self.folder / f"{secrets.token_hex(8)}.npz", dump(segment))
+    def _write(self, segment: Segment) -> Path:
+        path = self.folder / f"{secrets.token_hex(8)}.npz"
+        write_bytes(path, dump(segment))
+        return path
 
     def _put_together(self) -> None:
         """Replace segments that are small, or most of whose runs are gone or were read again, by larger ones."""

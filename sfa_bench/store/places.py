@@ -64,7 +64,7 @@ def _below(root: str) -> Iterator[Place]:
 
 def place_of(folder: str) -> Place | None:
     """The folder with the stamp of its `run.json`; None where there is none."""
-    path = os.path.join(folder, "run.json")
+    path = f"{folder}/run.json"
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -83,7 +83,8 @@ def folders_in(parent: str | os.PathLike[str], follow_links: bool = True) -> lis
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             log.warning("%s is left out: %s", error.filename, error.strerror)
         return []
-    return names if parent in (".", "") else [os.path.join(parent, name) for name in names]
+    before = "" if parent in (".", "") else os.path.join(parent, "")
+    return [before + name for name in names]
 
 
 def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:

@@ -93,7 +93,7 @@ def read_table(root: str | os.PathLike[str], places: Iterable[Place], left_out: 
     home, below = _home(Path(root))
     index = Index(home) if len(places) >= WORTH else None
     stored = [] if index is None else index.segments
-    new = _New(len(stored))
+    new = _New(index)
     length = len(str(Path(root))) + 1 if str(Path(root)) != "." else 0
     folders, found = list[str](), list[tuple[int, int]]()
     for folder, stamp in places:
@@ -107,8 +107,6 @@ def read_table(root: str | os.PathLike[str], places: Iterable[Place], left_out: 
         elif left_out is not None:
             left_out.append(Path(folder))
     segments = dict(enumerate(stored)) | new.segments()
-    if index is not None and (worth := new.worth_storing()):
-        index.add(worth)
     numbers, rows = np.array(found, dtype=np.intp).reshape(-1, 2).T
     of_segment = ((np.flatnonzero(numbers == number), segment) for number, segment in segments.items())
     return RunTable(folders, [(there, rows[there], segment) for there, segment in of_segment if len(there)], new.kept)
@@ -149,8 +147,9 @@ class _Rows:
 class _New:
     """Runs that the index does not have, read from their files into segments of their own."""
 
-    def __init__(self, first: int):
-        """first: the number of the first segment."""
+    def __init__(self, index: Index | None):
+        """index: where segments are stored that are worth it, and after whose segments these are numbered."""
+        self._index, first = index, 0 if index is None else len(index.segments)
         self._full = dict[int, Segment]()
         self._young, self._old = _Rows(first), _Rows(first + 1)
         self._began = time.time_ns()
@@ -169,15 +168,18 @@ class _New:
             return self._young.add(path, stamp, record)
         place = self._old.add(path, stamp, record)
         if len(self._old) >= LARGE:
-            self._full[self._old.number] = self._old.segment()
-            self._old = _Rows(self._old.number + 1)
+            self._store()
         return place
 
     def segments(self) -> dict[int, Segment]:
-        """The segments by their numbers."""
+        """The segments by their numbers. Those whose storing pays are stored, without runs that may be written again at
+        this very moment.
+        """
+        if len(self._old) >= WORTH:
+            self._store()
         return self._full | {rows.number: rows.segment() for rows in (self._young, self._old)}
 
-    def worth_storing(self) -> list[Segment]:
-        """Those segments whose storing pays, without runs that may be written again at this very moment."""
-        rest = [self._old.segment()] if len(self._old) >= WORTH else []
-        return [*self._full.values(), *rest]
+    def _store(self) -> None:
+        segment = self._old.segment()
+        self._full[self._old.number] = segment if self._index is None else self._index.add(segment)
+        self._old = _Rows(self._old.number + 1)
