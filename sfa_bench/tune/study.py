@@ -102,6 +102,8 @@ class Study:
             begun = [t for t in self._counted() if t.state == TrialState.RUNNING]
             left = [(t.number, list(t.user_attrs[WORDS])) for t in begun]  # of a command that was stopped or killed
             counted = len(self._counted())
+            if counted > len(left):
+                say(f"{self.title} · {counted - len(left)} of {self.trials} trials are there already")
             pending: dict[Future[list[Outcome]], tuple[int, list[str]]] = {}
             while left or pending or counted < self.trials:
                 while len(pending) < jobs and (left or counted < self.trials):

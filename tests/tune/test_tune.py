@@ -81,13 +81,18 @@ def test_every_method_gets_the_same_budget_and_a_killed_one_goes_on_as_if_it_had
     assert len(made) == 10
     said = capsys.readouterr().out
     assert "tune: ce, gce, elr; 3 trials each, by val/acc on data_seed 1000" in said
+    assert [line for line in said.splitlines() if "already" in line] == [
+        f"{method} · 3 of 3 trials are there already" for method in ("ce", "gce", "elr")
+    ]
     assert said.strip().splitlines()[-1].endswith("--trials 3 --report")
 
 
-def test_more_trials_go_on_and_fewer_take_the_first(tuned, tmp_path):
+def test_more_trials_go_on_and_fewer_take_the_first(tuned, tmp_path, capsys):
     command = [LR, "method=ce", *HERE, f"runs_dir={tmp_path}"]
     assert main([*command, "--trials", "2"]) == 0
+    assert "already" not in capsys.readouterr().out
     assert main([*command, "--trials", "3"]) == 0
+    assert "ce · 2 of 3 trials are there already" in capsys.readouterr().out
     (found,) = journals(tmp_path).values()
     assert found == next(trials for folder, trials in journals(tuned).items() if "/ce/" in folder)
     assert main([*command, "--trials", "1"]) == 0
