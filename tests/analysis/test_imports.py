@@ -26,5 +26,5 @@ def test_no_command_imports_torch_or_training_code():
     # what makes probabilities. `schedules` says after which epoch weights act, which is part of a run's identity. `api`
     # and `sweep` are the names that `import sfa_bench` gives, and import what they need when they are called.
     named = ("api", "api.runs", "api.running", "sweep")
-    parts = ("parts", "parts.prototypes", "parts.schedules", "parts.softmax")
+    parts = ("parts", "parts.prototypes", "parts.ranking", "parts.schedules", "parts.softmax")
     assert own == {f"sfa_bench.{name}" for name in ("engine", *parts, *named)}

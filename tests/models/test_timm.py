@@ -109,7 +109,7 @@ def test_it_learns_digits_and_its_name_is_in_record_and_hash(arrays, tmp_path):
     printed = io.StringIO()
     path = run(compose(words), shlex.join(words), Console(file=printed, width=300))
     record = json.loads((path / "run.json").read_text())
-    assert record["metrics"]["test/acc/final"] > 80
+    assert record["metrics"]["test/acc/final"] > 50  # of ten classes, after two epochs
     assert (record["config"]["model"]["name"], record["names"]["model"]) == ("resnet18.a1_in1k", "timm")
     assert record["cost"]["parameters"] == numbers(timm.create_model("resnet18", num_classes=10, in_chans=1))
     assert canonical(compose(words))["model.name"] == "resnet18.a1_in1k"
