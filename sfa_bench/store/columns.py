@@ -86,7 +86,7 @@ class Growing:
         self._new.clear()
 
     def columns(self) -> dict[str, Column]:
-        """The columns of the runs added."""
+        """The columns of the runs added, to which no more are added."""
         self._extend()
         return {key: column.column(self.count) for key, column in self._columns.items()}
 
