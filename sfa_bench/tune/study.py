@@ -99,6 +99,9 @@ class Study:
 
         ensure_writable(self.folder)
         with self._held(), ThreadPoolExecutor(jobs) as pool:
+            for trial in self._study.get_trials(deepcopy=False):
+                if trial.state == TrialState.RUNNING and WORDS not in trial.user_attrs:  # killed within `_ask`
+                    self._study.tell(trial.number, state=TrialState.FAIL)  # or the sampler would think it at work
             begun = [t for t in self._counted() if t.state == TrialState.RUNNING]
             left = [(t.number, list(t.user_attrs[WORDS])) for t in begun]  # of a command that was stopped or killed
             counted = len(self._counted())
@@ -134,11 +137,13 @@ class Study:
         from optuna.trial import TrialState
 
         last = outcomes[-1]
+        place = [trial.number for trial in self._counted()].index(number) + 1
+        trial = f"{self.title} · trial {place} of {self.trials} · {' '.join(words)}"
         if last.state == "interrupted":
             raise Interrupted(last.signal)
         if last.state != "done":
             self._study.tell(number, state=TrialState.FAIL)
-            say(f"{self.title} · trial {number + 1} of {self.trials} · {' '.join(words)} · failed: {last.message}")
+            say(f"{trial} · failed: {last.message}")
             if self.config.fail_fast:
                 raise RunError(f"fail_fast: {last.message}")
             return
@@ -149,7 +154,7 @@ class Study:
             raise ConfigError(f"--metric {self.metric}: a run has no such number; it has {known}")
         value = sum(values) / len(values)
         self._study.tell(number, value)
-        say(f"{self.title} · trial {number + 1} of {self.trials} · {' '.join(words)} · {self.metric} {value:.2f}")
+        say(f"{trial} · {self.metric} {value:.2f}")
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -32,12 +32,15 @@ LR = "lr=tag(log,interval(1e-3,1e-1))"
 
 
 def journals(runs):
-    """Folder of each study below a runs folder → (overrides, value, state) of its trials, read by Optuna."""
+    """Folder of each study below a runs folder → (overrides, value, state) of its trials, read by Optuna; without
+    those that are being asked for, or were when the process was killed.
+    """
     found = {}
     for path in sorted(runs.glob(".tune/*/*/*/optuna.log")):
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
         trials = optuna.load_study(study_name="tune", storage=storage).trials
-        found[str(path.parent.relative_to(runs))] = [(t.user_attrs["words"], t.value, t.state.name) for t in trials]
+        asked = [t for t in trials if "words" in t.user_attrs]
+        found[str(path.parent.relative_to(runs))] = [(t.user_attrs["words"], t.value, t.state.name) for t in asked]
     return found
 
 
@@ -85,6 +88,36 @@ def test_every_method_gets_the_same_budget_and_a_killed_one_goes_on_as_if_it_had
         f"{method} · 3 of 3 trials are there already" for method in ("ce", "gce", "elr")
     ]
     assert said.strip().splitlines()[-1].endswith("--trials 3 --report")
+
+
+@pytest.mark.parametrize("step", ["suggest_float", "set_user_attr"])
+def test_a_trial_that_was_being_asked_for_at_the_kill_is_asked_for_again(tuned, tmp_path, monkeypatch, capsys, step):
+    original, made = getattr(optuna.trial.Trial, step), []
+
+    def cut(self, *args, **options):
+        made.append(step)
+        if len(made) == 2:
+            raise Killed
+        return original(self, *args, **options)
+
+    command = [LR, "method=ce", *HERE, f"runs_dir={tmp_path}", "--trials", "3"]
+    monkeypatch.setattr(optuna.trial.Trial, step, cut)
+    with pytest.raises(Killed):
+        main(command)
+    capsys.readouterr()
+    assert main(command) == 0
+    (found,) = journals(tmp_path).values()
+    assert found == next(trials for folder, trials in journals(tuned).items() if "/ce/" in folder)
+    said = capsys.readouterr().out
+    assert "ce · 1 of 3 trials are there already" in said
+    assert [line.split(" · ")[1] for line in said.splitlines() if "ce · trial" in line] == [
+        "trial 2 of 3",
+        "trial 3 of 3",
+    ]
+    (log,) = tmp_path.rglob("optuna.log")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
+    trials = optuna.load_study(study_name="tune", storage=storage).trials
+    assert [t.state.name for t in trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_more_trials_go_on_and_fewer_take_the_first(tuned, tmp_path, capsys):
