@@ -22,11 +22,12 @@ from analysis.page.encode import compact, packed, page, typed
 from analysis.page.leaderboard import METRICS, SHOWN, SPLIT, Cell, leaderboard, make_cells, tables
 from analysis.page.read import SERIES, AllRuns, Reader, having, read, state
 from analysis.page.thumbnails import sheets
-from analysis.runs import RUNS, WHERE, cells_of, counted, no_garbage, parse_pairs, select
+from analysis.runs import RUNS, WHERE, cells_of, counted, parse_pairs, select
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
+from sfa_bench.store.ledger import no_garbage
 
 TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
 TABLES = 50  # tables of settings that are unpacked together

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from sfa_bench.config.values import nearest, options
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.columns import ABSENT, LISTED
-from sfa_bench.store.ledger import table
+from sfa_bench.store.ledger import no_garbage, table
 
 # What a run was made on, but for its seed; and what else makes runs comparable or not.
 DATA = ("dataset", "imbalance", "imb_factor", "noise", "noise_ratio")
@@ -64,19 +63,6 @@ def load(paths: Iterable[Path], where: str = "") -> tuple[list[Run], Counter[str
         if where:
             columns = RunColumns(columns.table.take(_chosen(columns, np.arange(len(firsts)), parse_pairs(where))))
         return columns.runs(), others
-
-
-@contextmanager
-def no_garbage() -> Iterator[None]:
-    """Disable garbage collection: while millions of values are created that all stay, it takes half of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-            gc.freeze()
 
 
 def reason(record: Mapping[str, Any]) -> str:

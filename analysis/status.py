@@ -24,14 +24,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.runs import check_folders, no_garbage, reason
+from analysis.runs import check_folders, reason
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.index import FOLDER as INDEX
-from sfa_bench.store.ledger import read_record, table
+from sfa_bench.store.ledger import no_garbage, read_record, table
 from sfa_bench.store.plans import missing, read_plans
 
 STATES = ("done", "running", "interrupted", "stale", "failed", "missing")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,12 @@ def run_place(runs_dir: str | os.PathLike[str], names: dict[str, str], hash: str
 
 
 def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> dict[str, tuple[str, Path]]:
-    """State and folder of every run of these hashes, in one pass; `done` wins where a hash has several folders.
+    """State and folder of every run of these hashes, see `find_runs` and `states_of`."""
+    return states_of(find_runs(runs_dir, hashes))
+
+
+def find_runs(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> RunTable:
+    """The runs in folders with these hashes, in one pass.
 
     Only looks three levels below `runs_dir`, where `run_path` puts runs.
     """
@@ -84,12 +91,36 @@ def find_states(runs_dir: str | os.PathLike[str], hashes: Collection[str]) -> di
 
     folders = (folder for method in _methods(runs_dir) for folder in folders_in(method))
     asked = (place_of(folder) for folder in folders if os.path.basename(folder) in hashes)
-    runs = read_table(runs_dir, [place for place in asked if place is not None])
-    states: dict[str, tuple[str, Path]] = {}
-    for folder, hash, state in zip(runs.folders, runs.values("hash"), runs.values("state"), strict=True):
-        if hash == os.path.basename(folder) and states.get(hash, ("",))[0] != "done":
-            states[hash] = state, Path(folder)
-    return states
+    return read_table(runs_dir, [place for place in asked if place is not None])
+
+
+def rows_of(runs: RunTable) -> dict[str, int]:
+    """The row of every run, by its hash; a `done` one where a hash has several folders."""
+    rows: dict[str, int] = {}
+    states = runs.values("state")
+    for row, (folder, hash) in enumerate(zip(runs.folders, runs.values("hash"), strict=True)):
+        if hash == os.path.basename(folder) and (hash not in rows or states[rows[hash]] != "done"):
+            rows[hash] = row
+    return rows
+
+
+def states_of(runs: RunTable) -> dict[str, tuple[str, Path]]:
+    """State and folder of every run, by its hash, see `rows_of`."""
+    states = runs.values("state")
+    return {hash: (states[row], Path(runs.folders[row])) for hash, row in rows_of(runs).items()}
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Disable garbage collection: while millions of values are created that all stay, it takes half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+            gc.freeze()
 
 
 def _methods(runs_dir: str | os.PathLike[str]) -> Iterator[str]:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,7 @@ class SweepPlan:
 
 def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
     """Write the plan. Raises ConfigError or RunError with a sentence when the folder cannot be written."""
-    identity = hashlib.sha256(" ".join(sorted(run.hash for run in plan.runs)).encode()).hexdigest()[:12]
-    path = Path(runs_dir, FOLDER, f"{identity}.json")
+    path = _path(runs_dir, (run.hash for run in plan.runs))
     ensure_writable(path.parent)
     with writing(path), replacing(path) as file:
         digest = hashlib.sha256()
@@ -56,9 +56,27 @@ def write_plan(runs_dir: str | os.PathLike[str], plan: SweepPlan) -> Path:
     return path
 
 
+def is_written(runs_dir: str | os.PathLike[str], hashes: Iterable[str], command: str) -> bool:
+    """Whether there is a whole plan of these runs by this command."""
+    with suppress(OSError, Damaged):
+        content = read_bytes(_path(runs_dir, hashes), MOST)
+        check_json(content)
+        return content.startswith(_head(command))
+    return False
+
+
+def _path(runs_dir: str | os.PathLike[str], hashes: Iterable[str]) -> Path:
+    identity = hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:12]
+    return Path(runs_dir, FOLDER, f"{identity}.json")
+
+
+def _head(command: str) -> bytes:
+    return f'{{\n "command": {_json(command)},\n "runs": ['.encode()
+
+
 def _parts(plan: SweepPlan) -> Iterator[bytes]:
     """What `json.dumps` writes of a plan with `indent=1`, up to its last brace, a thousand runs at a time."""
-    yield f'{{\n "command": {_json(plan.command)},\n "runs": ['.encode()
+    yield _head(plan.command)
     for first in range(0, len(plan.runs), 1000):
         texts = (
             f'\n  {{\n   "hash": {_json(run.hash)},\n   "command": {_json(run.command)},\n'

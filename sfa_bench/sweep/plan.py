@@ -7,18 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sfa_bench.config.effect import no_effect
 from sfa_bench.config.external import make_importable
 from sfa_bench.config.sweep_files import jobs_by_setting
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
-from sfa_bench.store.ledger import find_states
-from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
+from sfa_bench.store.ledger import find_runs, no_garbage, states_of
+from sfa_bench.store.plans import PlannedRun, SweepPlan, is_written, write_plan
 from sfa_bench.store.record import commands
 from sfa_bench.store.warmups import made_in, shared_folder
 from sfa_bench.sweep.settings import Seeds, Setting, Settings, StoredConfigs
+
+if TYPE_CHECKING:
+    from sfa_bench.store.run_table import RunTable
 
 NEW = "new", Path()  # state and folder of a run that is not there
 
@@ -36,6 +39,7 @@ class Plan:
     runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all valid combinations
     configs: Mapping[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as
     # JSON, which is made when it is asked for
+    found: RunTable | None = None  # the records of its runs that were there when they were last looked for
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be retried
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched
@@ -61,6 +65,11 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     """Compose every setting. A combination that makes no sense is noted; any other error refuses the sweep, and so does
     an option that acts in none of its runs.
     """
+    with no_garbage():
+        return _plan(overrides, config_dir)
+
+
+def _plan(overrides: Sequence[str], config_dir: Path | None) -> Plan:
     conf = None if config_dir is None else config_dir.resolve()
     make_importable(conf)
     result = Plan()
@@ -84,7 +93,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
         chosen[identity] = setting, equal_seeds.setdefault(seeds, seeds)
     for option in settings.without_effect():
         raise no_effect(option)
-    states = _states(chosen)
+    result.found, states = _states(chosen)
     missing: dict[str, tuple[Setting, Seeds]] = {}
     for identity, (setting, seeds) in chosen.items():
         state, folder = states.get(identity, NEW)
@@ -103,22 +112,28 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None) -> Plan:
     return result
 
 
-def _states(chosen: Mapping[str, tuple[Setting, Seeds]]) -> dict[str, tuple[str, Path]]:
-    """State and folder of each run that is there, by its hash."""
+def _states(chosen: Mapping[str, tuple[Setting, Seeds]]) -> tuple[RunTable, dict[str, tuple[str, Path]]]:
+    """The records of the runs that are there; state and folder of each, by its hash."""
+    from sfa_bench.store.run_table import RunTable
+
     places = {setting.runs_dir for setting, _ in chosen.values()}
-    states: dict[str, tuple[str, Path]] = {}
+    found = list[RunTable]()
     for runs_dir in places:  # which may depend on a seed or a variable of the environment
         several = len(places) > 1
         there = {h for h, (setting, _) in chosen.items() if setting.runs_dir == runs_dir} if several else chosen.keys()
-        states |= find_states(runs_dir, there)
-    return states
+        found.append(find_runs(runs_dir, there))
+    together = RunTable.of(found)
+    return together, states_of(together)
 
 
 def keep_plan(runs_dir: Path, planned: Plan, command_of_sweep: str, config_dir: Path | None) -> None:
-    """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up.
+    """Write the sweep's plan, and make the folders whose existence asks runs to share their warm-up. The plan of a
+    sweep of which nothing is missing stays as it is.
 
     Raises: ConfigError or RunError where the plan cannot be written.
     """
+    if not planned.missing and is_written(runs_dir, planned.runs, command_of_sweep):
+        return
     asked = zip(planned.runs, commands(planned.runs.values(), config_dir), strict=True)
     warmups = {h: folder.name for h, folder in planned.warmups.items()}
     write_plan(runs_dir, SweepPlan(command_of_sweep, tuple(PlannedRun(h, c, warmups.get(h)) for h, c in asked)))

@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from analysis.columns import RunColumns
-from analysis.runs import has_field, no_garbage
+from analysis.runs import has_field
 from analysis.table import make_table
 from sfa_bench.config.schema import SEED_KEYS
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.claim import Claim
-from sfa_bench.store.ledger import find_states, records
-from sfa_bench.store.places import place_of
+from sfa_bench.store.ledger import find_runs, find_states, no_garbage, records, rows_of, states_of
 from sfa_bench.store.record import command
-from sfa_bench.store.run_table import LEVELS, RunTable, read_table
 from sfa_bench.sweep.job import Outcome
 from sfa_bench.sweep.plan import Plan, ended_since
 
@@ -25,14 +25,15 @@ METRIC = "test/acc/final"
 def failures(runs_dir: Path, planned: Plan, outcomes: Mapping[str, Outcome], config_dir: Path | None) -> list[str]:
     """A line for each run that is not done, from its record on disk: folder, error, and the command that repeats it.
 
-    Updates `planned.done`. outcomes: hash → outcome of this sweep's jobs, which take precedence, because a full disk
-    keeps no record of a failure.
+    Updates `planned.found` and `planned.done`. outcomes: hash → outcome of this sweep's jobs, which take precedence,
+    because a full disk keeps no record of a failure.
     """
     states = {
         h: (state, f) for state, part in (("done", planned.done), ("failed", planned.left)) for h, f in part.items()
     }
     if planned.missing:  # otherwise the plan has just read everything
-        states = find_states(runs_dir, planned.runs)
+        planned.found = find_runs(runs_dir, planned.runs)
+        states = states_of(planned.found)
     planned.done = {identity: folder for identity, (state, folder) in states.items() if state == "done"}
     lines = []
     for identity, job in planned.runs.items():
@@ -79,13 +80,10 @@ def results(planned: Plan) -> str:
 
 
 def _results(planned: Plan) -> str:
-    by_root: dict[Path, list[Path]] = defaultdict(list)
-    for folder in planned.done.values():
-        by_root[folder.parents[LEVELS - 1]].append(folder)
-    tables = [read_table(root, filter(None, (place_of(str(f)) for f in part))) for root, part in by_root.items()]
-    runs = RunColumns(RunTable.of(tables)).runs()
-    if not runs:
+    if planned.found is None or not planned.done:
         return "no run of the sweep is done: no table"
+    rows_done = sorted(row for identity, row in rows_of(planned.found).items() if identity in planned.done)
+    runs = RunColumns(planned.found.take(np.array(rows_done))).runs()
     swept: dict[str, set[str]] = defaultdict(set)
     for override in (override for job in planned.runs.values() for override in job):
         key, _, value = override.lstrip("+").partition("=")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analysis import claim, export, plot, report, status, table
 from sfa_bench.store.claim import Claim
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import find_done, find_states, records, run_path
+from sfa_bench.store.ledger import find_done, find_runs, find_states, records, run_path
 from sfa_bench.store.plans import PlannedRun, SweepPlan, write_plan
 from sfa_bench.store.reading import MOST
 from sfa_bench.store.record import KEYS, new_record
@@ -94,7 +94,7 @@ def read_all(root, out, kinds=FIGURES):
     found = dict(records([root]))
     states = find_states(root, {HASH, *(record["hash"] for record in found.values())})
     find_done(root, HASH)
-    planned = Plan(done={identity: folder for identity, (_, folder) in states.items()})
+    planned = Plan(found=find_runs(root, states), done={identity: folder for identity, (_, folder) in states.items()})
     planned.runs = {identity: ["replicate=1", "method=ce"] for identity in planned.done}
     results(planned)
     for folder in found:

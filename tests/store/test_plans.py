@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from sfa_bench.store.digest import seal_json
-from sfa_bench.store.plans import PlannedRun, SweepPlan, read_plans, write_plan
+from sfa_bench.store.plans import PlannedRun, SweepPlan, is_written, read_plans, write_plan
 from sfa_bench.store.record import command, commands, recorded_overrides
 
 ODD = "method=ce data_dir='a \"b\" \\ é 日本 \t'"
@@ -31,3 +31,17 @@ def test_the_commands_of_many_runs_are_those_of_each(tmp_path):
     for conf in (None, tmp_path):
         assert [*commands(runs, conf)] == [command(run, conf) for run in runs]
         assert [recorded_overrides(text)[0] for text in commands(runs, conf)] == runs
+
+
+def test_the_plan_of_a_sweep_that_is_done_is_written_once(tmp_path):
+    runs = tuple(PlannedRun(name, f"python run.py {name}") for name in "ba")
+    assert not is_written(tmp_path, "ab", "python run.py -m …")
+    path = write_plan(tmp_path, SweepPlan("python run.py -m …", runs))
+    assert is_written(tmp_path, "ab", "python run.py -m …")  # in whatever order
+    assert not is_written(tmp_path, "abc", "python run.py -m …")
+    assert not is_written(tmp_path, "ab", "python run.py -m")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert not is_written(tmp_path, "ab", "python run.py -m …")
+    path.write_bytes(whole.replace(b"run.py a", b"run.py b"))
+    assert not is_written(tmp_path, "ab", "python run.py -m …")
