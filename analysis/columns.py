@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
@@ -131,6 +130,7 @@ class RunColumns:
         self._plain: dict[str, list[Any]] = {}
         self._values: dict[str, list[Value]] = {}
         self._metrics: dict[str, list[Any]] = {}
+        self._numbers: dict[str, list[Any]] = {}
 
     def runs(self) -> list[Run]:
         return [Run.of(self, row) for row in range(len(self.table))]
@@ -213,6 +213,19 @@ class RunColumns:
             column = self.metric(name)
             self._metrics[name] = _each(column.codes, [*column.values, (), ...])
         return self._metrics[name]
+
+    def numbers(self, name: str) -> list[Any]:
+        """The metric of each run: a float; None where it has none or it is undefined; as it is where it is no number."""
+        if name not in self._numbers:
+            column = self.metric(name)
+            known = [float(value) if isinstance(value, (int, float)) else value for value in column.values]
+            self._numbers[name] = _each(column.codes, [*known, (), None])
+        return self._numbers[name]
+
+    @cached_property
+    def replicates(self) -> list[tuple[Value, Value]]:
+        """(seed, data_seed) of each run."""
+        return list(zip(self.values("seed"), self.values("data_seed"), strict=True))
 
     def metric_names(self) -> list[str]:
         """All metrics that a run may have."""
@@ -337,8 +350,8 @@ class Run:
 
     def number(self, metric: str) -> float | None:
         """A metric that is one number; None where the run has none, or it is undefined."""
-        value = self.columns.metrics(metric)[self.row]
-        return None if value is ... or value is None else float(value)
+        value = self.columns.numbers(metric)[self.row]
+        return value if value is None or type(value) is float else float(value)
 
     @property
     def hash(self) -> str:
@@ -373,7 +386,7 @@ class Run:
     @property
     def replicate(self) -> tuple[Value, Value]:
         """(seed, data_seed): what two runs must share to be a pair."""
-        return self.field("seed"), self.field("data_seed")
+        return self.columns.replicates[self.row]
 
     @property
     def labels(self) -> str | None:
@@ -422,11 +435,12 @@ def columns_of(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> RunColumns:
 
 def shared(runs: Sequence[Run]) -> tuple[RunColumns, NDArray[np.intp]]:
     """Columns that hold all of these runs, and their rows there [runs]."""
-    parts = dict.fromkeys(map(attrgetter("columns"), runs))
-    rows = np.fromiter(map(attrgetter("row"), runs), dtype=np.intp, count=len(runs))
-    if len(parts) == 1:
-        return next(iter(parts)), rows
-    first = 0
+    one = runs[0].columns if runs else None
+    places = [run.row for run in runs if run.columns is one]
+    if one is not None and len(places) == len(runs):  # as always but in a figure or a claim of several folders
+        return one, np.array(places, dtype=np.intp)
+    parts, first = dict.fromkeys(run.columns for run in runs), 0
+    rows = np.array([run.row for run in runs], dtype=np.intp)
     for part in parts:
         parts[part], first = first, first + len(part.table)
     rows += np.fromiter((parts[run.columns] for run in runs), dtype=np.intp, count=len(runs))

@@ -87,7 +87,7 @@ def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Seque
     for group in ("noise", "method", "plugin"):
         for choice, revisions in _mixed(runs, group, f"{group}.revision").items():
             yield f"mixed revisions of {group}={choice}: {listed(revisions)}"
-        for name, sentence in _stale(runs, group):
+        for name, sentence in _stale(own, group):
             yield f"stale revision of {group}={show(name)}: {sentence}"
     if len(precisions := {run.precision for run in runs} - {None}) > 1:
         yield f"mixed precision: {listed(map(valued, precisions))}"
@@ -134,10 +134,10 @@ def _mixed(runs: Sequence[Run], by: str, key: str) -> dict[Value, set[Value]]:
     return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
-def _stale(runs: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
+def _stale(own: Sequence[Run], group: str) -> Iterator[tuple[str, str]]:
     """Choices of a group whose runs were made before a change of their results."""
     oldest: dict[str, int] = {}
-    for key in distinct([run for run in runs if not run.external], [group, f"{group}.revision"]):
+    for key in distinct(own, [group, f"{group}.revision"]):
         name, revision = (value.plain for value in key)
         if name is not None and isinstance(revision, int):
             oldest[name] = min(revision, oldest.get(name, revision))

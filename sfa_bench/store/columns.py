@@ -154,6 +154,14 @@ def joined(parts: Sequence[tuple[np.ndarray, Column]], count: int) -> Column:
         ((rows, column),) = parts
         codes[rows] = column.codes
         return Column(codes, column.values)
+    if {type(value) for _, column in parts for value in column.values} == {float}:
+        of_all, different = _coded(array("d", (value for _, column in parts for value in column.values)))
+        first = 0
+        for rows, column in parts:
+            of_part = of_all[first : first + len(column.values)]
+            codes[rows] = np.append(of_part, [LISTED, ABSENT])[column.codes]
+            first += len(column.values)
+        return Column(codes, different)
     places: dict[Any, tuple[int, Any]] = {}
     for rows, column in parts:
         new = [places.setdefault(identity(value), (len(places), value))[0] for value in column.values]

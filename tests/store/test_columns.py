@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfa_bench.store import columns
-from sfa_bench.store.columns import ABSENT, LISTED, Growing, identity, smallest
+from sfa_bench.store.columns import ABSENT, LISTED, Column, Growing, identity, joined, smallest
 
 # Equal, and not the same: 0.0 and -0.0, 1, 1.0 and true.
 VALUES = st.sampled_from([0.0, -0.0, 1.0, 1, True, False, None, "1", "", 0.1, 1e300, 2**70, [1], [1.0], [], ()])
@@ -58,3 +60,16 @@ def test_more_runs_than_are_looked_at_together_keep_their_values():
     made = growing.columns()
     for row, run in enumerate(runs):
         assert {key: told(column, row) for key, column in made.items()} == {"late": ..., **run}
+
+
+@pytest.mark.parametrize("odd", [None, 1, "a"], ids=["numbers", "whole", "text"])
+def test_columns_of_several_parts_are_one(odd):
+    """As their values say, also where a zero has a sign, and where some runs have a list or nothing."""
+    one = Column(np.array([0, 1, LISTED, 2], np.int8), [0.0, 1.5, -2.25])
+    other = Column(np.array([2, ABSENT, 1, 0], np.int8), [-2.25, -0.0, 1.0 if odd is None else odd])
+    column = joined([(np.array([0, 2, 4, 6]), one), (np.array([1, 3, 5, 8]), other)], 9)
+    last = 1.0 if odd is None else odd
+    expected = ["0.0", repr(last), "1.5", "ABSENT", "LISTED", "-0.0", "-2.25", "ABSENT", "-2.25"]
+    known = {ABSENT: "ABSENT", LISTED: "LISTED"} | {code: repr(value) for code, value in enumerate(column.values)}
+    assert [known[code] for code in column.codes.tolist()] == expected
+    assert len(column.values) == 5  # -2.25 once, both zeros
