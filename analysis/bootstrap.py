@@ -6,6 +6,7 @@ replicate in all cells at once. Cells are fixed and have equal weight.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ Replicate = tuple[Any, Any]  # (seed, data_seed)
 Differences = Mapping[Any, Mapping[Any, Mapping[Replicate, float]]]  # data set -> cell -> replicate -> ours − theirs
 DRAWS = 10_000
 POWER = 0.8
-FEWEST_DATA_SETS = 5  # fewest data sets for a critical difference of ranks
+FEWEST_DATA_SETS = 5  # fewest data sets from which a claim says something about others, and competitors are compared
+MOST_FLIPPED = 40  # independent replicates whose signs are enumerated, in two halves of a million sums each
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,43 @@ def _times(groups: Sequence[Sequence[int]], size: int, draws: int, generator: np
             member = table[slot, (generator.random(draws) * sizes[slot]).astype(int)]
             np.add.at(times, (rows, member), inside / sizes[slot])
     return times
+
+
+def sign_flip(differences: Differences) -> tuple[float, int] | None:
+    """Exact two-sided p value of the mean difference if the sign of every independent replicate were arbitrary, and the
+    number of these; None where they are more than `MOST_FLIPPED`.
+
+    A replicate (a label set, or a seed where all labels are the same) has one sign in all cells of its data set. This
+    assumes no distribution, but n replicates can have no p below 2^(1 − n).
+    """
+    shares = np.array([share for cells in differences.values() for share in _shares(cells)]) / len(differences)
+    n, mean = len(shares), abs(float(shares.sum()))
+    if n > MOST_FLIPPED:
+        return None
+    rounding = 1e-9 * float(np.abs(shares).sum())
+    if mean <= rounding:
+        return 1.0, n
+    one, other = _signed_sums(shares[: n // 2]), np.sort(_signed_sums(shares[n // 2 :]))
+    above = len(other) * len(one) - int(np.searchsorted(other, mean - rounding - one).sum())
+    return 2 * above / 2**n, n
+
+
+def _shares(cells: Mapping[Any, Mapping[Replicate, float]]) -> list[float]:
+    """What each independent replicate of a data set adds to its effect, the mean over its cells."""
+    labels_vary = len({data_seed for cell in cells.values() for _, data_seed in cell}) > 1
+    shares: dict[Any, float] = defaultdict(float)
+    for cell in cells.values():
+        for (seed, data_seed), difference in cell.items():
+            shares[data_seed if labels_vary else seed] += difference / len(cell) / len(cells)
+    return [*shares.values()]
+
+
+def _signed_sums(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sums for all combinations of signs [2^n]."""
+    sums = np.zeros(1)
+    for share in shares:
+        sums = np.concatenate([sums + share, sums - share])
+    return sums
 
 
 def superiority(differences: Differences) -> float:

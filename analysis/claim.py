@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.best import HIGHER, NEITHER, NEVER
-from analysis.bootstrap import DRAWS, FEWEST_DATA_SETS, Estimate, estimate, holm, needed, superiority
+from analysis.bootstrap import DRAWS, FEWEST_DATA_SETS, Estimate, estimate, holm, needed, sign_flip, superiority
 from analysis.columns import CHECKSUM, Run
 from analysis.context import own_files
 from analysis.metrics import is_percent
@@ -56,6 +56,7 @@ class JudgedClaim:
     over: tuple[str, ...]
     cells: Mapping[Key, Mapping[Replicate, float]]
     found: Estimate
+    flipped: tuple[float, int] | None  # see `bootstrap.sign_flip`
     superiority: float
     sides: tuple[list[Run], list[Run]]
     unpaired: int
@@ -119,7 +120,8 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
         by_data.setdefault(ours[cell][0].field("dataset"), {})[cell] = cells[cell]
     if not cells:
         raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
-    return JudgedClaim(text, tuple(over), cells, estimate(by_data, draws), superiority(by_data), paired, unpaired)
+    found, flipped, above = estimate(by_data, draws), sign_flip(by_data), superiority(by_data)
+    return JudgedClaim(text, tuple(over), cells, found, flipped, above, paired, unpaired)
 
 
 def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin: float) -> str:
@@ -134,6 +136,10 @@ def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin
     ]
     if p is not None:
         lines.append(f"- p = {effect.p:.2g}" + (f", {p:.2g} by Holm over {claims} claims" if claims > 1 else ""))
+    if claim.flipped is not None:
+        exact, n = claim.flipped
+        least = f", which can have none below {2.0 ** (1 - n):.2g}" if 2.0 ** (1 - n) > 0.05 else ""
+        lines.append(f"- exact sign-flip p = {exact:.2g} over {n} label sets or seeds{least}")
     lines.append(f"- better in {100 * claim.superiority:.0f} % of the pairs (ties half)")
     against = {cell: float(np.mean([*c.values()])) for cell, c in claim.cells.items() if np.mean([*c.values()]) < 0}
     named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
@@ -186,7 +192,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--where", **WHERE)
     parser.add_argument("--margin", type=float, help="smallest difference of interest (default: 1 point, or 0.01)")
     parser.add_argument("--ranks", help="average ranks of the values of these keys over data sets")
-    parser.add_argument("-o", "--output", type=Path, help="with --ranks: a critical-difference figure, .pdf or .png")
+    parser.add_argument("-o", "--output", type=Path, help="with --ranks: a figure of who is told apart, .pdf or .png")
     options = parser.parse_args(arguments)
     texts = [word for word in options.runs if ">" in word]
     runs, others = load([Path(word) for word in options.runs if ">" not in word], options.where)

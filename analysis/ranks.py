@@ -1,10 +1,13 @@
-"""Average ranks over data sets, and the critical-difference figure (Demšar 2006)."""
+"""Average ranks over data sets, and the figure of who cannot be told apart: Wilcoxon's signed-rank test of every pair
+with Holm's correction, since the groups of a test on mean ranks depend on who else is ranked (Benavoli, Corani and
+Mangili 2016).
+"""
 
 from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.bootstrap import FEWEST_DATA_SETS
+from analysis.bootstrap import FEWEST_DATA_SETS, holm
 from analysis.columns import CHECKSUM, Run
 from analysis.paired import by_replicate, value, values
 from analysis.runs import SETTING, Cells, cells_of, check_alike, check_fields
@@ -23,11 +26,13 @@ from sfa_bench.store.folder import write_file
 
 @dataclass(frozen=True)
 class Ranks:
-    """`table`: a row each competitor, a column each data set, 1 = best; `left_out`: competitors not run everywhere;
-    `by_setting`: a metric's means, a column each setting; `by_replicate`: a setting's values, a column each replicate.
+    """`table`: a row each competitor, a column each data set, 1 = best; `means`: the metric, in the same rows and
+    columns; `left_out`: competitors not run everywhere; `by_setting`: a metric's means, a column each setting;
+    `by_replicate`: a setting's values, a column each replicate.
     """
 
     table: pd.DataFrame
+    means: pd.DataFrame
     metric: str
     left_out: list[str]
     by_setting: pd.DataFrame
@@ -42,12 +47,19 @@ class Ranks:
         return self.table.mean(axis=1).sort_values(kind="stable")
 
     @property
-    def critical_difference(self) -> float | None:
-        """Nemenyi's at 5 %: q·√(k(k+1)/(6N)); None below five data sets."""
-        k, n = self.table.shape
-        if n < FEWEST_DATA_SETS:
+    def p_values(self) -> dict[tuple[str, str], float] | None:
+        """Of each pair of competitors, in the order of their average ranks, the exact p value of Wilcoxon's signed-rank
+        test over the data sets, adjusted by Holm; None below five data sets.
+        """
+        if self.means.shape[1] < FEWEST_DATA_SETS:
             return None
-        return float(stats.studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
+        pairs = [*itertools.combinations(self.average.index, 2)]
+        found = [_wilcoxon(self.means.loc[one].to_numpy() - self.means.loc[other].to_numpy()) for one, other in pairs]
+        return dict(zip(pairs, holm(found), strict=True))
+
+
+def _wilcoxon(differences: np.ndarray) -> float:
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
@@ -77,8 +89,10 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     ranked = whole.rank(ascending=False)
     ranked.columns = [str(column[0]) for column in ranked.columns]
     table = ranked.T.groupby(level=0).mean().T
+    by_data_set = whole.set_axis(ranked.columns, axis=1).T.groupby(level=0).mean().T
     left_out = sorted(set(by_setting.index) - set(whole.index))
-    return Ranks(table, metric, left_out, whole, [_replicates(cells, where, metric, whole.index) for where in whole])
+    by_replicate = [_replicates(cells, where, metric, whole.index) for where in whole]
+    return Ranks(table, by_data_set, metric, left_out, whole, by_replicate)
 
 
 def _named(who: Key) -> str:
@@ -122,23 +136,35 @@ def print_ranks(ranked: Ranks) -> None:
             print(f"- the same order in two {between}: {tau} ({pairs} pairs)")
     if ranked.left_out:
         print(f"- not run in every setting and left out: {', '.join(ranked.left_out)}")
-    difference = ranked.critical_difference
-    if difference is None:
-        print(f"- {n} data sets: a critical difference needs {FEWEST_DATA_SETS}")
-    else:
-        test = f"; Friedman's p = {stats.friedmanchisquare(*ranked.table.to_numpy()).pvalue:.2g}" if k > 2 else ""
-        print(f"- critical difference (Nemenyi, 5 %): {difference:.2f}{test}")
+    p_values = ranked.p_values
+    if p_values is None:
+        print(f"- {n} data sets: to tell competitors apart takes {FEWEST_DATA_SETS} at least")
+        return
+    apart = [f"{one} and {other} (p = {p:.2g})" for (one, other), p in p_values.items() if p < LEVEL]
+    how = f"Wilcoxon over {n} data sets, Holm over {len(p_values)} pairs, 5 %"
+    print(f"- told apart ({how}): {', '.join(apart) or 'none'}")
+    if (least := least_data_sets(k)) > n:
+        print(f"- {n} data sets cannot tell any two of {k} apart, however they differ; that takes {least}")
+
+
+LEVEL = 0.05
+
+
+def least_data_sets(competitors: int) -> int:
+    """Data sets from which some pair can be told apart: Wilcoxon's least p over n of them is 2^(1 − n)."""
+    pairs = competitors * (competitors - 1) // 2
+    return next(n for n in itertools.count(FEWEST_DATA_SETS) if pairs * 2.0 ** (1 - n) < LEVEL)
 
 
 def draw(ranked: Ranks, output: Path) -> None:
-    """The figure as .pdf, .png or .svg: competitors on the axis of ranks, bars over those that cannot be told apart."""
+    """The figure as .pdf, .png or .svg: competitors on the axis of ranks, bars over those that are not told apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    difference = ranked.critical_difference
-    if difference is None:
+    p_values = ranked.p_values
+    if p_values is None:
         n = ranked.table.shape[1]
-        raise ConfigError(f"a critical-difference figure needs {FEWEST_DATA_SETS} data sets, and there are {n}")
+        raise ConfigError(f"the figure needs {FEWEST_DATA_SETS} data sets, and there are {n}")
     if output.suffix not in (".pdf", ".png", ".svg"):
         raise ConfigError(f"-o takes a name that ends in .pdf, .png or .svg, not {output.name}")
     average = ranked.average
@@ -149,9 +175,9 @@ def draw(ranked: Ranks, output: Path) -> None:
     axes.plot(average, heights, "o", color="#0072B2")
     for height, (name, rank) in enumerate(average.items()):
         axes.annotate(f"{name} ({rank:.2f})", (rank, height), (6, 0), textcoords="offset points", va="center", size=8)
-    for position, (first, last) in enumerate(cliques(average.to_numpy(), difference)):
+    for position, (first, last) in enumerate(cliques([*average.index], p_values)):
         axes.plot([average.iloc[first], average.iloc[last]], [-0.6 - 0.35 * position] * 2, color="black", lw=3)
-    axes.set(xlabel=f"average rank over {ranked.table.shape[1]} data sets (critical difference {difference:.2f})")
+    axes.set(xlabel=f"average rank over {ranked.table.shape[1]} data sets; bars: not told apart (Wilcoxon, Holm, 5 %)")
     axes.set_yticks([])
     axes.invert_yaxis()
     axes.margins(x=0.25)
@@ -160,11 +186,15 @@ def draw(ranked: Ranks, output: Path) -> None:
     write_file(output, buffer.getvalue())
 
 
-def cliques(average: np.ndarray, difference: float) -> list[tuple[int, int]]:
-    """Longest runs of two or more sorted ranks that lie within the difference, as (first, last) positions."""
+def cliques(names: Sequence[str], p_values: Mapping[tuple[str, str], float]) -> list[tuple[int, int]]:
+    """Longest runs of two or more competitors of which no two are told apart, as (first, last) positions."""
+
+    def alike(first: int, last: int) -> bool:
+        return all(p_values[pair] >= LEVEL for pair in itertools.combinations(names[first : last + 1], 2))
+
     intervals: list[tuple[int, int]] = []
-    for first in range(len(average)):
-        last = int(np.searchsorted(average, average[first] + difference, side="right")) - 1
+    for first in range(len(names)):
+        last = max(end for end in range(first, len(names)) if alike(first, end))
         if last > first and not any(last <= end for _, end in intervals):
             intervals.append((first, last))
     return intervals

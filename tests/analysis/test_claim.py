@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.bootstrap import estimate, holm, needed, superiority
+from analysis.bootstrap import MOST_FLIPPED, estimate, holm, needed, sign_flip, superiority
 from analysis.claim import judge, main, parse_claim
 from analysis.ranks import cliques, ranks
 from analysis.runs import load
@@ -95,6 +95,54 @@ def test_the_same_labels_in_all_replicates_count_by_seed():
 def test_one_replicate_has_no_interval():
     found = estimate(one_cell([3.0]))
     assert (found.mean, found.interval, found.p) == (3.0, None, None)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_the_sign_flip_of_one_cell_is_scipys_permutation_test(n):
+    values = np.random.default_rng(n).normal(0.5, 1, n)
+    theirs = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=2**n)
+    assert sign_flip(one_cell(values)) == (pytest.approx(theirs.pvalue), n)
+    assert sign_flip(one_cell(np.abs(values))) == (2.0 ** (1 - n), n)
+    assert sign_flip(one_cell(0 * values)) == (1.0, n)
+
+
+@pytest.mark.parametrize("labels_vary", [True, False])
+def test_a_replicate_has_one_sign_in_all_cells_of_its_data_set(labels_vary):
+    """By brute force over the signs of the runs themselves, in cells that lack some of them."""
+    generator = np.random.default_rng(4)
+    keys = [(seed, data_seed if labels_vary else 7) for data_seed in range(3) for seed in (0, 1)]
+    keys = list(dict.fromkeys(keys))
+    differences = {
+        name: {
+            cell: {key: float(generator.normal(1, 2)) for key in keys[: len(keys) - cell % 2]} for cell in range(cells)
+        }
+        for name, cells in (("one", 3), ("other", 2))
+    }
+
+    def unit(key):
+        return key[1] if labels_vary else key[0]
+
+    units = [(name, u) for name in differences for u in dict.fromkeys(map(unit, keys))]
+    means = []
+    for signs in itertools.product((1, -1), repeat=len(units)):
+        sign = dict(zip(units, signs, strict=True))
+        flipped = [
+            [np.mean([sign[name, unit(key)] * d for key, d in cell.items()]) for cell in cells.values()]
+            for name, cells in differences.items()
+        ]
+        means.append(np.mean([np.mean(of_cells) for of_cells in flipped]))
+    assert means[0] == pytest.approx(estimate(differences, draws=10).mean)
+    expected = np.mean(np.abs(means) >= abs(means[0]) - 1e-12)
+    assert sign_flip(differences) == (pytest.approx(expected), len(units))
+
+
+def test_forty_replicates_are_counted_exactly_and_more_are_not():
+    """Of n differences of 1 the sum is a binomial's."""
+    values = np.array([1.0] * 26 + [-1.0] * (MOST_FLIPPED - 26))
+    expected = stats.binomtest(26, MOST_FLIPPED).pvalue
+    assert sign_flip(one_cell(values)) == (pytest.approx(expected, rel=1e-9), MOST_FLIPPED)
+    assert sign_flip(one_cell([*values, 1.0])) is None
+    assert sign_flip(one_cell([3.0])) == (1.0, 1)
 
 
 def test_superiority_counts_ties_as_half_and_cells_the_same():
@@ -254,21 +302,81 @@ def many_data_sets(ledger, n):
         ledger.add(level + 3 * generator.normal(), method=method, dataset=f"set{dataset}")
 
 
-def test_average_ranks_are_those_of_scipy_and_the_critical_difference_is_demsars(ledger):
+def test_average_ranks_are_those_of_scipy(ledger):
     many_data_sets(ledger, 6)
     found = ranks(load([ledger.root])[0], ["method"], "test/acc/final")
     frame = pd.json_normalize(ledger.read())
     wide = frame.pivot_table(index="names.dataset", columns="names.method", values="metrics.test/acc/final")
     expected = stats.rankdata(-wide.to_numpy(), axis=1).mean(axis=0)
     assert found.average[list(wide.columns)].tolist() == pytest.approx(expected.tolist())
-    assert found.critical_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=2e-3)  # his table 5a, k = 4
 
 
-def test_four_data_sets_have_ranks_but_no_critical_difference(ledger, capsys, tmp_path):
+def brute_wilcoxon(differences):
+    """Two-sided, over all signs of the ranks."""
+    ranks = stats.rankdata(np.abs(differences))
+    sums = [ranks @ np.array(signs) for signs in itertools.product((-1, 1), repeat=len(ranks))]
+    observed = abs(float(np.sign(differences) @ ranks))
+    return float(np.mean(np.abs(sums) >= observed - 1e-9))
+
+
+def test_pairs_of_competitors_are_told_apart_by_wilcoxon_and_holm(ledger, capsys, tmp_path):
+    """9 data sets: a is above the rest in all, b and c exchange places."""
+    levels = {
+        f"set{i}": {"a": 80 + i, "b": 60 + i, "c": 60 + i + (-1) ** i * (i + 1) / 7, "d": 30 + 1.5 * i}
+        for i in range(9)
+    }
+    for dataset, of_method in levels.items():
+        for method, level in of_method.items():
+            ledger.add(level, method=method, dataset=dataset)
+    found = ranks(load([ledger.root])[0], ["method"], "test/acc/final")
+    pairs = [*itertools.combinations("abcd", 2)]
+    expected = {pair: brute_wilcoxon([of[pair[0]] - of[pair[1]] for of in levels.values()]) for pair in pairs}
+    assert expected["a", "d"] == 2 / 2**9
+    in_order = sorted(expected.values())
+    adjusted = np.minimum(1, np.maximum.accumulate([(6 - i) * p for i, p in enumerate(in_order)]))
+    assert found.p_values is not None
+    by_pair = {tuple(sorted(pair)): p for pair, p in found.p_values.items()}
+    assert [by_pair[pair] for pair in sorted(pairs, key=expected.get)] == pytest.approx(adjusted.tolist())
+    out = said(capsys, ledger.root, "--ranks", "method")[1]
+    apart = next(line for line in out.splitlines() if "told apart" in line)
+    assert "(Wilcoxon over 9 data sets, Holm over 6 pairs, 5 %)" in apart
+    assert {tuple(sorted(words.split(" (")[0].split(" and "))) for words in apart.split("): ")[1].split(", ")} == {
+        pair for pair in pairs if pair != ("b", "c")
+    }
+    assert "cannot tell" not in out
+    names = [*found.average.index]
+    assert cliques(names, found.p_values) == [(1, 2)]
+    assert set(names[1:3]) == {"b", "c"}
+
+
+def test_the_groups_of_a_pair_do_not_depend_on_who_else_is_ranked(ledger):
+    """Before the correction: the test of b and c is of their own results alone."""
+    many_data_sets(ledger, 7)
+    runs = load([ledger.root])[0]
+    alone = ranks([run for run in runs if str(run.field("method")) in "bc"], ["method"], "test/acc/final").p_values
+    means = ranks(runs, ["method"], "test/acc/final").means
+    assert [*alone.values()] == [pytest.approx(brute_wilcoxon((means.loc["b"] - means.loc["c"]).to_numpy()))]
+
+
+def test_few_data_sets_cannot_tell_many_competitors_apart_and_it_is_said(ledger, capsys):
+    many_data_sets(ledger, 5)
+    out = said(capsys, ledger.root, "--ranks", "method")[1]
+    assert "told apart (Wilcoxon over 5 data sets, Holm over 6 pairs, 5 %): none" in out
+    # 6 pairs: 6 / 2^7 = 0.047, and 6 / 2^6 = 0.094
+    assert "5 data sets cannot tell any two of 4 apart, however they differ; that takes 8" in out
+
+
+def test_competitors_that_are_equal_everywhere_are_not_told_apart(ledger, capsys):
+    for dataset, method in itertools.product(range(6), "ab"):
+        ledger.add(50.0 + dataset, method=method, dataset=f"set{dataset}")
+    assert ranks(load([ledger.root])[0], ["method"], "test/acc/final").p_values == {("a", "b"): 1.0}
+
+
+def test_four_data_sets_have_ranks_but_are_too_few_to_tell_apart(ledger, capsys, tmp_path):
     many_data_sets(ledger, 4)
     status, out, _ = said(capsys, ledger.root, "--ranks", "method")
     assert status == 0
-    assert "4 data sets: a critical difference needs 5" in out
+    assert "4 data sets: to tell competitors apart takes 5 at least" in out
     status, _, err = said(capsys, ledger.root, "--ranks", "method", "-o", tmp_path / "cd.pdf")
     assert status == 2
     assert "needs 5 data sets, and there are 4" in err
@@ -338,5 +446,11 @@ def test_a_replicate_that_is_there_twice_is_refused_in_ranks_too(ledger, capsys)
 
 
 def test_cliques_are_the_longest_bars():
-    assert cliques(np.array([1.0, 1.5, 2.2, 4.0]), 1.0) == [(0, 1), (1, 2)]
-    assert cliques(np.array([1.0, 1.5, 1.9, 4.0]), 1.0) == [(0, 2)]
+    def bars(*apart):
+        return cliques("abcd", {pair: 0.01 if pair in apart else 0.2 for pair in itertools.combinations("abcd", 2)})
+
+    assert bars(("a", "c"), ("a", "d"), ("b", "d"), ("c", "d")) == [(0, 1), (1, 2)]
+    assert bars(("a", "d"), ("b", "d"), ("c", "d")) == [(0, 2)]
+    assert bars() == [(0, 3)]
+    assert bars(*itertools.combinations("abcd", 2)) == []
+    assert bars(("a", "b")) == [(1, 3)]  # a and c are between others: a bar has no gaps
