@@ -71,7 +71,8 @@ def _text(key: str, value: Any) -> str:
 def _of_text(key: str, text: str) -> str:
     """A text as it stands where the key takes any; elsewhere what it says on the command line, such as range(0,5)."""
     try:
-        if (same := parse(f"k={text}").value()) == text and type(same) is str:
+        # A backslash at the end would make the next comma of an axis a part of the text.
+        if (same := parse(f"k={text}").value()) == text and type(same) is str and not text.endswith("\\"):
             return text
     except (HydraException, RecursionError):
         pass  # it has characters of the grammar

@@ -15,6 +15,7 @@ from typing import Any
 
 from sfa_bench.config import user_yaml
 from sfa_bench.config.compose import at, compose_checked, plain_config
+from sfa_bench.config.hydras import quoted
 from sfa_bench.config.overrides import (
     APPENDED,
     CheckedOverride,
@@ -126,6 +127,8 @@ def _text(key: str, value: Any) -> str:
         raise ConfigError(f"{key}: {value}: YAML reads a truth value where a text is meant: put it in quotes")
     if isinstance(value, str) and text and value.lower() in ("true", "false", "null"):
         return f"'{value}'"
+    if isinstance(value, str) and value.endswith("\\"):  # or the next comma would be a part of it
+        return quoted(value)
     return show(value)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sfa_bench.api.words import run_words, sweep_words
@@ -16,6 +16,9 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 
 @settings(max_examples=300, deadline=None)
 @given(TEXT.filter(lambda text: "$" not in text))
+@example("\\")
+@example("a b\\")
+@example("a'\\\\")
 def test_any_text_reaches_a_key_that_takes_texts(text):
     assert [override.value for override in check_overrides(run_words({"data_dir": text}))] == [text]
     ((first, second),) = axes(sweep_words({"data_dir": [text, "b"]}))

@@ -57,6 +57,12 @@ def test_what_is_typed_takes_the_place_of_a_key_in_all_blocks(written):
     assert all(line.endswith("replicate=7 lr=0.1") and line.count("replicate") == 1 for line in found)
 
 
+@pytest.mark.parametrize("folder", ["D:\\data\\", "a b\\", "\\"])
+def test_a_text_that_ends_in_a_backslash_is_a_value_of_its_own(written, folder):
+    conf = written(f"blocks: [{{method: ce, data_dir: ['{folder}', b]}}]")
+    assert [job[1].value for job in jobs(["+sweep=mine"], conf)] == [folder, "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
