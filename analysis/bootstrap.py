@@ -113,15 +113,23 @@ def sign_flip(differences: Differences) -> tuple[float, int] | None:
     assumes no distribution, but n replicates can have no p below 2^(1 − n).
     """
     shares = np.array([share for cells in differences.values() for share in _shares(cells)]) / len(differences)
-    n, mean = len(shares), abs(float(shares.sum()))
+    p = flipped(shares)
+    return None if p is None else (p, len(shares))
+
+
+def flipped(terms: NDArray[np.float64]) -> float | None:
+    """Two-sided p value of a sum if the sign of each term were arbitrary, counted over all signs; None for more terms
+    than `MOST_FLIPPED`.
+    """
+    n, total = len(terms), abs(float(terms.sum()))
     if n > MOST_FLIPPED:
         return None
-    rounding = 1e-9 * float(np.abs(shares).sum())
-    if mean <= rounding:
-        return 1.0, n
-    one, other = _signed_sums(shares[: n // 2]), np.sort(_signed_sums(shares[n // 2 :]))
-    above = len(other) * len(one) - int(np.searchsorted(other, mean - rounding - one).sum())
-    return 2 * above / 2**n, n
+    rounding = 1e-9 * float(np.abs(terms).sum())
+    if total <= rounding:
+        return 1.0
+    one, other = _signed_sums(terms[: n // 2]), np.sort(_signed_sums(terms[n // 2 :]))
+    above = len(other) * len(one) - int(np.searchsorted(other, total - rounding - one).sum())
+    return 2 * above / 2**n
 
 
 def _shares(cells: Mapping[Any, Mapping[Replicate, float]]) -> list[float]:
@@ -134,11 +142,11 @@ def _shares(cells: Mapping[Any, Mapping[Replicate, float]]) -> list[float]:
     return [*shares.values()]
 
 
-def _signed_sums(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _signed_sums(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sums for all combinations of signs [2^n]."""
     sums = np.zeros(1)
-    for share in shares:
-        sums = np.concatenate([sums + share, sums - share])
+    for term in terms:
+        sums = np.concatenate([sums + term, sums - term])
     return sums
 
 

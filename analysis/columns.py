@@ -215,7 +215,7 @@ class RunColumns:
         return self._metrics[name]
 
     def numbers(self, name: str) -> list[Any]:
-        """The metric of each run as a float; None where it has none or it is undefined."""
+        """The metric of each run as a float; None where it has none or it is undefined; what is no number as it is."""
         if name not in self._numbers:
             column = self.metric(name)
             known = [float(value) if isinstance(value, (int, float)) else value for value in column.values]

@@ -39,7 +39,7 @@ class Plan:
     runs: dict[str, list[str]] = field(default_factory=dict)  # hash -> overrides, of all valid combinations
     configs: Mapping[str, str] = field(default_factory=dict)  # hash of a missing run -> its stored configuration as
     # JSON, which is made when it is asked for
-    found: RunTable | None = None  # the records of its runs that were there when they were last looked for
+    found: RunTable | None = None  # the records of its runs when they were last looked for; it holds files open
     done: dict[str, Path] = field(default_factory=dict)  # hash -> folder
     left: dict[str, Path] = field(default_factory=dict)  # failed before, and not to be retried
     missing: list[list[str]] = field(default_factory=list)  # what is to be launched

@@ -349,7 +349,7 @@ def test_pairs_of_competitors_are_told_apart_by_wilcoxon_and_holm(ledger, capsys
     assert set(names[1:3]) == {"b", "c"}
 
 
-def test_the_groups_of_a_pair_do_not_depend_on_who_else_is_ranked(ledger):
+def test_two_competitors_are_compared_by_their_own_results_alone(ledger):
     """Before the correction: the test of b and c is of their own results alone."""
     many_data_sets(ledger, 7)
     runs = load([ledger.root])[0]
@@ -364,6 +364,15 @@ def test_few_data_sets_cannot_tell_many_competitors_apart_and_it_is_said(ledger,
     assert "told apart (Wilcoxon over 5 data sets, Holm over 6 pairs, 5 %): none" in out
     # 6 pairs: 6 / 2^7 = 0.047, and 6 / 2^6 = 0.094
     assert "5 data sets cannot tell any two of 4 apart, however they differ; that takes 8" in out
+
+
+@pytest.mark.parametrize("differences", [[1.0] * 16, [0, 0, 1, 1, 2, 3, -1], [*range(1, 14), 3, -3]])
+def test_equal_differences_have_their_exact_p_however_many(ledger, differences):
+    for number, difference in enumerate(differences):
+        for method, level in (("a", 50.0 + difference), ("b", 50.0)):
+            ledger.add(level, method=method, dataset=f"set{number}")
+    (p,) = ranks(load([ledger.root])[0], ["method"], "test/acc/final").p_values.values()
+    assert p == pytest.approx(brute_wilcoxon([d for d in differences if d]))
 
 
 def test_competitors_that_are_equal_everywhere_are_not_told_apart(ledger, capsys):

@@ -1,13 +1,15 @@
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 import sfa_bench
 from sfa_bench.store.folder import RunFolder
-from sfa_bench.store.ledger import find_done, records, run_path
+from sfa_bench.store.ledger import find_done, no_garbage, records, run_path
 from sfa_bench.store.record import new_record
 
 
@@ -75,3 +77,18 @@ def test_a_folder_renamed_to_another_hash_is_not_taken_for_it(tmp_path):
 def test_reading_the_ledger_imports_no_torch():
     script = "import sys, sfa_bench.store.ledger, sfa_bench.store.folder; assert 'torch' not in sys.modules, 1"
     subprocess.run([sys.executable, "-c", script], cwd=Path(sfa_bench.__file__).parents[1], check=True)
+
+
+def test_what_lives_while_no_garbage_is_collected_can_be_collected_later():
+    class Owner:
+        pass
+
+    owner = Owner()
+    owner.itself = owner
+    gone = weakref.ref(owner)
+    with no_garbage():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    del owner
+    gc.collect()
+    assert gone() is None

@@ -91,6 +91,7 @@ class SfaSweeper(Sweeper):
             print(f"refused: {why}, so nothing was run", file=sys.stderr)
             raise SystemExit(2)
         if planned.missing:
+            planned.found = None  # for the hours of the sweep; `failures` looks again
             self._make_output()
         outcomes = self._launch(planned) if planned.missing else {}
         left = failures(self.runs_dir, planned, outcomes, self.own_conf)
