@@ -119,7 +119,7 @@ def _ibc_silent(config: RunConfig) -> Iterator[str]:
         yield from ("plugin.kappa", "plugin.query_centre")
 
 
-_OF_SFA = ("moments", "selection_at", "tau0", "samples", "draw", "sample_min", "empty_class", "var_floor")
+_OF_SFA = ("moments", "selection_at", "tau0", "samples", "draw", "distance", "sample_min", "empty_class", "var_floor")
 
 # ---- DSS
 
@@ -362,6 +362,9 @@ class PluginConfig(Brought):
     tau0: float | None = option(None, "the gate's threshold at epoch 0 (null = 1/K)", low=0, below=1)
     samples: int = option(1, "draws of each centroid", low=1, high=10_000)
     draw: bool = option(True, "draw centroids; false uses their means")
+    distance: Literal["own", "relative"] = option(
+        "own", "to the centroid of the observed class; relative = less that to the nearest other centroid"
+    )
     sample_min: int | Literal["auto", "release"] = option(
         "auto", "draw only classes with more gated samples", low=0, high=MANY
     )

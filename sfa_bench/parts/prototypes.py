@@ -71,3 +71,18 @@ def label_scores(unit: np.ndarray, prototypes: np.ndarray, labels: np.ndarray) -
         apart = unit[rows] - prototypes[labels[rows]]
         scores[rows] = -(apart * apart).sum(axis=1)
     return scores
+
+
+def nearest_other(unit: np.ndarray, prototypes: np.ndarray, labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Squared distance of each row to the nearest prototype of another label than its own: [N].
+
+    Args: known [K] bool, the classes that have a prototype. Zero where there is no other.
+    """
+    lengths = np.where(known, (prototypes * prototypes).sum(axis=1), np.inf)
+    nearest = np.empty(len(unit))
+    for rows in _blocks(len(unit)):
+        block = unit[rows]
+        apart = lengths - 2 * (block @ prototypes.T)
+        apart[np.arange(len(block)), labels[rows]] = np.inf
+        nearest[rows] = (block * block).sum(axis=1) + apart.min(axis=1)
+    return np.where(np.isfinite(nearest), nearest, 0.0)

@@ -11,7 +11,7 @@ import torch
 
 from sfa_bench.errors import RunError
 from sfa_bench.parts.mixtures import class_posteriors
-from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores
+from sfa_bench.parts.prototypes import centre_and_normalise, instant_centroids, label_scores, nearest_other
 from sfa_bench.parts.softmax import softmax
 from sfa_bench.selectors.base import Probe, Selection, Selector, SelectorInputs, Thresholds
 
@@ -39,6 +39,8 @@ class StochasticFeatureAveraging(Selector):
         tau0: base of the gate; None is 1/K.
         samples: draws R a selection.
         draw: False scores against the mean.
+        distance: of a sample to the centroid of its `own` observed class; or `relative`, that less the one to the
+            nearest other centroid (ours, algorithms/sfa.md §2.8).
         sample_min: only classes with more gated samples are drawn.
         empty_class: `carry` keeps the moments of a class whose gate is empty; `zero` puts its centroid at the origin,
             and begins the moments with all samples (IBC's release, algorithms/ibc.md §7); `error` fails the run.
@@ -57,6 +59,7 @@ class StochasticFeatureAveraging(Selector):
         tau0: float | None = None,
         samples: int = 1,
         draw: bool = True,
+        distance: str = "own",
         sample_min: int = 0,
         empty_class: str = "carry",
         var_floor: float = 1e-30,
@@ -66,7 +69,7 @@ class StochasticFeatureAveraging(Selector):
         self.moments, self.beta = moments, beta
         self.gate_delay, self.beginnings = (1, 2) if selection_at == "end" else (0, 1)
         self.phi, self.tau0 = phi, tau0
-        self.samples, self.draw, self.sample_min = samples, draw, sample_min
+        self.samples, self.draw, self.sample_min, self.distance = samples, draw, sample_min, distance
         self.empty_class, self.var_floor = empty_class, var_floor
         self.generator = generator
         self.mean: np.ndarray | None = None  # μ [K, d]
@@ -90,6 +93,7 @@ class StochasticFeatureAveraging(Selector):
             "tau0": plugin.tau0,
             "samples": plugin.samples,
             "draw": plugin.draw,
+            "distance": plugin.distance,
             "sample_min": sample_min(plugin.sample_min, inputs.observed_counts),
             "empty_class": plugin.empty_class,
             "var_floor": plugin.var_floor,
@@ -135,12 +139,16 @@ class StochasticFeatureAveraging(Selector):
         spread = np.sqrt(np.clip(square - mean * mean, self.var_floor, 1e30))
         drawn = (gated > self.sample_min) & (gated > 0) & self.draw & (self.moments != "none")
         rng = self.generator(epoch)
-        scores = np.zeros(len(labels))
+        scores, others = np.zeros(len(labels)), np.zeros(len(labels))
         for _ in range(self.samples):
             noise = rng.standard_normal(mean.shape)
-            scores += label_scores(unit, np.where(drawn[:, None], mean + spread * noise, mean), labels)
+            centers = np.where(drawn[:, None], mean + spread * noise, mean)
+            scores += label_scores(unit, centers, labels)
+            if self.distance == "relative":
+                others += nearest_other(unit, centers, labels, self.initialised)
         if self.empty_class == "zero":  # all are as far from the origin: rounding must not tell them apart
             scores[(mean == 0).all(axis=1)[labels]] = -self.samples
+        scores += others
         posterior = class_posteriors(
             scores,
             labels,

@@ -152,7 +152,7 @@ BASES = [
         "",
         "method.ramp_epochs=20 plugin.moments=release plugin.beta=0.9 plugin.phi=1.01 plugin.tau0=0.2 plugin.samples=2",
     ),
-    ("", "plugin.draw=false plugin.sample_min=3 plugin.head=none plugin.empty_class=error plugin.p_threshold=0.6"),
+    ("", "plugin.draw=false plugin.distance=relative plugin.sample_min=3 plugin.head=none plugin.empty_class=error plugin.p_threshold=0.6"),
     ("", "plugin.var_floor=1e-9 plugin.abc.counts=observed plugin.abc.count_floor=0 plugin.abc.detach=true"),
     ("", "plugin.gmm.min_samples=3 model.width=8 recipe.momentum=0 recipe.weight_decay=0 recipe.lr_drop=0.2"),
     ("", "recipe.milestone=0.5 plugin=none plugin=abc plugin=sfa_release method=ce dataset=cifar10"),

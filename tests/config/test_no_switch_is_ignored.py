@@ -258,6 +258,7 @@ SWITCHES: dict[str, list[tuple[str, object]]] = {
     "plugin.tau0": [(SFA, 0.05)],
     "plugin.samples": [(DRAWN, 3)],
     "plugin.draw": [(DRAWN, "false")],
+    "plugin.distance": [(SFA, "relative")],
     "plugin.sample_min": [(DRAWN, 1000)],
     "plugin.epsilon": [(IBC, 0), (IBC, 0.5)],
     "plugin.kappa": [(IBC, 1)],
@@ -519,7 +520,7 @@ def test_runs_share_a_warm_up_exactly_where_its_epochs_are_the_same(execute, fil
     ramp = {"method.ramp_origin", "method.ramp_epochs", "method.partner", "noise.assumed_rate"}
     late = {"method.schedule", "method.class_beta", "method.count_floor"}
     sfa = {f"plugin.{key}" for key in ("moments", "beta", "phi", "tau0", "samples", "draw", "sample_min", "var_floor")}
-    sfa |= {f"plugin.{key}" for key in ("empty_class", "epsilon", "kappa", "query_centre")}
+    sfa |= {f"plugin.{key}" for key in ("distance", "empty_class", "epsilon", "kappa", "query_centre")}
     plugin = {f"plugin.{key}" for key in ("main_subset", "p_threshold", "abc.counts")}
     plugin |= {"plugin.selection_at", "plugin.gmm.min_samples", "plugin.gmm.monotone"}
     heirs = {f"method.{key}" for key in ("confidence", "refinement", "midl_temperature", "positive")}  # of DaSC

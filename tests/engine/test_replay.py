@@ -187,6 +187,7 @@ OTHERS = {
     "release for sfa": ("sfa", "plugin=sfa_release", True, lambda k, n, y: averages(k, n, moments="release")),
     "sfa for release": ("release", "plugin.moments=persistent", True, lambda k, n, y: averages(k, n)),
     "shorter memory": ("sfa", "plugin.beta=0.999", True, lambda k, n, y: averages(k, n, beta=0.999)),
+    "relative": ("sfa", "plugin.distance=relative", True, lambda k, n, y: averages(k, n, distance="relative")),
     "ibc for sfa": ("sfa", "plugin=ibc", True, lambda k, n, y: averages(k, n, samples=5)),
     "sfa for ibc": ("ibc", "plugin=sfa", True, lambda k, n, y: averages(k, n)),
     "another average for ibc": (

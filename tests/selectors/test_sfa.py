@@ -247,6 +247,35 @@ def test_draws_add_up_their_scores():
     assert summed.score == pytest.approx(3 * single.score)
 
 
+def test_the_relative_distance_is_that_to_the_own_centroid_less_that_to_the_nearest_other():
+    selector, plain = sfa(distance="relative"), sfa()
+    for epoch in (31, 32, 33):
+        relative, own = selector.select(probe(epoch), epoch), plain.select(probe(epoch), epoch)
+        mean, square = selector.mean, selector.square
+        drawn = mean + np.sqrt(np.clip(square - mean * mean, 1e-30, 1e30))  # every draw is 1
+        unit, _ = centre_and_normalise(features(epoch))
+        to_each = ((unit[:, None] - drawn) ** 2).sum(axis=2)
+        assert own.score == pytest.approx(-to_each[ROWS, OBSERVED])
+        to_each[ROWS, OBSERVED], to_own = np.inf, to_each[ROWS, OBSERVED]
+        assert relative.score == pytest.approx(to_each.min(axis=1) - to_own)
+        assert np.array_equal(relative.prototypes, own.prototypes)
+
+
+def test_the_relative_distance_finds_the_members_of_a_neighbour_that_a_class_took_for_its_own():
+    """Class 1's observed members are mostly class 0's, so that its centroid is nearer to these than to its own."""
+    rng = np.random.default_rng(0)
+    clean = np.repeat([0, 0, 1, 2], [300, 120, 60, 200])
+    observed = np.repeat([0, 1, 1, 2], [300, 120, 60, 200])
+    centres = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    points = 8 * centres[clean] + rng.normal(scale=0.3, size=(len(clean), 4))
+    seen = Probe(points, np.zeros((len(clean), 3)), np.eye(3)[observed], observed)
+    of_1 = observed == 1
+    kept = {how: sfa(distance=how).select(seen, 31).mask[of_1] for how in ("own", "relative")}
+    right = clean[of_1] == 1
+    assert np.array_equal(kept["relative"], right)
+    assert np.array_equal(kept["own"], ~right)
+
+
 @pytest.mark.parametrize("mode", ["persistent", "release", "none"])
 def test_an_absent_class_and_a_class_of_one_are_handled(mode):
     observed = np.where(OBSERVED == 2, 1, OBSERVED)
