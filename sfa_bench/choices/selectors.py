@@ -363,7 +363,7 @@ class PluginConfig(Brought):
     samples: int = option(1, "draws of each centroid", low=1, high=10_000)
     draw: bool = option(True, "draw centroids; false uses their means")
     distance: Literal["own", "relative"] = option(
-        "own", "to the centroid of the observed class; relative = less that to the nearest other centroid"
+        "own", "to the observed class's centroid; relative = less that to the nearest other"
     )
     sample_min: int | Literal["auto", "release"] = option(
         "auto", "draw only classes with more gated samples", low=0, high=MANY

@@ -128,7 +128,7 @@ def test_the_last_replayed_masks_and_probabilities_are_those_of_the_predictions(
         assert np.array_equal(selection.clean_probability.astype(np.float32), arrays["clean_probability"][k])
 
 
-def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E, samples=1):
+def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E, samples=1, distance="own"):
     """SFA's selector of network k as algorithms/sfa.md and protocol.md §3 have it, for `replicate=0`."""
     return StochasticFeatureAveraging(
         Thresholds(),
@@ -136,6 +136,7 @@ def averages(k, counts, *, moments="persistent", beta=0.99, epochs=E, samples=1)
         beta=beta ** (200 / epochs),
         phi=1.005 ** (200 / epochs),
         samples=samples,
+        distance=distance,
         sample_min=int(0.06 * counts.max()),
         generator=partial(streams.numpy_generator, 0, "centroid_draw", k),
     )
