@@ -37,6 +37,8 @@ from sfa_bench.store.folder import writing
 TOOLS = {"table": table.main, "claim": claim.main, "plot": plot.main}
 PATHS = ("runs_dir", "data_dir", "dataset.cache_dir")
 # Where a run was made does not affect its result.
+MEASURED = ("cost/", "selection/", "test/", "val/")
+OF_RUNS = ("hash", "command", "knows", "observed_labels", "classes")  # columns that are no settings
 LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage", *PATHS)
 
 
@@ -127,11 +129,12 @@ def _caption(lines: Sequence[str]) -> str:
 
 
 def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frame without columns that have one value only, and these."""
+    """The frame without settings that have one value only, and these."""
     frame = frame.drop(columns=[name for name in LEFT_OUT if name in frame])
     frame["command"] = frame["command"].map(_anywhere)
-    constant = [name for name in frame if name not in ("hash", "command") and frame[name].nunique(dropna=False) == 1]
-    return frame.drop(columns=constant), {str(name): frame[name].tolist()[0] for name in constant}
+    settings = [name for name in map(str, frame) if name not in OF_RUNS and not name.startswith(MEASURED)]
+    constant = [name for name in settings if frame[name].nunique(dropna=False) == 1]
+    return frame.drop(columns=constant), {name: frame[name].tolist()[0] for name in constant}
 
 
 def _anywhere(command: str) -> str:
@@ -173,8 +176,7 @@ def _page(
         ", ".join(
             f"`{key}={show(value)}`"
             for key, value in constant.items()
-            if not key.startswith(("cost/", "selection/", "test/")) and key not in (*MACHINE, *SEED_KEYS)
-            if pd.notna(value) and key not in ("external", "knows")
+            if key not in (*MACHINE, *SEED_KEYS, "external") and pd.notna(value)
         )
         + ".",
     ]
@@ -197,6 +199,8 @@ def _spent(runs: Sequence[Run]) -> tuple[float, float]:
 
 def _machine(run: Run) -> str:
     made = run.record["environment"]
+    if not made["versions"]:  # of `tools.kept`
+        return str(made["device_name"])
     versions = ", ".join(
         f"{package} {made['versions'].get(package, 'unknown')}" for package in ("python", "torch", "numpy")
     )
