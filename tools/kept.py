@@ -44,6 +44,7 @@ def records(table: Path, wanted: Collection[str] | None = None) -> Iterator[dict
         raise ConfigError(f"{table} cannot be read: {error.strerror}") from error
     if rows and not {"hash", "command", "observed_labels"} <= rows[0].keys():
         raise ConfigError(f"{table} is no table of runs: it lacks the columns hash, command or observed_labels")
+    machines = _machines(table.with_name("README.md"))
     for row in rows:
         if wanted is not None and row["hash"] not in wanted:
             continue
@@ -59,13 +60,21 @@ def records(table: Path, wanted: Collection[str] | None = None) -> Iterator[dict
         values = {key: _value(key, text) for key, text in row.items() if text}
         record |= {"state": "done", "knows": row.get("knows", "").split(), "metrics": _metrics(values)}
         record |= {section: _nested(values, f"{section}/") for section in SECTIONS}
-        where = f"as {table.parent.name}/README.md says"
-        record["environment"] = {"device_name": where, "threads": config.threads, "versions": {}}
+        record["environment"] = {"device_name": machines, "threads": config.threads, "versions": {}}
         record["environment"] |= {"commit": None, "modified": None}
         record["data"] = {"fingerprints": {"observed_labels": row["observed_labels"]}}
         if classes := row.get("classes"):
             record["data"]["classes"] = json.loads(classes)
         yield record
+
+
+def _machines(page: Path) -> str:
+    """The machines that the folder's page names, of which a run was made on one."""
+    try:
+        lines = re.findall(r"^- \d+ runs: (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        lines = []
+    return " or ".join(lines) or "unknown"
 
 
 def _value(key: str, text: str) -> Any:

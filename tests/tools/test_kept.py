@@ -19,6 +19,9 @@ both:
     table.md: table --rows method,plugin
 """
 
+ENVIRONMENT = {"device_name": "a machine", "threads": 1, "commit": "0123456789abcdef", "modified": False}
+ENVIRONMENT |= {"versions": {"python": "3.11.7", "torch": "2.14.1", "numpy": "2.4.6"}}
+
 
 @pytest.fixture
 def folders(tmp_path):
@@ -27,6 +30,7 @@ def folders(tmp_path):
     for path in (tmp_path / "runs").glob("*/*/*/run.json"):
         record = json.loads(path.read_text())
         record["cost"]["shared"] = {"run": "012345678901", "epochs": 3, "seconds": 1.5}  # a hash, not a number
+        record["environment"] = ENVIRONMENT
         record["data"]["classes"] = [f"class {number}" for number in range(10)]
         path.write_text(json.dumps(record))
     (tmp_path / "results").mkdir()
@@ -58,9 +62,11 @@ def test_they_answer_what_the_runs_answer(folders, tmp_path, capsys, tool, words
 
 def test_they_can_be_kept_again(folders, tmp_path, capsys):
     runs, folder = folders
+    page = (folder / "README.md").read_text()
+    assert "- 12 runs: a machine, 1 thread(s), python 3.11.7, torch 2.14.1, numpy 2.4.6; commit 0123456789ab\n" in page
     printed(capsys, kept, folder, "-o", tmp_path / "again")
     printed(capsys, results, "both", tmp_path / "again", "-o", tmp_path / "results")
-    assert "- 12 runs: as both/README.md says\n" in (folder / "README.md").read_text()
+    assert (folder / "README.md").read_text() == page
     for name, place in (("before", runs), ("after", tmp_path / "again")):
         printed(capsys, export, place, "-o", tmp_path / f"{name}.csv")
     before, after = (_rows(tmp_path / f"{name}.csv") for name in ("before", "after"))
