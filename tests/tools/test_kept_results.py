@@ -1,4 +1,4 @@
-"""What `results/` holds is of the sweeps as they stand, and what `docs/results.md` says stands in `results/`."""
+"""What `results/` holds is of the sweeps as they stand, and what `docs/results.md` and its summary say stands there."""
 
 import re
 import shlex
@@ -13,6 +13,7 @@ from tools.results import planned
 ROOT = Path(__file__).parents[2]
 CONTENTS = yaml.safe_load((ROOT / "results" / "contents.yaml").read_text())
 PAGE = (ROOT / "docs" / "results.md").read_text()
+SUMMARY = (ROOT / "docs" / "summary.md").read_text()
 # A figure: anything with a decimal point, and whole percentages. Years, counts and settings are no results.
 FIGURE = re.compile(r"(?<![\w.=])[+−-]?\d+\.\d+(?!\.?\w)|(?<![\w.=])[+−-]?\d+(?= %)")
 
@@ -64,7 +65,7 @@ def test_the_page_of_a_folder_gives_its_commands(name):
         assert f"analysis.{tool} " in command
 
 
-@pytest.mark.parametrize(("heading", "text"), list(sections(PAGE)))
+@pytest.mark.parametrize(("heading", "text"), [*sections(PAGE), *sections(SUMMARY)])
 def test_every_figure_of_the_page_stands_in_the_results_that_its_section_links(heading, text):
     found = figures(text)
     folders, there = linked(text)
