@@ -129,8 +129,10 @@ def _caption(lines: Sequence[str]) -> str:
 
 
 def _varying(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frame without settings that have one value only, and these."""
+    """The frame without settings that have one value only, and these; nor measurements that no run has."""
     frame = frame.drop(columns=[name for name in LEFT_OUT if name in frame])
+    none = [name for name in map(str, frame) if name.startswith(MEASURED) and frame[name].isna().all()]
+    frame = frame.drop(columns=none)
     frame["command"] = frame["command"].map(_anywhere)
     settings = [name for name in map(str, frame) if name not in OF_RUNS and not name.startswith(MEASURED)]
     constant = [name for name in settings if frame[name].nunique(dropna=False) == 1]

@@ -136,6 +136,7 @@ class StochasticFeatureAveraging(Selector):
 
         given = empty if self.empty_class == "zero" else empty & unseen  # centroids of classes without a gated sample
         mean, square = self._update(centroids, known=(gated > 0) | given)
+        assert self.initialised is not None
         spread = np.sqrt(np.clip(square - mean * mean, self.var_floor, 1e30))
         drawn = (gated > self.sample_min) & (gated > 0) & self.draw & (self.moments != "none")
         rng = self.generator(epoch)
