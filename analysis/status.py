@@ -148,7 +148,7 @@ def _seconds_left(
 def _size(path: Path, records: Mapping[str, int]) -> int:
     """Bytes of all files below a folder, but for the index, which is derived from them.
 
-    records: those of each run folder's `run.json`, which has been looked at: a disk is asked for 100,000 fewer.
+    records: those of each run folder's `run.json`, which has been looked at already.
     """
     total, left = 0, [os.fspath(path)]
     while left:
@@ -161,7 +161,7 @@ def _size(path: Path, records: Mapping[str, int]) -> int:
                 elif entry.is_dir(follow_symlinks=False):
                     left += [entry.path] if entry.name != INDEX else []
                 else:
-                    try:  # half a second less than `suppress` for 100,000 runs
+                    try:  # `suppress` costs as much as the call itself
                         total += entry.stat(follow_symlinks=False).st_size
                     except FileNotFoundError:  # a temporary file of a run at work
                         continue

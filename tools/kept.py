@@ -4,7 +4,7 @@ So they can be asked for other tables and claims, and those of several data sets
 
 Each row of `runs.csv` becomes a finished run again: its configuration is composed from its command, and must have the
 row's hash; its metrics, selection and cost are those of the row. What only the run's own folder had is missing: epochs,
-checkpoints, machine, and metrics that were equal in all runs of a folder.
+checkpoints, and in tables of before November 2026 measurements that were equal in all runs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
 from sfa_bench.store.ledger import run_path
-from sfa_bench.store.record import dumps, new_record, recorded_overrides
+from sfa_bench.store.record import dumps, loads, new_record, recorded_overrides
 from tools.results import planned
 
 SECTIONS = ("selection", "cost")
 OF_METRICS = ("test/", "val/")
+NEEDED = {"hash", "command", "observed_labels"}
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -40,10 +41,12 @@ def records(table: Path, wanted: Collection[str] | None = None) -> Iterator[dict
     try:
         with table.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise ConfigError(f"{table} cannot be read: {error.strerror}") from error
-    if rows and not {"hash", "command", "observed_labels"} <= rows[0].keys():
-        raise ConfigError(f"{table} is no table of runs: it lacks the columns hash, command or observed_labels")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{table} cannot be read: {reason}; give folders of results/") from error
+    if rows and (missing := NEEDED - rows[0].keys()):
+        lacking = ", ".join(sorted(missing))
+        raise ConfigError(f"{table} is no table of runs, it lacks {lacking}: give folders of results/")
     machines = _machines(table.with_name("README.md"))
     for row in rows:
         if wanted is not None and row["hash"] not in wanted:
@@ -52,7 +55,7 @@ def records(table: Path, wanted: Collection[str] | None = None) -> Iterator[dict
         if (found := hashes(config).run) != row["hash"]:
             raise ConfigError(
                 f"{table}: `{row['command']}` is run {found} of this version, not {row['hash']}: its results were "
-                "made by a version that computes something else"
+                "made by a version that computes something else; use that one, which README.md beside it names"
             )
         record = new_record(
             hash=row["hash"], config=config.to_plain(), names=config.recorded_names, command=row["command"]
@@ -63,9 +66,12 @@ def records(table: Path, wanted: Collection[str] | None = None) -> Iterator[dict
         record["environment"] = {"device_name": machines, "threads": config.threads, "versions": {}}
         record["environment"] |= {"commit": None, "modified": None}
         record["data"] = {"fingerprints": {"observed_labels": row["observed_labels"]}}
-        if classes := row.get("classes"):
-            record["data"]["classes"] = json.loads(classes)
-        yield record
+        try:
+            if classes := row.get("classes"):
+                record["data"]["classes"] = json.loads(classes)
+            yield loads(dumps(record))
+        except ValueError as error:
+            raise ConfigError(f"{table}: the row of {row['hash']} is no run: {error}; restore the file") from error
 
 
 def _machines(page: Path) -> str:
@@ -104,12 +110,13 @@ def _nested(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`name/0`, `name/1` … as the list `name`."""
+    """`name/0`, `name/1` … as the list `name`, in which those that are missing are None."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name, _, last = key.rpartition("/")
         if last.isdecimal():
-            found.setdefault(name, []).append(value)
+            items = found.setdefault(name, [])
+            items += [None] * (int(last) - len(items)) + [value]
         else:
             found[key] = value
     return found
@@ -127,8 +134,8 @@ def main(arguments: Sequence[str]) -> None:
     for folder in options.results:
         for record in records(folder / "runs.csv", wanted):
             place = run_path(options.output, record["names"], record["hash"])
-            if not place.exists():  # what was run is not replaced by what was kept of it
-                place.mkdir(parents=True)
+            if not (place / "run.json").exists():  # what was run is not replaced by what was kept of it
+                place.mkdir(parents=True, exist_ok=True)
                 write_bytes(place / "run.json", dumps(record).encode())
                 made += 1
     print(f"{made} runs in {options.output}")

@@ -36,9 +36,9 @@ from sfa_bench.store.folder import writing
 
 TOOLS = {"table": table.main, "claim": claim.main, "plot": plot.main}
 PATHS = ("runs_dir", "data_dir", "dataset.cache_dir")
-# Where a run was made does not affect its result.
 MEASURED = ("cost/", "selection/", "test/", "val/")
 OF_RUNS = ("hash", "command", "knows", "observed_labels", "classes")  # columns that are no settings
+# Where a run was made does not affect its result.
 LEFT_OUT = ("folder", "cost/seconds/data", "cost/seconds/storage", *PATHS)
 
 

@@ -106,4 +106,39 @@ def test_what_is_no_table_of_runs_is_refused(tmp_path, capsys):
     assert "runs.csv cannot be read: No such file" in capsys.readouterr().err
     (tmp_path / "runs.csv").write_text("a,b\n1,2\n")
     assert kept.main([str(tmp_path), "-o", str(tmp_path / "again")]) == 2
-    assert "is no table of runs: it lacks the columns hash, command or observed_labels" in capsys.readouterr().err
+    assert "is no table of runs, it lacks command, hash, observed_labels: give folders of" in capsys.readouterr().err
+    (tmp_path / "runs.csv").write_bytes(b"hash,command\n\xff,1\n")
+    assert kept.main([str(tmp_path), "-o", str(tmp_path / "again")]) == 2
+    assert "runs.csv cannot be read: 'utf-8' codec" in capsys.readouterr().err
+
+
+def test_a_damaged_row_is_refused(folders, tmp_path, capsys):
+    _, folder = folders
+    text = (folder / "runs.csv").read_text()
+    (folder / "runs.csv").write_text(text.replace('[""class 0""', '[""class 0', 1))
+    assert kept.main([str(folder), "-o", str(tmp_path / "again")]) == 2
+    assert "is no run: " in (said := capsys.readouterr().err)
+    assert "; restore the file" in said
+
+
+def test_a_value_that_a_list_lacks_moves_no_other(folders, tmp_path, capsys):
+    runs, folder = folders
+    with (folder / "runs.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    rows[0]["test/per_class/3"] = ""
+    with (folder / "runs.csv").open("w", newline="") as lines:
+        table = csv.DictWriter(lines, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    printed(capsys, kept, folder, "-o", tmp_path / "again")
+    (before,), (after,) = (place.glob(f"*/*/{rows[0]['hash']}/run.json") for place in (runs, tmp_path / "again"))
+    before, after = (json.loads(path.read_text())["metrics"]["test/per_class"] for path in (before, after))
+    assert after == [*before[:3], None, *before[4:]]
+
+
+def test_a_folder_of_a_killed_command_is_filled(folders, tmp_path, capsys):
+    runs, folder = folders
+    place = tmp_path / "again" / next(runs.glob("*/ce/*")).relative_to(runs)
+    place.mkdir(parents=True)
+    assert printed(capsys, kept, folder, "-o", tmp_path / "again").startswith("12 runs in")
+    assert (place / "run.json").exists()
