@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.columns import CHECKSUM, Run
 from analysis.metrics import SECOND
-from analysis.paired import Replicate, by_replicate, mean_std, paired_difference, values
+from analysis.paired import Replicate, mean_std, paired_difference, values
 from analysis.render import Mark
 from analysis.runs import DATA, grouped
 
@@ -32,6 +32,8 @@ NOTE = (
     "others; only within one recipe and on the same data, without methods that see clean labels."
 )
 
+Measured = Mapping[Replicate, tuple[str | None, float]]  # of each run the fingerprint of its labels, and a metric
+
 
 def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """Marks by position in the column of cells. A cell without comparable ones has none, nor does a metric without a
@@ -43,10 +45,11 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     """
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
         return {}
+    numbers = {position: values(members, metric) for position, members in enumerate(column)}
     compared = (
         position
         for position, members in enumerate(column)
-        if values(members, metric) and not any("clean_labels" in run.knows for run in members)
+        if numbers[position] and not any("clean_labels" in run.knows for run in members)
     )
     marked: dict[int, Mark] = {}
 
@@ -57,10 +60,10 @@ def marks(column: Sequence[Sequence[Run]], metric: str) -> dict[int, Mark]:
     for positions in grouped(compared, protocol).values():
         if len(positions) < 2:
             continue
-        means = {position: mean_std(values(column[position], metric))[0] for position in positions}
+        means = {position: mean_std(numbers[position])[0] for position in positions}
         best = max(means, key=lambda position: means[position])
         best_runs = _replicates(column[best], metric)
-        tied = {p for p in positions if means[p] == means[best] or _tied(column[p], best_runs, metric)}
+        tied = {p for p in positions if means[p] == means[best] or _tied(_replicates(column[p], metric), best_runs)}
         marked |= dict.fromkeys(tied, "best")
         rest = {position: mean for position, mean in means.items() if position not in tied}
         second = max(rest.values(), default=0.0)
@@ -73,21 +76,21 @@ def untested(column: Sequence[Sequence[Run]], metric: str) -> bool:
     return any(0 < len(values(members, metric)) < FEWEST for members in column)
 
 
-def _replicates(members: Sequence[Run], metric: str) -> dict[Replicate, Run]:
-    """The runs that have the metric, by replicate; none where the cell holds a replicate twice (in two precisions,
-    which a note says): it has no pairs, and the table is shown.
+def _replicates(members: Sequence[Run], metric: str) -> Measured:
+    """The labels and the metric of the runs that have it, by replicate; none where the cell holds a replicate twice (in
+    two precisions, which a note says): it has no pairs, and the table is shown.
     """
-    alone = len({run.replicate for run in members}) == len(members)
-    return by_replicate(members, metric) if alone else {}
+    if len({run.replicate for run in members}) < len(members):
+        return {}
+    return {run.replicate: (run.labels, value) for run in members if (value := run.number(metric)) is not None}
 
 
-def _tied(members: Sequence[Run], best_runs: Mapping[Replicate, Run], metric: str) -> bool:
+def _tied(ours: Measured, best: Measured) -> bool:
     """Whether the paired interval contains 0; runs are a pair where they saw the same labels."""
-    our_runs = _replicates(members, metric)
-    common = [key for key in our_runs.keys() & best_runs.keys() if our_runs[key].labels == best_runs[key].labels]
-    if len(common) < FEWEST:
+    common = ((ours[key], best[key]) for key in ours if key in best)
+    pairs = [(value, other) for (labels, value), (their_labels, other) in common if labels == their_labels]
+    if len(pairs) < FEWEST:
         return False
-    ours, theirs = (values((side[key] for key in common), metric) for side in (our_runs, best_runs))
-    change = paired_difference(ours, theirs)
+    change = paired_difference(*zip(*pairs, strict=True))
     assert change.interval is not None  # two pairs at least
     return change.interval[0] <= 0 <= change.interval[1]

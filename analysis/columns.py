@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
@@ -435,16 +436,17 @@ def columns_of(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> RunColumns:
 
 def shared(runs: Sequence[Run]) -> tuple[RunColumns, NDArray[np.intp]]:
     """Columns that hold all of these runs, and their rows there [runs]."""
-    one = runs[0].columns if runs else None
-    places = [run.row for run in runs if run.columns is one]
-    if one is not None and len(places) == len(runs):  # as always but in a figure or a claim of several folders
-        return one, np.array(places, dtype=np.intp)
-    parts, first = dict.fromkeys(run.columns for run in runs), 0
-    rows = np.array([run.row for run in runs], dtype=np.intp)
+    rows = np.fromiter(map(_ROW, runs), dtype=np.intp, count=len(runs))
+    parts, first = dict.fromkeys(map(_COLUMNS, runs)), 0
+    if len(parts) == 1:  # as always but in a figure or a claim of several folders
+        return next(iter(parts)), rows
     for part in parts:
         parts[part], first = first, first + len(part.table)
     rows += np.fromiter((parts[run.columns] for run in runs), dtype=np.intp, count=len(runs))
     return RunColumns(RunTable.of([part.table for part in parts])), rows
+
+
+_ROW, _COLUMNS = attrgetter("row"), attrgetter("columns")
 
 
 def differences(groups: Sequence[Sequence[Run]]) -> Iterator[tuple[str, NDArray[np.bool_]]]:

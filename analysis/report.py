@@ -32,20 +32,22 @@ from sfa_bench.store.ledger import no_garbage
 TOGETHER = 240  # runs whose details are unpacked together, at most, where a cell is not larger
 TABLES = 50  # tables of settings that are unpacked together
 PAGE = 12_000_000  # characters of the file
+DETAILED = 10_000  # most runs whose details are read: twice as many fill the file, and take twice the time
 CURVES = 3_500_000  # of them for learning curves
 IMAGES = 2_000_000  # and for images
 LARGE = 1_500_000  # from which the index is packed, too
 PROGRAM = 100_000  # characters of the file for what is the same on every page
-SAMPLE = 2000  # runs from which the size of all details is estimated
 
 
-def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole: int = PAGE) -> bytes:
-    """The page of these runs; the budgets are characters of the file."""
+def make_page(
+    ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole: int = PAGE, detailed: int = DETAILED
+) -> bytes:
+    """The page of these runs. The budgets are characters of the file; detailed: most runs that have details."""
     cells = make_cells(ledger.done)
     others = sorted(ledger.others, key=lambda run: (state(run), str(run.path)))
     runs = [run for cell in cells for run in cell.runs] + others
     order = _by_importance(cells, len(others))
-    with Reader(runs, order, curves) as reader:
+    with Reader(runs, order[:detailed], curves) as reader:
         index: dict[str, Any] = {
             "facts": _facts(ledger, cells),
             "setting": SHOWN,
@@ -61,9 +63,9 @@ def make_page(ledger: AllRuns, curves: int = CURVES, images: int = IMAGES, whole
         }
         blobs = _packed_index(index)
         room = whole - PROGRAM - len(compact(index)) - sum(map(len, blobs.values()))
-        filled = _fill(cells, runs, order, reader, images, room)
+        filled = _fill(cells, runs, order[:detailed], reader, images, room)
     index |= {"chunks": filled.chunks, "sheets": filled.sheets}
-    index["notes"] += _left_out(len(runs), filled, curves, images, whole)
+    index["notes"] += _left_out(len(runs), filled, curves, images, whole, detailed)
     return page(index, blobs | filled.blobs)
 
 
@@ -110,17 +112,6 @@ def _fill(
 ) -> Filled:
     """Details of as many runs as there is room for, the most important first, with their curves and images."""
     count = len(order)
-    if count > SAMPLE:
-        sample = sorted(order[:SAMPLE])
-        reader.until(SAMPLE)
-        loaded = [reader.loaded[position] for position in sample]
-        details = Details([runs[position] for position in sample], loaded, [None] * SAMPLE)
-        parts = (details.part(first, first + TOGETHER) for first in range(0, SAMPLE, TOGETHER))
-        each = sum(len(packed(compact(part))) for part in parts) / SAMPLE
-        curve = sum(extras.size for extras in loaded) * 4 / 3 / SAMPLE
-        left = room - images * any(extras.images for extras in loaded)
-        # As many as there is room for with curves each, or with as many curves as there may be.
-        count = max(0, min(count, int(0.98 * max(left / (each + curve), (left - reader.most) / each))))
     while True:
         reader.until(count)
         filled = _filled(cells, runs, order[:count], reader, images)
@@ -210,12 +201,12 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     return [*notes(runs, by_choice, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
-def _left_out(runs: int, filled: Filled, curves: int, images: int, whole: int) -> Iterator[str]:
+def _left_out(runs: int, filled: Filled, curves: int, images: int, whole: int, detailed: int) -> Iterator[str]:
     if count := filled.no_details:
         yield (
-            f"details of {count:,} of {runs:,} runs are left out, to keep this file within {whole / 1e6:g} MB (first "
-            "replicates of the best configurations of each setting go first); the runs' folders have them, and a page "
-            "of fewer runs (--where)"
+            f"details of {count:,} of {runs:,} runs are left out: there are those of {detailed:,} at most, as far as "
+            f"this file stays within {whole / 1e6:g} MB (first replicates of the best configurations "
+            "of each setting go first); the runs' folders have them, and a page of fewer runs (--where)"
         )
     for what, count, budget in (("curves", filled.no_curves, curves), ("images", filled.no_images, images)):
         if count:

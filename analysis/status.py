@@ -11,8 +11,9 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,11 @@ def status(paths: Sequence[Path]) -> Status:
     states: Counter[str] = Counter()
     unfinished, done, seen = [], set[str](), set[str]()
     costs: dict[Any, list[float]] = defaultdict(list)
-    with no_garbage():
-        sizes: dict[str, int] = {}
-        runs = table(paths, sizes=sizes)
+    # Half of the time is the disk's: it is asked for sizes by a process beside this one where there is much to ask.
+    many = any((path / INDEX).is_dir() for path in paths)
+    with ProcessPoolExecutor(1) if many and (os.cpu_count() or 1) > 1 else nullcontext() as other, no_garbage():
+        sizes = (other.map if other else map)(_size, paths)
+        runs = table(paths)
         kinds = list(zip(*(runs.values(f"names/{key}") for key in ("dataset", "method", "plugin")), strict=True))
         values = zip(runs.folders, *map(runs.values, ("state", "hash", "cost/total_seconds")), kinds, strict=True)
         for folder, state, hash, seconds, kind in values:
@@ -112,7 +115,7 @@ def status(paths: Sequence[Path]) -> Status:
     sweeps = [Sweep(plan.command, len(plan.runs), sum(run.hash in done for run in plan.runs)) for plan in plans]
     progress = Status(counts, [run for run, _ in unfinished], sweeps, [run.command for run in not_begun])
     progress.seconds_left = _seconds_left(unfinished, len(not_begun), costs)
-    progress.bytes_used = sum(_size(path, sizes) for path in paths)
+    progress.bytes_used = sum(sizes)
     return progress
 
 
@@ -145,20 +148,13 @@ def _seconds_left(
     return sum(known) / max(1, sum(run.state == "running" for run, _ in unfinished))
 
 
-def _size(path: Path, records: Mapping[str, int]) -> int:
-    """Bytes of all files below a folder, but for the index, which is derived from them.
-
-    records: those of each run folder's `run.json`, which has been looked at already.
-    """
+def _size(path: Path) -> int:
+    """Bytes of all files below a folder, but for the index, which is derived from them."""
     total, left = 0, [os.fspath(path)]
     while left:
-        folder = left.pop()
-        known = records.get(folder)
-        with suppress(OSError), os.scandir(folder) as entries:
+        with suppress(OSError), os.scandir(left.pop()) as entries:
             for entry in entries:
-                if known is not None and entry.name == "run.json":
-                    total += known
-                elif entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False):
                     left += [entry.path] if entry.name != INDEX else []
                 else:
                     try:  # `suppress` costs as much as the call itself

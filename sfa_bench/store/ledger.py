@@ -48,20 +48,12 @@ def records(
             left_out.append(folder)
 
 
-def table(
-    paths: Iterable[str | os.PathLike[str]], left_out: list[Path] | None = None, sizes: dict[str, int] | None = None
-) -> RunTable:
-    """`records` as columns, from the index of each runs folder where it agrees with the files. The bytes of each run's
-    record are added to `sizes` by its folder.
-    """
+def table(paths: Iterable[str | os.PathLike[str]], left_out: list[Path] | None = None) -> RunTable:
+    """`records` as columns, from the index of each runs folder where it agrees with the files."""
     from sfa_bench.store.run_table import RunTable, read_table
 
-    tables, paths = [], list(paths)
-    for root, places in zip(paths, places_below(paths), strict=True):
-        tables.append(read_table(root, places, left_out))
-        if sizes is not None:
-            sizes.update((folder, stamp.size) for folder, stamp in places if stamp is not None)
-    return RunTable.of(tables)
+    paths = list(paths)
+    return RunTable.of([read_table(root, p, left_out) for root, p in zip(paths, places_below(paths), strict=True)])
 
 
 def find_done(runs_dir: str | os.PathLike[str], hash: str) -> Path | None:

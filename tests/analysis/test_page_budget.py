@@ -37,6 +37,13 @@ def test_details_beyond_the_budget_are_those_of_later_replicates_and_it_is_said(
     )
 
 
+def test_no_more_runs_have_details_than_may(many):
+    index, blobs = parts(make_page(read([many]), detailed=50))
+    assert sum(kept(index, blobs)) == 50
+    said = "details of 150 of 200 runs are left out: there are those of 50 at most"
+    assert any(note.startswith(said) for note in index["notes"])
+
+
 def test_the_leaderboard_stays_whole_where_no_run_has_room(many):
     index, blobs = parts(make_page(read([many]), whole=0))
     assert not any(kept(index, blobs))
