@@ -3,7 +3,7 @@
 parallel: throughput of 8 equal runs by 2 workers of one thread against 1 worker of one thread, in alternating pairs.
 scale: sweeps over generated ledgers of finished runs: planning, repeating, watching and tabulating them; seconds
 of a process that has imported everything, and its largest memory. `--against TREE PYTHON` measures another checkout
-over the same ledgers, in turn with this one.
+over the same ledgers, in turn with this one. `--profile` has the functions in which each spent its time, instead.
 """
 
 import argparse
@@ -31,10 +31,11 @@ AXES += ["noise_ratio=0.1,0.2,0.3,0.4,0.5", "imb_factor=0.1,0.05,0.02,0.01,1"]
 EACH = 200  # runs of one replicate
 # Everything is imported before the clock starts: a child measures itself, by the code of the tree that it runs in.
 CHILD = """
-import contextlib, importlib, json, os, resource, sys, time
+import contextlib, cProfile, importlib, json, os, pstats, resource, sys, time
 import hydra, analysis.report, analysis.status, analysis.table, sfa_bench.main, sfa_bench.sweep.plan
 import sfa_bench.sweep.results, hydra_plugins.sfa_sweeper.sweeper
-modules, what, *words = sys.argv[1:]
+modules, profiled, what, *words = sys.argv[1:]
+profile = cProfile.Profile()
 for name in json.loads(modules):
     with contextlib.suppress(Exception):  # some can only be imported by another module
         importlib.import_module(name)
@@ -44,9 +45,20 @@ sys.stdout = open("/dev/null", "w")
 def answer(**more):
     took = {"seconds": time.perf_counter() - before, "cpu_seconds": time.process_time() - cpu, **more}
     took["modules"] = sorted(sys.modules)
+    profile.disable()
+    took["profile"] = shares(profile) if profiled == "yes" else []
     took["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.__stdout__.write(json.dumps(took))
     sys.__stdout__.flush()
+
+def shares(profile):
+    # File, function, its share with what it calls and without, calls; the largest without first.
+    found = pstats.Stats(profile)
+    rows = [
+        [file, name, cumulative / found.total_tt, own / found.total_tt, calls]
+        for (file, _, name), (calls, _, own, cumulative, _) in found.stats.items()
+    ]
+    return sorted(rows, key=lambda row: -row[3])
 
 def first_step(*given, **named):
     answer()
@@ -56,6 +68,8 @@ if what == "train":
     import torch
     torch.Tensor.backward = first_step
 before, cpu = time.perf_counter(), time.process_time()
+if profiled == "yes":
+    profile.enable()
 if what == "plan":
     planned = sfa_bench.sweep.plan.plan(words)
     assert planned.asked, planned
@@ -83,10 +97,12 @@ class Tree:
     root: Path
     python: str
     modules: dict[str, list[str]] = field(default_factory=dict)  # what each kind of child imports
+    profiled: bool = False
 
     def child(self, what, *words):
         """What a process of this tree says of itself. Ends the benchmark where it fails."""
-        call = [self.python, "-c", CHILD, json.dumps(self.modules.get(what, ())), what, *words]
+        profiled = "yes" if self.profiled else "no"
+        call = [self.python, "-c", CHILD, json.dumps(self.modules.get(what, ())), profiled, what, *words]
         done = subprocess.run(call, cwd=self.root, capture_output=True, text=True)
         if done.returncode or not done.stdout:
             raise SystemExit(f"{self.name}: {what} {' '.join(words)}: status {done.returncode}\n{done.stderr}")
@@ -190,6 +206,29 @@ def alternating(size, kind, measure, repeats, trees):
     return rows
 
 
+def profiles(size, trees, kinds):
+    """Of each kind and tree the functions with the largest shares of its time, as text."""
+    for tree in trees:
+        tree.profiled = True
+    with tempfile.TemporaryDirectory() as folder:
+        ledger_scale.write_planned(sweep(size, folder))
+        measures = {kind: measure for kind, measure in calls(size, folder).items() if kinds is None or kind in kinds}
+        for measure in measures.values():  # so that what they import is known, and the index is there
+            for tree in trees:
+                measure(tree)
+        for kind, measure in measures.items():
+            for tree in trees:
+                took = measure(tree)
+                print(f"\n{kind}, {size:,} runs, {tree.name}: {took['seconds']:.1f} s with the profile's own")
+                print("  in all   own     calls  function")
+                for file, name, whole, own, count in took["profile"][:SHOWN]:
+                    where = "/".join(Path(file).parts[-2:])
+                    print(f"  {whole:6.1%} {own:5.1%} {count:9,}  {name.strip('<>')} ({where})")
+
+
+SHOWN = 12  # functions
+
+
 def slopes(rows):
     """Slope of the median time in logarithms from each size to the next larger one, for each kind and tree."""
     lines: dict[str, list[tuple[int, float]]] = {}
@@ -231,10 +270,14 @@ if __name__ == "__main__":
     parser.add_argument(
         "--against", nargs=2, metavar=words, help="another checkout, and a Python that it is installed in"
     )
+    parser.add_argument("--profile", action="store_true", help="where the time goes, in the first of the sizes")
     options = parser.parse_args()
     trees = [Tree("this", ROOT, sys.executable)]
     if options.against:
         trees.append(Tree("other", Path(options.against[0]).resolve(), options.against[1]))
+    if options.profile:
+        profiles(options.sizes[0], trees, options.kinds)
+        raise SystemExit
     if options.what == "parallel":
         answer = parallel(options.repeats)
     else:
