@@ -66,24 +66,26 @@ class Growing:
     def __init__(self) -> None:
         self.count = 0
         self._columns: dict[str, _GrowingColumn] = {}
-        self._new: dict[str, list[Any]] = {}  # of the runs since the columns were last extended
+        self._new: list[Mapping[str, Any]] = []  # runs since the columns were last extended
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Add a run, see `leaves`."""
-        place = self.count % TOGETHER
-        for key, value in values.items():
-            column = self._new.setdefault(key, [])
-            if len(column) < place:
-                column.extend([...] * (place - len(column)))
-            column.append(value)
+        self._new.append(values)
         self.count += 1
-        if place == TOGETHER - 1:
+        if len(self._new) == TOGETHER:
             self._extend()
 
     def _extend(self) -> None:
-        for key, values in self._new.items():
-            self._columns.setdefault(key, _GrowingColumn()).extend(self.count - 1 - (self.count - 1) % TOGETHER, values)
-        self._new.clear()
+        runs, self._new = self._new, []
+        keys = [*runs[0]] if runs else []
+        columns: Mapping[str, Sequence[Any]]
+        if all([*run] == keys for run in runs):  # as the runs of one sweep mostly have
+            columns = dict(zip(keys, zip(*(run.values() for run in runs), strict=True), strict=True))
+        else:
+            every = dict.fromkeys(key for run in runs for key in run)
+            columns = {key: [run.get(key, ...) for run in runs] for key in every}
+        for key, values in columns.items():
+            self._columns.setdefault(key, _GrowingColumn()).extend(self.count - len(runs), values)
 
     def columns(self) -> dict[str, Column]:
         """The columns of the runs added, to which no more are added."""
