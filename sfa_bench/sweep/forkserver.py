@@ -21,8 +21,10 @@ from typing import Any
 
 from sfa_bench.config.terminal import SafeStream, prepare
 
-PRELOADED = ("sfa_bench.engine.posthoc",)
-# Only some runs need them, and importing them takes as long as Torch: they are imported here once a job had to.
+# NumPy and Rich import the last three when they are first used, which is in every run.
+PRELOADED = ("sfa_bench.engine.posthoc", "numpy.ma", "numpy.random", "rich._emoji_codes")
+# Only some runs need them, and importing them takes long: they, and modules of the suite, are imported here once a job
+# had to.
 ONCE_NEEDED = ("sklearn.cluster", "sklearn.metrics", "torchvision.transforms", "torchvision.transforms.v2")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 3.0
@@ -88,12 +90,14 @@ def _attend(request: dict[str, Any], requests: Lines) -> dict[str, Any]:
 
 def _child(request: dict[str, Any], writing: int) -> None:
     """Run the job in this process, report its outcome, and exit without the parent's clean-up."""
-    status = 1
+    status, here = 1, set(sys.modules)
     try:
         _end_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         faulthandler.enable(2)
-        outcome = _work(request) | {"imported": [name for name in ONCE_NEEDED if name in sys.modules]}
+        outcome = _work(request)
+        new = sys.modules.keys() - here
+        outcome["imported"] = [name for name in new if name in ONCE_NEEDED or name.startswith("sfa_bench.")]
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # it is over
         sys.stdout.flush()
         os.write(writing, json.dumps(outcome).encode())
