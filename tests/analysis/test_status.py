@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor as Pool
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_the_bytes_are_those_of_all_files(ledger):
     (path / "last.pt").write_bytes(b"x" * 5000)
     total = sum(file.stat().st_size for file in ledger.root.rglob("*") if file.is_file())
     assert status([ledger.root]).bytes_used == total > 5000
+
+
+def test_a_second_process_counts_the_bytes_of_a_folder_with_an_index(many, monkeypatch):
+    (many / ".index").mkdir(exist_ok=True)
+    (many / ".index" / "derived.npz").write_bytes(b"not counted")
+    files = [path for path in many.rglob("*") if path.is_file() and ".index" not in path.parts]
+    total = sum(path.stat().st_size for path in files)
+    processes = []
+    monkeypatch.setattr(
+        "analysis.status.ProcessPoolExecutor", lambda count: processes.append(Pool(count)) or processes[0]
+    )
+    assert status([many]).bytes_used == total
+    assert len(processes) == (os.cpu_count() > 1)
 
 
 def test_nothing_there_is_a_sentence(tmp_path, capsys):
