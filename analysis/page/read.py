@@ -110,7 +110,7 @@ class Reader:
     """
 
     def __init__(self, runs: Sequence[Run], order: Sequence[int], curves: int):
-        self._runs, self._order, self._room, self.most = runs, order, curves, curves
+        self._runs, self._order, self._room = runs, order, curves
         self._asked, self.loaded = 0, dict[int, Extras]()  # position of a run -> what was read
         self.lacking: set[int] = set()  # positions of runs whose curves there is no room for
         self._pool = ProcessPoolExecutor(2) if len(runs) >= MANY and (os.cpu_count() or 1) > 1 else None
