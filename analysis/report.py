@@ -115,10 +115,16 @@ def _fill(
     while True:
         reader.until(count)
         filled = _filled(cells, runs, order[:count], reader, images)
-        size = sum(map(len, filled.blobs.values()))
-        if size <= room or count == 0:
+        if sum(map(len, filled.blobs.values())) <= room or count == 0:
             return filled
-        count = int(count * 0.99 * max(room, 0) / size)
+        size = Counter[str]()
+        for name, blob in filled.blobs.items():
+            size[name.partition("-")[0]] += len(blob)
+        each, curve = size["details"] / count, size["curves"] / max(1, count - filled.no_curves)
+        left = room - size["sheet"]
+        # As many as there is room for with curves each, or with as many curves as these have.
+        fewer = 0.98 * max(left / (each + curve), (left - size["curves"]) / each)
+        count = max(0, min(count - 1, int(fewer)))
 
 
 def _filled(

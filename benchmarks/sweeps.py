@@ -3,7 +3,7 @@
 parallel: throughput of 8 equal runs by 2 workers of one thread against 1 worker of one thread, in alternating pairs.
 scale: sweeps over generated ledgers of finished runs: planning, repeating, watching and tabulating them; seconds
 of a process that has imported everything, and its largest memory. `--against TREE PYTHON` measures another checkout
-over the same ledgers, in turn with this one. `--profile` has the functions in which each spent its time, instead.
+over the same ledgers, in turn with this one. `--profile` says in which functions each spends its time, instead.
 """
 
 import argparse
@@ -270,8 +270,12 @@ if __name__ == "__main__":
     parser.add_argument(
         "--against", nargs=2, metavar=words, help="another checkout, and a Python that it is installed in"
     )
-    parser.add_argument("--profile", action="store_true", help="where the time goes, in the first of the sizes")
+    parser.add_argument(
+        "--profile", action="store_true", help="of scale: where the time goes, for the first of the sizes"
+    )
     options = parser.parse_args()
+    if options.profile and options.what != "scale":
+        parser.error("--profile is of scale: leave it out, or ask for scale")
     trees = [Tree("this", ROOT, sys.executable)]
     if options.against:
         trees.append(Tree("other", Path(options.against[0]).resolve(), options.against[1]))

@@ -24,13 +24,6 @@ def number(value: Any) -> bool:
     return type(value) in (int, float) and -LARGEST < value < LARGEST  # a boolean is not a number
 
 
-def numbers(value: Any) -> bool:
-    """A list of numbers, looked at together since a record has thousands."""
-    if not isinstance(value, list) or not {int, float}.issuperset(map(type, value)):
-        return False
-    return not value or -LARGEST < min(value) <= max(value) < LARGEST
-
-
 def flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -104,10 +97,10 @@ SHAPES: Mapping[str, tuple[Shape, str]] = {
             name=text,
             fingerprints=mapping(optional(text)),
             samples=mapping(number),
-            observed_counts=numbers,
-            clean_counts=numbers,
+            observed_counts=listing(number),
+            clean_counts=listing(number),
             groups=mapping(listing(whole)),
-            confusion=either(listing(numbers), numbers),
+            confusion=listing(either(listing(number), number)),
             noise_rate=number,
             bayes=mapping(optional(number)),
             skipped=listing(text),

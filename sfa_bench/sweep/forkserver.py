@@ -21,8 +21,8 @@ from typing import Any
 
 from sfa_bench.config.terminal import SafeStream, prepare
 
-# NumPy and Rich import the last three when they are first used, which is in every run.
-PRELOADED = ("sfa_bench.engine.posthoc", "numpy.ma", "numpy.random", "rich._emoji_codes")
+# NumPy imports the last two when they are first used, which is in every run (findings/numpy_unique_imports_ma.sh).
+PRELOADED = ("sfa_bench.engine.posthoc", "numpy.ma", "numpy.random")
 # Only some runs need them, and importing them takes long: they, and modules of the suite, are imported here once a job
 # had to.
 ONCE_NEEDED = ("sklearn.cluster", "sklearn.metrics", "torchvision.transforms", "torchvision.transforms.v2")

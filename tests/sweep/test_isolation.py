@@ -1,5 +1,6 @@
 """Each job of a sweep in a process of its own: what kills one run kills nothing else (explanation/runs.md §6)."""
 
+import json
 import os
 import re
 import signal
@@ -139,6 +140,29 @@ def test_a_server_imports_what_a_job_had_to_and_nothing_before(tmp_path):
     assert server.run(fine, lambda: False)["state"] == "done"
     wait_until(has_sklearn)
     assert server.run(request(tmp_path, *SMALL, "epochs=3"), lambda: False)["state"] == "done"
+
+
+def test_modules_of_the_suite_that_a_job_imported_are_there_for_the_next_and_others_are_not():
+    code = """
+import sys
+from sfa_bench.sweep import forkserver
+
+def work(request):
+    there = [name in sys.modules for name in ("numpy.ma", "sfa_bench.methods.single", "tabnanny")]
+    import tabnanny, sfa_bench.methods.single
+    return {"there": there}
+
+forkserver._work = work
+forkserver.serve(1)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        answers = []
+        for _ in range(2):
+            server.stdin.write(b"{}\n")
+            server.stdin.flush()
+            answers.append(json.loads(server.stdout.readline())["there"])
+        server.stdin.close()
+    assert answers == [[True, False, False], [True, True, False]]
 
 
 def test_a_job_that_is_told_to_stop_before_it_can_listen_is_interrupted(tmp_path):
