@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, so that parallel test processes do not fight for the cores."""
+"""One thread, so that parallel test processes do not fight for the cores; how many of these, and the order of files."""
 
 import os
 
@@ -7,3 +7,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 torch.set_num_threads(1)
+
+# Their files take minutes each: begun last, one process would be at work long after the others have ended.
+LONG = ("sweep", "end_to_end", "config")
+
+
+def pytest_xdist_auto_num_workers():
+    """Half as many again as cores: tests of sweeps, kills and clusters wait for other processes."""
+    return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))

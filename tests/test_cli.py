@@ -16,13 +16,33 @@ def typed(*words, cwd):
     return subprocess.run([sys.executable, "-m", "sfa_bench", *words], cwd=cwd, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_subcommand_has_help(name, tmp_path):
+def test_every_subcommand_has_help(tmp_path):
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "__init__.py").write_text("raise RuntimeError('not the analysis that is meant')")
-    done = typed(name, "--help", cwd=tmp_path)
+    code = """
+import contextlib, io, json
+from sfa_bench import cli
+
+said = {}
+for name in cli.COMMANDS:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            status = cli.main([name, "--help"])
+        except SystemExit as ended:
+            status = ended.code
+    said[name] = status, out.getvalue()
+print(json.dumps(said))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout) > 60
+    said = json.loads(done.stdout)
+    assert said.keys() == cli.COMMANDS.keys()
+    for name, (status, text) in said.items():
+        assert status in (0, None), name
+        assert len(text) > 60, name
+    done = typed("table", "--help", cwd=tmp_path)  # by the door of all
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--rows" in done.stdout
 
 
 def test_what_it_does_not_know_is_refused_with_what_is_near(capsys):
