@@ -208,7 +208,8 @@ def _machine(run: Run) -> str:
     )
     changed = " (modified)" if made["modified"] else ""
     commit = (made["commit"] or "unknown")[:12]  # unknown outside a checkout
-    return f"{made['device_name']}, {made['threads']} thread(s), {versions}; commit {commit}{changed}"
+    instructions = f" ({made['instructions']})" if "instructions" in made else ""  # older records have none
+    return f"{made['device_name']}{instructions}, {made['threads']} thread(s), {versions}; commit {commit}{changed}"
 
 
 def _shown(file: str, line: str, where: str) -> str:

@@ -224,6 +224,7 @@ def environment(
         "host": platform.node(),
         "device": [str(d) for d in used],
         "device_name": name,
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # processors of one name differ, and so do last bits
         "threads": threads,
         "precision": precision_used(precision, device, bfloat16),
         "deterministic": deterministic or device.type == "cpu",

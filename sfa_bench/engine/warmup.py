@@ -16,7 +16,7 @@ from sfa_bench.store.claim import Holder
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.warmups import shared_folder, under
 
-CONDITIONS = ("versions", "code", "device", "device_name", "threads", "precision", "deterministic")
+CONDITIONS = ("versions", "code", "device", "device_name", "instructions", "threads", "precision", "deterministic")
 
 
 def find(config: RunConfig, data: Data, environment: dict[str, Any]) -> RunFolder | None:

@@ -124,6 +124,7 @@ SHAPES: Mapping[str, tuple[Shape, str]] = {
             modified=flag,
             device=either(text, listing(text)),
             device_name=text,
+            instructions=text,
             threads=whole,
             precision=text,
         ),

@@ -107,6 +107,7 @@ def test_the_environment_names_the_code_and_the_machine():
     found = machine.environment([torch.device("cpu")], 1, False)
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
     assert found["threads"] == 1
+    assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert found["commit"] is None or len(found["commit"]) == 40
 
 

@@ -166,11 +166,14 @@ def test_epochs_that_began_under_other_conditions_are_nobody_elses(tmp_path, tra
     assert shared(sharer) is None
 
 
-@pytest.mark.parametrize("key", ["versions", "code", "device", "device_name", "threads", "precision"])
+CONDITIONS = ("versions", "code", "device", "device_name", "instructions", "threads", "precision", "deterministic")
+
+
+@pytest.mark.parametrize("key", CONDITIONS)
 def test_each_condition_has_a_warm_up_of_its_own(tmp_path, key):
     config, _ = asked(tmp_path, "method=ce", "plugin=sfa")
     data = SimpleNamespace(fingerprints={"images": "a"})
-    environment = dict.fromkeys(["versions", "code", "device", "device_name", "threads", "precision", "host"], "here")
+    environment = dict.fromkeys([*CONDITIONS, "host"], "here")
     place = find(config, data, environment).path
     assert find(config, data, environment | {"host": "there"}).path == place
     assert find(config, data, environment | {key: "there"}).path != place

@@ -121,6 +121,17 @@ def test_runs_of_several_folders_keep_no_path_either(kept, runs, tmp_path):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
+def test_processors_of_one_name_are_told_apart_by_their_instructions(kept, runs):
+    for number, path in enumerate(sorted(runs.glob("*/*/*/run.json"))):
+        record = json.loads(path.read_text())
+        record["environment"] |= {"instructions": "AVX512" if number == 0 else "AVX2"}
+        path.write_text(json.dumps(record))
+    assert make(kept, runs) == 0
+    page = (kept / "gains" / "README.md").read_text()
+    assert "- 3 runs: a machine (AVX2), 1 thread(s), python" in page
+    assert "- 1 runs: a machine (AVX512), 1 thread(s), python" in page
+
+
 def test_runs_of_code_outside_a_checkout_and_on_several_threads_are_said_to_be(kept, runs):
     for path in runs.glob("*/*/*/run.json"):
         record = json.loads(path.read_text())
