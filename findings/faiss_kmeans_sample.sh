@@ -3,8 +3,8 @@
 #
 # Guess before it was run: with one cluster the centroid is the mean of the points.
 # Seen: it trains on at most 256 points of each centroid, drawn, and says so only with `verbose=True`: of 20,000 points one
-# centroid lies 0.05 from the mean. Class centroids, prototypes and initial mixtures that are made with it are those of a
-# sample, 1 % of the data here; on a long tail the rare classes may be lost in it. `max_points_per_centroid` lifts that.
+# centroid lies 0.07 from the mean. Class centroids, prototypes and initial mixtures that are made with it are those of a
+# sample, 1.3 % of the data here; on a long tail the rare classes may be lost in it. `max_points_per_centroid` lifts that.
 set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
