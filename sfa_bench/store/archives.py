@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sfa_bench.store.digest import check_archive, seal_archive
-from sfa_bench.store.reading import Damaged, read_bytes
+from sfa_bench.store.digest import read_archive, seal_archive
+from sfa_bench.store.reading import Damaged
 
 
 def dump_arrays(name: str, arrays: dict[str, Any]) -> memoryview:
@@ -26,13 +26,12 @@ def load_arrays(path: Path) -> dict[str, Any]:
     """The arrays of an `.npz` file. Raises OSError where it cannot be read, Damaged where its content has changed."""
     import numpy as np
 
-    content = read_bytes(path, most=None)
-    check_archive(content)
+    content, sealed = read_archive(path)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return dict(file)
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for bytes that are not arrays
-        raise Damaged(f"it holds no arrays that can be read ({_said(error)})") from error
+        raise _failure("arrays", error, sealed) from error
 
 
 def dump_state(state: dict[str, Any]) -> memoryview:
@@ -51,19 +50,22 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    content = read_bytes(path, most=None)
-    check_archive(content)
+    content, sealed = read_archive(path)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # Torch raises a dozen kinds for bytes that are not tensors
-        raise Damaged(f"it holds no state that can be read ({_said(error)})") from error
+        raise _failure("state", error, sealed) from error
     if not isinstance(state, dict):
         raise Damaged(f"it holds a {type(state).__name__}, no state of a run")
     return state
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+def _failure(kind: str, error: Exception, sealed: bool) -> MemoryError | Damaged:
+    """What to raise for it. A want of memory is no damage to a sealed file: a run would start again for it."""
+    said = str(error).strip().partition("\n")[0]
+    if sealed and (isinstance(error, MemoryError) or "allocate memory" in said):  # NumPy's; Torch's RuntimeError
+        return MemoryError(said)
+    return Damaged(f"it holds no {kind} that can be read ({type(error).__name__}: {said})")
 
 
 def _check_plain(value: Any, where: str) -> None:

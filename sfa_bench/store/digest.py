@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from pathlib import Path
 from typing import BinaryIO
 
-from sfa_bench.store.reading import Damaged
+from sfa_bench.store.reading import Damaged, open_regular
 
 MARK = b"sfa_bench sha256 "
+UNLIKE = "its bytes do not match its digest"
 _HEX = 64
 _COMMENT = len(MARK) + _HEX
 _END = b"PK\x05\x06"  # of the record that ends an archive: 22 bytes, the last two the length of the comment behind it
@@ -34,13 +36,33 @@ def seal_archive(archive: io.BytesIO) -> memoryview:
     return archive.getbuffer()
 
 
+def read_archive(path: Path) -> tuple[bytes, bool]:
+    """Content of an archive, and whether its digest says that it is as it was written (the first edition's have none).
+
+    Its end is looked at first: a file of any size that does not end as ours takes no memory. Raises OSError where it
+    cannot be read, Damaged when it does not match its digest or is incomplete.
+    """
+    with open_regular(path) as file:
+        file.seek(max(file.seek(0, io.SEEK_END) - _COMMENT, 0))
+        end = file.readall()
+        sealed = end.startswith(MARK)
+        if not sealed and not _without_comment(end):
+            raise Damaged(UNLIKE)
+        file.seek(0)
+        content = file.readall()
+    check_archive(content)
+    return content, sealed
+
+
 def check_archive(content: bytes) -> None:
     """Raises Damaged when the archive does not match its digest or is incomplete; one without a comment passes."""
     body = memoryview(content)[:-_COMMENT]
-    if content.endswith(b"\0\0") and content[-22:-18] == _END:
-        return  # the first edition's
-    if len(content) <= _COMMENT or content[-_COMMENT:] != MARK + _hex(body):
-        raise Damaged("its bytes do not match its digest")
+    if not _without_comment(content) and (len(content) <= _COMMENT or content[-_COMMENT:] != MARK + _hex(body)):
+        raise Damaged(UNLIKE)
+
+
+def _without_comment(end: bytes) -> bool:
+    return end.endswith(b"\0\0") and end[-22:-18] == _END
 
 
 def check_archive_file(file: BinaryIO) -> None:
@@ -52,7 +74,7 @@ def check_archive_file(file: BinaryIO) -> None:
         digest.update(part)
         left -= len(part)
     if left != 0 or file.read() != MARK + digest.hexdigest().encode():
-        raise Damaged("its bytes do not match its digest")
+        raise Damaged(UNLIKE)
     file.seek(0)
 
 
@@ -75,7 +97,7 @@ def check_json(content: bytes) -> None:
     if not content.startswith(_HEAD) or content[-_TAIL:] == _KEY + _hex(memoryview(content)[:-_TAIL]) + b'"\n}\n':
         return
     if _HALF.search(content[-4 * _TAIL :]):
-        raise Damaged("its bytes do not match its digest (when editing by hand, remove the line with the digest)")
+        raise Damaged(f"{UNLIKE} (when editing by hand, remove the line with the digest)")
 
 
 def _hex(content: bytes | memoryview) -> bytes:

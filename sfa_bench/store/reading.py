@@ -25,13 +25,13 @@ class Foreign(Damaged):
     """Complete JSON that another program or version wrote, which damage cannot cause."""
 
 
-def read_bytes(path: Path, most: int | None = MOST) -> bytes:
-    """The content of a regular file. `most`: the largest size in bytes, None for any.
+def read_bytes(path: Path, most: int = MOST) -> bytes:
+    """The content of a regular file of at most so many bytes.
 
     Raises: OSError with a sentence in `strerror`, also for a pipe, a device or a folder, without waiting for them.
     """
     with open_regular(path) as file:
-        if most is None or os.fstat(file.fileno()).st_size <= most:
+        if os.fstat(file.fileno()).st_size <= most:
             return file.readall()
     raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 
@@ -194,6 +195,39 @@ def test_a_file_that_names_arrays_of_many_terabytes_is_damaged_and_takes_no_memo
         archive.writestr("x.npy", huge)
     with pytest.raises(Damaged, match="holds no arrays that can be read"):
         load_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("name", "load"), [("last.pt", load_state), ("predictions.npz", load_arrays)])
+def test_a_terabyte_of_nothing_is_damaged_and_not_read(tmp_path, name, load):
+    file = tmp_path / name
+    file.write_bytes(b"PK")
+    os.truncate(file, 10**12)
+    with pytest.raises(Damaged, match="its bytes do not match its digest"):
+        load(file)
+
+
+def test_a_machine_with_too_little_memory_takes_no_whole_file_for_damaged(tmp_path):
+    """Its run would start again, and replace it."""
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({"weights": torch.zeros(10**8, dtype=torch.uint8)})
+    folder.write_arrays("predictions.npz", {"logits": np.zeros(2 * 10**8, dtype=np.uint8)})
+    code = """
+import resource, sys
+from pathlib import Path
+from sfa_bench.store.folder import RunFolder
+import torch
+
+folder = RunFolder(Path(sys.argv[1]))
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 15 * 10**7,) * 2)
+for load in (folder.load_checkpoint, lambda: folder.read_arrays("predictions.npz")):
+    try:
+        print(load())
+    except MemoryError as error:
+        print("MemoryError", "llocat" in str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "MemoryError True\n" * 2, done.stdout + done.stderr
 
 
 def test_of_a_plan_no_flipped_bit_is_silent_and_a_first_edition_one_is_read(tmp_path, caplog):
