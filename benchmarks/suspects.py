@@ -39,7 +39,7 @@ EVERY = "every sample"  # the share of mislabelled ones, whatever the order
 PARTS = ("all", "many", "medium", "few")
 IN_A_FOLDER = ("all", "rare")
 # As the guide's commands have them.
-FOLDER = ("dataset=folder", "dataset.resize=32", "dataset.crop=32", "dataset.random_crop=plain", "dataset.flip=false")
+FOLDER = ("dataset=folder", "dataset.resize=16", "dataset.crop=16", "dataset.random_crop=plain", "dataset.flip=false")
 CLEANLAB: Mapping[str, Mapping[str, object]] = {
     "cleanlab, self-confidence": {"method": "self_confidence"},
     "cleanlab, self-confidence adjusted": {"method": "self_confidence", "adjust_pred_probs": True},

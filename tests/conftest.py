@@ -14,10 +14,10 @@ LONG = ("sweep", "end_to_end", "config")
 
 
 def pytest_xdist_auto_num_workers():
-    """Half as many again as cores: tests of sweeps, kills and clusters wait for other processes."""
+    """Two more than cores: tests of sweeps, kills and clusters wait for other processes."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None  # which xdist reads itself
-    return max(1, cpu_count() * 3 // 2)
+    return cpu_count() + 2
 
 
 def pytest_collection_modifyitems(items):

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIDE = 32
+SIDE = 16
 
 
 def write(root: Path, a_class: int = 40, rare: int = 12, share: float = 0.2, seed: int = 0) -> dict[str, str]:
