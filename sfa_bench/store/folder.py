@@ -29,6 +29,9 @@ AGAIN = ": starting again from the first epoch"
 MOST_METRICS = 2_000_000_000  # bytes of metrics.jsonl; of a thousand classes an epoch has some 100 kB
 FULL = "the disk is full. What was written before is intact: free some space and repeat the command"
 
+# Why a file cannot be opened that may be well: taken for damaged, what is in it would be replaced.
+PASSING = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+
 log = logging.getLogger("sfa_bench.store")
 
 
@@ -40,6 +43,12 @@ def writing(what: Path) -> Iterator[None]:
     except OSError as error:
         reason = FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         raise RunError(f"could not write {what}: {reason}") from error
+
+
+def refuse_passing(path: Path, error: Exception) -> None:
+    """Raise RunError for an error that says nothing about the content of the file."""
+    if isinstance(error, OSError) and error.errno in PASSING:
+        raise RunError(f"cannot read {path}: {error.strerror}. Once it can be read, repeat the command") from error
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:
@@ -179,13 +188,15 @@ class RunFolder:
         return [row for _, row in self._lines()]
 
     def metrics_of(self, epochs: int) -> bytes | None:
-        """The lines of the first `epochs` epochs; None unless all are there, each once and in order."""
-        lines = self._lines()[:epochs]
+        """The lines of the first `epochs` epochs; None unless all are there, each once and in order. Raises RunError
+        where they cannot be read now.
+        """
+        lines = self._lines(ignore=False)[:epochs]
         if [row["epoch"] for _, row in lines] != list(range(1, epochs + 1)):
             return None
         return b"".join(line for line, _ in lines)
 
-    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+    def _lines(self, ignore: bool = True) -> list[tuple[bytes, dict[str, Any]]]:
         path = self.path / "metrics.jsonl"
         lines: list[tuple[bytes, dict[str, Any]]] = []
         try:
@@ -193,6 +204,8 @@ class RunFolder:
         except FileNotFoundError:
             return lines
         except OSError as error:
+            if not ignore:
+                refuse_passing(path, error)
             log.warning("%s is ignored: %s", path, error.strerror)
             return lines
         for line in content.splitlines(keepends=True):
@@ -207,8 +220,10 @@ class RunFolder:
         return lines
 
     def truncate_metrics(self, epoch: int) -> list[dict[str, Any]]:
-        """Remove the lines after `epoch`, that of the checkpoint, before resuming. Returns the remaining rows."""
-        kept = list(takewhile(lambda pair: pair[1]["epoch"] <= epoch, self._lines()))
+        """Remove the lines after `epoch`, that of the checkpoint, before resuming. Returns the remaining rows. Raises
+        RunError where they cannot be read now.
+        """
+        kept = list(takewhile(lambda pair: pair[1]["epoch"] <= epoch, self._lines(ignore=False)))
         self._write("metrics.jsonl", b"".join(line for line, _ in kept))
         return [row for _, row in kept]
 
@@ -233,7 +248,7 @@ class RunFolder:
 
         Args: take: is given the state; raises Damaged where it is not of this run.
         Returns: (state, None); (state, note) when `previous.pt` is used; (None, None) without any;
-        (None, note) when none can be used.
+        (None, note) when none can be used. Raises RunError where one may be well and cannot be read now.
         """
         problems, damaged = list[str](), False
         for name in CHECKPOINTS:
@@ -245,6 +260,7 @@ class RunFolder:
                     problems.append(f"{path} is missing")
                 continue
             except (OSError, Damaged) as error:
+                refuse_passing(path, error)
                 problems.append(f"{path} is damaged")
                 damaged = True
                 log.info("%s: %s", path, error)
