@@ -70,7 +70,10 @@ def load(
     folder: RunFolder, take: Callable[[dict[str, Any]], None], say: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Load what `save` kept; None where there is none, or, with a message, where it cannot be used."""
-    made, note = folder.load_checkpoint(take)
+    try:
+        made, note = folder.load_checkpoint(take)
+    except RunError as error:
+        made, note = None, str(error)
     if note:
         say(f"shared epochs: {note}")
     return made

@@ -1,7 +1,9 @@
 """Runs that begin with the same epochs share them, to the same bits (explanation/runs.md §6)."""
 
+import errno
 import io
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -209,6 +211,23 @@ def test_a_run_that_cannot_share_makes_its_epochs_itself_and_says_so(tmp_path, t
     inner.write_text("a file where the folder was")
     path, said = run(asked(tmp_path, "method=ce", "plugin=sfa_release")[0])
     assert "these epochs are not shared: cannot write to" in said
+    assert shared(path) is None
+
+
+def test_a_run_that_may_not_read_what_is_shared_makes_its_epochs_itself_and_says_so(tmp_path, trained, monkeypatch):
+    config, folder = asked(tmp_path, "method=ce", "plugin=sfa")
+    run(config)
+    (made,) = folder.glob("*/last.pt")
+    real = os.open
+
+    def refused(path, *more, **how):
+        if str(path) == str(made):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *more, **how)
+
+    monkeypatch.setattr(os, "open", refused)
+    path, said = run(asked(tmp_path, "method=ce", "plugin=sfa_release")[0])
+    assert f"shared epochs: cannot read {made}: Permission denied" in said
     assert shared(path) is None
 
 
