@@ -218,7 +218,9 @@ def _load(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     try:
         content = load_arrays(path)
         return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): delete {path.parent}, which is made again") from None
 
 

@@ -9,7 +9,6 @@ from sfa_bench.choices.sources import SOURCES
 from sfa_bench.config import external
 from sfa_bench.config.canonical import MACHINE, run_hash
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.data.types import Data
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.ledger import records, run_place
 from sfa_bench.store.record import plain
@@ -23,16 +22,15 @@ def data_may_change(config: RunConfig) -> bool:
     return source.own or (source.files is not None and not source.checked) or not config.dataset.checksum
 
 
-def refuse_other_data(config: RunConfig, record: dict[str, Any], data: Data) -> None:
+def refuse_other_data(config: RunConfig, record: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
     """Raise ConfigError where the data are not the record's; where the user's own code has changed, it is named
     instead.
     """
     old = record["data"].get("fingerprints")
     if changed_code(config, record, ("noise", "dataset")):
         return
-    if old and old != data.fingerprints:
-        either = {**old, **data.fingerprints}
-        changed = ", ".join(name for name in either if data.fingerprints.get(name) != old.get(name))
+    if old and old != fingerprints:
+        changed = ", ".join(name for name in {**old, **fingerprints} if fingerprints.get(name) != old.get(name))
         raise ConfigError(
             f"this run was made on other data (different: {changed}); give the new data another dataset.name, or "
             "another runs_dir"
@@ -71,7 +69,7 @@ def _without_length(values: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def changed_code(config: RunConfig, record: dict[str, Any], groups: Iterable[str] = external.BROUGHT) -> str:
+def changed_code(config: RunConfig, record: Mapping[str, Any], groups: Iterable[str] = external.BROUGHT) -> str:
     """Say which of the user's own files differ from the record's; empty where none does."""
     old = record["environment"].get("own_code") or {}
     changed = [name for name, content in external.sources(config, groups).items() if old.get(name, content) != content]

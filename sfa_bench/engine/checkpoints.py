@@ -10,7 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from sfa_bench.config.schema import RunConfig
+from sfa_bench.engine import resume
+from sfa_bench.engine.changes import changed_code, refuse_other_data
 from sfa_bench.engine.state import RunState
+from sfa_bench.engine.warmup import conditions
 from sfa_bench.errors import RunError
 from sfa_bench.store.folder import AGAIN, RunFolder
 
@@ -25,22 +28,34 @@ class Checkpoints:
         self.unsaved: dict[str, Any] | None = None  # state of the last whole epoch where it is not on disk
         self.saved_at = time.monotonic()
 
-    def resume(self, changed_code: str, alike: bool) -> str | None:
+    def resume(self, old: Mapping[str, Any] | None) -> str | None:
         """Restore the newest checkpoint that belongs to this run and whose epochs all have their line in metrics.jsonl.
+        Where the user's own code has changed since, the run starts again.
 
-        Args: changed_code: says which of the user's own files have changed, in which case the run starts again; alike:
-        whether this machine gives the same bits as the previous one. Returns notes for the user.
+        Args: old: the run's record, for checkpoints of earlier versions, which do not say what they were made with; a
+        later attempt that trained nothing may have replaced it. Returns notes for the user. Raises ConfigError where it
+        was made on other data.
         """
+        changed = ""
 
         def take(state: dict[str, Any]) -> None:
-            if "cost" in state and not changed_code:
+            nonlocal changed
+            if "cost" not in state:
+                return
+            resume.check(state, self.config.epochs)
+            if (origin := state.get("origin", old)) is not None:
+                refuse_other_data(self.config, origin, self.state.origin["data"]["fingerprints"])
+                changed = changed_code(self.config, origin)
+            if not changed:
                 self.state.take(state)
 
         restored, note = self.folder.load_checkpoint(take)
         if restored is not None and "cost" not in restored:  # reduced: training cannot resume from it
             restored, note = None, "last.pt is a finished run's, whose run.json is lost: starting from the first epoch"
-        if restored is not None and changed_code:
-            restored, note = None, f"{changed_code}{AGAIN}"
+        if restored is not None and changed:
+            restored, note = None, f"{changed}{AGAIN}"
+        origin = old if restored is None else restored.get("origin", old)
+        alike = origin is not None and conditions(origin["environment"]) == conditions(self.state.origin["environment"])
         self.state.go_on(restored, alike)
         return note
 

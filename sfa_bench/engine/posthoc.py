@@ -27,7 +27,7 @@ from sfa_bench.engine.log import log_file
 from sfa_bench.engine.metrics import summarise
 from sfa_bench.engine.progress import show_done
 from sfa_bench.engine.report import predictions, saves_train_probability, tested
-from sfa_bench.engine.resume import load
+from sfa_bench.engine.resume import load_finished
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Waiting, banner
 from sfa_bench.engine.signals import StopAtStep
@@ -142,11 +142,11 @@ def _fit_and_test(
     say = partial(console.print, highlight=False, soft_wrap=True)
     with building.data(config):
         data = build_data(config, say=say, on_step=stop.check, wait=wait)
-    refuse_other_data(config, old, data)
+    refuse_other_data(config, old, data.fingerprints)
     with building.networks(config):
         method = build_method(config, data, prepared.devices)
     stack.callback(method.close)
-    state, note = base.load_checkpoint(lambda state: load(method, state.get("method", {}), method.load_trained))
+    state, note = base.load_checkpoint(lambda state: load_finished(method, state, config.epochs))
     if state is None:
         why = note.removesuffix(AGAIN) if note else "keep_checkpoint=none, or analysis.status clean --weights"
         way_out = "use another runs_dir, or delete that folder to train it again"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfa_bench.engine.chosen import Chosen
 from sfa_bench.methods.base import Method
-from sfa_bench.store.reading import Damaged
+from sfa_bench.store.reading import Damaged, lacks_memory
 from sfa_bench.store.shapes import Shape, flag, mapping, number, optional, text, whole
 
 
@@ -25,6 +25,7 @@ def check(state: Mapping[str, Any], epochs: int) -> None:
         "uniform": optional(flag),
         "run": optional(text),
         "lines": optional(text),
+        "origin": optional(_origin),
     }
     for key, shape in shapes.items():
         if not shape(value := state.get(key)):
@@ -43,6 +44,10 @@ def check_shared(made: Mapping[str, Any], epochs: int) -> None:
         raise Damaged("it does not name the run that made it")
 
 
+def _origin(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(part), dict) for part in ("environment", "data"))
+
+
 def _cost(value: Any) -> bool:
     if not isinstance(value, dict) or not mapping(number)(value.get("seconds")) or not whole(value.get("evaluated")):
         return False
@@ -56,12 +61,23 @@ def load(method: Method, state: Mapping[str, Any], into: Callable[[dict[str, Any
         if reason := next(_differences(method.state(), state, "method"), None):
             raise Damaged(reason)
         into(dict(state))
-    except (Damaged, MemoryError):
+    except Damaged:
         raise
     except Exception as error:  # a user's own method may raise anything for a foreign state
+        if lacks_memory(error):
+            raise
         raise _misfit(error) from error
     if reason := next(_unfit(method, groups), None):
         raise Damaged(reason)
+
+
+def load_finished(method: Method, state: Mapping[str, Any], epochs: int) -> None:
+    """Load what a finished run of so many epochs kept, for its predictions. Raises Damaged where it does not fit, or is
+    of an earlier epoch: a checkpoint that was not replaced when the run was done.
+    """
+    if state.get("epoch") != epochs:
+        raise Damaged(f"it is of epoch {state.get('epoch')}, and the run has {epochs}")
+    load(method, state.get("method", {}), method.load_trained)
 
 
 def load_chosen(chosen: Chosen, state: Any, networks: int, samples: int) -> None:

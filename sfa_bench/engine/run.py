@@ -45,7 +45,7 @@ def run(config: RunConfig, command: str, console: Console, threads: int | None =
                 wait = Waiting(console, stop, "decodes the images that this run was made on")
                 with building.data(config):
                     data = build_data(looked_at, on_step=stop.check, wait=wait)
-                refuse_other_data(config, record, data)
+                refuse_other_data(config, record, data.fingerprints)
             if changed := changed_code(config, record):
                 console.print(
                     f"{changed} since: raise revision in its YAML to run it as another one, or set rerun=true",

@@ -20,7 +20,7 @@ from sfa_bench.data import words
 from sfa_bench.data.types import Data
 from sfa_bench.engine import building, machine, warmup
 from sfa_bench.engine.build import build_method, knows
-from sfa_bench.engine.changes import changed_code, refuse_other_data
+from sfa_bench.engine.changes import refuse_other_data
 from sfa_bench.engine.checkpoints import Checkpoints
 from sfa_bench.engine.chosen import Chosen
 from sfa_bench.engine.contract import Contract
@@ -94,18 +94,25 @@ class Session:
             config.device, config.threads, config.precision, config.deterministic, config.model.choice, config.compile
         )
         self.record["environment"] = {**self.prepared.environment, "own_code": external.sources(config)}
-        self.changed_code = "" if old is None else changed_code(config, old)
-        self.alike = old is not None and self._conditions(old) == self._conditions(self.record)
+        self.old = old
+        if old is not None:
+            self.record["data"] = old["data"]  # until this process has its own
         self.estimate = estimate
         self.cost = Cost(None if estimate is None else {"run": estimate.run, **estimate.cost})
         self.went_on_after = 0  # the epoch of the checkpoint that this process began with
         try:
             self.data = self._build_data(console, old)
             self.state = RunState(
-                run_hash, folder, self.cost, self._build_method, self._chosen, len(self.data.test.labels)
+                run_hash,
+                folder,
+                self.cost,
+                {"environment": self.record["environment"], "data": {"fingerprints": self.data.fingerprints}},
+                self._build_method,
+                self._chosen,
+                len(self.data.test.labels),
             )
         except RunError as error:
-            raise self._not_built(error, old) from error.__cause__
+            raise self._not_built(error) from error.__cause__
         self.record["knows"] = knows(config, self.data.own_val)
         self.evaluation = Evaluation(config, self.data, self.state)
         self.checkpoints = Checkpoints(config, folder, self.state)
@@ -118,16 +125,12 @@ class Session:
             self.display,
         ]
 
-    @staticmethod
-    def _conditions(record: dict[str, Any]) -> dict[str, Any]:
-        return warmup.conditions(record["environment"])
-
     def _build_data(self, console: Console, old: dict[str, Any] | None) -> Data:
         wait = Waiting(console, self.stop, "decodes the images that this run needs, too")
         with building.data(self.config), self.cost.phase("data"):
             data = build_data(self.config, say=self.display.say, on_step=self.stop.check, wait=wait)
         if old is not None:
-            refuse_other_data(self.config, old, data)
+            refuse_other_data(self.config, old, data.fingerprints)
         return data
 
     def _build_method(self) -> Method:
@@ -148,16 +151,12 @@ class Session:
     def _chosen(self) -> Chosen | None:
         return Chosen(self.config.eval.ensemble) if self.data.own_val else None
 
-    def _not_built(self, error: RunError, old: dict[str, Any] | None) -> RunError:
-        """Record the failure, and the conditions with which a later resume is compared. Returns the message for the
-        user.
-        """
+    def _not_built(self, error: RunError) -> RunError:
+        """Record the failure. Returns the message for the user."""
         self.folder.log(traceback.format_exc())
         cause = error.__cause__ or error
         self.record |= {"state": "failed", "error": {"type": type(cause).__name__, "message": str(error)}}
-        if old is not None:
-            self.record["data"] = old["data"]
-        self.folder.write_record(self.record)
+        self._write_record()
         return RunError(f"{error}; the traceback is in {self.folder.path}/log.txt")
 
     # ---- the course
@@ -198,7 +197,7 @@ class Session:
             self.folder.begin_again()
         if self.folder.again:
             say(f"it is trained again; until that is done its former record is {self.folder.path / OLD}")
-        if note := self.checkpoints.resume(self.changed_code, self.alike):
+        if note := self.checkpoints.resume(self.old):
             say(note)
         self.went_on_after = self.state.number
         say(f"{len(data.index):,} training samples in {self.folder.path}")
@@ -310,7 +309,13 @@ class Session:
         shape = tuple(self.data.view.images.shape[1:])
         peak = machine.peak_memory(self.prepared.devices[0])
         self.record["cost"] = self.cost.report(self.state.method, shape, peak)
-        self.folder.write_record(self.record)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        """Replace the record, but for that of a finished run that has not been kept beside yet (`begin_again`)."""
+        finished = self.old is not None and self.old["state"] == "done"
+        if not finished or self.folder.again or self.record["state"] == "done":
+            self.folder.write_record(self.record)
 
 
 def banner(config: RunConfig, rate: float | None = None) -> str:

@@ -18,8 +18,9 @@ from sfa_bench.store.record import plain
 class RunState:
     """The method with the lines of its epochs, its cost and what its validation set chose.
 
-    Args: build: makes the untrained method; choose: makes the `Chosen` of a data set with its own validation set, or
-    None; test_images: size of the test set.
+    Args: origin: what its epochs are made with, as the parts `environment` and `data` of a record; build: makes the
+    untrained method; choose: makes the `Chosen` of a data set with its own validation set, or None; test_images: size
+    of the test set.
     """
 
     def __init__(
@@ -27,11 +28,13 @@ class RunState:
         run_hash: str,
         folder: RunFolder,
         cost: Cost,
+        origin: dict[str, Any],
         build: Callable[[], Method],
         choose: Callable[[], Chosen | None],
         test_images: int,
     ):
         self.run_hash, self.folder, self.cost, self.test_images = run_hash, folder, cost, test_images
+        self.origin = plain(origin)
         self._build, self._choose = build, choose
         self.method, self.chosen = build(), choose()
         self.number = 0  # of the last whole epoch
@@ -49,13 +52,15 @@ class RunState:
         """The state to resume from, in tensors and plain types, with the run's hash and the digest of its lines."""
         state = {"epoch": self.number, "run": self.run_hash, "lines": self.lines.hexdigest()}
         state |= {"method": self.method.state(), "cost": self.cost.state(), "uniform": self.uniform}
+        state["origin"] = self.origin
         return state if self.chosen is None else {**state, "chosen": self.chosen.state()}
 
     # ---- from the run's own checkpoint
 
     def take(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint into the method. Raises Damaged where it does not belong to this run."""
-        resume.check(state, self.method.training.epochs)
+        """Load a checkpoint that `resume.check` has passed into the method. Raises Damaged where it does not belong to
+        this run.
+        """
         if state.get("run", self.run_hash) != self.run_hash:  # the first edition's do not say it
             raise Damaged(f"it is of run {state['run']}")
         if (content := self.folder.metrics_of(state["epoch"])) is None:

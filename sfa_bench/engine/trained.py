@@ -23,7 +23,7 @@ from sfa_bench.engine import building, machine
 from sfa_bench.engine.build import build_method
 from sfa_bench.engine.changes import refuse_other_data
 from sfa_bench.engine.metrics import Logits
-from sfa_bench.engine.resume import load
+from sfa_bench.engine.resume import load_finished
 from sfa_bench.errors import ConfigError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.folder import AGAIN, RunFolder
@@ -91,7 +91,7 @@ def load_trained(path: Path, device: str | tuple[str, str] = "cpu") -> Trained:
     trained = replaced(config, "model", pretrained=False) if config.model.pretrained else config
     with building.networks(config):
         method = build_method(trained, _shown(folder, record, config), machine.devices(device))
-    _load(folder, lambda state: load(method, state.get("method", {}), method.load_trained))
+    _load(folder, lambda state: load_finished(method, state, config.epochs))
     return Trained(record, config, method, method.predict)
 
 
@@ -134,7 +134,7 @@ def _shown(folder: RunFolder, record: dict[str, Any], config: RunConfig) -> Any:
     if not arrays:
         with building.data(config):
             data = build_data(replace(config, dataset=replace(config.dataset, cache="off")))
-        refuse_other_data(config, record, data)
+        refuse_other_data(config, record, data.fingerprints)
         return data
     labels = torch.from_numpy(arrays["observed_label"])
     kind = torch.uint8 if len(form["shape"]) == 3 else torch.float32

@@ -9,7 +9,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.data import build as build_data
 from sfa_bench.engine import building
 from sfa_bench.engine.build import build_method
-from sfa_bench.engine.resume import load
+from sfa_bench.engine.resume import load_finished
 from sfa_bench.errors import ConfigError
 from sfa_bench.labels.runs import FinishedRun
 from sfa_bench.methods.evaluation import Evaluated, evaluate
@@ -34,7 +34,7 @@ def features_of(run: FinishedRun) -> np.ndarray:
     assert isinstance(method, Evaluated)
     try:
         saved = RunFolder(run.path)
-        state, note = saved.load_checkpoint(lambda state: load(method, state.get("method", {}), method.load_trained))
+        state, note = saved.load_checkpoint(lambda state: load_finished(method, state, config.epochs))
         if state is None:
             raise ConfigError(f"the weights of {run.path} are gone ({note or 'keep_checkpoint=none'}): train it again")
         parts = torch.arange(len(data.index)).split(config.eval.batch_size)

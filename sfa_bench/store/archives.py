@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sfa_bench.store.digest import read_archive, seal_archive
-from sfa_bench.store.reading import Damaged
+from sfa_bench.store.reading import Damaged, lacks_memory
 
 
 def dump_arrays(name: str, arrays: dict[str, Any]) -> memoryview:
@@ -63,7 +63,7 @@ def load_state(path: Path) -> dict[str, Any]:
 def _failure(kind: str, error: Exception, sealed: bool) -> MemoryError | Damaged:
     """What to raise for it. A want of memory is no damage to a sealed file: a run would start again for it."""
     said = str(error).strip().partition("\n")[0]
-    if sealed and (isinstance(error, MemoryError) or "allocate memory" in said):  # NumPy's; Torch's RuntimeError
+    if sealed and lacks_memory(error):
         return MemoryError(said)
     return Damaged(f"it holds no {kind} that can be read ({type(error).__name__}: {said})")
 

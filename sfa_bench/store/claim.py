@@ -86,9 +86,9 @@ def process_start(pid: int) -> str | None:
     """The start time of the process, "" where the system does not tell, None when it is dead (or a zombie)."""
     if status := _status(pid):
         return None if status[0] in "ZX" else status[19]
-    if (PROC / "self").exists():
+    if pid <= 0:  # which `kill` takes for a group
         return None
-    try:
+    try:  # dead, or hidden: a system may show a user only their own processes
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return None
@@ -205,9 +205,10 @@ class Claim:
             return None
         holder = _parsed(content)
         if holder.here:
-            if process_start(holder.pid) != holder.process:
+            start = process_start(holder.pid)
+            if start is None or (start and start != holder.process):
                 return None
-            if holder.process:  # it is alive, however long the machine or the process was suspended
+            if start:  # it is alive, however long the machine or the process was suspended
                 return holder
         if (number, modified) != self._seen[:2]:
             self._seen = (number, modified, time.monotonic())

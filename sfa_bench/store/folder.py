@@ -29,8 +29,9 @@ AGAIN = ": starting again from the first epoch"
 MOST_METRICS = 2_000_000_000  # bytes of metrics.jsonl; of a thousand classes an epoch has some 100 kB
 FULL = "the disk is full. What was written before is intact: free some space and repeat the command"
 
-# Why a file cannot be opened that may be well: taken for damaged, what is in it would be replaced.
-PASSING = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+# What the system says of something that is no file of ours. For any other reason a file may be well: taken for damaged,
+# what is in it would be replaced.
+NO_FILE = (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EFBIG)
 
 log = logging.getLogger("sfa_bench.store")
 
@@ -45,10 +46,13 @@ def writing(what: Path) -> Iterator[None]:
         raise RunError(f"could not write {what}: {reason}") from error
 
 
-def refuse_passing(path: Path, error: Exception) -> None:
+def refuse_unread(path: Path, error: Exception) -> None:
     """Raise RunError for an error that says nothing about the content of the file."""
-    if isinstance(error, OSError) and error.errno in PASSING:
-        raise RunError(f"cannot read {path}: {error.strerror}. Once it can be read, repeat the command") from error
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in NO_FILE):
+        reason = error.strerror if isinstance(error, OSError) else f"there is not enough memory ({error})"
+        raise RunError(
+            f"cannot read {path}: {reason}. Repeat the command once it can be read, or is removed"
+        ) from error
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:
@@ -205,7 +209,7 @@ class RunFolder:
             return lines
         except OSError as error:
             if not ignore:
-                refuse_passing(path, error)
+                refuse_unread(path, error)
             log.warning("%s is ignored: %s", path, error.strerror)
             return lines
         for line in content.splitlines(keepends=True):
@@ -259,8 +263,8 @@ class RunFolder:
                 if name == CHECKPOINTS[0]:
                     problems.append(f"{path} is missing")
                 continue
-            except (OSError, Damaged) as error:
-                refuse_passing(path, error)
+            except (OSError, MemoryError, Damaged) as error:
+                refuse_unread(path, error)
                 problems.append(f"{path} is damaged")
                 damaged = True
                 log.info("%s: %s", path, error)

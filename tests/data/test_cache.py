@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -174,6 +175,18 @@ def test_after_a_kill_everything_is_there_and_no_process_is_left(tmp_path, makin
     while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.2)
+
+
+def test_what_cannot_be_read_now_is_not_called_damaged(tmp_path, making, monkeypatch):
+    images = small_images.write(tmp_path / "p", 6)
+    cache.prepare(images, "train", making)
+
+    def refused(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(cache, "load_arrays", refused)
+    with pytest.raises(DataError, match=r"0000\.npz cannot be read: .*Too many open files$"):
+        cache.prepare(images, "train", making)
 
 
 def test_damage_is_found_at_the_first_reading(tmp_path, making):

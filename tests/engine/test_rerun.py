@@ -134,6 +134,24 @@ def test_a_rerun_that_fails_keeps_the_former_record_and_is_tried_again(done, mon
     assert train(runs)[1]["metrics"] == record["metrics"]
 
 
+@pytest.mark.parametrize(
+    "where", ["sfa_bench.engine.session.build_data", "sfa_bench.store.folder.RunFolder.begin_again"]
+)
+def test_a_rerun_that_fails_before_the_former_record_is_kept_leaves_it(done, monkeypatch, where):
+    runs, path, record, content = done
+
+    def fails(*arguments, **options):
+        raise MemoryError("there is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fails)
+        with pytest.raises(RunError, match="there is no room"):
+            train(runs, "rerun=true")
+    assert (path / "run.json").read_bytes() == content
+    assert "there is no room" in (path / "log.txt").read_text()
+    assert train(runs, "rerun=true")[1]["metrics"] == record["metrics"]
+
+
 def test_a_rerun_that_is_refused_touches_nothing(done):
     runs, path, _, content = done
     with pytest.raises(ConfigError, match="cannot be used here"):

@@ -2,6 +2,7 @@
 other numbers, and never into a failure that comes again.
 """
 
+import errno
 import io
 import json
 import shlex
@@ -11,12 +12,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from sfa_bench.config import external
 from sfa_bench.config.canonical import hashes
 from sfa_bench.config.compose import compose
 from sfa_bench.engine import checkpoints, posthoc
 from sfa_bench.engine.run import run
 from sfa_bench.engine.session import Session
-from sfa_bench.errors import RunError
+from sfa_bench.engine.trained import load_trained
+from sfa_bench.errors import ConfigError, RunError
 from sfa_bench.methods.base import Method
 from sfa_bench.store.folder import RunFolder
 from sfa_bench.store.warmups import shared_folder
@@ -33,7 +36,7 @@ def train(runs, *overrides):
     """Run in this process. Returns its folder, its record and what was printed."""
     printed = io.StringIO()
     typed = [*SMALL, *overrides, f"runs_dir={runs}"]
-    path = run(compose(typed), shlex.join(typed), Console(file=printed, width=300))
+    path = run(compose(typed), shlex.join(["python", "run.py", *typed]), Console(file=printed, width=300))
     return path, json.loads((path / "run.json").read_text()), printed.getvalue()
 
 
@@ -226,6 +229,84 @@ def test_what_ended_with_all_kept_can_be_gone_on_from(tmp_path, straight, monkey
     _, again, printed = train(tmp_path, "keep_checkpoint=all")
     assert "going on after epoch 4 of 4" in printed
     assert again["metrics"] == straight["metrics"]
+
+
+def everything(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name in ("last.pt", "metrics.jsonl")}
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), PermissionError(13, "")]
+)
+def test_want_of_memory_or_of_a_right_is_no_damage_and_loses_nothing(cut, straight, monkeypatch, error):
+    def fails(*arguments, **options):
+        raise error
+
+    before = everything(cut)
+    with monkeypatch.context() as patch:
+        if isinstance(error, OSError):
+            patch.setattr("sfa_bench.store.folder.load_state", fails)
+        else:
+            patch.setattr(Method, "load_state", fails)
+        with pytest.raises(RunError):
+            train(cut.parents[2])
+    assert everything(cut) == before
+    assert json.loads((cut / "run.json").read_text())["data"]["fingerprints"]
+    _, record, printed = train(cut.parents[2])
+    assert "going on after epoch 3 of 4" in printed
+    assert record["metrics"] == straight["metrics"]
+
+
+def test_a_checkpoint_says_itself_what_it_was_made_with(cut, monkeypatch):
+    """The record may be of a later attempt that trained nothing."""
+
+    def refused(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(external, "sources", lambda config, groups=(): {"mine.Loss": "changed"})
+    with monkeypatch.context() as patch:
+        patch.setattr("sfa_bench.store.folder.load_state", refused)
+        with pytest.raises(RunError, match="Permission denied"):
+            train(cut.parents[2])
+    assert json.loads((cut / "run.json").read_text())["environment"]["own_code"] == {"mine.Loss": "changed"}
+    for name in ("last.pt", "previous.pt"):
+        change(cut / name, lambda state: state["origin"]["environment"].update(own_code={"mine.Loss": "as it was"}))
+    _, _, printed = train(cut.parents[2])
+    assert "the code of mine.Loss has changed: starting again from the first epoch" in printed
+
+
+def test_a_checkpoint_of_other_data_is_refused_where_the_record_is_lost(cut):
+    change(cut / "last.pt", lambda state: state["origin"]["data"]["fingerprints"].update(images="others"))
+    (cut / "run.json").unlink()
+    with pytest.raises(ConfigError, match=r"this run was made on other data \(different: images\)"):
+        train(cut.parents[2])
+
+
+@pytest.mark.parametrize(("instructions", "uniform"), [(None, True), ("others", False)])
+def test_a_checkpoint_of_another_machine_is_shared_by_nobody_whoever_tried_in_between(cut, instructions, uniform):
+    if instructions:
+        change(cut / "last.pt", lambda state: state["origin"]["environment"].update(instructions=instructions))
+    train(cut.parents[2], "keep_checkpoint=all")
+    assert torch.load(cut / "last.pt", weights_only=True)["uniform"] is uniform
+
+
+@pytest.mark.parametrize("keep", ["all", "final"])
+def test_an_earlier_checkpoint_of_a_finished_run_is_not_its_model(tmp_path, monkeypatch, keep):
+    """Left where the newest is damaged, or where the disk was full when it should have been replaced."""
+
+    def full(self, state):
+        raise RunError("could not write last.pt: the disk is full")
+
+    monkeypatch.setattr(RunFolder, "reduce_checkpoint", full)
+    path, _, _ = train(tmp_path, f"keep_checkpoint={keep}")
+    if keep == "all":
+        content = bytearray((path / "last.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (path / "last.pt").write_bytes(content)
+    with pytest.raises(ConfigError, match="it is of epoch 3, and the run has 4"):
+        load_trained(path)
+    with pytest.raises(RunError, match="it is of epoch 3, and the run has 4"):
+        posthoc.start(compose([*SMALL, "classifier=ncm", f"runs_dir={tmp_path}"]), "", Console(quiet=True))
 
 
 # ---- shared warm-ups, and what is fitted on a finished run

@@ -96,6 +96,25 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once_even_while_it_is_a_
     child.communicate()
 
 
+def test_a_process_that_the_system_hides_is_alive_until_it_is_silent(tmp_path, monkeypatch):
+    """As /proc with hidepid does for those of other users."""
+
+    def forbidden(pid, number):
+        raise PermissionError
+
+    first = Claim(tmp_path)
+    assert first.acquire() is None
+    monkeypatch.setattr(module, "_status", lambda pid: [])
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert process_start(os.getpid()) == ""
+    holder = Claim(tmp_path).acquire()
+    assert holder is not None
+    assert holder.pid == os.getpid()
+    assert first.held()
+    os.utime(next(tmp_path.glob(".claim.*")), (10**9, 10**9))
+    assert Claim(tmp_path).acquire() is None
+
+
 def test_a_reused_process_id_is_not_taken_for_the_holder(tmp_path, monkeypatch):
     old = Claim(tmp_path)
     with monkeypatch.context() as patch:
