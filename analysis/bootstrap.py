@@ -19,6 +19,7 @@ Differences = Mapping[Any, Mapping[Any, Mapping[Replicate, float]]]  # data set 
 DRAWS = 10_000
 POWER = 0.8
 FEWEST_DATA_SETS = 5  # fewest data sets from which a claim says something about others, and competitors are compared
+ROUNDING = 1e-9  # relative, of sums of differences
 MOST_FLIPPED = 40  # independent replicates whose signs are enumerated, in two halves of a million sums each
 
 
@@ -42,19 +43,27 @@ def estimate(differences: Differences, draws: int = DRAWS) -> Estimate:
     Percentiles of a bootstrap are too narrow for a handful of replicates (they never leave the range of the data), so
     interval and p are Student's with n − 1 degrees of freedom around the bootstrap's standard error, which is widened
     by √(n/(n−1)): for one cell of one data set these are the paired t test's, up to the draws.
-    With several data sets the spread inside each counts at both levels, so the interval is conservative.
+
+    A data set that is drawn twice has its replicates drawn anew. With variance u between S data sets, and v of the mean
+    of one, the error's square is (n/(n−1)·(S−1)/S·(u + v) + v)/S on average, and the mean's variance (u + v)/S: spread
+    inside data sets counts twice. So the interval is conservative for S ≥ n, and for fewer unless u is large beside v.
     """
     generator = np.random.default_rng(0)  # the same runs give the same result
-    effects = np.stack([_draws(cells, draws, generator) for cells in differences.values()], axis=1)
-    sets = effects.shape[1]
-    drawn = np.take_along_axis(effects, generator.integers(sets, size=effects.shape), axis=1).mean(axis=1)
+    sets = len(differences)
+    chosen = generator.integers(sets, size=(draws, sets))
+    effects = np.empty(chosen.shape)
+    for number, cells in enumerate(differences.values()):
+        slots = chosen == number
+        effects[slots] = _draws(cells, int(slots.sum()), generator)
     mean = float(np.mean([np.mean([np.mean([*c.values()]) for c in cells.values()]) for cells in differences.values()]))
     n = min(replicates(cell) for cells in differences.values() for cell in cells.values())
     if n < 2:
         return Estimate(mean, None, None, n, None)
     from scipy import stats  # it takes a second to import
 
-    error = float(np.sqrt(n / (n - 1)) * np.std(drawn))
+    error = float(np.sqrt(n / (n - 1)) * np.std(effects.mean(axis=1)))
+    if error < ROUNDING * abs(mean):  # equal differences, but for the last digits of their subtraction
+        error = 0.0
     half = float(stats.t.ppf(0.975, n - 1)) * error
     p = float(mean == 0) if error == 0 else float(2 * stats.t.sf(abs(mean) / error, n - 1))
     return Estimate(mean, (mean - half, mean + half), p, n, error)
@@ -124,7 +133,7 @@ def flipped(terms: NDArray[np.float64]) -> float | None:
     n, total = len(terms), abs(float(terms.sum()))
     if n > MOST_FLIPPED:
         return None
-    rounding = 1e-9 * float(np.abs(terms).sum())
+    rounding = ROUNDING * float(np.abs(terms).sum())
     if total <= rounding:
         return 1.0
     one, other = _signed_sums(terms[: n // 2]), np.sort(_signed_sums(terms[n // 2 :]))
@@ -181,6 +190,6 @@ def needed(effect: Estimate, most: int = 1000) -> int | None:
     size = abs(effect.mean) / (effect.error * np.sqrt(effect.replicates))
     for n in range(2, most + 1):
         limit = stats.t.ppf(0.975, n - 1)
-        if stats.nct.sf(limit, n - 1, size * np.sqrt(n)) >= POWER:
+        if not stats.nct.sf(limit, n - 1, size * np.sqrt(n)) < POWER:  # SciPy (1.17) has NaN for a huge effect
             return n
     return None

@@ -76,10 +76,10 @@ class CellWriter:
         if self._is_base(here):  # also where nothing is compared
             return None
         others = self._others(here)
-        # The base may lack an option: plugin=none has no plugin.beta.
-        keys = (tuple(NO_VALUE if no else v for no, v in zip(lacks, others, strict=True)) for lacks in self.lacking)
-        found = [self.bases[key] for key in keys if key in self.bases]
-        return min(found, key=lambda base: base[0], default=(0, []))[1]  # of several the first
+        # The base may lack an option: plugin=none has no plugin.beta. Of several, take the one that lacks fewest.
+        keys = {tuple(NO_VALUE if no else v for no, v in zip(lacks, others, strict=True)) for lacks in self.lacking}
+        found = [(key.count(NO_VALUE), *self.bases[key]) for key in keys if key in self.bases]
+        return min(found, key=lambda base: base[:2], default=(0, 0, []))[2]
 
     def _others(self, values: Mapping[str, Value]) -> Key:
         return tuple(value for key, value in values.items() if key not in self.versus)

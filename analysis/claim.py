@@ -7,7 +7,7 @@ of the same (seed, data_seed). `--ranks method,plugin` prints average ranks inst
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from analysis.best import HIGHER, NEITHER, NEVER
 from analysis.bootstrap import DRAWS, FEWEST_DATA_SETS, Estimate, estimate, holm, needed, sign_flip, superiority
 from analysis.columns import CHECKSUM, Run
-from analysis.context import own_files
+from analysis.context import notes, own_files
 from analysis.metrics import is_percent
 from analysis.paired import Replicate, pairs, value, values
 from analysis.runs import (
@@ -49,7 +49,7 @@ Sides = tuple[dict[str, str], dict[str, str]]
 class JudgedClaim:
     """A claim and its evidence: `cells` maps the values of the `over` keys to ours − theirs by replicate.
 
-    `sides` are the paired runs, `unpaired` counts the others.
+    `sides` are the paired runs, `unpaired` counts the others; `notes`: what is undefined, mixed or out of date in both.
     """
 
     text: str
@@ -58,8 +58,10 @@ class JudgedClaim:
     found: Estimate
     flipped: tuple[float, int] | None  # see `bootstrap.sign_flip`
     superiority: float
+    balanced: bool  # whether that is the share of all pairs: cells have as many, and data sets as many cells
     sides: tuple[list[Run], list[Run]]
     unpaired: int
+    notes: list[str]
 
     def verdict(self, p: float | None, margin: float) -> str:
         """`supported`, `not supported` or `underpowered`, where p is adjusted for the number of claims.
@@ -121,7 +123,26 @@ def judge(runs: Sequence[Run], text: str, over: Sequence[str] | None, metric: st
     if not cells:
         raise ConfigError(f"{text}: no two runs of the same cell, seed and data_seed have {metric}")
     found, flipped, above = estimate(by_data, draws), sign_flip(by_data), superiority(by_data)
-    return JudgedClaim(text, tuple(over), cells, found, flipped, above, paired, unpaired)
+    balanced = len({(len(of_data), len(cell)) for of_data in by_data.values() for cell in of_data.values()}) == 1
+    said = _notes([*sides[0], *sides[1]], fixed, over, metric)
+    return JudgedClaim(text, tuple(over), cells, found, flipped, above, balanced, paired, unpaired, said)
+
+
+def _notes(runs: Sequence[Run], fixed: Collection[str], over: Sequence[str], metric: str) -> list[str]:
+    """The table's sentences in the words of a claim."""
+    words_of_claim = {
+        "cells differ": "the sides or cells differ",
+        "--rows, --cols": "--over",
+        "are not in n": "are in no pair",
+    }
+    found = []
+    for sentence in notes(runs, (*over, *fixed), [metric]):
+        if "precision" in fixed and sentence.startswith("mixed precision"):  # it is what the claim compares
+            continue
+        for of_table, of_claim in words_of_claim.items():
+            sentence = sentence.replace(of_table, of_claim)
+        found.append(sentence)
+    return found
 
 
 def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin: float) -> str:
@@ -140,7 +161,8 @@ def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin
         exact, n = claim.flipped
         least = f", which can have none below {2.0 ** (1 - n):.2g}" if 2.0 ** (1 - n) > 0.05 else ""
         lines.append(f"- exact sign-flip p = {exact:.2g} over {n} label sets or seeds{least}")
-    lines.append(f"- better in {100 * claim.superiority:.0f} % of the pairs (ties half)")
+    average = "" if claim.balanced else " on average over cells"
+    lines.append(f"- better in {100 * claim.superiority:.0f} % of the pairs{average} (ties half)")
     against = {cell: float(np.mean([*c.values()])) for cell, c in claim.cells.items() if np.mean([*c.values()]) < 0}
     named = "; ".join(f"{_name(claim.over, cell)} {mean:+.{d}f}" for cell, mean in against.items())
     lines.append(f"- {len(against)} of {len(claim.cells)} cells go the other way" + (f": {named}" if named else ""))
@@ -156,6 +178,7 @@ def report(claim: JudgedClaim, metric: str, p: float | None, claims: int, margin
         lines.append(f"- an effect of this size needs {text} replicates (paired t test, 5 %, power 80 %)")
     if claim.unpaired:
         lines.append(f"- {claim.unpaired} runs without a partner are left out")
+    lines += [f"- {sentence}" for sentence in claim.notes]
     return "\n".join(lines)
 
 
@@ -195,13 +218,21 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, help="with --ranks: a figure of who is told apart, .pdf or .png")
     options = parser.parse_args(arguments)
     texts = [word for word in options.runs if ">" in word]
-    runs, others = load([Path(word) for word in options.runs if ">" not in word], options.where)
+    if not texts and not options.ranks:
+        raise ConfigError("there is no claim; give one in quotes: 'plugin=sfa > plugin=none'")
+    for option, given in (("--over", options.over), ("--margin", options.margin)):
+        if given is not None and not texts:
+            raise ConfigError(f"{option} has no effect without a claim: leave it out")
+    if options.output and not options.ranks:
+        raise ConfigError("-o has no effect without --ranks, whose figure it names: leave it out")
+    folders = [Path(word) for word in options.runs if ">" not in word]
+    if not folders:
+        raise ConfigError(f"there is no runs folder among {' '.join(map(repr, texts))}: give one before the claims")
+    runs, others = load(folders, options.where)
     metric = metric_name(runs, options.metric)
     check_metric(runs, metric)
     if not metric.startswith(HIGHER) or metric.startswith((*NEVER, *NEITHER)):
         raise ConfigError(f"{metric} has no better and worse, or is an oracle: claims are about other metrics")
-    if not texts and not options.ranks:
-        raise ConfigError("there is no claim; give one in quotes: 'plugin=sfa > plugin=none'")
     over = None if options.over is None else words(options.over)
     if texts:
         _print_claims([judge(runs, text, over, metric) for text in texts], metric, options.margin)

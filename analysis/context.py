@@ -74,7 +74,7 @@ def _labels(cells: Cells) -> str:
     return "Labels vary between replicates (data_seed)" if varied == {True} else "The same labels in all replicates"
 
 
-def notes(runs: Sequence[Run], cells: Cells, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
+def notes(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
     """Sentences about what is undefined, mixed, out of date or unequal in the table."""
     for metric in metrics:
         if undefined := sum(run.number(metric) is None for run in runs):

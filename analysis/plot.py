@@ -146,7 +146,7 @@ def _caption(k: FigureKind, runs: Sequence[Run], options: Options) -> str:
 def _notes(k: FigureKind, runs: Sequence[Run], options: Options) -> list[str]:
     metrics = [options.metric] if k.scalar else []
     keys = (*options.by, options.over, *(SETTINGS if k.every_setting else ()))
-    sentences = [*notes(runs, _cells(runs, options), keys, metrics), *own_files(runs)]
+    sentences = [*notes(runs, keys, metrics), *own_files(runs)]
     return [
         sentence.replace("cells differ", "series differ").replace("--rows, --cols", "--by") for sentence in sentences
     ]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from analysis.bootstrap import FEWEST_DATA_SETS, flipped, holm
 from analysis.columns import CHECKSUM, Run
 from analysis.paired import by_replicate, value, values
 from analysis.runs import SETTING, Cells, cells_of, check_alike, check_fields
-from analysis.values import Key
+from analysis.values import ABSENT, NULL, Key
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.folder import write_file
 
@@ -30,7 +31,7 @@ LEVEL = 0.05  # of the tests of pairs
 class Ranks:
     """`table`: a row each competitor, a column each data set, 1 = best; `means`: the metric, in the same rows and
     columns; `left_out`: competitors not run everywhere; `by_setting`: a metric's means, a column each setting;
-    `by_replicate`: a setting's values, a column each replicate.
+    `by_replicate`: a setting's values, a column each replicate that all have; `unshared`: the runs of other replicates.
     """
 
     table: pd.DataFrame
@@ -39,6 +40,7 @@ class Ranks:
     left_out: list[str]
     by_setting: pd.DataFrame
     by_replicate: list[pd.DataFrame]
+    unshared: int
 
     @property
     def settings(self) -> int:
@@ -68,9 +70,11 @@ def _wilcoxon(differences: np.ndarray) -> float:
 
 
 def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
-    """Rank the competitors (values of `keys`) in every setting by their mean, and average over a data set's settings.
+    """Rank the competitors (values of `keys`) in every setting by their mean over the replicates that all of them have,
+    and average over a data set's settings.
 
-    Raises: ConfigError when fewer than two competitors have run in every setting, or runs of one differ in more.
+    Raises: ConfigError when fewer than two competitors have run in every setting, they share no replicate of one, or
+    runs of one differ in more.
     """
     check_fields(runs, keys)
     setting = [key for key in (*SETTING, CHECKSUM) if key not in keys]
@@ -78,33 +82,37 @@ def ranks(runs: Sequence[Run], keys: Sequence[str], metric: str) -> Ranks:
     check_alike(cells.values(), "competitor", "--ranks")
     if len({_named(who) for who, _ in cells}) < len({who for who, _ in cells}):
         raise ConfigError(f"two competitors of --ranks {','.join(keys)} would have one name: give the keys otherwise")
-    means = pd.Series(
-        {
-            (_named(who), where): float(np.mean(numbers))
-            for (who, where), members in cells.items()
-            if (numbers := values(members, metric))
-        }
-    )
-    if means.empty:
+    counts = {(_named(who), where): len(values(members, metric)) for (who, where), members in cells.items()}
+    if not any(counts.values()):
         raise ConfigError(f"{metric} is undefined in all of these runs")
-    by_setting = means.unstack()
-    whole = by_setting.dropna()
-    if len(whole) < 2:
+    by_competitor = pd.Series({place: count for place, count in counts.items() if count}).unstack()
+    there = by_competitor.dropna()
+    if len(there) < 2:
         raise ConfigError("fewer than two competitors have run in every setting: choose settings with --where")
+    places = cast("list[Key]", there.columns.tolist())
+    by_replicate = [_replicates(cells, where, metric, there.index) for where in places]
+    for where, frame in zip(places, by_replicate, strict=True):
+        if frame.empty:
+            shown = " ".join(f"{k}={v}" for k, v in zip(setting, where, strict=True) if v.kind not in (NULL, ABSENT))
+            raise ConfigError(
+                f"the {len(there)} competitors share no replicate of {shown}: choose some, or settings, with --where"
+            )
+    means = np.column_stack([frame.to_numpy().mean(axis=1) for frame in by_replicate])
+    whole = pd.DataFrame(means, there.index, there.columns)
     ranked = whole.rank(ascending=False)
     ranked.columns = [str(column[0]) for column in ranked.columns]
     table = ranked.T.groupby(level=0).mean().T
     by_data_set = whole.set_axis(ranked.columns, axis=1).T.groupby(level=0).mean().T
-    left_out = sorted(set(by_setting.index) - set(whole.index))
-    by_replicate = [_replicates(cells, where, metric, whole.index) for where in whole]
-    return Ranks(table, by_data_set, metric, left_out, whole, by_replicate)
+    left_out = sorted(set(by_competitor.index) - set(whole.index))
+    unshared = int(there.to_numpy().sum()) - sum(frame.size for frame in by_replicate)
+    return Ranks(table, by_data_set, metric, left_out, whole, by_replicate, unshared)
 
 
 def _named(who: Key) -> str:
     return " ".join(map(str, who))
 
 
-def _replicates(cells: Cells, where: Hashable, metric: str, competitors: Iterable[str]) -> pd.DataFrame:
+def _replicates(cells: Cells, where: Key, metric: str, competitors: Iterable[str]) -> pd.DataFrame:
     """A setting's values, a row each competitor, a column each replicate that all of them have."""
     by_competitor = {
         _named(who): {replicate: value(run, metric) for replicate, run in by_replicate(members, metric).items()}
@@ -141,6 +149,8 @@ def print_ranks(ranked: Ranks) -> None:
             print(f"- the same order in two {between}: {tau} ({pairs} pairs)")
     if ranked.left_out:
         print(f"- not run in every setting and left out: {', '.join(ranked.left_out)}")
+    if ranked.unshared:
+        print(f"- {ranked.unshared} runs whose replicate another competitor lacks are left out")
     p_values = ranked.p_values
     if p_values is None:
         print(f"- {n} data sets: to tell competitors apart takes {FEWEST_DATA_SETS} at least")

@@ -22,7 +22,7 @@ from analysis.page.encode import compact, packed, page, typed
 from analysis.page.leaderboard import METRICS, SHOWN, SPLIT, Cell, leaderboard, make_cells, tables
 from analysis.page.read import SERIES, AllRuns, Reader, having, read, state
 from analysis.page.thumbnails import sheets
-from analysis.runs import RUNS, WHERE, cells_of, counted, parse_pairs, select
+from analysis.runs import RUNS, WHERE, counted, parse_pairs, select
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.doors import Door
 from sfa_bench.errors import ConfigError
@@ -203,8 +203,7 @@ def _commits(runs: Sequence[Run]) -> list[list[Any]]:
 def _notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on the leaderboard; a key that has a column is not reported as mixed."""
     runs = [run for cell in cells if not cell.external for run in cell.runs]
-    by_choice = cells_of(runs, ("method", "plugin"), ())
-    return [*notes(runs, by_choice, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
+    return [*notes(runs, (*SHOWN, "method", "plugin"), [METRICS[0][1]]), *own_files(runs)] if runs else []
 
 
 def _left_out(runs: int, filled: Filled, curves: int, images: int, whole: int, detailed: int) -> Iterator[str]:

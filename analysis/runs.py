@@ -42,7 +42,8 @@ def check_folders(paths: Iterable[Path]) -> None:
 
 
 def load(paths: Iterable[Path], where: str = "") -> tuple[list[Run], Counter[str]]:
-    """The finished runs at or below the paths, a hash once, and how many there are of every other state.
+    """The finished runs at or below the paths, a hash once, and how many others there are of every state, without those
+    that are finished elsewhere.
 
     Args: where, conditions as `parse_pairs` reads them. Raises: ConfigError with a sentence when there is nothing to
     show.
@@ -52,17 +53,22 @@ def load(paths: Iterable[Path], where: str = "") -> tuple[list[Run], Counter[str
     with no_garbage():
         everyone = table(paths)
         states = np.array(everyone.values("state"), dtype=object)
-        rows = np.flatnonzero(states == "done")
-        others = Counter(states[states != "done"].tolist())
+        done, hashes = states == "done", everyone.column("hash").codes
+        rows = np.flatnonzero(done)
+        rest = np.flatnonzero(~done & ~np.isin(hashes, hashes[rows]))
         if not len(rows):
             places = ", ".join(map(str, paths))
-            known = f" ({counted(others)})" if others else "; a run's folder holds a readable run.json"
+            there = Counter(states.tolist())
+            known = f" ({counted(there)})" if there else "; a run's folder holds a readable run.json"
             raise ConfigError(f"no finished run in {places}{known}")
-        firsts = np.unique(everyone.column("hash").codes[rows], return_index=True)[1]
+        firsts = np.unique(hashes[rows], return_index=True)[1]
         columns = RunColumns(everyone.take(rows[np.sort(firsts)]))
         if where:
-            columns = RunColumns(columns.table.take(_chosen(columns, np.arange(len(firsts)), parse_pairs(where))))
-        return columns.runs(), others
+            conditions = parse_pairs(where)
+            columns = RunColumns(columns.table.take(_chosen(columns, np.arange(len(firsts)), conditions)))
+            unfinished = RunColumns(everyone.take(rest))
+            rest = rest[_chosen(unfinished, np.arange(len(rest)), conditions, refuse=False)]
+        return columns.runs(), Counter(states[rest].tolist())
 
 
 def reason(record: Mapping[str, Any]) -> str:
@@ -247,9 +253,12 @@ def select(runs: Sequence[Run], conditions: Mapping[str, Sequence[str]]) -> list
     return [runs[place] for place in _chosen(*shared(runs), conditions)]
 
 
-def _chosen(columns: RunColumns, rows: NDArray[np.intp], conditions: Mapping[str, Sequence[str]]) -> NDArray[np.intp]:
-    """The places of the rows that `select` takes."""
-    _check_fields(columns, rows, conditions)
+def _chosen(
+    columns: RunColumns, rows: NDArray[np.intp], conditions: Mapping[str, Sequence[str]], refuse: bool = True
+) -> NDArray[np.intp]:
+    """The places of the rows that `select` takes. Args: refuse, what no run has."""
+    if refuse:
+        _check_fields(columns, rows, conditions)
     chosen = np.ones(len(rows), dtype=bool)
     for key, texts in conditions.items():
         column = columns.field(key)
@@ -257,10 +266,11 @@ def _chosen(columns: RunColumns, rows: NDArray[np.intp], conditions: Mapping[str
         present = {column.values[code]: code for code in np.unique(codes).tolist() if code >= 0}
         wanted = []
         for text in texts:
-            if (value := meant(present, text)) is None:
+            if (value := meant(present, text)) is not None:
+                wanted.append(present[value])
+            elif refuse:
                 raise ConfigError(f"no run has {key}={text}; there is {listed(present)}")
-            wanted.append(present[value])
         chosen &= np.isin(codes, wanted)
-    if not chosen.any():
+    if refuse and not chosen.any():
         raise ConfigError("no run has all of " + " ".join(f"{key}={','.join(v)}" for key, v in conditions.items()))
     return np.flatnonzero(chosen)

@@ -120,7 +120,7 @@ def make_table(
     for line, r in zip(lines, row_keys, strict=True):
         line |= {name: writer.text(r, c, m) for (c, m), name in names.items()}
     marked: dict[tuple[int, str], Mark] = {}
-    sentences = list(notes(runs, cells, (*rows, *cols), metrics))
+    sentences = list(notes(runs, (*rows, *cols), metrics))
     for c, metric in [] if versus else itertools.product(col_keys, metrics):
         column = [cells.get((r, c), []) for r in row_keys]
         column_marks = marks(column, metric)

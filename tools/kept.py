@@ -22,6 +22,7 @@ from sfa_bench.config.compose import compose
 from sfa_bench.config.terminal import Parser, door, entry_point
 from sfa_bench.errors import ConfigError
 from sfa_bench.store.atomic import write_bytes
+from sfa_bench.store.folder import writing
 from sfa_bench.store.ledger import run_path
 from sfa_bench.store.record import dumps, loads, new_record, recorded_overrides
 from tools.results import planned
@@ -135,8 +136,9 @@ def main(arguments: Sequence[str]) -> None:
         for record in records(folder / "runs.csv", wanted):
             place = run_path(options.output, record["names"], record["hash"])
             if not (place / "run.json").exists():  # what was run is not replaced by what was kept of it
-                place.mkdir(parents=True, exist_ok=True)
-                write_bytes(place / "run.json", dumps(record).encode())
+                with writing(place / "run.json"):
+                    place.mkdir(parents=True, exist_ok=True)
+                    write_bytes(place / "run.json", dumps(record).encode())
                 made += 1
     print(f"{made} runs in {options.output}")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.bootstrap import MOST_FLIPPED, estimate, holm, needed, sign_flip, superiority
+from analysis.bootstrap import MOST_FLIPPED, Estimate, estimate, holm, needed, sign_flip, superiority
 from analysis.claim import judge, main, parse_claim
 from analysis.ranks import cliques, ranks
 from analysis.runs import load
@@ -85,6 +85,41 @@ def test_data_sets_are_drawn_too():
     found = estimate(one_cell([2.0] * 5, "a") | one_cell([6.0] * 5, "b"), draws=100_000)
     assert found.error == pytest.approx(np.std([2, 4, 4, 6]) * np.sqrt(5 / 4), rel=0.02)
     assert found.mean == 4
+
+
+def test_a_data_set_that_is_drawn_twice_has_its_replicates_drawn_anew():
+    """Brute force over all draws: of two data sets, and of two replicates for each that is drawn."""
+    values = {"a": [1.0, 5.0], "b": [-2.0, 4.0]}
+    inner = {name: [np.mean(pair) for pair in itertools.product(two, repeat=2)] for name, two in values.items()}
+    sets = itertools.product(values, repeat=2)
+    means = [np.mean(drawn) for one, other in sets for drawn in itertools.product(inner[one], inner[other])]
+    assert len(means) == 4 * 4**2
+    found = estimate(one_cell(values["a"], "a") | one_cell(values["b"], "b"), draws=100_000)
+    assert found.error == pytest.approx(np.std(means) * np.sqrt(2), rel=0.01)
+
+
+def test_a_data_set_that_no_draw_takes_is_no_error():
+    many = {number: {(): {(0, 0): float(number), (1, 1): 1.0}} for number in range(9)}
+    assert estimate(many, draws=1).mean == pytest.approx(2.5)
+
+
+def test_differences_that_are_equal_but_for_rounding_have_no_spread(ledger, capsys):
+    """Twelve more of 360 images are right, whatever the base has."""
+    counts = (201, 233, 240, 250, 263)
+    differences = [(count + 12) / 360 * 100 - count / 360 * 100 for count in counts]
+    assert len(set(differences)) > 1
+    found = estimate(one_cell(differences))
+    assert (found.error, found.p, found.interval) == (0.0, 0.0, (found.mean, found.mean))
+    for replicate, count in enumerate(counts):
+        ledger.add(count / 360 * 100, plugin="none", replicate=replicate)
+        ledger.add((count + 12) / 360 * 100, plugin="sfa", replicate=replicate)
+    assert "an effect of this size needs" not in said(capsys, ledger.root, CLAIM)[1]
+
+
+def test_a_huge_effect_needs_two_replicates():
+    """SciPy's noncentral t has no number for it."""
+    assert np.isnan(stats.nct.sf(stats.t.ppf(0.975, 1), 1, 1e13))
+    assert needed(Estimate(1.0, (1.0, 1.0), 0.0, 5, 1e-14)) == 2
 
 
 def test_the_same_labels_in_all_replicates_count_by_seed():
@@ -239,6 +274,43 @@ def test_holm_and_what_goes_the_other_way_are_said(ledger, capsys):
     assert "5 runs without a partner are left out" in out
 
 
+def test_the_share_of_pairs_says_where_cells_count_the_same_with_fewer_pairs(ledger, capsys):
+    fill(ledger, [1, 2, 3, 4], method="ce")
+    fill(ledger, [-1, -2, 3, 4], method="gce")
+    assert "- better in 75 % of the pairs (ties half)" in said(capsys, ledger.root, CLAIM)[1]
+    fill(ledger, [-1, -2], method="rolt")
+    assert "- better in 50 % of the pairs on average over cells (ties half)" in said(capsys, ledger.root, CLAIM)[1]
+    where = ("--where", "method=ce,gce")
+    fill(ledger, [1, 2, 3, 4], method="ce", dataset="fashion_mnist")  # 10 of 12 pairs
+    assert "- better in 88 % of the pairs on average" in said(capsys, ledger.root, CLAIM, *where)[1]
+
+
+def test_what_a_table_notes_stands_below_a_claim_too(ledger, capsys):
+    for replicate in range(5):
+        there = {"environment": {"precision": "amp"}, "epochs": 20, "method__revision": 2}
+        ledger.add(50.0 + replicate, plugin="none", replicate=replicate, **there)
+        ledger.add(52.0 + 2 * replicate, plugin="sfa", replicate=replicate)
+    ledger.add(None, plugin="sfa", replicate=5)
+    out = said(capsys, ledger.root, CLAIM)[1]
+    for sentence in (
+        "1 of 11 runs have no value of test/acc/final and are in no pair",
+        "the sides or cells differ in epochs too (20, 60): add it to --over or --where",
+        "mixed revisions of method=dividemix: 1, 2",
+        "mixed precision: amp, fp32",
+    ):
+        assert f"\n- {sentence}\n" in out
+
+
+def test_what_a_claim_compares_is_not_noted_as_mixed(ledger, capsys):
+    for replicate, precision in itertools.product(range(2), ("amp", "fp32")):
+        made = {"epochs": 20 if precision == "amp" else 60, "environment": {"precision": precision}}
+        ledger.add(50.0 + replicate, precision=precision, replicate=replicate, **made)
+    out = said(capsys, ledger.root, "precision=amp,epochs=20 > precision=fp32,epochs=60")[1]
+    assert "1 cells, 2 independent replicates" in out
+    assert "mixed" not in out
+    assert "differ" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -254,6 +326,9 @@ def test_holm_and_what_goes_the_other_way_are_said(ledger, capsys):
         ([CLAIM, "--metric", "total_seconds"], "has no better and worse"),
         (["--ranks", "plugin", "--where", "plugin=sfa,method=ce"], "fewer than two competitors"),
         (["--ranks", "dataset"], "runs of one competitor differ in method"),
+        ([CLAIM, "-o", "cd.pdf"], "-o has no effect without --ranks, whose figure it names: leave it out"),
+        (["--ranks", "plugin", "--over", "method"], "--over has no effect without a claim: leave it out"),
+        (["--ranks", "plugin", "--margin", "2"], "--margin has no effect without a claim: leave it out"),
     ],
 )
 def test_what_cannot_be_judged_is_a_sentence(ledger, capsys, arguments, sentence):
@@ -265,6 +340,12 @@ def test_what_cannot_be_judged_is_a_sentence(ledger, capsys, arguments, sentence
     assert (status, out) == (2, "")
     assert sentence in err
     assert err.startswith("refused: ")
+
+
+def test_a_claim_without_a_folder_is_a_sentence(capsys):
+    status, out, err = said(capsys, CLAIM)
+    assert (status, out) == (2, "")
+    assert err == f"refused: there is no runs folder among {CLAIM!r}: give one before the claims\n"
 
 
 def test_pairs_that_saw_other_labels_are_refused(ledger):
@@ -429,6 +510,30 @@ def test_a_replicate_that_one_competitor_lacks_is_not_compared(ledger, capsys):
         if (replicate, method) != (1, "c"):
             ledger.add(50.0 + ord(method), method=method, replicate=replicate)
     assert "replicates of one setting" not in said(capsys, ledger.root, "--ranks", "method")[1]
+
+
+def test_competitors_are_ranked_by_the_replicates_that_all_of_them_have(ledger, capsys):
+    """b is a point above a wherever both ran; the further replicates of a are on easier labels."""
+    for dataset in range(6):
+        for replicate in range(5):
+            ledger.add(60.0 + 3 * replicate, method="a", dataset=f"set{dataset}", replicate=replicate)
+        ledger.add(61.0, method="b", dataset=f"set{dataset}")
+    ledger.add(10.0, method="late", dataset="set0", replicate=7)  # left out, so that its replicates count for nobody
+    found = ranks(load([ledger.root])[0], ["method"], "test/acc/final")
+    assert found.average.to_dict() == {"b": 1.0, "a": 2.0}
+    assert found.means.to_numpy().tolist() == [[60.0] * 6, [61.0] * 6]
+    assert (
+        "- 24 runs whose replicate another competitor lacks are left out"
+        in (said(capsys, ledger.root, "--ranks", "method")[1])
+    )
+
+
+def test_competitors_without_a_common_replicate_cannot_be_ranked(ledger, capsys):
+    for replicate, method in enumerate("ab"):
+        ledger.add(50.0, method=method, replicate=replicate)
+    status, out, err = said(capsys, ledger.root, "--ranks", "method")
+    assert (status, out) == (2, "")
+    assert "the 2 competitors share no replicate of dataset=digits imb_factor=0.1 noise_ratio=0.4 model=convnet:" in err
 
 
 def test_competitors_that_all_tie_have_no_order_to_agree_on(ledger, capsys):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledgers import Ledger
 from scipy import stats
 
 import sfa_bench
@@ -205,6 +206,18 @@ def test_best_is_headed_oracle(ledger, capsys):
     assert "oracle" in table(capsys, ledger.root, "--metric", "test/acc/best")[2]
 
 
+def test_a_base_that_has_the_option_comes_before_one_that_lacks_it(ledger, capsys):
+    for replicate in range(3):
+        ledger.add(50.0 + replicate, plugin="none", replicate=replicate)
+        ledger.add(60.0 + replicate, plugin="none", replicate=replicate, plugin__beta=0.5)
+        ledger.add(65.0 + replicate, plugin="sfa", replicate=replicate, plugin__beta=0.5)
+        ledger.add(57.0 + replicate, plugin="sfa", replicate=replicate, plugin__beta=0.7)  # only a base without it
+    _, rows, _ = table(capsys, ledger.root, "--rows", "plugin,plugin.beta", "--versus", "plugin=none")
+    cells = {(row["plugin"], row["plugin.beta"]): row["test/acc/final"] for row in rows}
+    assert cells["sfa", "0.5"] == "+5.00 [+5.00, +5.00] (3)"
+    assert cells["sfa", "0.7"] == "+7.00 [+7.00, +7.00] (3)"
+
+
 def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
     ledger.add(10.0, method="ce", knows=["rate"], environment={"precision": "bf16"}, epochs=5)
     ledger.add(11.0, method__loss__transferred=True)
@@ -227,6 +240,21 @@ def test_notes_tell_what_is_mixed_and_what_methods_were_told(ledger, capsys):
 def test_a_table_of_like_runs_has_no_notes(ledger, capsys):
     fill(ledger)
     assert "- " not in table(capsys, ledger.root, "--cols", "noise_ratio")[2].replace("\\-", "")
+
+
+def test_unfinished_runs_are_those_asked_for_that_are_done_nowhere(ledger, capsys, tmp_path):
+    ledger.add(10.0, method="ce")
+    ledger.add(12.0, method="ce", plugin="sfa")
+    ledger.add(None, method="ce", replicate=1, state="interrupted")
+    ledger.add(None, method="rolt", replicate=1, state="failed")
+    ledger.add(None, method="ce", replicate=2, own__option=1, state="running")
+    other = Ledger(tmp_path / "other")
+    other.add(None, method="ce", state="interrupted")  # the same hash as the first
+    both = (ledger.root, other.root)
+    assert table(capsys, *both)[2].endswith("not counted: 1 failed, 1 interrupted, 1 running")
+    assert table(capsys, *both, "--where", "method=ce")[2].endswith("not counted: 1 interrupted, 1 running")
+    assert "not counted" not in table(capsys, *both, "--where", "replicate=0")[2]
+    assert "not counted" not in table(capsys, *both, "--where", "plugin.beta=0.99")[2]  # which they do not have
 
 
 def test_a_run_that_lies_there_twice_counts_once(ledger, capsys, tmp_path):

@@ -136,6 +136,13 @@ def test_a_value_that_a_list_lacks_moves_no_other(folders, tmp_path, capsys):
     assert after == [*before[:3], None, *before[4:]]
 
 
+def test_an_output_that_is_a_file_is_a_sentence(folders, tmp_path, capsys):
+    (tmp_path / "again").write_text("")
+    assert kept.main([str(folders[1]), "-o", str(tmp_path / "again")]) == 1
+    assert f"failed: could not write {tmp_path}/again/" in (said := capsys.readouterr().err)
+    assert said.endswith(": Not a directory\n")
+
+
 def test_a_folder_of_a_killed_command_is_filled(folders, tmp_path, capsys):
     runs, folder = folders
     place = tmp_path / "again" / next(runs.glob("*/ce/*")).relative_to(runs)
