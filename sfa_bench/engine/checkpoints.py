@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from sfa_bench.config.schema import RunConfig
-from sfa_bench.engine import resume
 from sfa_bench.engine.changes import changed_code, refuse_other_data
 from sfa_bench.engine.state import RunState
 from sfa_bench.engine.warmup import conditions
@@ -42,7 +41,7 @@ class Checkpoints:
             nonlocal changed
             if "cost" not in state:
                 return
-            resume.check(state, self.config.epochs)
+            self.state.check(state)
             if (origin := state.get("origin", old)) is not None:
                 refuse_other_data(self.config, origin, self.state.origin["data"]["fingerprints"])
                 changed = changed_code(self.config, origin)

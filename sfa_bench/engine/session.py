@@ -93,10 +93,12 @@ class Session:
         self.prepared = machine.prepare(
             config.device, config.threads, config.precision, config.deterministic, config.model.choice, config.compile
         )
-        self.record["environment"] = {**self.prepared.environment, "own_code": external.sources(config)}
-        self.old = old
-        if old is not None:
-            self.record["data"] = old["data"]  # until this process has its own
+        self.environment = {**self.prepared.environment, "own_code": external.sources(config)}
+        self.record["environment"] = self.environment
+        self.old, self.old_is_safe = old, old is None or old["state"] != "done"
+        if old is not None:  # data and own code of the epochs that there are, until this process goes on from them
+            self.record["data"] = old["data"]
+            self.record["environment"] = {**self.environment, "own_code": old["environment"].get("own_code")}
         self.estimate = estimate
         self.cost = Cost(None if estimate is None else {"run": estimate.run, **estimate.cost})
         self.went_on_after = 0  # the epoch of the checkpoint that this process began with
@@ -106,7 +108,7 @@ class Session:
                 run_hash,
                 folder,
                 self.cost,
-                {"environment": self.record["environment"], "data": {"fingerprints": self.data.fingerprints}},
+                {"environment": self.environment, "data": {"fingerprints": self.data.fingerprints}},
                 self._build_method,
                 self._chosen,
                 len(self.data.test.labels),
@@ -195,6 +197,7 @@ class Session:
         say(setup(self.config, tuple(data.view.images.shape[1:]), self.record["environment"]["device"]))
         if again:
             self.folder.begin_again()
+            self.old_is_safe = True
         if self.folder.again:
             say(f"it is trained again; until that is done its former record is {self.folder.path / OLD}")
         if note := self.checkpoints.resume(self.old):
@@ -212,7 +215,7 @@ class Session:
         for k in np.flatnonzero(data.observed_counts == 0):
             name = data.class_label(int(k))
             say(f"class {name} has no training sample under its label: it can be learned by guesses only")
-        self.record["data"] = describe_data(self.config, data)
+        self.record |= {"data": describe_data(self.config, data), "environment": self.environment}
         if data.confusion is not None:
             self.folder.write_arrays("data.npz", {"confusion": data.confusion, "index": data.index})
         self.folder.write_config(self.record["config"])
@@ -313,8 +316,7 @@ class Session:
 
     def _write_record(self) -> None:
         """Replace the record, but for that of a finished run that has not been kept beside yet (`begin_again`)."""
-        finished = self.old is not None and self.old["state"] == "done"
-        if not finished or self.folder.again or self.record["state"] == "done":
+        if self.old_is_safe:
             self.folder.write_record(self.record)
 
 

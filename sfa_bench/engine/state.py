@@ -57,12 +57,14 @@ class RunState:
 
     # ---- from the run's own checkpoint
 
-    def take(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint that `resume.check` has passed into the method. Raises Damaged where it does not belong to
-        this run.
-        """
+    def check(self, state: dict[str, Any]) -> None:
+        """Raises Damaged where a checkpoint is not one of this run."""
+        resume.check(state, self.method.training.epochs)
         if state.get("run", self.run_hash) != self.run_hash:  # the first edition's do not say it
             raise Damaged(f"it is of run {state['run']}")
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Load a checkpoint of this run into the method. Raises Damaged where it does not fit or lacks its lines."""
         if (content := self.folder.metrics_of(state["epoch"])) is None:
             raise Damaged(f"metrics.jsonl lacks epochs before the checkpoint's {state['epoch']}")
         lines = hashlib.sha256(content)

@@ -135,7 +135,12 @@ def test_a_rerun_that_fails_keeps_the_former_record_and_is_tried_again(done, mon
 
 
 @pytest.mark.parametrize(
-    "where", ["sfa_bench.engine.session.build_data", "sfa_bench.store.folder.RunFolder.begin_again"]
+    "where",
+    [
+        "sfa_bench.engine.session.build_data",
+        "sfa_bench.store.folder.RunFolder.begin_again",
+        "sfa_bench.store.folder.RunFolder.reduce_checkpoint",  # the former record is kept, the checkpoint not yet gone
+    ],
 )
 def test_a_rerun_that_fails_before_the_former_record_is_kept_leaves_it(done, monkeypatch, where):
     runs, path, record, content = done
@@ -149,7 +154,9 @@ def test_a_rerun_that_fails_before_the_former_record_is_kept_leaves_it(done, mon
             train(runs, "rerun=true")
     assert (path / "run.json").read_bytes() == content
     assert "there is no room" in (path / "log.txt").read_text()
-    assert train(runs, "rerun=true")[1]["metrics"] == record["metrics"]
+    _, again, printed = train(runs, "rerun=true")
+    assert again["metrics"] == record["metrics"]
+    assert "going on after" not in printed
 
 
 def test_a_rerun_that_is_refused_touches_nothing(done):

@@ -268,11 +268,43 @@ def test_a_checkpoint_says_itself_what_it_was_made_with(cut, monkeypatch):
         patch.setattr("sfa_bench.store.folder.load_state", refused)
         with pytest.raises(RunError, match="Permission denied"):
             train(cut.parents[2])
-    assert json.loads((cut / "run.json").read_text())["environment"]["own_code"] == {"mine.Loss": "changed"}
     for name in ("last.pt", "previous.pt"):
         change(cut / name, lambda state: state["origin"]["environment"].update(own_code={"mine.Loss": "as it was"}))
     _, _, printed = train(cut.parents[2])
     assert "the code of mine.Loss has changed: starting again from the first epoch" in printed
+
+
+@pytest.mark.parametrize("where", ["sfa_bench.engine.session.build_method", "sfa_bench.engine.session.Loggers.open"])
+def test_own_code_that_changed_starts_again_also_after_an_attempt_that_failed(cut, monkeypatch, where):
+    """Noise of the user's own gives other labels then."""
+
+    def fails(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(external, "sources", lambda config, groups=(): {"mine.shift": "changed"})
+    record = RunFolder(cut).read_record()
+    record["environment"]["own_code"] = {"mine.shift": "as it was"}
+    record["data"]["fingerprints"]["observed_labels"] = "others"
+    RunFolder(cut).write_record(record)
+    for name in ("last.pt", "previous.pt"):
+        change(cut / name, lambda state: state.pop("origin"))  # as earlier versions wrote it
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fails)
+        with pytest.raises(RunError):
+            train(cut.parents[2])
+    _, again, printed = train(cut.parents[2])
+    assert again["state"] == "done"
+    if "build" in where:
+        assert "the code of mine.shift has changed: starting again from the first epoch" in printed
+
+
+def test_a_checkpoint_of_another_run_and_its_data_is_skipped(cut, straight, tmp_path):
+    other, _, _ = train(tmp_path / "other", "replicate=1", "keep_checkpoint=all")
+    (cut / "last.pt").write_bytes((other / "previous.pt").read_bytes())
+    _, record, printed = train(cut.parents[2])
+    assert "last.pt is damaged (it is of run" in printed
+    assert "going on from previous.pt" in printed
+    assert record["metrics"] == straight["metrics"]
 
 
 def test_a_checkpoint_of_other_data_is_refused_where_the_record_is_lost(cut):
