@@ -73,7 +73,7 @@ def test_clean_labels_names_and_embeddings_are_optional(config):
     for changed in (without, other):
         record = {"data": {"fingerprints": data.fingerprints}, "environment": {}}
         with pytest.raises(ConfigError, match=r"other data \(different: class_embeddings\)"):
-            refuse_other_data(run, record, changed)
+            refuse_other_data(run, record, changed.fingerprints)
 
 
 @pytest.mark.parametrize(
