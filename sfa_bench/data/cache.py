@@ -219,7 +219,8 @@ def _load(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         content = load_arrays(path)
         return content["table"], dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
     except (OSError, MemoryError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else f"there is not enough memory ({error})"
+        raise DataError(f"{path} cannot be read: {reason}. Repeat the command once it can") from None
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): delete {path.parent}, which is made again") from None
 

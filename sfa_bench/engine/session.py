@@ -95,7 +95,9 @@ class Session:
         )
         self.environment = {**self.prepared.environment, "own_code": external.sources(config)}
         self.record["environment"] = self.environment
-        self.old, self.old_is_safe = old, old is None or old["state"] != "done"
+        self.old = old
+        # A finished run's is replaced only once it lies beside (`begin_again`).
+        self.may_replace_record = old is None or old["state"] != "done"
         if old is not None:  # data and own code of the epochs that there are, until this process goes on from them
             self.record["data"] = old["data"]
             self.record["environment"] = {**self.environment, "own_code": old["environment"].get("own_code")}
@@ -197,7 +199,7 @@ class Session:
         say(setup(self.config, tuple(data.view.images.shape[1:]), self.record["environment"]["device"]))
         if again:
             self.folder.begin_again()
-            self.old_is_safe = True
+            self.may_replace_record = True
         if self.folder.again:
             say(f"it is trained again; until that is done its former record is {self.folder.path / OLD}")
         if note := self.checkpoints.resume(self.old):
@@ -315,8 +317,7 @@ class Session:
         self._write_record()
 
     def _write_record(self) -> None:
-        """Replace the record, but for that of a finished run that has not been kept beside yet (`begin_again`)."""
-        if self.old_is_safe:
+        if self.may_replace_record:
             self.folder.write_record(self.record)
 
 

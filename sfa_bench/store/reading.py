@@ -21,14 +21,14 @@ class Damaged(ValueError):
     """A file whose content is not as it was written; the message says why."""
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Whether the machine or its device is at fault, and not what was read: Torch's errors are told by their words."""
-    said = ("allocate memory", "out of memory", "CUDA error")
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
-
-
 class Foreign(Damaged):
     """Complete JSON that another program or version wrote, which damage cannot cause."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether the machine or its device failed, and not what was read; Torch's errors are told by their words."""
+    said = ("allocate memory", "out of memory", "CUDA error")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def read_bytes(path: Path, most: int = MOST) -> bytes:

@@ -185,7 +185,7 @@ def test_what_cannot_be_read_now_is_not_called_damaged(tmp_path, making, monkeyp
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(cache, "load_arrays", refused)
-    with pytest.raises(DataError, match=r"0000\.npz cannot be read: .*Too many open files$"):
+    with pytest.raises(DataError, match=r"0000\.npz cannot be read: .*Too many open files. Repeat the command"):
         cache.prepare(images, "train", making)
 
 
