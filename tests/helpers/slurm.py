@@ -86,6 +86,12 @@ class Cluster:
         lines = [line.split("|") for line in self.run("squeue", "-h", "-r", "-o", "%K|%F_%K|%T|%r").splitlines()]
         return {int(task): (job, state, reason) for task, job, state, reason in lines if task.isdecimal()}
 
+    def report(self):
+        """What stands still and why, for a test that waited in vain."""
+        said = self.run("squeue", "-a", "-r"), self.run("sinfo", "-N", "-l"), self.run("sinfo", "-R")
+        logs = [(self.folder / "log" / f"{name}.log").read_text()[-3000:] for name in ("Slurmctld", "Slurmd")]
+        return "\n".join((*said, *logs))
+
     def start_waiting(self):
         """What is queued again waits for two minutes by SLURM's own rule; an operator may end that."""
         for job, _, reason in self.jobs().values():

@@ -36,19 +36,25 @@ def log_of(runs, replicate):
     return (records(runs)[replicate][0] / "log.txt").read_text()
 
 
-def ended(process, cluster):
-    """Whether the sweep has; what is queued again starts at once."""
-    cluster.start_waiting()
-    return process.poll() is not None
+def check_all_done_once(runs, process, cluster, undisturbed):
+    """Wait for the end of the sweep, and check it. Returns what it said of errors."""
 
+    def ended():
+        cluster.start_waiting()  # what is queued again starts at once
+        return process.poll() is not None
 
-def check_all_done_once(runs, process, undisturbed):
+    try:
+        wait_until(ended, 400)
+    except AssertionError as error:
+        error.add_note(cluster.report())
+        raise
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
     assert "3 of 3 runs done" in output
     assert {k: record["state"] for k, (_, record) in records(runs).items()} == dict.fromkeys((0, 1, 2), "done")
     assert all(log_of(runs, k).count("done: ") == 1 for k in (0, 1, 2))
     assert numbers(runs) == undisturbed
+    return errors
 
 
 def test_an_array_whose_job_is_preempted_goes_on_from_its_last_epoch(tmp_path, cluster, undisturbed):
@@ -63,8 +69,7 @@ def test_an_array_whose_job_is_preempted_goes_on_from_its_last_epoch(tmp_path, c
     folder, record = records(runs)[0]
     assert record["state"] == "interrupted"
     reached = len(lines_of(folder))
-    wait_until(lambda: ended(process, cluster), 240)
-    check_all_done_once(runs, process, undisturbed)
+    check_all_done_once(runs, process, cluster, undisturbed)
     assert f"going on after epoch {reached} of " in log_of(runs, 0)
     # SLURM gave one core of this machine to each, and confines nobody to it.
     assert {record["environment"]["threads"] for _, record in records(runs).values()} == {1}
@@ -78,8 +83,7 @@ def test_a_node_that_is_lost_and_comes_back_ends_with_the_same_bits(tmp_path, cl
     wait_until(lambda: cluster.state().startswith("down"))
     assert process.poll() is None
     cluster.start_node()
-    wait_until(lambda: ended(process, cluster), 300)
-    check_all_done_once(runs, process, undisturbed)
+    check_all_done_once(runs, process, cluster, undisturbed)
     assert any("going on after epoch" in log_of(runs, k) for k in (0, 1))
 
 
@@ -90,8 +94,7 @@ def test_a_node_whose_daemon_dies_alone_loses_nothing(tmp_path, cluster, undistu
     cluster.kill_daemon()
     cluster.start_node()
     assert at_work(runs, 0) in (worker, None)
-    wait_until(lambda: ended(process, cluster), 240)
-    check_all_done_once(runs, process, undisturbed)
+    check_all_done_once(runs, process, cluster, undisturbed)
     assert "going on" not in log_of(runs, 0)
 
 
@@ -102,7 +105,18 @@ def test_a_lost_sweep_leaves_its_jobs_at_work_and_a_second_one_waits_for_them(tm
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     second = start(SWEEP, *SLURM, runs=runs, small=SMALL, **cluster.environment)
-    wait_until(lambda: ended(second, cluster), 240)
-    check_all_done_once(runs, second, undisturbed)
+    check_all_done_once(runs, second, cluster, undisturbed)
     assert worker not in (None, os.getpid())
     assert all("going on" not in log_of(runs, k) for k in (0, 1, 2))
+
+
+def test_a_job_that_the_cluster_kills_is_noticed_and_its_run_goes_on(tmp_path, cluster, undisturbed):
+    """This cluster keeps no accounts: only its queue says that there is no such job any more."""
+    runs = tmp_path / "runs"
+    process = start(SWEEP, *SLURM, "checkpoint_seconds=0", runs=runs, small=SMALL, **cluster.environment)
+    worker_of(runs, 0)
+    cluster.run("scancel", "--full", "--signal=KILL", cluster.jobs()[0][0])
+    errors = check_all_done_once(runs, process, cluster, undisturbed)
+    assert "the launcher failed: UncompletedJobError: Job " in errors
+    assert "starting it again for the remaining " in errors
+    assert "going on after epoch" in log_of(runs, 0)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from hydra_plugins.sfa_sweeper.sweeper import SfaSweeper, allow_time_outs
+from hydra_plugins.sfa_sweeper.sweeper import SfaSweeper, prepare_slurm
 from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 
@@ -13,6 +13,7 @@ from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
 from sfa_bench.config.stored import to_json
 from sfa_bench.sweep import handover, job, work
+from sfa_bench.sweep.slurm_queue import QueueWatcher
 from sfa_bench.sweep.stop import KEY, StopFile
 
 RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
@@ -104,13 +105,37 @@ def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote
 
 def test_slurms_jobs_may_time_out_unless_the_user_says_how_often():
     asked = launcher(SUBMITIT + "SlurmLauncher", max_num_timeout=0)
-    allow_time_outs(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=0"])
+    prepare_slurm(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=0"])
     assert asked.max_num_timeout == 0
-    allow_time_outs(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=5"])
+    prepare_slurm(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=5"])
     assert asked.max_num_timeout == 1000
     other = launcher(SUBMITIT + "LocalLauncher")
-    allow_time_outs(other, [])
+    prepare_slurm(other, [])
     assert "max_num_timeout" not in other
+
+
+def test_a_job_of_slurm_is_over_when_its_queue_says_so_or_knows_it_no_more(monkeypatch):
+    listed = ["7|0|PENDING|", "7|1|RUNNING|a", "7|2|SUSPENDED|a", "7|3|COMPLETING|a", "7|4|OUT_OF_MEMORY|a"]
+    listed += ["7|5|PREEMPTED|a", "8|N/A|REQUEUE_HOLD|", "9|N/A|NODE_FAIL|b", "6|0|FAILED|a"]
+    answers = ["".join(f"{line}\n" for line in listed), "8|N/A|PENDING|\n"]
+
+    def asked(command, shell):
+        assert command[0] == "squeue"
+        if not answers:
+            raise FileNotFoundError("the controller does not answer")
+        return answers.pop(0).encode()
+
+    monkeypatch.setattr("submitit.core.core.subprocess.check_output", asked)
+    watcher, jobs = QueueWatcher(), [*(f"7_{task}" for task in range(6)), "8", "9"]
+    for job_id in jobs:
+        watcher.register_job(job_id)
+    watcher.update()
+    assert [job_id for job_id in jobs if watcher.is_done(job_id, "cache")] == ["7_4", "7_5", "9"]
+    watcher.update()  # minutes later the controller has forgotten those that ended
+    assert [job_id for job_id in jobs if not watcher.is_done(job_id, "cache")] == ["8"]
+    watcher.update()
+    assert not watcher.is_done("8", "cache")
+    assert watcher.get_state("7_4", "cache") == "OUT_OF_MEMORY"
 
 
 def test_a_lost_job_is_named_and_the_outcomes_of_the_others_are_kept(tmp_path, capsys):

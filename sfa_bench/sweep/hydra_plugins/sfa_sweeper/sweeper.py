@@ -36,12 +36,17 @@ ConfigStore.instance().store(
 TIME_OUTS = 1000
 
 
-def allow_time_outs(launcher: DictConfig, overrides: Sequence[str]) -> None:
-    """Let SLURM jobs be requeued after a time-out unless the user set a limit.
+def prepare_slurm(launcher: DictConfig, overrides: Sequence[str]) -> None:
+    """Let SLURM jobs be requeued after a time-out unless the user set a limit, and hear of those that were killed.
 
     By the launcher's default a run that is longer than its job's time is lost; ours continue from their last epoch.
     """
-    if "SlurmLauncher" in launcher._target_ and not any("launcher.max_num_timeout" in text for text in overrides):
+    if "SlurmLauncher" not in launcher._target_:
+        return
+    from sfa_bench.sweep.slurm_queue import ask_the_queue
+
+    ask_the_queue()
+    if not any("launcher.max_num_timeout" in text for text in overrides):
         launcher.max_num_timeout = TIME_OUTS
 
 
@@ -68,7 +73,7 @@ class SfaSweeper(Sweeper):
         # Every launcher composes a job from these, wherever its workers are; another override tells each job its run.
         told = {KEY: str(self.stop.path), f"{KEY}_PID": str(os.getpid()), handover.KEY: ""}
         with read_write(config.hydra):
-            allow_time_outs(self.launcher_config, config.hydra.overrides.hydra)
+            prepare_slurm(self.launcher_config, config.hydra.overrides.hydra)
             config.hydra.overrides.hydra += [f"+hydra.job.env_set.{key}={quoted(value)}" for key, value in told.items()]
         self.master, self.loader = config, ComposedOnce(hydra_context.config_loader)
         context = HydraContext(config_loader=cast(Any, self.loader), callbacks=hydra_context.callbacks)

@@ -1,0 +1,42 @@
+"""What a sweep asks SLURM about its jobs: the controller's queue, which knows also those that left no result."""
+
+from __future__ import annotations
+
+import os
+
+from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+# squeue(1), job state codes: from these no job comes back. (Requeued, suspended or held ones are others.)
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "REVOKED", "TIMEOUT"),
+}
+DELAY_SECONDS = 60  # at most, between two questions; the first ones follow each other more closely
+
+
+class QueueWatcher(SlurmInfoWatcher):
+    """submitit's own asks the accounting: on a cluster that keeps none, a sweep would wait for ever for a job that was
+    killed. Of the states, it takes a suspended job for ended and one that was preempted for good for at work.
+    """
+
+    def _make_command(self) -> list[str] | None:
+        if not self._registered - self._finished:
+            return None
+        return ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--states=all", "--format=%F|%K|%T|%N"]
+
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        """Each job's state. One that is not listed ended some minutes ago: the controller has forgotten it."""
+        found = {}
+        for line in (string if isinstance(string, str) else string.decode()).splitlines():
+            job, task, state, nodes = line.strip().split("|")
+            name = f"{job}_{task}" if task.isdecimal() else job
+            found[name] = {"State": state, "NodeList": nodes}
+        return {job: found.get(job, {"State": "COMPLETED"}) for job in self._registered - self._finished}
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        return self.get_state(job_id, mode) in ENDED
+
+
+def ask_the_queue() -> None:
+    """Have every job that submitit starts in this process looked for there."""
+    SlurmJob.watcher = QueueWatcher(delay_s=DELAY_SECONDS)
