@@ -19,9 +19,15 @@ class QueueWatcher(SlurmInfoWatcher):
     killed. Of the states, it takes a suspended job for ended and one that was preempted for good for at work.
     """
 
-    def _make_command(self) -> list[str] | None:
-        if not self._registered - self._finished:
-            return None
+    def __init__(self, delay_s: int = DELAY_SECONDS):
+        super().__init__(delay_s)
+        self.jobs: set[str] = set()
+
+    def register_job(self, job_id: str) -> None:
+        super().register_job(job_id)
+        self.jobs.add(job_id)
+
+    def _make_command(self) -> list[str]:
         return ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--states=all", "--format=%F|%K|%T|%N"]
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
@@ -29,9 +35,9 @@ class QueueWatcher(SlurmInfoWatcher):
         found = {}
         for line in (string if isinstance(string, str) else string.decode()).splitlines():
             job, task, state, nodes = line.strip().split("|")
-            name = f"{job}_{task}" if task.isdecimal() else job
-            found[name] = {"State": state, "NodeList": nodes}
-        return {job: found.get(job, {"State": "COMPLETED"}) for job in self._registered - self._finished}
+            found[f"{job}_{task}" if task.isdecimal() else job] = {"State": state, "NodeList": nodes}
+        waited_for = [job for job in self.jobs if not self.is_done(job, "cache")]
+        return {job: found.get(job, {"State": "COMPLETED"}) for job in waited_for}
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
         return self.get_state(job_id, mode) in ENDED
@@ -39,4 +45,4 @@ class QueueWatcher(SlurmInfoWatcher):
 
 def ask_the_queue() -> None:
     """Have every job that submitit starts in this process looked for there."""
-    SlurmJob.watcher = QueueWatcher(delay_s=DELAY_SECONDS)
+    SlurmJob.watcher = QueueWatcher()
