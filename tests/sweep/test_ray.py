@@ -98,7 +98,7 @@ def test_a_sweep_that_is_stopped_or_killed_takes_ray_along_and_its_jobs_keep_the
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (143 if number == signal.SIGTERM else -9), errors
     wait_until(lambda: not alive(worker), 30)
-    wait_until(lambda: session(process) == [])  # two agents of Ray's, idle, wait a minute for a killed cluster
+    wait_until(lambda: session(process) == [], 300)  # two agents of Ray's, idle, wait a minute for a killed cluster
     folder, record = records(runs)[0]
     assert record["state"] == "interrupted"
     assert 0 < len(lines_of(folder)) < 3000
