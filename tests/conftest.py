@@ -3,8 +3,8 @@
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
-# Runs, too, here and in processes that tests start: each takes as many as the suite counts cores, and two threads that wait
-# for each other on cores with other work take ten times as long.
+# Runs, too, here and in processes that tests start: each takes as many as the suite counts cores, and two threads that
+# wait for each other on cores with other work take ten times as long.
 os.environ["SLURM_CPUS_PER_TASK"] = "1"
 
 import torch

@@ -55,7 +55,7 @@ def driver():
         return None
 
 
-def run(*words, runs, timeout=200):
+def run(*words, runs, timeout=500):
     """`python run.py` as a user types it; its output. Raises where it does not end with 0."""
     command = [sys.executable, "run.py", *words, f"runs_dir={runs}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
