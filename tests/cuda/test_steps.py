@@ -50,8 +50,13 @@ def relative(update, reference):
     return float((update - reference).norm() / reference.norm())
 
 
+REHEARSED = made.combinations()[::4]
+
+
 @pytest.mark.parametrize("typed", made.combinations(), ids=" ".join)
-def test_three_steps_round_as_the_cpu_does(typed, device, measured, monkeypatch):
+def test_three_steps_round_as_the_cpu_does(typed, device, rehearse, measured, monkeypatch):
+    if rehearse and typed not in REHEARSED:
+        pytest.skip("rehearsed with every fourth: the CPU rounds as it does itself")
     for name, epoch in (("warm-up", 1), ("training", 2)):
         with in_double(monkeypatch):
             reference = update(typed, epoch, "cpu", double=True)
