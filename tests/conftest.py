@@ -4,7 +4,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 # Runs, too, here and in processes that tests start: each takes as many as the suite counts cores, and two threads that
-# wait for each other on cores with other work take ten times as long.
+# wait for each other on cores with other work take several times as long.
 os.environ["SLURM_CPUS_PER_TASK"] = "1"
 
 import torch

@@ -1,4 +1,4 @@
-"""What a sweep asks SLURM about its jobs: the controller's queue, which knows also those that left no result."""
+"""Whether a sweep's jobs on SLURM are over: the controller's queue says it, also of those that left no result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ DELAY_SECONDS = 60  # at most, between two questions; the first ones follow each
 
 
 class QueueWatcher(SlurmInfoWatcher):
-    """submitit's own asks the accounting: on a cluster that keeps none, a sweep would wait for ever for a job that was
-    killed. Of the states, it takes a suspended job for ended and one that was preempted for good for at work.
+    """Asks the queue where submitit's own asks the accounting: on a cluster that keeps none, a sweep would wait for
+    ever for a job that was killed. And submitit takes a suspended job for ended, and one that was preempted for good
+    for one at work (findings/submitit_preempted_jobs.sh).
     """
 
-    def __init__(self, delay_s: int = DELAY_SECONDS):
-        super().__init__(delay_s)
+    def __init__(self) -> None:
+        super().__init__(DELAY_SECONDS)
         self.jobs: set[str] = set()
 
     def register_job(self, job_id: str) -> None:
@@ -44,5 +45,5 @@ class QueueWatcher(SlurmInfoWatcher):
 
 
 def ask_the_queue() -> None:
-    """Have every job that submitit starts in this process looked for there."""
+    """From now on submitit asks SLURM's queue about the jobs of this process."""
     SlurmJob.watcher = QueueWatcher()

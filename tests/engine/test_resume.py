@@ -56,6 +56,22 @@ def straight(tmp_path_factory):
     return train(tmp_path_factory.mktemp("straight"))[1]
 
 
+def test_in_bfloat16_a_killed_run_ends_with_the_bits_of_one_that_was_not(tmp_path):
+    words = ("precision=bf16", "method=dividemix")
+    whole, expected, _ = train(tmp_path / "straight", *words)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", *words)
+    path, record, said = train(tmp_path / "killed", *words)
+    assert "going on after epoch 2 of 4" in said
+    assert record["environment"]["precision"] == "bf16"
+    assert record["metrics"] == expected["metrics"]
+    with np.load(path / "predictions.npz") as ours, np.load(whole / "predictions.npz") as theirs:
+        assert ours.files == theirs.files
+        assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours.files)
+
+
 @pytest.fixture
 def cut(tmp_path):
     """The folder of a run that was killed in its last epoch: last.pt is of the third, previous.pt of the second."""

@@ -8,6 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.sfa_sweeper.sweeper import SfaSweeper, prepare_slurm
 from joblib import Parallel, delayed
 from omegaconf import OmegaConf
+from submitit.slurm.slurm import SlurmJob
 
 from sfa_bench.config.canonical import run_hash
 from sfa_bench.config.compose import compose
@@ -103,10 +104,14 @@ def test_a_job_is_started_as_its_launcher_wants_it(tmp_path, monkeypatch, remote
     assert [(r["threads"], r["quiet"], r["slot"]) for r in requests] == [(remote.get("num_cpus", 1), True, slot)]
 
 
-def test_slurms_jobs_may_time_out_unless_the_user_says_how_often():
+def test_slurms_jobs_are_looked_for_in_its_queue_and_may_time_out_unless_the_user_says_how_often(monkeypatch):
+    monkeypatch.setattr(SlurmJob, "watcher", None)
+    prepare_slurm(launcher(SUBMITIT + "LocalLauncher"), [])
+    assert SlurmJob.watcher is None
     asked = launcher(SUBMITIT + "SlurmLauncher", max_num_timeout=0)
     prepare_slurm(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=0"])
     assert asked.max_num_timeout == 0
+    assert isinstance(SlurmJob.watcher, QueueWatcher)
     prepare_slurm(asked, ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=5"])
     assert asked.max_num_timeout == 1000
     other = launcher(SUBMITIT + "LocalLauncher")
